@@ -1,0 +1,52 @@
+# Everything is installed into .venv. `make install PYTHON=python3.12` chooses another Python (3.10 or later).
+PYTHON ?= python3
+PY := .venv/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check install -c requirements/constraints.txt
+# The compiler of mmcv's operators looks for ninja on PATH.
+BUILD_OPS := MMCV_WITH_OPS=1 MAX_JOBS=$${MAX_JOBS:-$$(nproc)} PATH="$(CURDIR)/.venv/bin:$$PATH" $(PIP) --no-build-isolation
+
+DEMO := configs/demo/mask_rcnn_van_lska_t_scenes.py
+DEMO_WORK := work_dirs/demo
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint clean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-9s%s\n", $$1, $$2}' Makefile
+
+install: .venv/.installed ## create .venv with torch, mmcv and its operators, mmdet, mmseg and this package (editable)
+
+.venv/.installed: setup.py $(wildcard requirements/*.txt)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+	  || { echo 'mmlska needs Python 3.10 or later; name one: make install PYTHON=python3.12' >&2; exit 1; }
+	@command -v "$${CXX:-c++}" >/dev/null \
+	  && test -f "$$($(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" \
+	  || { echo 'the operators of mmcv need a C++ compiler and the headers of Python; on Debian: apt install build-essential python3-dev' >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(PIP) -r requirements/build.txt -r requirements/runtime.txt
+	@echo 'Next: the operators of mmcv, compiled once: 6 to 10 minutes on two cores, seconds where pip has kept the result.'
+	$(BUILD_OPS) -r requirements/onedl.txt
+	@# Of the two cv2 that come along the headless one has to win: the other needs libGL, which a server lacks.
+	$(PIP) --no-deps --force-reinstall opencv-python-headless
+	@# What pip has kept may have been compiled for another torch.
+	$(PY) -c 'import mmcv.ops' || $(BUILD_OPS) --no-cache-dir --no-deps --force-reinstall onedl-mmcv
+	$(PY) -c 'import mmcv.ops'
+	$(PIP) --no-build-isolation -r requirements/dev.txt -e .
+	@touch $@
+
+demo: install ## train Mask R-CNN on generated scenes, test it, draw its predictions
+	$(PY) tools/make_scenes.py "$${MMLSKA_DATA:-data}/scenes"
+	$(PY) tools/train.py $(DEMO) --work-dir $(DEMO_WORK)
+	$(PY) tools/test.py $(DEMO) "$$(cat $(DEMO_WORK)/last_checkpoint)" --work-dir $(DEMO_WORK) --show-dir $(DEMO_WORK)/overlays
+
+test: install ## run the whole test suite
+	$(PY) -m pytest
+
+lint: install ## check style, format and configs
+	$(PY) -m ruff check
+	$(PY) -m ruff format --check
+	$(PY) tools/check_configs.py
+
+clean: ## remove .venv, build output, caches and work_dirs with the models trained there; data stays
+	rm -rf .venv build dist mmlska.egg-info mmlska/.mim work_dirs .pytest_cache .ruff_cache .hypothesis
+	find configs mmlska tests tools -name __pycache__ -prune -exec rm -rf {} +

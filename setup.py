@@ -1,0 +1,97 @@
+"""Build mmlska. Only torch is required by name: the mm* packages come in two families with the same import names (see
+the extras), and a requirement on one would install it over the other."""
+
+import os
+import runpy
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
+
+HERE = Path(__file__).resolve().parent
+EXTRAS = ('onedl', 'openmmlab', 'triton', 'export', 'dev')
+MIM = ('configs', 'tools', 'model-index.yml')
+
+
+def requirements(purpose):
+    lines = (HERE / 'requirements' / f'{purpose}.txt').read_text(encoding='utf-8').splitlines()
+    return [line.strip() for line in lines if line.strip() and not line.startswith('#')]
+
+
+def runs(command):
+    try:
+        return subprocess.run(command.split(), capture_output=True, check=False).returncode == 0
+    except OSError:
+        return False
+
+
+def kernels():
+    """The C++ kernels of mmlska.ops and the command that builds them; nothing, with one line that says why, where that cannot be.
+
+    MMLSKA_BUILD_KERNELS=0 skips them. No flag names the processor of this machine: the file chooses its instruction set at run time.
+    """
+    missing = None
+    if os.environ.get('MMLSKA_BUILD_KERNELS') == '0':
+        missing = 'MMLSKA_BUILD_KERNELS=0'
+    elif sys.platform == 'win32':
+        missing = 'they need GCC or Clang'
+    elif not runs(f'{os.environ.get("CXX", "c++")} --version'):
+        missing = f'{os.environ.get("CXX", "c++")} does not run (install g++ or set CXX)'
+    else:
+        try:
+            from torch.utils.cpp_extension import BuildExtension, CppExtension
+        except ImportError as error:
+            missing = f'torch cannot be imported here ({error}); install it first and build with --no-build-isolation'
+    if missing:
+        print(f'mmlska: building without the C++ kernels, ops run in plain PyTorch: {missing}')
+        return [], {}
+    openmp = [] if sys.platform == 'darwin' else ['-fopenmp']
+    extension = CppExtension(
+        'mmlska.ops._cpu',
+        ['mmlska/ops/csrc/ops.cpp'],
+        depends=[f'mmlska/ops/csrc/{name}.h' for name in ('rows', 'lska', 'depthwise_gelu')],
+        extra_compile_args=['-O3', '-ffp-contract=fast', '-g0', *openmp],
+        extra_link_args=openmp,
+        optional=True,  # a compiler that fails leaves a warning and an installation in plain PyTorch
+    )
+    # Without ninja a failing compiler raises what setuptools knows as the failure of an optional extension.
+    return [extension], {'build_ext': BuildExtension.with_options(use_ninja=False)}
+
+
+class BuildWithMim(build_py):
+    """Put configs, tools and their index where OpenMMLab's tools look for them: `.mim` inside the package."""
+
+    def run(self):
+        super().run()
+        package = HERE / 'mmlska' if self.editable_mode else Path(self.build_lib, 'mmlska')
+        mim = package / '.mim'
+        shutil.rmtree(mim, ignore_errors=True)  # a config that was deleted since the last build must not stay in
+        mim.mkdir(parents=True)
+        for name in MIM:
+            if self.editable_mode:
+                (mim / name).symlink_to(Path('../..', name))
+            elif (HERE / name).is_dir():
+                shutil.copytree(HERE / name, mim / name, ignore=shutil.ignore_patterns('__pycache__'))
+            else:
+                shutil.copy2(HERE / name, mim / name)
+
+
+ext_modules, commands = kernels()
+setup(
+    name='mmlska',
+    version=runpy.run_path(str(HERE / 'mmlska' / 'version.py'))['__version__'],
+    description='Large Separable Kernel Attention and the VAN_LSKA backbone for OpenMMLab',
+    license='Apache-2.0',
+    license_files=['LICENSE'],
+    python_requires='>=3.10',
+    packages=find_packages(include=['mmlska', 'mmlska.*']),
+    package_data={'mmlska': ['weights/*.yml', 'weights/files/*', 'ops/csrc/*']},
+    install_requires=requirements('runtime'),
+    extras_require={extra: requirements(extra) for extra in EXTRAS},
+    ext_modules=ext_modules,
+    cmdclass={'build_py': BuildWithMim, **commands},
+    zip_safe=False,
+)

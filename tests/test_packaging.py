@@ -1,0 +1,156 @@
+"""A built wheel in an empty folder: what it holds, what it requires, and that it works away from the checkout."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from email import message_from_bytes
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+NOT_SOURCES = shutil.ignore_patterns('.*', '__pycache__', '*.egg-info', 'build', 'dist', 'data', 'work_dirs', 'tests')
+NO_NETWORK = ('--no-index', '--disable-pip-version-check', '--no-build-isolation', '--no-deps')
+# Parsed and built with nothing but the config's own custom_imports; runs where no checkout is in reach.
+BUILD_MODEL = """
+import sys, mmlska
+from mmengine import Config
+from mmengine.registry import MODELS, init_default_scope
+from mmengine.utils import get_installed_path
+
+config = Config.fromfile(f"{get_installed_path('mmlska')}/.mim/configs/mask_rcnn_van_lska_b.py")
+init_default_scope(config.default_scope)
+model = MODELS.build(config.model)
+print(mmlska.__file__, type(model).__name__, sum(p.numel() for p in model.parameters()))
+"""
+
+
+def run(*command, cwd, **env):
+    """Run a command in `cwd` without the checkout on the path; return what it printed."""
+    clean = {key: value for key, value in os.environ.items() if key not in ('PYTHONPATH', 'MMLSKA_DATA')}
+    clean['MMLSKA_BUILD_KERNELS'] = '0'  # one test compiles them, the others need not wait for that
+    result = subprocess.run(
+        [str(part) for part in command], cwd=cwd, env={**clean, **env}, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, f'{command}\n{result.stdout}\n{result.stderr}'
+    return result.stdout
+
+
+@pytest.fixture(scope='module')
+def source(tmp_path_factory):
+    """A copy of the sources, so that building leaves nothing in the checkout."""
+    return Path(shutil.copytree(ROOT, tmp_path_factory.mktemp('source') / 'mmlska', ignore=NOT_SOURCES))
+
+
+@pytest.fixture(scope='module')
+def wheel(source, tmp_path_factory):
+    out = tmp_path_factory.mktemp('wheel')
+    # What an earlier build left behind must not get into this one.
+    stale = source / 'build' / 'lib' / 'mmlska' / '.mim' / 'configs' / 'deleted.py'
+    stale.parent.mkdir(parents=True)
+    stale.touch()
+    run(sys.executable, '-m', 'pip', 'wheel', *NO_NETWORK, '--wheel-dir', out, source, cwd=out)
+    (path,) = out.iterdir()
+    return path
+
+
+@pytest.fixture(scope='module')
+def installed(wheel, tmp_path_factory):
+    """The wheel alone in an empty folder; torch and the mm* packages are those of the running Python."""
+    target = tmp_path_factory.mktemp('installed')
+    run(sys.executable, '-m', 'pip', 'install', *NO_NETWORK, '--target', target, wheel, cwd=target)
+    return target
+
+
+def files_below(folder, *patterns):
+    return {path.relative_to(folder).as_posix() for pattern in patterns for path in folder.rglob(pattern)}
+
+
+def test_wheel_holds_package_configs_and_tools_and_nothing_else(wheel):
+    names = [name for name in zipfile.ZipFile(wheel).namelist() if '.dist-info/' not in name]
+    in_mim = {name.removeprefix('mmlska/.mim/') for name in names if name.startswith('mmlska/.mim/')}
+    configs = {f'configs/{name}' for name in files_below(ROOT / 'configs', '*.py')}
+    tools = {f'tools/{name}' for name in files_below(ROOT / 'tools', '*.py', '*.sh')}
+    assert in_mim == configs | tools | {'model-index.yml'}
+    package = {f'mmlska/{name}' for name in files_below(ROOT / 'mmlska', '*.py', '*.yml', '*.cpp', '*.h')}
+    assert {name for name in names if '/.mim/' not in name} >= {name for name in package if '/.mim/' not in name}
+    assert all(name.startswith('mmlska/') for name in names)
+    assert not [name for name in names if name.endswith('.pyc')]
+
+
+@pytest.mark.slow
+def test_wheel_brings_compiled_kernels_that_run(source, tmp_path):
+    wheel = (sys.executable, '-m', 'pip', 'wheel', *NO_NETWORK, '--wheel-dir', tmp_path, source)
+    run(*wheel, cwd=tmp_path, MMLSKA_BUILD_KERNELS='1')
+    (path,) = tmp_path.glob('*.whl')
+    run(sys.executable, '-m', 'pip', 'install', *NO_NETWORK, '--target', tmp_path / 'installed', path, cwd=tmp_path)
+    code = 'from mmlska.ops import available_backends; print(available_backends())'
+    assert (
+        run(sys.executable, '-c', code, cwd=tmp_path, PYTHONPATH=str(tmp_path / 'installed'))
+        == "['cpu', 'reference']\n"
+    )
+
+
+def test_wheel_requires_only_torch_and_offers_both_families(wheel):
+    archive = zipfile.ZipFile(wheel)
+    (name,) = [name for name in archive.namelist() if name.endswith('.dist-info/METADATA')]
+    metadata = message_from_bytes(archive.read(name))
+    required = metadata.get_all('Requires-Dist')
+    assert [line for line in required if 'extra ==' not in line] == ['torch>=2.4']
+    assert metadata['Requires-Python'] == '>=3.10'
+    for extra, package in [
+        ('onedl', 'onedl-mmdetection'),
+        ('openmmlab', 'mmdet'),
+        ('triton', 'triton'),
+        ('dev', 'ruff'),
+    ]:
+        lines = [line for line in required if line.startswith(package) and f'extra == "{extra}"' in line]
+        assert len(lines) == 1, f'{extra}: {lines}'
+    assert not [line for line in required if 'torchvision' in line]
+
+
+def test_install_changes_no_other_package(source):
+    # With dependencies, and without an index: whatever pip wanted to fetch or replace would fail or be in the report.
+    report = run(
+        *(sys.executable, '-m', 'pip', 'install', '--no-index', '--no-build-isolation', '--disable-pip-version-check'),
+        *('--dry-run', '--quiet', '--report', '-', '--editable', source),
+        cwd=source,
+    )
+    assert [item['metadata']['name'] for item in json.loads(report)['install']] == ['mmlska']
+
+
+def test_source_distribution_builds_the_same_wheel(source, wheel, tmp_path):
+    build = 'import sys; from setuptools import build_meta; print(build_meta.build_sdist(sys.argv[1]))'
+    name = run(sys.executable, '-c', build, tmp_path, cwd=source).splitlines()[-1]
+    run(sys.executable, '-m', 'pip', 'wheel', *NO_NETWORK, '--wheel-dir', tmp_path, tmp_path / name, cwd=tmp_path)
+    (again,) = tmp_path.glob('*.whl')
+    assert set(zipfile.ZipFile(again).namelist()) == set(zipfile.ZipFile(wheel).namelist())
+
+
+def test_editable_install_links_to_the_checkout(source, tmp_path):
+    build = 'import sys; from setuptools import build_meta; build_meta.build_editable(sys.argv[1])'
+    for _ in range(2):  # the second time the links are there already
+        run(sys.executable, '-c', build, tmp_path, cwd=source)
+        for name in ('configs', 'tools', 'model-index.yml'):
+            link = source / 'mmlska' / '.mim' / name
+            assert link.is_symlink()
+            assert link.resolve() == source / name
+
+
+def test_installed_package_builds_a_model_from_its_own_config(installed, tmp_path):
+    path, model, parameters = (
+        run(sys.executable, '-c', BUILD_MODEL, cwd=tmp_path, PYTHONPATH=str(installed)).splitlines()[-1].split()
+    )
+    assert Path(path) == installed / 'mmlska' / '__init__.py'
+    assert model == 'MaskRCNN'
+    assert round(int(parameters) / 1e6, 2) == 45.95  # DESIGN: Mask R-CNN, base, K = 23
+
+
+@pytest.mark.parametrize('tool', ['train.py', 'test.py'])
+def test_installed_tools_run_away_from_the_checkout(installed, tmp_path, tool):
+    tools = installed / 'mmlska' / '.mim' / 'tools'
+    text = run(sys.executable, tools / tool, '--help', cwd=tmp_path, PYTHONPATH=str(installed))
+    assert '--work-dir' in text
