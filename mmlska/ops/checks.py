@@ -1,0 +1,110 @@
+"""Every check of the operators' arguments."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+Pair = tuple[Tensor, Tensor]
+
+
+def check_lska_attention(
+    x: Tensor, h0: Pair, v0: Pair, h1: Pair | None, v1: Pair | None, pointwise: Pair, dilation: int
+) -> None:
+    """Raise a TypeError or ValueError that names the first argument of :func:`lska_attention` that does not fit."""
+    _check_map(x)
+    if (h1 is None) != (v1 is None):
+        raise ValueError('h1 and v1 must both be given, or both be None for the design without dilated kernels')
+    if isinstance(dilation, bool) or not isinstance(dilation, int):
+        raise TypeError(f'dilation must be an int, got {dilation!r} of type {type(dilation).__name__}')
+    if dilation < 1:
+        raise ValueError(f'dilation={dilation} must be 1 or more')
+    for name, pair, horizontal in (('h0', h0, True), ('v0', v0, False), ('h1', h1, True), ('v1', v1, False)):
+        if pair is None and name in ('h1', 'v1'):
+            continue
+        weight, bias = _check_pair(name, pair)
+        shape = '(C, 1, 1, k)' if horizontal else '(C, 1, k, 1)'
+        _check_depthwise(name, weight, x, shape, long_axis=3 if horizontal else 2)
+        _check_bias(name, bias, x)
+    weight, bias = _check_pair('pointwise', pointwise)
+    channels = x.shape[1]
+    if tuple(weight.shape) != (channels, channels, 1, 1):
+        raise ValueError(
+            f'pointwise weight has shape {tuple(weight.shape)}; it must be ({channels}, {channels}, 1, 1), as x has {channels} channels'
+        )
+    _check_bias('pointwise', bias, x)
+
+
+def check_depthwise_gelu(x: Tensor, weight: Tensor, bias: Tensor, pointwise: Pair | None) -> None:
+    """Raise a TypeError or ValueError that names the first argument of :func:`depthwise_gelu` that does not fit."""
+    _check_map(x)
+    _check_pair('weight and bias', (weight, bias))
+    channels = x.shape[1]
+    if tuple(weight.shape) != (channels, 1, 3, 3):
+        raise ValueError(
+            f'weight has shape {tuple(weight.shape)}; it must be ({channels}, 1, 3, 3), as x has {channels} channels'
+        )
+    _check_bias('depthwise', bias, x)
+    if pointwise is not None:
+        weight, bias = _check_pair('pointwise', pointwise)
+        if weight.dim() != 4 or tuple(weight.shape[1:]) != (channels, 1, 1) or bias.shape != weight.shape[:1]:
+            raise ValueError(
+                f'pointwise has weight and bias of shapes {tuple(weight.shape)} and {tuple(bias.shape)}; '
+                f'they must be (C2, {channels}, 1, 1) and (C2,), as x has {channels} channels'
+            )
+
+
+def check_alike(x: Tensor, **pairs: Pair | None) -> None:
+    """Raise a ValueError if a weight or bias has another dtype or device than x."""
+    for name, pair in pairs.items():
+        for part, tensor in zip(('weight', 'bias'), pair or ()):
+            if tensor.dtype != x.dtype or tensor.device != x.device:
+                raise ValueError(
+                    f'{name} {part} is {tensor.dtype} on {tensor.device} but x is {x.dtype} on {x.device}; '
+                    f'convert one of them or run under torch.autocast'
+                )
+
+
+def check_backend(backend: str, names: list[str]) -> None:
+    """Raise a ValueError if there is no backend of this name."""
+    if backend not in names:
+        raise ValueError(
+            f'backend={backend!r} is unknown; choose one of {", ".join(map(repr, names))}, or None for the fastest'
+        )
+
+
+def _check_map(x: Tensor) -> None:
+    if not isinstance(x, Tensor):
+        raise TypeError(f'x must be a Tensor, got {type(x).__name__}')
+    if x.dim() != 4:
+        raise ValueError(f'x has shape {tuple(x.shape)}; it must be (N, C, H, W)')
+    if not x.is_floating_point():
+        raise TypeError(f'x has dtype {x.dtype}; it must be of floating point: convert it with x.float()')
+
+
+def _check_pair(name: str, pair: Pair) -> Pair:
+    if not isinstance(pair, tuple) or len(pair) != 2 or not all(isinstance(t, Tensor) for t in pair):
+        raise TypeError(f'{name} must be a pair (weight, bias) of Tensors, got {_describe(pair)}')
+    return pair
+
+
+def _describe(value) -> str:
+    if isinstance(value, (tuple, list)):
+        return f'{type(value).__name__} of ({", ".join(type(v).__name__ for v in value)})'
+    return type(value).__name__
+
+
+def _check_depthwise(name: str, weight: Tensor, x: Tensor, shape: str, long_axis: int) -> None:
+    wanted = [x.shape[1], 1, 1, 1]
+    if weight.dim() == 4:
+        wanted[long_axis] = weight.shape[long_axis]
+    if list(weight.shape) != wanted or weight.shape[long_axis] % 2 == 0:
+        raise ValueError(
+            f'{name} weight has shape {tuple(weight.shape)}; it must be {shape} with C = {x.shape[1]}, the channels of x, and k odd'
+        )
+
+
+def _check_bias(name: str, bias: Tensor, x: Tensor) -> None:
+    if tuple(bias.shape) != (x.shape[1],):
+        raise ValueError(
+            f'{name} bias has shape {tuple(bias.shape)}; it must be ({x.shape[1]},), as x has {x.shape[1]} channels'
+        )

@@ -1,0 +1,385 @@
+// The CPU backend of mmlska.ops: argument layout, work splitting, the 1x1 (a matrix product of ATen) and registration. Kernels: rows.h.
+//
+// Maps come and go as channels_last, weights contiguous. dtypes: float, bfloat16 (computed in float) and double.
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <Python.h>
+#include <torch/library.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <tuple>
+#include <type_traits>
+#include <vector>
+
+namespace {
+
+struct bf16 {
+  uint16_t bits;
+};
+
+template <class T>
+struct Acc {
+  using type = float;
+};
+template <>
+struct Acc<double> {
+  using type = double;
+};
+template <class T>
+constexpr int kLanes = 64 / sizeof(typename Acc<T>::type);  // channels of a block
+
+constexpr int kMaxTaps = 64;
+
+struct MapShape {
+  int64_t N, C, H, W;
+};
+struct LskaShape : MapShape {
+  int k0, k1;
+  int64_t dilation;
+  int64_t p0() const { return (k0 - 1) / 2; }
+  int64_t p1() const { return dilation * ((k1 - 1) / 2); }
+};
+template <class T>
+struct LskaWeights {
+  const T *weight[4], *bias[4];
+};
+template <class T>
+struct LskaMaps {
+  const T *x, *g4, *grad, *attn;
+  T *grad_x, *chain;
+};
+// Rows begin..end of one image and one block of channels.
+struct Task {
+  int64_t image, block, begin, end;
+};
+
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wpsabi"
+#pragma GCC diagnostic ignored "-Wignored-attributes"
+#endif
+
+#define INLINE inline __attribute__((always_inline))
+
+namespace baseline {
+#include "rows.h"
+#include "lska.h"
+#include "depthwise_gelu.h"
+}
+
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#define MMLSKA_X86 1
+#pragma GCC push_options
+#pragma GCC target("avx2,fma")
+namespace avx2 {
+#include "rows.h"
+#include "lska.h"
+#include "depthwise_gelu.h"
+}
+#pragma GCC pop_options
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")
+namespace avx512 {
+#include "rows.h"
+#include "lska.h"
+#include "depthwise_gelu.h"
+}
+#pragma GCC pop_options
+#endif
+
+// The widest instruction set that this processor has, found once: the same file runs on every x86-64 machine. ATen's own environment variable
+// narrows it.
+#ifdef MMLSKA_X86
+int find_level() {
+  const char* wish = std::getenv("ATEN_CPU_CAPABILITY");
+  const int limit = wish == nullptr ? 2 : std::strcmp(wish, "default") == 0 ? 0 : std::strcmp(wish, "avx2") == 0 ? 1 : 2;
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+  return std::min(limit, avx512 ? 2 : avx2 ? 1 : 0);
+}
+const int kLevel = find_level();
+#define RUN(function, ...) \
+  (kLevel == 2 ? avx512::function(__VA_ARGS__) : kLevel == 1 ? avx2::function(__VA_ARGS__) : baseline::function(__VA_ARGS__))
+#else
+#define RUN(function, ...) baseline::function(__VA_ARGS__)
+#endif
+
+// ---- splitting ----
+
+// One task for each image and block of channels. Only where that leaves threads idle are the rows cut into strips, as every strip repeats
+// the rows that its kernels reach beyond it.
+struct Split {
+  int64_t N, blocks, H, strips;
+  Split(const MapShape& s, int lanes, int64_t reach) : N(s.N), blocks((s.C + lanes - 1) / lanes), H(s.H), strips(1) {
+    const int64_t threads = at::get_num_threads(), whole = N * blocks;
+    while (whole > 0 && whole * strips % threads != 0 && whole * strips < 4 * threads && H / (strips + 1) >= 2 * reach + 8) ++strips;
+  }
+  int64_t tasks() const { return N * blocks * strips; }
+  Task operator[](int64_t i) const {
+    const int64_t strip = i % strips;
+    return {i / strips / blocks, i / strips % blocks, strip * H / strips, (strip + 1) * H / strips};
+  }
+};
+
+template <class Body>
+void for_each_task(const Split& split, int64_t scratch_bytes, const Body& body) {
+  at::parallel_for(0, split.tasks(), 1, [&](int64_t first, int64_t last) {
+    const at::Tensor scratch = at::empty({scratch_bytes}, at::kByte);  // 64-byte aligned, as every tensor is
+    for (int64_t i = first; i < last; ++i) body(i, split[i], scratch.mutable_data_ptr());
+  });
+}
+
+// Add up the shares (task, tap, lane) of the tasks in their order, whichever thread computed them: (taps, C) in the accumulation type.
+template <class A>
+at::Tensor reduce_shares(const at::Tensor& shares, const Split& split, int64_t C) {
+  const int64_t taps = shares.size(1), lanes = shares.size(2);
+  const at::Tensor total = at::zeros({taps, split.blocks * lanes}, shares.options());
+  const A* from = shares.const_data_ptr<A>();
+  A* to = total.mutable_data_ptr<A>();
+  for (int64_t i = 0; i < split.tasks(); ++i)
+    for (int64_t t = 0; t < taps; ++t)
+      for (int64_t l = 0; l < lanes; ++l) to[(t * split.blocks + split[i].block) * lanes + l] += from[(i * taps + t) * lanes + l];
+  return total.narrow(1, 0, C);
+}
+
+// Rows first..first + taps of the totals as the gradient of a depthwise weight. A copy: an operator's results must not share memory.
+at::Tensor weight_grad(const at::Tensor& totals, int64_t first, int64_t taps, const at::Tensor& weight) {
+  return totals.narrow(0, first, taps).t().clone(at::MemoryFormat::Contiguous).view(weight.sizes());
+}
+
+// ---- tensors ----
+
+at::Tensor channels_last(const at::Tensor& t) { return t.contiguous(at::MemoryFormat::ChannelsLast); }
+at::Tensor new_map(const at::Tensor& like) { return at::empty(like.sizes(), like.options(), at::MemoryFormat::ChannelsLast); }
+// The matrix (pixels, channels) of a channels_last map, and back; both are views.
+at::Tensor as_matrix(const at::Tensor& map) { return map.permute({0, 2, 3, 1}).view({-1, map.size(1)}); }
+at::Tensor as_map(const at::Tensor& matrix, const at::Tensor& like) {
+  return matrix.view({like.size(0), like.size(2), like.size(3), like.size(1)}).permute({0, 3, 1, 2});
+}
+
+template <class T>
+const T* in(const at::Tensor& t) {
+  return static_cast<const T*>(t.const_data_ptr());
+}
+template <class T>
+T* out(const at::Tensor& t) {
+  return static_cast<T*>(t.mutable_data_ptr());
+}
+
+MapShape shape_of(const at::Tensor& x) { return {x.size(0), x.size(1), x.size(2), x.size(3)}; }
+
+template <class Body>
+void with_type(const at::Tensor& x, const Body& body) {
+  switch (x.scalar_type()) {
+    case at::kFloat: return body(float{});
+    case at::kBFloat16: return body(bf16{});
+    case at::kDouble: return body(double{});
+    default: TORCH_CHECK_TYPE(false, "the cpu backend of mmlska.ops runs float32, bfloat16 and float64, not ", x.scalar_type());
+  }
+}
+
+// ---- LSKA ----
+
+struct Weights {
+  at::Tensor weight[4], bias[4];  // h0, v0, h1, v1
+  template <class T>
+  LskaWeights<T> pointers() const {
+    LskaWeights<T> p;
+    for (int i = 0; i < 4; ++i) p.weight[i] = in<T>(weight[i]), p.bias[i] = in<T>(bias[i]);
+    return p;
+  }
+  LskaShape shape(const at::Tensor& x, int64_t dilation) const {
+    const int64_t k0 = weight[0].size(3), k1 = weight[2].size(3);
+    TORCH_CHECK_VALUE(k0 < kMaxTaps && k1 < kMaxTaps, "the cpu backend of mmlska.ops takes kernels of up to ", kMaxTaps - 1, " taps");
+    return {shape_of(x), static_cast<int>(k0), static_cast<int>(k1), dilation};
+  }
+};
+
+#define LSKA_PARAMETERS                                                                                                                \
+  const at::Tensor &h0w, const at::Tensor &h0b, const at::Tensor &v0w, const at::Tensor &v0b, const at::Tensor &h1w,                   \
+      const at::Tensor &h1b, const at::Tensor &v1w, const at::Tensor &v1b, const at::Tensor &pw, const at::Tensor &pb, int64_t dilation
+#define LSKA_WEIGHTS                                                               \
+  Weights {                                                                        \
+    {h0w.contiguous(), v0w.contiguous(), h1w.contiguous(), v1w.contiguous()}, {    \
+      h0b.contiguous(), v0b.contiguous(), h1b.contiguous(), v1b.contiguous()       \
+    }                                                                              \
+  }
+
+// The attention map: the chain of depthwise convolutions, then the 1x1.
+at::Tensor attention_map(const at::Tensor& x, const Weights& weights, const at::Tensor& pw, const at::Tensor& pb, int64_t dilation) {
+  const LskaShape shape = weights.shape(x, dilation);
+  const at::Tensor chain = new_map(x);
+  with_type(x, [&](auto type) {
+    using T = decltype(type);
+    const auto w = weights.pointers<T>();
+    for_each_task(Split(shape, kLanes<T>, shape.p0() + shape.p1()), RUN(lska_forward_scratch<T>, shape),
+                  [&](int64_t, const Task& task, void* scratch) { RUN(lska_forward<T>, shape, w, in<T>(x), out<T>(chain), task, scratch); });
+  });
+  return as_map(at::addmm(pb, as_matrix(chain), pw.flatten(1).t()), x);
+}
+
+std::tuple<at::Tensor, at::Tensor> lska_training(const at::Tensor& x_, LSKA_PARAMETERS) {
+  const at::Tensor x = channels_last(x_), attn = attention_map(x, LSKA_WEIGHTS, pw, pb, dilation);
+  return {x * attn, attn};
+}
+
+at::Tensor lska_inference(const at::Tensor& x_, LSKA_PARAMETERS) {
+  const at::Tensor x = channels_last(x_);
+  return attention_map(x, LSKA_WEIGHTS, pw, pb, dilation).mul_(x);
+}
+
+std::vector<at::Tensor> lska_backward(const at::Tensor& grad_, const at::Tensor& x_, const at::Tensor& attn_, LSKA_PARAMETERS) {
+  const at::Tensor grad = channels_last(grad_), x = channels_last(x_), attn = channels_last(attn_);
+  const Weights weights = LSKA_WEIGHTS;
+  const LskaShape shape = weights.shape(x, dilation);
+  const at::Tensor grad_attn = as_matrix(grad) * as_matrix(x);
+  const at::Tensor grad_chain = at::mm(grad_attn, pw.flatten(1));
+  const at::Tensor grad_x = new_map(x), chain = new_map(x);
+  at::Tensor totals;
+  with_type(x, [&](auto type) {
+    using T = decltype(type);
+    using A = typename Acc<T>::type;
+    const auto w = weights.pointers<T>();
+    const Split split(shape, kLanes<T>, shape.p0() + shape.p1());
+    const int64_t taps = 2 * shape.k0 + 2 * shape.k1 + 4;
+    const at::Tensor shares = at::empty({split.tasks(), taps, kLanes<T>}, x.options().dtype(c10::CppTypeToScalarType<A>::value));
+    const LskaMaps<T> maps{in<T>(x), in<T>(grad_chain), in<T>(grad), in<T>(attn), out<T>(grad_x), out<T>(chain)};
+    for_each_task(split, RUN(lska_backward_scratch<T>, shape), [&](int64_t i, const Task& task, void* scratch) {
+      RUN(lska_backward<T>, shape, w, maps, out<A>(shares) + i * taps * kLanes<T>, task, scratch);
+    });
+    totals = reduce_shares<A>(shares, split, shape.C).to(x.scalar_type());
+  });
+  std::vector<at::Tensor> grads{grad_x};
+  int64_t first = 0;
+  for (int i = 0; i < 4; ++i) {
+    const int64_t taps = i < 2 ? shape.k0 : shape.k1;
+    grads.push_back(weight_grad(totals, first, taps, weights.weight[i]));
+    grads.push_back(totals.select(0, 2 * shape.k0 + 2 * shape.k1 + i).clone());
+    first += taps;
+  }
+  grads.push_back(at::mm(grad_attn.t(), as_matrix(chain)).view(pw.sizes()));
+  grads.push_back(grad_attn.sum(0));
+  return grads;
+}
+
+// ---- 3x3 depthwise convolution and GELU, then a 1x1 or not ----
+
+at::Tensor depthwise_gelu(const at::Tensor& x_, const at::Tensor& weight_, const at::Tensor& bias_) {
+  const at::Tensor x = channels_last(x_), weight = weight_.contiguous(), bias = bias_.contiguous(), y = new_map(x);
+  const MapShape shape = shape_of(x);
+  with_type(x, [&](auto type) {
+    using T = decltype(type);
+    for_each_task(Split(shape, kLanes<T>, 1), RUN(depthwise_scratch<T>, shape), [&](int64_t, const Task& task, void* scratch) {
+      RUN(depthwise_gelu_forward<T>, shape, in<T>(weight), in<T>(bias), in<T>(x), out<T>(y), 0, task, scratch);
+    });
+  });
+  return y;
+}
+
+// The wide map between GELU and 1x1 never exists as a whole: a task makes all channels of a few rows of it and multiplies them while they are
+// in its cache.
+at::Tensor depthwise_gelu_pointwise(const at::Tensor& x_, const at::Tensor& weight_, const at::Tensor& bias_, const at::Tensor& pw,
+                                    const at::Tensor& pb) {
+  const at::Tensor x = channels_last(x_), weight = weight_.contiguous(), bias = bias_.contiguous();
+  const MapShape s = shape_of(x);
+  const at::Tensor y = at::empty({s.N, pw.size(0), s.H, s.W}, x.options(), at::MemoryFormat::ChannelsLast);
+  if (y.numel() == 0) return y;
+  const at::Tensor y_matrix = as_matrix(y), pw_t = pw.flatten(1).t();
+  constexpr int64_t kCache = 768 * 1024;  // bytes of a task's rows: most of a core's second-level cache
+  const int64_t row = s.W * s.C * x.element_size(), threads = at::get_num_threads();
+  const int64_t rows = std::max<int64_t>(1, std::min({kCache / row, s.H, (s.N * s.H + threads - 1) / threads}));
+  const int64_t strips = (s.H + rows - 1) / rows;
+  with_type(x, [&](auto type) {
+    using T = decltype(type);
+    const int64_t scratch_bytes = RUN(depthwise_scratch<T>, s), blocks = (s.C + kLanes<T> - 1) / kLanes<T>;
+    at::parallel_for(0, s.N * strips, 1, [&](int64_t first, int64_t last) {
+      const at::AutoDispatchBelowAutograd no_autograd;  // worker threads do not inherit the state of the caller
+      const at::Tensor scratch = at::empty({scratch_bytes}, at::kByte), wide = at::empty({rows * s.W, s.C}, x.options());
+      for (int64_t i = first; i < last; ++i) {
+        const int64_t image = i / strips, begin = i % strips * rows, end = std::min(begin + rows, s.H), origin = image * s.H + begin;
+        for (int64_t block = 0; block < blocks; ++block) {
+          const Task task{image, block, begin, end};
+          RUN(depthwise_gelu_forward<T>, s, in<T>(weight), in<T>(bias), in<T>(x), out<T>(wide), origin, task, scratch.mutable_data_ptr());
+        }
+        at::Tensor part = y_matrix.narrow(0, origin * s.W, (end - begin) * s.W);
+        at::addmm_out(part, pb, wide.narrow(0, 0, (end - begin) * s.W), pw_t);
+      }
+    });
+  });
+  return y;
+}
+
+struct DepthwiseGrads {
+  at::Tensor x, weight, bias;
+};
+
+DepthwiseGrads depthwise_gelu_grads(const at::Tensor& grad, const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
+                                    const at::Tensor& again) {
+  const at::Tensor grad_x = new_map(x);
+  const MapShape shape = shape_of(x);
+  at::Tensor totals;
+  with_type(x, [&](auto type) {
+    using T = decltype(type);
+    using A = typename Acc<T>::type;
+    const Split split(shape, kLanes<T>, 2);
+    const at::Tensor shares = at::empty({split.tasks(), 10, kLanes<T>}, x.options().dtype(c10::CppTypeToScalarType<A>::value));
+    T* const y = again.defined() ? out<T>(again) : nullptr;
+    for_each_task(split, RUN(depthwise_scratch<T>, shape), [&](int64_t i, const Task& task, void* scratch) {
+      RUN(depthwise_gelu_backward<T>, shape, in<T>(weight), in<T>(bias), in<T>(x), in<T>(grad), out<T>(grad_x), y,
+          out<A>(shares) + i * 10 * kLanes<T>, task, scratch);
+    });
+    totals = reduce_shares<A>(shares, split, shape.C).to(x.scalar_type());
+  });
+  return {grad_x, weight_grad(totals, 0, 9, weight), totals.select(0, 9).clone()};
+}
+
+std::vector<at::Tensor> depthwise_gelu_backward(const at::Tensor& grad, const at::Tensor& x, const at::Tensor& weight,
+                                                const at::Tensor& bias) {
+  const auto grads = depthwise_gelu_grads(channels_last(grad), channels_last(x), weight.contiguous(), bias.contiguous(), {});
+  return {grads.x, grads.weight, grads.bias};
+}
+
+std::vector<at::Tensor> depthwise_gelu_pointwise_backward(const at::Tensor& grad_, const at::Tensor& x_, const at::Tensor& weight,
+                                                          const at::Tensor& bias, const at::Tensor& pw) {
+  const at::Tensor x = channels_last(x_), grad = as_matrix(channels_last(grad_)), wide = new_map(x);
+  const at::Tensor grad_wide = as_map(at::mm(grad, pw.flatten(1)), x);
+  const auto grads = depthwise_gelu_grads(grad_wide, x, weight.contiguous(), bias.contiguous(), wide);
+  return {grads.x, grads.weight, grads.bias, at::mm(grad.t(), as_matrix(wide)).view(pw.sizes()), grad.sum(0)};
+}
+
+}  // namespace
+
+#define LSKA_SCHEMA "Tensor h0w, Tensor h0b, Tensor v0w, Tensor v0b, Tensor h1w, Tensor h1b, Tensor v1w, Tensor v1b, Tensor pw, Tensor pb, int dilation"
+
+TORCH_LIBRARY(mmlska_cpu, m) {
+  m.def("lska_inference(Tensor x, " LSKA_SCHEMA ") -> Tensor");
+  m.def("lska_training(Tensor x, " LSKA_SCHEMA ") -> (Tensor, Tensor)");
+  m.def("lska_backward(Tensor grad, Tensor x, Tensor attn, " LSKA_SCHEMA ") -> Tensor[]");
+  m.def("depthwise_gelu(Tensor x, Tensor weight, Tensor bias) -> Tensor");
+  m.def("depthwise_gelu_backward(Tensor grad, Tensor x, Tensor weight, Tensor bias) -> Tensor[]");
+  m.def("depthwise_gelu_pointwise(Tensor x, Tensor weight, Tensor bias, Tensor pw, Tensor pb) -> Tensor");
+  m.def("depthwise_gelu_pointwise_backward(Tensor grad, Tensor x, Tensor weight, Tensor bias, Tensor pw) -> Tensor[]");
+}
+
+TORCH_LIBRARY_IMPL(mmlska_cpu, CPU, m) {
+  m.impl("lska_inference", lska_inference);
+  m.impl("lska_training", lska_training);
+  m.impl("lska_backward", lska_backward);
+  m.impl("depthwise_gelu", depthwise_gelu);
+  m.impl("depthwise_gelu_backward", depthwise_gelu_backward);
+  m.impl("depthwise_gelu_pointwise", depthwise_gelu_pointwise);
+  m.impl("depthwise_gelu_pointwise_backward", depthwise_gelu_pointwise_backward);
+}
+
+// `from mmlska.ops import _cpu` loads this file, which registers the operators above; the module only holds the number of their schemas.
+PyMODINIT_FUNC PyInit__cpu() {
+  static PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_cpu", nullptr, -1, nullptr};
+  PyObject* const module = PyModule_Create(&definition);
+  if (module != nullptr) PyModule_AddIntConstant(module, "SCHEMAS", 1);  // raise it, and cpu.py's, with every change of a schema
+  return module;
+}

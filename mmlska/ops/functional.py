@@ -1,0 +1,180 @@
+"""The front doors: check the arguments, choose the backend, call it.
+
+A backend is a module with ``NAME``, ``PROBLEM`` (None, or why this installation cannot use it and what would mend that),
+``supports(op, device_type, dtype)`` (is it correct there), ``pays(op, x)`` (is it faster than the next one for this layout) and one
+function for each operator. To add one, write its file and list it in ``_BACKENDS``.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+from torch import Tensor
+
+from . import cpu, reference
+from .checks import Pair, check_alike, check_backend, check_depthwise_gelu, check_lska_attention
+
+# Fastest first; the reference takes whatever is left.
+_BACKENDS = {backend.NAME: backend for backend in (cpu, reference)}
+_warned: set[str] = set()
+
+
+def lska_attention(
+    x: Tensor,
+    h0: Pair,
+    v0: Pair,
+    h1: Pair | None,
+    v1: Pair | None,
+    pointwise: Pair,
+    dilation: int,
+    *,
+    backend: str | None = None,
+) -> Tensor:
+    """Multiply a map by its large separable kernel attention: four 1-D depthwise convolutions and a 1x1, all biased and zero-padded.
+
+    Equivalent to::
+
+        C = x.shape[1]
+        t = F.conv2d(x, *h0, padding=(0, (k0 - 1) // 2), groups=C)
+        t = F.conv2d(t, *v0, padding=((k0 - 1) // 2, 0), groups=C)
+        t = F.conv2d(t, *h1, padding=(0, dilation * (k1 - 1) // 2), dilation=dilation, groups=C)
+        t = F.conv2d(t, *v1, padding=(dilation * (k1 - 1) // 2, 0), dilation=dilation, groups=C)
+        return x * F.conv2d(t, *pointwise)
+
+    Args:
+        x: (N, C, H, W), any size, any strides; the output has its memory format.
+        h0: Weight (C, 1, 1, k0) and bias (C,) of the first horizontal kernel, k0 odd.
+        v0: Weight (C, 1, k0, 1) and bias (C,) of the first vertical kernel.
+        h1: Weight (C, 1, 1, k1) and bias (C,) of the dilated horizontal kernel, k1 odd; None for the design without dilated kernels.
+        v1: Weight (C, 1, k1, 1) and bias (C,) of the dilated vertical kernel; None together with ``h1``.
+        pointwise: Weight (C, C, 1, 1) and bias (C,).
+        dilation: Dilation of ``h1`` and ``v1`` in pixels.
+        backend: One of :func:`available_backends`; None takes the fastest that is correct for device, dtype and layout.
+
+    Raises:
+        TypeError: If an argument is not a Tensor, a pair of Tensors, or an int where one is needed.
+        ValueError: If shapes, dtypes or devices do not fit together, or ``backend`` cannot run this input.
+
+    Source: LSKA paper, arXiv 2309.01439, figure 2 (d).
+
+    Example:
+        >>> x = torch.rand(1, 8, 13, 17)
+        >>> def pair(*shape):
+        ...     return torch.rand(shape), torch.rand(8)
+        >>> h0, v0, h1, v1 = pair(8, 1, 1, 5), pair(8, 1, 5, 1), pair(8, 1, 1, 7), pair(8, 1, 7, 1)
+        >>> lska_attention(x, h0, v0, h1, v1, pair(8, 8, 1, 1), 3, backend='reference').shape
+        torch.Size([1, 8, 13, 17])
+    """
+    if stays_plain(x) and backend is None:
+        return reference.lska_attention(x, h0, v0, h1, v1, pointwise, dilation)
+    check_lska_attention(x, h0, v0, h1, v1, pointwise, dilation)
+    low = _autocast_dtype(x)
+    # Autocast lowers the convolutions only: a float32 x stays float32 in the multiplication, which no fused kernel does.
+    if low is not None and x.dtype != low:
+        return reference.lska_attention(x, h0, v0, h1, v1, pointwise, dilation)
+    h0, v0, h1, v1, pointwise = (_lowered(pair, low) for pair in (h0, v0, h1, v1, pointwise))
+    check_alike(x, h0=h0, v0=v0, h1=h1, v1=v1, pointwise=pointwise)
+    chosen = _choose('lska_attention', x, backend)
+    return chosen.lska_attention(x, h0, v0, h1, v1, pointwise, dilation)
+
+
+def depthwise_gelu(
+    x: Tensor, weight: Tensor, bias: Tensor, *, pointwise: Pair | None = None, backend: str | None = None
+) -> Tensor:
+    """Convolve with a biased, zero-padded 3x3 depthwise kernel, apply the exact GELU, and, if given, a 1x1 convolution.
+
+    Only x is kept for the backward pass, with the 1x1 too.
+
+    Equivalent to::
+
+        y = F.gelu(F.conv2d(x, weight, bias, padding=1, groups=x.shape[1]))
+        return y if pointwise is None else F.conv2d(y, *pointwise)
+
+    Args:
+        x: (N, C, H, W), any size, any strides; the output has its memory format.
+        weight: (C, 1, 3, 3).
+        bias: (C,).
+        pointwise: Weight (C2, C, 1, 1) and bias (C2,) of a 1x1 convolution after the GELU.
+        backend: One of :func:`available_backends`; None takes the fastest that is correct for device, dtype and layout.
+
+    Raises:
+        TypeError: If an argument is not a Tensor or a pair of Tensors.
+        ValueError: If shapes, dtypes or devices do not fit together, or ``backend`` cannot run this input.
+
+    Source: VAN paper, arXiv 2202.09741, section 3.3 (the block's MLP from its depthwise convolution on).
+
+    Example:
+        >>> depthwise_gelu(torch.rand(1, 8, 13, 17), torch.rand(8, 1, 3, 3), torch.rand(8), backend='reference').shape
+        torch.Size([1, 8, 13, 17])
+    """
+    if stays_plain(x) and backend is None:
+        return reference.depthwise_gelu(x, weight, bias, pointwise)
+    check_depthwise_gelu(x, weight, bias, pointwise)
+    low = _autocast_dtype(x)
+    if low is not None:
+        x, (weight, bias), pointwise = x.to(low), _lowered((weight, bias), low), _lowered(pointwise, low)
+    check_alike(x, depthwise=(weight, bias), pointwise=pointwise)
+    return _choose('depthwise_gelu', x, backend).depthwise_gelu(x, weight, bias, pointwise)
+
+
+def available_backends(device: str | torch.device = 'cpu', dtype: torch.dtype = torch.float32) -> list[str]:
+    """Name the backends that can run both operators on a device and dtype here, fastest first.
+
+    Example:
+        >>> available_backends('cpu', torch.float32)[-1]
+        'reference'
+    """
+    kind = torch.device(device).type
+    return [name for name, b in _BACKENDS.items() if b.PROBLEM is None and _supports_both(b, kind, dtype)]
+
+
+def stays_plain(x: Tensor) -> bool:
+    """Tell whether a recorder is at work (jit.trace, ONNX, torch.export, fx) whose product must consist of PyTorch's own operators."""
+    return torch.jit.is_tracing() or torch.jit.is_scripting() or _is_exporting() or isinstance(x, torch.fx.Proxy)
+
+
+# torch 2.4 and 2.5 have no public name for it; there torch.export sees the custom operator as torch.compile does.
+_is_exporting = getattr(torch.compiler, 'is_exporting', lambda: False)
+
+
+def _supports_both(backend, device_type: str, dtype: torch.dtype) -> bool:
+    return all(backend.supports(op, device_type, dtype) for op in ('lska_attention', 'depthwise_gelu'))
+
+
+def _choose(op: str, x: Tensor, name: str | None):
+    device_type, dtype = x.device.type, x.dtype
+    if name is not None:
+        check_backend(name, list(_BACKENDS))
+        chosen = _BACKENDS[name]
+        if chosen.PROBLEM is not None:
+            raise ValueError(f'backend={name!r} cannot be used here: {chosen.PROBLEM}')
+        if not chosen.supports(op, device_type, dtype):
+            usable = ', '.join(map(repr, available_backends(device_type, dtype)))
+            raise ValueError(f'backend={name!r} does not run {dtype} on {device_type}; choose one of {usable}')
+        return chosen
+    for candidate in _BACKENDS.values():
+        if candidate.supports(op, device_type, dtype) and candidate.pays(op, x):
+            if candidate.PROBLEM is None:
+                return candidate
+            _warn_once(candidate)
+    return reference
+
+
+def _warn_once(backend) -> None:
+    if backend.NAME not in _warned:
+        _warned.add(backend.NAME)
+        warnings.warn(f'mmlska.ops runs in plain PyTorch, which is slower: {backend.PROBLEM}', stacklevel=4)
+
+
+def _autocast_dtype(x: Tensor) -> torch.dtype | None:
+    """The dtype to which autocast would lower a convolution of x, or None."""
+    kind = x.device.type
+    # Autocast never touches float64.
+    if x.dtype == torch.float64 or not torch.is_autocast_enabled(kind):
+        return None
+    return torch.get_autocast_dtype(kind)
+
+
+def _lowered(pair: Pair | None, dtype: torch.dtype | None) -> Pair | None:
+    return pair if pair is None or dtype is None else (pair[0].to(dtype), pair[1].to(dtype))

@@ -1,0 +1,250 @@
+"""Every fused backend against the reference in float64: outputs and all gradients, with uninitialised memory filled with NaN."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from functools import partial
+from itertools import product
+from pathlib import Path
+
+import ops_cases as cases
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mmlska import ops
+from mmlska.ops import functional
+
+FUSED = [name for name in functional._BACKENDS if name != 'reference']
+DTYPES = [torch.float64, torch.float32, torch.bfloat16]
+SIZES = [(1, 1), (1, 13), (13, 1), (2, 3), (8, 8), (15, 16), (24, 33), (5, 40)]
+CHANNELS = [1, 3, 32, 160, 16, 33]
+
+every_backend = pytest.mark.parametrize('backend', FUSED)
+every_dtype = pytest.mark.parametrize('dtype', DTYPES, ids=lambda d: str(d)[6:])
+every_layout = pytest.mark.parametrize('layout', cases.LAYOUTS)
+
+
+@pytest.fixture(autouse=True)
+def poisoned_memory():
+    """torch.empty holds NaN, in tensors of the operators and in their scratch memory, so an unwritten element cannot pass."""
+    assert torch.utils.deterministic.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(True)
+    assert torch.empty(4).isnan().all()
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture(autouse=True)
+def _need_backend(request):
+    backend = request.node.callspec.params.get('backend') if hasattr(request.node, 'callspec') else None
+    if backend and functional._BACKENDS[backend].PROBLEM:
+        pytest.skip(functional._BACKENDS[backend].PROBLEM)
+
+
+def check_lska(backend: str, shape: tuple[int, ...], k_size: int, dtype: torch.dtype, layout: str) -> list[Tensor]:
+    flat, dilation = cases.lska_tensors(shape[1], k_size, dtype)
+    x = cases.make_map(shape, dtype, layout)
+    fused = lambda *t: cases.lska(*t, dilation, backend=backend)  # noqa: E731
+    return cases.assert_close_to_reference(fused, lambda *t: cases.lska_twin(*t, dilation), [x, *flat], layout)
+
+
+def check_depthwise_gelu(
+    backend: str, shape: tuple[int, ...], dtype: torch.dtype, layout: str, out_channels: int | None = None
+) -> list[Tensor]:
+    inputs = [cases.make_map(shape, dtype, layout), *cases.mlp_tensors(shape[1], dtype, out_channels)]
+    fused = partial(cases.mlp, backend=backend)
+    return cases.assert_close_to_reference(fused, cases.mlp_twin, inputs, layout, out_channels)
+
+
+@every_backend
+@every_dtype
+@every_layout
+@pytest.mark.parametrize('k_size', cases.LADDER)
+def test_lska(backend, dtype, layout, k_size):
+    # Each test takes two of the 48 pairs of size and channels, so that together they run through all of them with every value of the rest.
+    pairs = list(product(SIZES, CHANNELS))
+    first = 13 * list(cases.LADDER).index(k_size) + 5 * cases.LAYOUTS.index(layout) + 7 * DTYPES.index(dtype)
+    for i in (first, first + 24):
+        size, c = pairs[i % len(pairs)]
+        check_lska(backend, (2, c, *size), k_size, dtype, layout)
+
+
+@every_backend
+@every_dtype
+@every_layout
+def test_depthwise_gelu(backend, dtype, layout):
+    for i, (size, c) in enumerate(product(SIZES, CHANNELS)):
+        if i % 3 == cases.LAYOUTS.index(layout):
+            check_depthwise_gelu(backend, (2, c, *size), dtype, layout)
+            check_depthwise_gelu(backend, (2, c, *size), dtype, layout, out_channels=(1, 8, 20)[i // 3 % 3])
+
+
+@every_backend
+@every_dtype
+def test_large_odd_map(backend, dtype):
+    check_lska(backend, (1, 32, 97, 131), 23, dtype, 'channels_last')
+    check_depthwise_gelu(backend, (1, 32, 97, 131), dtype, 'channels_last')
+    check_depthwise_gelu(backend, (1, 64, 97, 131), dtype, 'channels_last', out_channels=8)
+
+
+@every_backend
+@pytest.mark.parametrize('k_size', [7, 53])
+def test_many_channels_on_a_large_odd_map(backend, k_size):
+    check_lska(backend, (1, 160, 97, 131), k_size, torch.float32, 'channels_last')
+
+
+@every_backend
+def test_empty_batch(backend):
+    flat, dilation = cases.lska_tensors(3, 7, torch.float32)
+    x = torch.empty(0, 3, 4, 5)
+    assert cases.lska(x, *flat, dilation, backend=backend).shape == (0, 3, 4, 5)
+    for out_channels in (None, 2):
+        y = cases.mlp(x, *cases.mlp_tensors(3, torch.float32, out_channels), backend=backend)
+        assert y.shape == (0, out_channels or 3, 4, 5)
+
+
+@every_backend
+@every_dtype
+def test_design_without_dilated_kernels(backend, dtype):
+    flat = [t for i, s in enumerate([(3, 1, 1, 9), (3, 1, 9, 1), (3, 3, 1, 1)]) for t in cases.make_pair(s, dtype, i)]
+
+    def call(x, h0w, h0b, v0w, v0b, pw, pb, backend):
+        return ops.lska_attention(x, (h0w, h0b), (v0w, v0b), None, None, (pw, pb), 1, backend=backend)
+
+    x = cases.make_map((2, 3, 11, 6), dtype, 'channels_last')
+    cases.assert_close_to_reference(partial(call, backend=backend), partial(call, backend='reference'), [x, *flat])
+
+
+@every_backend
+def test_kernel_longer_than_the_kernels_take(backend):
+    flat = [
+        t
+        for i, s in enumerate([(2, 1, 1, 101), (2, 1, 101, 1), (2, 2, 1, 1)])
+        for t in cases.make_pair(s, torch.float32, i)
+    ]
+    pairs = cases.as_pairs(flat)
+    x = cases.make_map((1, 2, 7, 9), torch.float32, 'contiguous')
+    found = ops.lska_attention(x, *pairs[:2], None, None, pairs[2], 1, backend=backend)
+    wanted = ops.lska_attention(x, *pairs[:2], None, None, pairs[2], 1, backend='reference')
+    torch.testing.assert_close(found, wanted)
+
+
+@every_backend
+def test_gradcheck(backend):
+    flat, dilation = cases.lska_tensors(3, 11, torch.float64)
+    inputs = [t.requires_grad_() for t in (cases.make_map((1, 3, 4, 5), torch.float64, 'channels_last'), *flat)]
+    assert torch.autograd.gradcheck(lambda *t: cases.lska(*t, dilation, backend=backend), inputs, fast_mode=True)
+    for out_channels in (None, 2):
+        tensors = [inputs[0], *(t.requires_grad_() for t in cases.mlp_tensors(3, torch.float64, out_channels))]
+        assert torch.autograd.gradcheck(partial(cases.mlp, backend=backend), tensors)
+
+
+@every_backend
+def test_second_derivatives(backend):
+    flat, dilation = cases.lska_tensors(2, 7, torch.float64)
+    inputs = [t.requires_grad_() for t in (cases.make_map((1, 2, 4, 3), torch.float64, 'channels_last'), *flat)]
+    assert torch.autograd.gradgradcheck(lambda *t: cases.lska(*t, dilation, backend=backend), inputs, fast_mode=True)
+    for out_channels in (None, 3):
+        tensors = [inputs[0], *(t.requires_grad_() for t in cases.mlp_tensors(2, torch.float64, out_channels))]
+        assert torch.autograd.gradgradcheck(partial(cases.mlp, backend=backend), tensors, fast_mode=True)
+
+
+@every_backend
+def test_only_some_inputs_need_gradients(backend):
+    flat, dilation = cases.lska_tensors(3, 7, torch.float64)
+    x = cases.make_map((1, 3, 4, 5), torch.float64, 'channels_last')
+    flat[4].requires_grad_()
+    found, wanted = (
+        torch.autograd.grad(cases.lska(x, *flat, dilation, backend=b).square().sum(), flat[4], create_graph=graph)[0]
+        for b, graph in ((backend, True), ('reference', False))
+    )
+    torch.testing.assert_close(found, wanted)
+
+
+@every_backend
+def test_gelu_at_extreme_values(backend):
+    x = torch.tensor(
+        [-1e30, -1e6, -40.0, -14.0, -5.6, -3.0, -0.0, 0.0, 1e-20, 3.0, 5.6, 1e6, 1e30, torch.inf, torch.nan]
+    )
+    x = x.view(1, 1, 1, -1).requires_grad_()
+    weight = torch.zeros(1, 1, 3, 3)
+    weight[0, 0, 1, 1] = 1
+    identity = torch.where(torch.isfinite(x), x, 3.0).detach().requires_grad_()
+    y = ops.depthwise_gelu(identity, weight, torch.zeros(1), backend=backend)
+    torch.testing.assert_close(y, F.gelu(identity), rtol=1e-5, atol=1e-6)
+    found, wanted = (torch.autograd.grad(t.sum(), identity)[0] for t in (y, F.gelu(identity)))
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6)
+    assert ops.depthwise_gelu(x, weight, torch.zeros(1), backend=backend).flatten()[-2:].isnan().any(), (
+        'a NaN must not vanish'
+    )
+
+
+@every_backend
+def test_bfloat16_rounds_to_nearest_even(backend):
+    bits = torch.arange(0x3F80, 0x4080, dtype=torch.int16).view(torch.bfloat16)
+    x = bits.view(1, 1, 1, -1)
+    weight = torch.zeros(1, 1, 3, 3, dtype=torch.bfloat16)
+    weight[0, 0, 1, 1] = 1
+    found = ops.depthwise_gelu(x, weight, torch.zeros(1, dtype=torch.bfloat16), backend=backend)
+    wanted = F.gelu(x.double()).to(torch.bfloat16)
+    # float's own rounding before the last one can move a tie, and no more than that.
+    assert (found != wanted).float().mean() < 0.01
+
+
+@every_backend
+@every_dtype
+def test_twice_the_same(backend, dtype):
+    for shape in ((2, 32, 30, 17), (1, 160, 9, 8)):
+        first, second = (check_lska(backend, shape, 23, dtype, 'channels_last') for _ in range(2))
+        assert all(torch.equal(a, b) for a, b in zip(first, second))
+        for out in (None, 8):
+            first, second = (check_depthwise_gelu(backend, shape, dtype, 'channels_last', out) for _ in range(2))
+            assert all(torch.equal(a, b) for a, b in zip(first, second))
+
+
+@every_backend
+@pytest.mark.parametrize('threads', [2, 3, 7])
+def test_threads_share_the_rows(backend, threads):
+    """One block of channels and more threads than images: the rows are cut into strips with an overlap."""
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        for k_size in (7, 23):
+            check_lska(backend, (1, 16, 131, 9), k_size, torch.float64, 'channels_last')
+        for out_channels in (None, 5):
+            check_depthwise_gelu(backend, (1, 16, 131, 9), torch.float64, 'channels_last', out_channels)
+    finally:
+        torch.set_num_threads(before)
+
+
+@every_backend
+def test_parameters_that_need_gradients_in_several_threads(backend):
+    """The 1x1 runs inside worker threads, which do not inherit that autograd is off there."""
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        tensors = [t.requires_grad_() for t in cases.mlp_tensors(16, torch.float64, 4)]
+        x = cases.make_map((3, 16, 9, 9), torch.float64, 'channels_last')
+        torch.testing.assert_close(cases.mlp(x, *tensors, backend=backend), cases.mlp_twin(x, *tensors))
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize('backend', ['cpu'])
+@pytest.mark.parametrize('capability', ['default', 'avx2'])
+def test_narrower_instruction_sets(backend, capability):
+    script = (
+        'import torch, test_ops_kernels as t\n'
+        'for dtype in t.DTYPES:\n'
+        '    t.check_lska("cpu", (2, 33, 12, 11), 23, dtype, "channels_last")\n'
+        '    t.check_depthwise_gelu("cpu", (2, 33, 12, 11), dtype, "channels_last", 8)\n'
+    )
+    env = {**os.environ, 'ATEN_CPU_CAPABILITY': capability, 'OMP_NUM_THREADS': '1'}
+    done = subprocess.run(
+        [sys.executable, '-c', script], env=env, cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
