@@ -1,0 +1,229 @@
+"""What is installed here, what works with it, and the command that mends what does not.
+
+``tools/doctor.py`` prints this. Nothing of mmlska is imported here, so that it also runs where mmlska cannot be imported.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+#: Import name to (distribution of the OneDL family, of the original OpenMMLab).
+FAMILIES = {
+    'mmcv': ('onedl-mmcv', 'mmcv'),
+    'mmengine': ('onedl-mmengine', 'mmengine'),
+    'mmdet': ('onedl-mmdetection', 'mmdet'),
+    'mmseg': ('onedl-mmsegmentation', 'mmsegmentation'),
+}
+_ORIGINALS = {original for _, original in FAMILIES.values()} | {'mmcv-full', 'mmcv-lite'}
+
+
+@dataclass(frozen=True)
+class Component:
+    """A row of the table: something that is installed, or not (``version`` is '')."""
+
+    name: str
+    version: str
+    note: str = ''
+
+
+@dataclass(frozen=True)
+class Capability:
+    """Something that works here or does not; ``fix`` is a command, '' where nothing has to be or can be done."""
+
+    name: str
+    works: bool
+    reason: str = ''
+    fix: str = ''
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that :func:`environment_report` found out.
+
+    Attributes:
+        components: What is installed.
+        capabilities: What works.
+    """
+
+    components: tuple[Component, ...]
+    capabilities: tuple[Capability, ...]
+
+    @property
+    def main_job_works(self) -> bool:
+        """Whether a detector or a segmentor can be trained."""
+        return any(c.works for c in self.capabilities if c.name in ('detection', 'segmentation'))
+
+    def to_json(self) -> str:
+        """The report for programs."""
+        return json.dumps(dict(asdict(self), main_job_works=self.main_job_works), indent=2)
+
+    def to_text(self) -> str:
+        """The report for people: a table, then what works and what mends the rest."""
+        rows = [f'{c.name:<16}{c.version or "not installed":<16}{c.note}'.rstrip() for c in self.components]
+        rows.append('')
+        for c in self.capabilities:
+            rows.append(f'{c.name:<16}{"works" if c.works else "does not work":<16}{c.reason}'.rstrip())
+            if c.fix:
+                rows.append(f'{"":<16}mend it by:     {c.fix}')
+        return '\n'.join(rows)
+
+
+class Probe:
+    """Looks at the running Python; tests give another one."""
+
+    def owners(self) -> Mapping[str, list[str]]:
+        """Import names to the distributions that provide them."""
+        return importlib.metadata.packages_distributions()
+
+    def version(self, distribution: str) -> str:
+        """A distribution's version, '' if it is not installed."""
+        try:
+            return importlib.metadata.version(distribution)
+        except importlib.metadata.PackageNotFoundError:
+            return ''
+
+    def import_error(self, module: str) -> str:
+        """Why a module cannot be imported, '' if it can."""
+        try:
+            importlib.import_module(module)
+        except Exception as error:  # broken packages fail in any way; which one is what we are here to tell
+            return f'{type(error).__name__}: {" ".join(str(error).split())}'
+        return ''
+
+    def python(self) -> str:
+        """Python's version."""
+        return platform.python_version()
+
+    def gpu(self) -> str:
+        """The GPU's name, '' if torch sees none."""
+        import torch
+
+        return torch.cuda.get_device_name() if torch.cuda.is_available() else ''
+
+    def cuda(self) -> str:
+        """The CUDA version that torch was built with, '' for none."""
+        import torch
+
+        return torch.version.cuda or ''
+
+    def fused_backends(self) -> list[str]:
+        """The backends of mmlska.ops on the device that training would use."""
+        from mmlska.ops import available_backends
+
+        return available_backends('cuda' if self.gpu() else 'cpu')
+
+
+def environment_report(probe: Probe | None = None) -> Report:
+    """Find out what is installed and what works.
+
+    Args:
+        probe: What looks; by default at the running Python.
+    """
+    probe = probe or Probe()
+    owners = {name: list(dict.fromkeys(probe.owners().get(name, []))) for name in FAMILIES}
+    torch_error = probe.import_error('torch')
+    problem = _Problems(probe, owners, torch_error)
+    gpu = '' if torch_error else probe.gpu()
+    cuda = '' if torch_error else probe.cuda()
+    components = [
+        Component('Python', probe.python()),
+        Component('torch', probe.version('torch'), torch_error),
+        Component('CUDA', cuda or 'none', gpu or 'no GPU: training runs on the CPU'),
+        *(_mm_component(probe, name, owners[name]) for name in FAMILIES),
+        *(Component(name, probe.version(name)) for name in ('numpy', 'triton', 'setuptools')),
+    ]
+    capabilities = [
+        problem.capability('detection', ('torch', 'mmengine', 'mmcv', 'mmcv.ops', 'mmdet')),
+        problem.capability('segmentation', ('torch', 'mmengine', 'mmcv', 'mmcv.ops', 'mmseg')),
+        _fused(probe, problem, gpu),
+        problem.capability('export', ('torch', 'mmengine', 'onnx', 'onnxscript', 'onnxruntime')),
+        problem.capability('YOLO', ('torch', 'mmengine', 'ultralytics')),
+    ]
+    return Report(tuple(components), tuple(capabilities))
+
+
+def import_advice(error: ImportError, probe: Probe | None = None) -> str:
+    """What to say when an import failed: the error, and the commands that mend what the error comes from."""
+    report = environment_report(probe)
+    wanted = [c for c in report.capabilities if c.name in ('detection', 'segmentation') and not c.works]
+    fixes = dict.fromkeys(c.fix for c in wanted if c.fix)
+    lines = [' '.join(str(error).split()), *(f'mend it by: {fix}' for fix in fixes)]
+    return '\n'.join([*lines, 'python tools/doctor.py shows all that is installed'])
+
+
+def _mm_component(probe: Probe, name: str, owners: list[str]) -> Component:
+    versions = ' and '.join(probe.version(owner) for owner in owners)
+    note = ' and '.join(owners)
+    if len(owners) > 1:
+        note += ': two distributions own one import name'
+    elif name == 'mmcv' and owners:
+        note += ', without operators' if probe.import_error('mmcv.ops') else ', with operators'
+    return Component(name, versions, note)
+
+
+def _fused(probe: Probe, problem: _Problems, gpu: str) -> Capability:
+    broken = problem.capability('fused operator', ('torch', 'mmengine', 'mmlska.ops'))
+    if not broken.works:
+        return broken
+    faster = [name for name in probe.fused_backends() if name != 'reference']
+    if faster:
+        return Capability('fused operator', True, ', '.join(faster))
+    if gpu and not probe.version('triton'):
+        return Capability(
+            'fused operator', False, 'a GPU without triton; the plain operator is used', 'pip install triton'
+        )
+    return Capability('fused operator', False, 'no kernel for this machine; the plain operator is used')
+
+
+class _Problems:
+    """Why an import fails, and what mends it."""
+
+    def __init__(self, probe: Probe, owners: Mapping[str, list[str]], torch_error: str) -> None:
+        self.probe, self.owners = probe, owners
+        self.errors = {'torch': torch_error}
+        present = {owner for names in owners.values() for owner in names}
+        # Whoever has originals and no fork keeps to the originals.
+        self.family = 1 if present & _ORIGINALS and not present - _ORIGINALS else 0
+
+    def capability(self, name: str, modules: tuple[str, ...]) -> Capability:
+        """Works if all modules import; else the first that does not tells why."""
+        for module in modules:
+            top = module.split('.')[0]
+            if len(self.owners.get(top, [])) > 1:
+                names = ' and '.join(self.owners[top])
+                return Capability(name, False, f'{names} both own the import name {top}', self._reinstall(top))
+            if module not in self.errors:
+                self.errors[module] = self.probe.import_error(module)
+            if self.errors[module]:
+                return Capability(
+                    name, False, f'import {module}: {self.errors[module]}', self._fix(module, self.errors[module])
+                )
+        return Capability(name, True)
+
+    def _fix(self, module: str, error: str) -> str:
+        if 'pkg_resources' in error:
+            return "pip install 'setuptools<81'"  # 81 dropped pkg_resources, which the original MMEngine imports
+        if 'libGL' in error:
+            return 'pip install --force-reinstall --no-deps opencv-python-headless'
+        if module in ('mmcv', 'mmcv.ops'):
+            return self._install('mmcv')
+        if module in FAMILIES:
+            return self._install(module)
+        return '' if module.startswith('mmlska') else f'pip install {module}'
+
+    def _install(self, module: str) -> str:
+        distribution = FAMILIES[module][self.family]
+        if module != 'mmcv':
+            return f'pip install {distribution}'
+        # mmcv is a pure Python package unless told otherwise, and pip would reuse such a build.
+        flags = '--no-build-isolation --no-cache-dir' + (' --force-reinstall --no-deps' if self.owners['mmcv'] else '')
+        return f"pip install ninja psutil 'setuptools<81' wheel && MMCV_WITH_OPS=1 pip install {flags} {distribution}"
+
+    def _reinstall(self, module: str) -> str:
+        removed = ' '.join(self.owners[module])
+        return f'pip uninstall -y {removed} && {self._install(module)}'

@@ -1,0 +1,35 @@
+"""Pretrained weights: every published layout is recognised, loaded whole or refused with the reason, and read without running code."""
+
+from .adapt import ADAPTATIONS, adapt_weights, rank1
+from .dialects import DIALECTS, WeightsError, convert_state_dict, to_classification
+from .files import UnsafeFileError, check_finite, file_sha256, read_checkpoint, save_weights, use_safe_reader
+from .inspection import WeightsInfo, inspect_state_dict
+from .load import Coverage, adopt_state_dict, compare, init_weights, load_weights
+from .manifest import load_manifest, load_pretrained, published_for, published_names
+
+__all__ = [
+    'ADAPTATIONS',
+    'DIALECTS',
+    'Coverage',
+    'UnsafeFileError',
+    'WeightsError',
+    'WeightsInfo',
+    'adapt_weights',
+    'adopt_state_dict',
+    'check_finite',
+    'compare',
+    'convert_state_dict',
+    'file_sha256',
+    'init_weights',
+    'inspect_state_dict',
+    'load_manifest',
+    'load_pretrained',
+    'load_weights',
+    'published_for',
+    'published_names',
+    'rank1',
+    'read_checkpoint',
+    'save_weights',
+    'to_classification',
+    'use_safe_reader',
+]

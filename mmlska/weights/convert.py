@@ -1,0 +1,104 @@
+"""From one weight file to another: layout, format, and the backbone out of a whole model."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from .dialects import DIALECTS, WeightsError, parse, to_classification
+from .files import CheckpointFile, check_finite, file_sha256, read_checkpoint, save_weights
+from .inspection import WeightsInfo, inspect_parsed
+
+LAYOUTS = ('mmlska', 'classification')
+
+
+def convert_file(
+    source: str | os.PathLike,
+    target: str | os.PathLike,
+    *,
+    to: str = 'mmlska',
+    extract_backbone: bool = False,
+    ema: bool = False,
+    publish: bool = False,
+    overwrite: bool = False,
+    trust: bool = False,
+) -> Path:
+    """Write the backbone's weights of a file in another layout or format.
+
+    Args:
+        source: A checkpoint of any published layout.
+        target: Where to: .pth, .pt or .safetensors.
+        to: The names: 'mmlska' or 'classification'.
+        extract_backbone: Leave out the other parts of a whole model; without it, a file that has them is refused.
+        ema: Take the averaged weights of a file that has both.
+        publish: Put the first eight digits of the SHA-256 into the name, as OpenMMLab does.
+        overwrite: Replace an existing file.
+        trust: Let the source run code; only for files whose maker you know.
+
+    Returns:
+        The file that was written.
+
+    Raises:
+        FileNotFoundError: If there is no source.
+        FileExistsError: If the target exists and ``overwrite`` is not set.
+        WeightsError: If the source can't be read or converted.
+        ValueError: If ``to`` or the target's suffix is unknown.
+    """
+    if to not in LAYOUTS:
+        raise ValueError(f'to={to!r} is unknown; choose one of {", ".join(LAYOUTS)}')
+    target = Path(target).expanduser()
+    if target.exists() and not overwrite:
+        raise FileExistsError(f'{target} exists; choose another name or add --overwrite')
+    file = read_checkpoint(source, trust=trust)
+    try:
+        parsed = parse(file.content, ema=ema)
+        info = inspect_parsed(parsed)
+        if info.parts and not extract_backbone:
+            raise WeightsError(
+                f'holds {", ".join(info.parts)} as well; add --extract-backbone to keep the backbone alone'
+            )
+        check_finite(parsed.tensors, 'the file')
+    except WeightsError as error:
+        raise WeightsError(f'{file.path}: {error}') from error
+    tensors = parsed.tensors if to == 'mmlska' else to_classification(parsed.tensors)
+    metadata = dict(
+        layout=to, arch=str(info.arch), k_size=str(info.k_size), attention=str(info.attention), source=file.sha256
+    )
+    if not publish:
+        return save_weights(tensors, target, metadata=metadata)
+    written = save_weights(tensors, target.with_name(f'.unpublished-{target.name}'), metadata=metadata)
+    published = target.with_name(f'{target.stem}-{file_sha256(written)[:8]}{target.suffix}')
+    os.replace(written, published)
+    return published
+
+
+def describe_file(file: CheckpointFile, *, ema: bool = False) -> dict[str, str]:
+    """The facts about a weight file as label and text, for a table.
+
+    Raises:
+        WeightsError: If the content is no VAN.
+    """
+    parsed = parse(file.content, ema=ema)
+    info: WeightsInfo = inspect_parsed(parsed)
+    try:
+        check_finite(parsed.tensors, 'it')
+        finite = 'yes'
+    except WeightsError as error:
+        finite = f'NO: {error}'
+    rows = {
+        'file': file.path,
+        'sha256': file.sha256,
+        'layout': f'{info.dialect}: {DIALECTS[info.dialect]}',
+        'weights in': info.wrapper or 'the top level',
+        'arch': info.arch,
+        'k_size': info.k_size,
+        'attention': info.attention,
+        'in_channels': info.in_channels,
+        'classes': info.num_classes,
+        'parameters': f'{info.parameters:,} in {info.tensors} tensors, without classifier',
+        'types': ', '.join(info.dtypes),
+        'averaged (EMA)': 'yes' if info.has_ema else 'no',
+        'other parts': ', '.join(info.parts),
+        'finite': finite,
+    }
+    return {label: '-' if value in (None, '') else str(value) for label, value in rows.items()}

@@ -1,0 +1,151 @@
+"""What weights are: the architecture, kernel size and attention that names and shapes of a state dict tell."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from ..models.attention import kernel_ladder
+from ..models.van_lska import ARCHS
+from .dialects import ParsedWeights, parse
+
+# Which depthwise convolutions a design has; see mmlska.models.attention.
+_ATTENTIONS = {
+    frozenset({'DW_conv_h', 'DW_conv_v', 'DW_D_conv_h', 'DW_D_conv_v'}): 'lska',
+    frozenset({'DW_conv', 'DW_D_conv'}): 'lka',
+    frozenset({'DW_conv_h', 'DW_conv_v'}): 'lska_trivial',
+    frozenset({'DW_conv'}): 'lka_trivial',
+}
+_GATE = re.compile(r'blocks\d+\.\d+\.attn\.spatial_gating_unit\.(DW_\w+)\.weight')
+
+
+@dataclass(frozen=True)
+class WeightsInfo:
+    """Facts about weights; None where names and shapes don't tell.
+
+    Attributes:
+        dialect: The layout; a key of :data:`mmlska.weights.DIALECTS`.
+        arch: 't', 's', 'b', 'l', or the lists of the stages.
+        k_size: Extent of the attention kernel in pixels.
+        attention: The name that ``VAN_LSKA(attention=...)`` takes.
+        in_channels: Channels of the image.
+        num_classes: Size of the classifier in the file.
+        parameters: Number of the backbone's parameters, without classifier and running statistics.
+        tensors: Number of the backbone's tensors.
+        dtypes: The floating-point types that occur.
+        has_ema: Whether the checkpoint has averaged weights too.
+        wrapper: The entry of the file that holds the weights.
+        parts: The other parts of a whole model in the file: 'neck', 'bbox_head', ...
+    """
+
+    dialect: str
+    arch: str | dict[str, list[int]] | None
+    k_size: int | None
+    attention: str | None
+    in_channels: int | None
+    num_classes: int | None
+    parameters: int
+    tensors: int
+    dtypes: tuple[str, ...]
+    has_ema: bool
+    wrapper: str
+    parts: tuple[str, ...]
+
+    @property
+    def summary(self) -> str:
+        """The facts that must agree between a file and a model, in words."""
+        return f'arch {self.arch}, k_size {self.k_size}, attention {self.attention}, in_channels {self.in_channels}'
+
+
+def inspect_state_dict(checkpoint: Mapping[str, Any], *, prefix: str | None = None, ema: bool = False) -> WeightsInfo:
+    """Tell what the weights in a checkpoint are, from names and shapes alone.
+
+    Args:
+        checkpoint: What a file held, or a state dict, of any layout that :func:`convert_state_dict` takes.
+        prefix: As there.
+        ema: As there.
+
+    Raises:
+        WeightsError: As :func:`convert_state_dict`.
+
+    Example:
+        >>> from mmlska import VAN_LSKA
+        >>> inspect_state_dict(VAN_LSKA('t', k_size=35).state_dict()).summary
+        'arch t, k_size 35, attention lska, in_channels 3'
+    """
+    parsed = parse(checkpoint, prefix=prefix, ema=ema)
+    return inspect_parsed(parsed)
+
+
+def inspect_parsed(parsed: ParsedWeights) -> WeightsInfo:
+    """As :func:`inspect_state_dict`, of weights that are taken apart already."""
+    tensors = parsed.tensors
+    head = next((t for name, t in parsed.head.items() if name.endswith('weight') and t.dim() == 2), None)
+    stem = tensors.get('patch_embed1.projection.weight')
+    attention, k_size = _attention(tensors)
+    floats = {str(t.dtype).removeprefix('torch.') for t in tensors.values() if t.is_floating_point()}
+    return WeightsInfo(
+        dialect=parsed.dialect,
+        arch=_arch(tensors),
+        k_size=k_size,
+        attention=attention,
+        in_channels=stem.shape[1] if stem is not None and stem.dim() == 4 else None,
+        num_classes=None if head is None else head.shape[0],
+        parameters=sum(
+            t.numel() for name, t in tensors.items() if 'running_' not in name and 'num_batches' not in name
+        ),
+        tensors=len(tensors),
+        dtypes=tuple(sorted(floats)),
+        has_ema=bool(parsed.ema),
+        wrapper=parsed.wrapper,
+        parts=tuple(dict.fromkeys(name.removeprefix('module.').split('.')[0] for name in parsed.others)),
+    )
+
+
+def _arch(tensors: Mapping[str, Tensor]) -> str | dict[str, list[int]] | None:
+    """The stages' widths and depths as a name of ARCHS, or as they are; None where tensors are missing."""
+    blocks = {(int(m[1]), int(m[2])) for m in (re.match(r'blocks(\d+)\.(\d+)\.', name) for name in tensors) if m}
+    settings: dict[str, list[int]] = dict(embed_dims=[], depths=[], ffn_ratios=[])
+    for stage in range(1, max((s for s, _ in blocks), default=0) + 1):
+        fc1 = tensors.get(f'blocks{stage}.0.mlp.fc1.weight')
+        depth = sum(s == stage for s, _ in blocks)
+        if fc1 is None or fc1.dim() != 4 or (stage, depth - 1) not in blocks:
+            return None
+        hidden, width = fc1.shape[:2]
+        settings['embed_dims'].append(width)
+        settings['depths'].append(depth)
+        settings['ffn_ratios'].append(hidden // max(width, 1))
+    if not settings['depths']:
+        return None
+    # A backbone cut off by out_indices has only the first stages, which more than one architecture can share.
+    count = len(settings['depths'])
+    names = [name for name, arch in ARCHS.items() if all(arch[k][:count] == v for k, v in settings.items())]
+    return ' or '.join(names) if names else settings
+
+
+def _attention(tensors: Mapping[str, Tensor]) -> tuple[str | None, int | None]:
+    """Name and kernel size of the attention, if all blocks agree on them."""
+    convolutions: dict[str, set[int]] = {}
+    for name, tensor in tensors.items():
+        found = _GATE.fullmatch(name)
+        if found:
+            convolutions.setdefault(found[1], set()).add(max(tensor.shape[2:], default=0))
+    attention = _ATTENTIONS.get(frozenset(convolutions))
+    dense = {size for name, sizes in convolutions.items() if 'DW_D' not in name for size in sizes}
+    dilated = {size for name, sizes in convolutions.items() if 'DW_D' in name for size in sizes}
+    if attention is None or len(dense) != 1 or len(dilated) > 1:
+        return attention, None
+    first = dense.pop()
+    if not dilated:
+        return attention, first
+    second = dilated.pop()
+    k_size = first + (second - 1) * ((first + 1) // 2)  # the dilation is (first + 1) / 2
+    try:
+        fits = kernel_ladder(k_size)[:2] == (first, second)
+    except ValueError:
+        fits = False
+    return attention, k_size if fits else None

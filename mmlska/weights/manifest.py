@@ -1,0 +1,84 @@
+"""Which weights are published, by whom, and fetching those that can be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+import yaml
+from torch import Tensor
+
+from .dialects import WeightsError, convert_state_dict
+from .files import fetch, read_checkpoint
+
+MANIFEST_PATH = Path(__file__).with_name('manifest.yml')
+#: ``checkpoint='mmlska://NAME'`` in an init_cfg means the entry NAME.
+MANIFEST_SCHEME = 'mmlska://'
+
+
+@cache
+def load_manifest(path: Path = MANIFEST_PATH) -> Mapping:
+    """The manifest: ``published``, a list of entries, and ``not_published``, what people look for in vain."""
+    return yaml.safe_load(Path(path).read_text(encoding='utf-8'))
+
+
+def published_names() -> list[str]:
+    """Names that :func:`load_pretrained` knows."""
+    return [entry['name'] for entry in load_manifest()['published']]
+
+
+def find_entry(name: str) -> dict:
+    """The entry of a name.
+
+    Raises:
+        WeightsError: If there is none; the message lists the names.
+
+    Example:
+        >>> find_entry('van_b0_in1k')['arch']
+        't'
+    """
+    for entry in load_manifest()['published']:
+        if entry['name'] == name:
+            return entry
+    raise WeightsError(f'no published weights are called {name!r}; choose one of {", ".join(published_names())}')
+
+
+def published_for(arch: str, k_size: int, attention: str) -> list[dict]:
+    """The entries that fit a backbone; empty if nothing is published for it.
+
+    Example:
+        >>> [entry['name'] for entry in published_for('t', 23, 'lska')]
+        ['lska_t_in1k']
+        >>> published_for('t', 35, 'lska')
+        []
+    """
+    wanted = dict(arch=arch, k_size=k_size, attention=attention)
+    return [entry for entry in load_manifest()['published'] if all(entry[k] == v for k, v in wanted.items())]
+
+
+def fetch_published(name: str) -> Path:
+    """Download published weights, or find them in torch.hub's cache, and check their SHA-256 where it is known.
+
+    Raises:
+        WeightsError: If the name is unknown, the weights have no direct link (the message names the page to visit), or the download fails.
+    """
+    entry = find_entry(name)
+    if not entry['url']:
+        raise WeightsError(
+            f'{name} has no direct link; download it from {entry["page"]} and set '
+            f"init_cfg=dict(type='Pretrained', checkpoint='the file')"
+        )
+    return fetch(entry['url'], sha256=entry['sha256'])
+
+
+def load_pretrained(name: str) -> dict[str, Tensor]:
+    """Return published weights by our names, for ``VAN_LSKA(arch, k_size, attention)`` of the entry.
+
+    Args:
+        name: One of :func:`published_names`.
+
+    Raises:
+        WeightsError: As :func:`fetch_published`, and if the file does not hold what it should.
+    """
+    return convert_state_dict(read_checkpoint(fetch_published(name)).content)

@@ -1,0 +1,171 @@
+"""The doctor recognises what people's installations suffer from, and names the command that mends it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mmlska.environment import Probe, environment_report, import_advice
+
+TOOL = Path(__file__).parents[2] / 'tools' / 'doctor.py'
+ONEDL = {
+    'mmcv': 'onedl-mmcv',
+    'mmengine': 'onedl-mmengine',
+    'mmdet': 'onedl-mmdetection',
+    'mmseg': 'onedl-mmsegmentation',
+}
+ORIGINAL = {'mmcv': 'mmcv', 'mmengine': 'mmengine', 'mmdet': 'mmdet', 'mmseg': 'mmsegmentation'}
+EXTRAS = ('onnx', 'onnxscript', 'onnxruntime', 'ultralytics')
+
+
+class Fake(Probe):
+    """An installation that is described instead of made."""
+
+    def __init__(
+        self,
+        owners: dict,
+        broken: dict | None = None,
+        gpu: str = '',
+        backends: tuple = ('reference', 'cpu'),
+        triton: str = '',
+    ):
+        self._owners = {name: [owner] if isinstance(owner, str) else owner for name, owner in owners.items()}
+        self._broken, self._gpu, self._backends, self._triton = broken or {}, gpu, backends, triton
+
+    def owners(self):
+        return self._owners
+
+    def version(self, distribution):
+        return self._triton if distribution == 'triton' else '1.2.3'
+
+    def import_error(self, module):
+        top = module.split('.')[0]
+        known = top in self._owners or top in ('torch', 'mmlska', *EXTRAS)
+        return self._broken.get(module, '') if known else f"ModuleNotFoundError: No module named '{top}'"
+
+    def python(self):
+        return '3.11.7'
+
+    def gpu(self):
+        return self._gpu
+
+    def cuda(self):
+        return '12.8' if self._gpu else ''
+
+    def fused_backends(self):
+        return list(self._backends)
+
+
+def capabilities(probe: Probe) -> dict:
+    return {c.name: c for c in environment_report(probe).capabilities}
+
+
+@pytest.mark.parametrize('family', [ONEDL, ORIGINAL])
+def test_a_good_installation_works(family):
+    report = environment_report(Fake(family, gpu='H200', backends=('reference', 'triton')))
+    assert all(c.works and not c.fix for c in report.capabilities)
+    assert report.main_job_works
+    rows = {c.name: c for c in report.components}
+    assert (rows['mmcv'].version, rows['mmcv'].note) == ('1.2.3', f'{family["mmcv"]}, with operators')
+    assert (rows['CUDA'].version, rows['CUDA'].note) == ('12.8', 'H200')
+    assert {'Python', 'torch', 'mmengine', 'mmdet', 'mmseg', 'numpy', 'triton'} <= set(rows)
+
+
+@pytest.mark.parametrize(('family', 'name'), [(ONEDL, 'onedl-mmcv'), (ORIGINAL, 'mmcv')])
+def test_mmcv_without_operators(family, name):
+    probe = Fake(family, {'mmcv.ops': "ModuleNotFoundError: No module named 'mmcv._ext'"})
+    found = capabilities(probe)
+    for job in ('detection', 'segmentation'):
+        assert not found[job].works
+        assert "import mmcv.ops: ModuleNotFoundError: No module named 'mmcv._ext'" in found[job].reason
+        assert 'MMCV_WITH_OPS=1 pip install --no-build-isolation --no-cache-dir --force-reinstall' in found[job].fix
+        assert found[job].fix.endswith(f' {name}')
+    assert not environment_report(probe).main_job_works
+    assert f'{name}, without operators' in environment_report(probe).to_text()
+
+
+def test_two_distributions_of_one_import_name():
+    probe = Fake({**ONEDL, 'mmengine': ['mmengine', 'onedl-mmengine']})
+    job = capabilities(probe)['detection']
+    assert job.reason == 'mmengine and onedl-mmengine both own the import name mmengine'
+    assert job.fix == 'pip uninstall -y mmengine onedl-mmengine && pip install onedl-mmengine'
+    assert 'mmengine and onedl-mmengine: two distributions own one import name' in environment_report(probe).to_text()
+
+
+def test_setuptools_without_pkg_resources():
+    probe = Fake(ORIGINAL, {'mmengine': "ModuleNotFoundError: No module named 'pkg_resources'"})
+    found = capabilities(probe)
+    assert {c.fix for c in found.values()} == {"pip install 'setuptools<81'"}
+    assert not any(c.works for c in found.values())
+
+
+def test_one_job_is_enough_and_the_other_has_its_command():
+    probe = Fake({k: v for k, v in ORIGINAL.items() if k != 'mmseg'})
+    found = capabilities(probe)
+    assert found['detection'].works
+    assert found['segmentation'].fix == 'pip install mmsegmentation'
+    assert environment_report(probe).main_job_works
+
+
+def test_nothing_of_openmmlab_gives_commands_of_one_family():
+    found = capabilities(Fake({}))
+    assert found['detection'].fix == 'pip install onedl-mmengine'
+
+
+def test_opencv_without_libgl():
+    probe = Fake(ONEDL, {'mmcv': 'ImportError: libGL.so.1: cannot open shared object file'})
+    assert capabilities(probe)['detection'].fix == 'pip install --force-reinstall --no-deps opencv-python-headless'
+
+
+def test_the_fused_operator():
+    assert capabilities(Fake(ONEDL))['fused operator'].reason == 'cpu'
+    plain = capabilities(Fake(ONEDL, gpu='H200', backends=('reference',)))['fused operator']
+    assert (plain.works, plain.fix) == (False, 'pip install triton')
+    plain = capabilities(Fake(ONEDL, backends=('reference',)))['fused operator']
+    assert (plain.works, plain.fix) == (False, '')
+
+
+@pytest.mark.parametrize('module', EXTRAS)
+def test_extras_have_their_command(module):
+    found = capabilities(Fake(ONEDL, {module: f"ModuleNotFoundError: No module named '{module}'"}))
+    broken = [c for c in found.values() if not c.works]
+    assert [c.fix for c in broken] == [f'pip install {module}']
+
+
+def test_advice_on_an_import_error():
+    probe = Fake({k: v for k, v in ONEDL.items() if k != 'mmdet'})
+    advice = import_advice(ImportError("No module named 'mmdet'"), probe)
+    assert advice.splitlines() == [
+        "No module named 'mmdet'",
+        'mend it by: pip install onedl-mmdetection',
+        'python tools/doctor.py shows all that is installed',
+    ]
+
+
+def test_the_json_says_the_same():
+    report = environment_report(Fake(ONEDL))
+    data = json.loads(report.to_json())
+    assert data['main_job_works'] is True
+    assert [c['name'] for c in data['capabilities']] == [c.name for c in report.capabilities]
+
+
+def test_the_command_line_on_this_installation():
+    done = subprocess.run([sys.executable, str(TOOL), '--json'], capture_output=True, text=True, timeout=300)
+    data = json.loads(done.stdout)
+    assert done.returncode == (0 if data['main_job_works'] else 1), done.stderr
+    torch = next(c for c in data['components'] if c['name'] == 'torch')
+    assert torch['version'] == Probe().version('torch')
+
+
+def test_it_runs_where_mmengine_is_broken(tmp_path):
+    (tmp_path / 'mmengine').mkdir()
+    (tmp_path / 'mmengine/__init__.py').write_text("raise ImportError('broken on purpose')\n")
+    env = {**os.environ, 'PYTHONPATH': str(tmp_path)}
+    done = subprocess.run([sys.executable, str(TOOL)], capture_output=True, text=True, env=env, timeout=300)
+    assert done.returncode == 1, done.stderr
+    assert 'import mmengine: ImportError: broken on purpose' in done.stdout

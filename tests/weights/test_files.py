@@ -1,0 +1,228 @@
+"""Weight files are read without running code; what is wrong with a file is named; writes are whole."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from argparse import Namespace
+from collections import OrderedDict
+
+import numpy as np
+import pytest
+import torch
+from mmengine.logging import HistoryBuffer
+from mmengine.runner import CheckpointLoader
+from mmengine.runner.checkpoint import _load_checkpoint
+
+from mmlska.weights import (
+    UnsafeFileError,
+    WeightsError,
+    check_finite,
+    file_sha256,
+    read_checkpoint,
+    save_weights,
+    use_safe_reader,
+)
+from mmlska.weights.files import fetch
+
+
+class Payload:
+    """Pickles as a call that writes a file."""
+
+    def __init__(self, path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return os.system, (f'touch {self.path}',)
+
+
+class Eval(Payload):
+    def __reduce__(self):
+        return eval, (f'open({str(self.path)!r}, "w")',)
+
+
+@pytest.fixture
+def mmengine_reader():
+    """Undo what use_safe_reader() changes in MMEngine."""
+    schemes = CheckpointLoader._schemes.copy()
+    yield
+    use_safe_reader(trust=False)
+    CheckpointLoader._schemes = schemes
+
+
+@pytest.mark.parametrize('zipped', [True, False])
+@pytest.mark.parametrize(('payload', 'wanted'), [(Payload, 'posix.system'), (Eval, 'eval')])
+def test_a_malicious_file_does_not_run(tmp_path, payload, wanted, zipped):
+    proof, path = tmp_path / 'proof', tmp_path / 'bad.pth'
+    torch.save(
+        dict(state_dict={'norm1.bias': torch.zeros(2)}, meta=payload(proof)),
+        path,
+        _use_new_zipfile_serialization=zipped,
+    )
+    with pytest.raises(UnsafeFileError, match=f'bad.pth asks for {wanted} .*--trust-checkpoint') as info:
+        read_checkpoint(path)
+    assert info.value.global_name == wanted
+    assert '\n' not in str(info.value)
+    assert not proof.exists()
+    read_checkpoint(path, trust=True)
+    assert proof.exists()
+
+
+def test_getattr_is_open_for_the_statistics_of_the_history_only(tmp_path):
+    class Hole:
+        def __reduce__(self):
+            return getattr, (HistoryBuffer, '__init__')
+
+    torch.save(dict(meta=Hole()), tmp_path / 'hole.pth')
+    with pytest.raises(UnsafeFileError, match='asks for builtins.getattr'):
+        read_checkpoint(tmp_path / 'hole.pth')
+
+
+def test_mmengines_reader_is_replaced_on_request(tmp_path, mmengine_reader):
+    proof, path, good = tmp_path / 'proof', tmp_path / 'bad.pth', tmp_path / 'good.safetensors'
+    torch.save(dict(meta=Payload(proof)), path)
+    save_weights({'a': torch.ones(2)}, good)
+    use_safe_reader()
+    with pytest.raises(UnsafeFileError):
+        _load_checkpoint(str(path))
+    assert not proof.exists()
+    assert _load_checkpoint(str(good), map_location='cpu')['a'].eq(1).all()
+    use_safe_reader(trust=True)
+    _load_checkpoint(str(path))
+    assert proof.exists()
+
+
+def test_what_mmengine_and_timm_put_beside_weights_is_read(tmp_path):
+    history = HistoryBuffer([1.0, 2.0], [1, 1])
+    content = dict(
+        meta=dict(epoch=3, cfg='a = 1', seed=None, dataset_meta=dict(classes=('a', 'b'), palette=[(1, 2, 3)])),
+        state_dict=OrderedDict(a=torch.ones(2)),
+        message_hub=dict(
+            log_scalars=OrderedDict(loss=history), runtime_info=OrderedDict(iter=3), resumed_keys=OrderedDict(iter=True)
+        ),
+        optimizer=dict(
+            state={0: dict(step=torch.tensor(3.0))}, param_groups=[dict(lr=0.1, betas=(0.9, 0.999), params=[0])]
+        ),
+        numbers=[np.float64(0.5), np.int64(3), np.arange(3, dtype=np.uint8), np.float32(1), np.bool_(True)],
+        args=Namespace(model='van_tiny', lr=1e-3),
+    )
+    torch.save(content, tmp_path / 'full.pth')
+    read = read_checkpoint(tmp_path / 'full.pth').content
+    assert read['message_hub']['log_scalars']['loss'].mean() == 1.5
+    assert read['args'].model == 'van_tiny'
+    assert read['numbers'][:2] == [0.5, 3]
+    assert read['meta'] == content['meta']
+
+
+def test_files_of_older_numpy_name_other_modules(tmp_path):
+    torch.save(dict(n=np.float64(0.5), a=np.arange(3.0)), tmp_path / 'new.pth', _use_new_zipfile_serialization=False)
+    data = (tmp_path / 'new.pth').read_bytes()
+    assert b'numpy._core.multiarray' in data
+    (tmp_path / 'old.pth').write_bytes(data.replace(b'numpy._core.multiarray', b'numpy.core.multiarray'))
+    assert read_checkpoint(tmp_path / 'old.pth').content['n'] == 0.5
+
+
+@pytest.mark.filterwarnings('ignore:Detected pickle protocol')
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        (b'', 'is empty; download it again'),
+        (
+            b'\n<!DOCTYPE html><html><body>Sign in</body></html>',
+            'is a web page, not a checkpoint; use the direct download link',
+        ),
+        (b'<html>', 'is a web page'),
+        (b'version https://git-lfs.github.com/spec/v1\noid sha256:00', 'is a Git LFS pointer.*run git lfs pull'),
+        (b'weights', 'is neither a torch nor a safetensors file'),
+        (b'PK\x03\x04 and no more', 'is truncated or damaged'),
+        (b'\x80\x02}q\x00(X', 'is truncated or damaged'),
+        ((1 << 20).to_bytes(8, 'little') + b'{"a":', 'is truncated or damaged'),
+        (pickle.dumps([1, 2]), 'is truncated or damaged, or no checkpoint'),
+    ],
+)
+def test_what_is_no_checkpoint_is_said(tmp_path, content, message):
+    path = tmp_path / 'weights.pth'
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match=f'weights.pth {message}') as info:
+        read_checkpoint(path)
+    assert '\n' not in str(info.value)
+
+
+@pytest.mark.parametrize('name', ['w.pth', 'w.safetensors'])
+@pytest.mark.parametrize('share', [0.03, 0.5, 0.99])
+def test_a_truncated_download(tmp_path, name, share):
+    path = save_weights({'a': torch.randn(40, 40)}, tmp_path / name)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+    with pytest.raises(WeightsError, match='is truncated or damaged'):
+        read_checkpoint(path)
+
+
+def test_a_missing_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match='no checkpoint file .*nothing.pth'):
+        read_checkpoint(tmp_path / 'nothing.pth')
+    with pytest.raises(FileNotFoundError, match='no checkpoint file'):
+        read_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize('bad', [float('nan'), float('inf')])
+def test_weights_that_are_no_numbers(bad):
+    good = {'n': torch.tensor(3), 'a': torch.ones(2), 'b': torch.ones(2)}
+    check_finite(good, 'file.pth')
+    good['b'][1] = bad
+    with pytest.raises(WeightsError, match='file.pth holds NaN or infinity in b; the training diverged'):
+        check_finite(good, 'file.pth')
+
+
+@pytest.mark.parametrize('suffix', ['.pth', '.pt', '.safetensors'])
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
+def test_what_is_written_is_read(tmp_path, suffix, dtype):
+    whole = torch.randn(1000, 8).to(dtype)
+    path = save_weights({'a': whole[:3].T, 'n': torch.tensor(7)}, tmp_path / f'sub/w{suffix}', metadata={'arch': 't'})
+    content = read_checkpoint(path).content
+    content = content.get('state_dict', content)
+    assert torch.equal(content['a'], whole[:3].T)
+    assert content['a'].dtype == dtype
+    assert content['n'].item() == 7
+    assert path.stat().st_size < 4000  # not the storage behind the view
+    assert path.stat().st_mode & 0o777 == 0o666 & ~_umask()
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    path = save_weights({'a': torch.ones(2)}, tmp_path / 'w.pth')
+    before = path.read_bytes()
+    with pytest.raises(AttributeError):
+        save_weights({'a': 'no tensor'}, path)
+    with pytest.raises((TypeError, AttributeError, pickle.PicklingError)):
+        save_weights({'a': torch.ones(2)}, path, metadata={'f': lambda: 0})
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ['w.pth']
+    with pytest.raises(ValueError, match=r"ends in '.bin'; choose .pth, .pt or .safetensors"):
+        save_weights({}, tmp_path / 'w.bin')
+
+
+def test_fetch_downloads_once_and_checks(tmp_path, monkeypatch):
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'home'))
+    source = save_weights({'a': torch.ones(2)}, tmp_path / 'w.pth')
+    sha256 = file_sha256(source)
+    cached = fetch(source.as_uri(), sha256=sha256[:8])
+    assert cached.parent == tmp_path / 'home/hub/checkpoints'
+    assert cached.read_bytes() == source.read_bytes()
+    assert fetch(str(source)) == source
+    moved = source.rename(tmp_path / 'elsewhere.pth')
+    assert fetch(source.as_uri(), sha256=sha256) == cached  # from the cache
+    named = moved.rename(tmp_path / 'van-0123abcd.pth')
+    with pytest.raises(WeightsError, match='van-0123abcd.pth is not the file that was published'):
+        fetch(named.as_uri())
+    assert not (cached.parent / named.name).exists()
+    with pytest.raises(WeightsError, match='cannot download file:.*download it by hand'):
+        fetch((tmp_path / 'nothing.pth').as_uri())
+    with pytest.raises(WeightsError, match='has the scheme s3; download the file and give its path'):
+        fetch('s3://bucket/w.pth')
