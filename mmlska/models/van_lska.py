@@ -1,0 +1,416 @@
+"""VAN-LSKA: the Visual Attention Network with Large Separable Kernel Attention, as a backbone for OpenMMLab.
+
+Papers: Large Separable Kernel Attention, arXiv 2309.01439; Visual Attention Network, arXiv 2202.09741 (structure, initialisation).
+Parameter names are those of the published detection and segmentation checkpoints. Reading order: layers, block, network.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import torch
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+from ..ops import depthwise_gelu
+from .attention import ATTENTIONS, _check_int, runs_apart
+
+Cfg = dict[str, Any]
+
+# VAN paper, table 2: channels, blocks and MLP expansion of the four stages.
+_FFN_RATIOS = [8, 8, 4, 4]
+ARCHS: dict[str, dict[str, list[int]]] = {
+    't': dict(embed_dims=[32, 64, 160, 256], depths=[3, 3, 5, 2], ffn_ratios=_FFN_RATIOS),
+    's': dict(embed_dims=[64, 128, 320, 512], depths=[2, 2, 4, 2], ffn_ratios=_FFN_RATIOS),
+    'b': dict(embed_dims=[64, 128, 320, 512], depths=[3, 3, 12, 3], ffn_ratios=_FFN_RATIOS),
+    'l': dict(embed_dims=[64, 128, 320, 512], depths=[3, 5, 27, 3], ffn_ratios=_FFN_RATIOS),
+}
+_LONG_NAMES = {'tiny': 't', 'small': 's', 'base': 'b', 'large': 'l'}
+
+
+class LayerNorm2d(nn.LayerNorm):
+    """LayerNorm over the channels of (N, C, H, W); keeps the memory format of its input."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        # For a channels_last map both permutations are views; only NCHW pays for a copy, as any LayerNorm there does.
+        was_nchw = x.is_contiguous()
+        x = super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return x.contiguous() if was_nchw else x
+
+
+_NORMS = {
+    'BN': nn.BatchNorm2d,
+    'BN2d': nn.BatchNorm2d,
+    'SyncBN': nn.SyncBatchNorm,
+    'GN': nn.GroupNorm,
+    'LN': LayerNorm2d,
+    'LN2d': LayerNorm2d,
+}
+
+
+def _build_norm(cfg: Cfg, channels: int, argument: str) -> nn.Module:
+    """Build a norm layer from OpenMMLab's ``dict(type=..., requires_grad=..., eps=...)`` without needing mmcv."""
+    if not isinstance(cfg, dict):
+        raise TypeError(f"{argument} must be a dict such as dict(type='BN'), got {cfg!r}")
+    options = dict(cfg)
+    name = options.pop('type', None)
+    requires_grad = options.pop('requires_grad', True)
+    if name not in _NORMS:
+        raise ValueError(f'{argument} has type={name!r}; choose one of {", ".join(_NORMS)}')
+    if name == 'GN':
+        norm = nn.GroupNorm(num_channels=channels, **options)
+    else:
+        norm = _NORMS[name](channels, **options)
+    return norm.requires_grad_(requires_grad)
+
+
+def _build_act(cfg: Cfg) -> nn.Module:
+    """Build an activation of torch.nn from OpenMMLab's ``dict(type='GELU')``."""
+    if not isinstance(cfg, dict):
+        raise TypeError(f"act_cfg must be a dict such as dict(type='GELU'), got {cfg!r}")
+    options = dict(cfg)
+    name = options.pop('type', None)
+    act = getattr(nn.modules.activation, name, None) if isinstance(name, str) else None
+    if act is None:
+        raise ValueError(f"act_cfg has type={name!r}; choose an activation of torch.nn, such as 'GELU' or 'ReLU'")
+    return act(**options)
+
+
+class DropPath(nn.Module):
+    """Drop the whole residual branch of a sample with probability ``drop_prob`` (stochastic depth, arXiv 1603.09382)."""
+
+    def __init__(self, drop_prob: float) -> None:
+        super().__init__()
+        self.drop_prob = drop_prob
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.drop_prob == 0.0 or not self.training:
+            return x
+        keep = 1.0 - self.drop_prob
+        return x * (x.new_empty(x.shape[0], 1, 1, 1).bernoulli_(keep) / keep)
+
+    def extra_repr(self) -> str:
+        return f'drop_prob={self.drop_prob:.3f}'
+
+
+class PatchEmbed(nn.Module):
+    """Overlapping patch embedding: a strided convolution and a norm."""
+
+    def __init__(self, in_channels: int, embed_dims: int, kernel_size: int, stride: int, norm_cfg: Cfg) -> None:
+        super().__init__()
+        self.projection = nn.Conv2d(in_channels, embed_dims, kernel_size, stride, kernel_size // 2)
+        self.norm = _build_norm(norm_cfg, embed_dims, 'norm_cfg')
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.projection(x))
+
+
+class MixFFN(nn.Module):
+    """The block's MLP: 1x1 expansion, 3x3 depthwise convolution, activation, 1x1 reduction."""
+
+    def __init__(self, embed_dims: int, hidden_dims: int, act_cfg: Cfg, drop_rate: float) -> None:
+        super().__init__()
+        self.fc1 = nn.Conv2d(embed_dims, hidden_dims, 1)
+        self.dwconv = nn.Conv2d(hidden_dims, hidden_dims, 3, padding=1, groups=hidden_dims)
+        self.act = _build_act(act_cfg)
+        self.fc2 = nn.Conv2d(hidden_dims, embed_dims, 1)
+        self.drop = nn.Dropout(drop_rate)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.fc1(x)
+        exact_gelu = type(self.act) is nn.GELU and self.act.approximate == 'none'
+        drops = self.training and self.drop.p > 0
+        if not exact_gelu or drops or runs_apart(x, self.dwconv, self.act, self.fc2):
+            return self.drop(self.fc2(self.drop(self.act(self.dwconv(x)))))
+        fc2 = self.fc2.weight, self.fc2.bias
+        return depthwise_gelu(x, self.dwconv.weight, self.dwconv.bias, pointwise=fc2)
+
+
+class SpatialAttention(nn.Module):
+    """The block's attention unit: 1x1, activation, large-kernel attention, 1x1, plus its own input."""
+
+    def __init__(self, embed_dims: int, attention: str, k_size: int, act_cfg: Cfg) -> None:
+        super().__init__()
+        self.proj_1 = nn.Conv2d(embed_dims, embed_dims, 1)
+        self.activation = _build_act(act_cfg)
+        self.spatial_gating_unit = ATTENTIONS[attention](embed_dims, k_size)
+        self.proj_2 = nn.Conv2d(embed_dims, embed_dims, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.proj_2(self.spatial_gating_unit(self.activation(self.proj_1(x))))
+
+
+class VANBlock(nn.Module):
+    """One VAN block: ``x += ls1 * attn(norm1(x))``, then ``x += ls2 * mlp(norm2(x))``."""
+
+    def __init__(
+        self,
+        embed_dims: int,
+        ffn_ratio: float,
+        attention: str,
+        k_size: int,
+        drop_rate: float,
+        drop_path_rate: float,
+        norm_cfg: Cfg,
+        act_cfg: Cfg,
+        layer_scale_init_value: float,
+    ) -> None:
+        super().__init__()
+        self.norm1 = _build_norm(norm_cfg, embed_dims, 'norm_cfg')
+        self.attn = SpatialAttention(embed_dims, attention, k_size, act_cfg)
+        self.drop_path = DropPath(drop_path_rate)
+        self.norm2 = _build_norm(norm_cfg, embed_dims, 'norm_cfg')
+        self.mlp = MixFFN(embed_dims, int(embed_dims * ffn_ratio), act_cfg, drop_rate)
+        self.layer_scale_1 = nn.Parameter(torch.full((embed_dims,), float(layer_scale_init_value)))
+        self.layer_scale_2 = nn.Parameter(torch.full((embed_dims,), float(layer_scale_init_value)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.drop_path(self.layer_scale_1[:, None, None] * self.attn(self.norm1(x)))
+        return x + self.drop_path(self.layer_scale_2[:, None, None] * self.mlp(self.norm2(x)))
+
+
+@contextmanager
+def _batch_stats_kept(block: nn.Module):
+    """Recompute a checkpointed block without updating the running statistics of its BatchNorms a second time."""
+    norms = [m for m in block.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+    saved = [(m.momentum, m.num_batches_tracked) for m in norms]
+    for m in norms:
+        # A count to throw away: SyncBatchNorm refuses to run without one.
+        m.momentum, m.num_batches_tracked = 0.0, m.num_batches_tracked.clone()
+    try:
+        yield
+    finally:
+        for m, (momentum, count) in zip(norms, saved):
+            m.momentum, m.num_batches_tracked = momentum, count
+
+
+class VAN_LSKA(BaseModule):
+    """Visual Attention Network with large separable kernel attention.
+
+    Args:
+        arch: 't', 's', 'b' or 'l' (also 'tiny', 'small', 'base', 'large'), or a dict with the lists ``embed_dims``, ``depths``
+            and ``ffn_ratios``, one entry for each stage.
+        k_size: Extent of the attention kernel in pixels of the feature map: 7, 11, 23, 35, 41, 53, ...
+        attention: 'lska', 'lka', 'lska_trivial' or 'lka_trivial'. VAN's own LKA is ``attention='lka', k_size=23``.
+        in_channels: Channels of the image.
+        out_indices: The stages (0-based) whose outputs are returned. Stages after the last of them are not built.
+        drop_rate: Dropout in the MLPs.
+        drop_path_rate: Stochastic depth of the last block; rises linearly from 0 at the first.
+        frozen_stages: Stages 0..frozen_stages are frozen and kept in eval mode; -1 freezes none.
+        norm_eval: Keep every BatchNorm in eval mode during training, so that its running statistics stay.
+        norm_cfg: The norm in patch embeddings and blocks: type 'BN', 'SyncBN', 'GN' or 'LN' and its options.
+        stage_norm_cfg: The norm after each stage. Weights from classification were trained with eps 1e-6, the published
+            detection and segmentation code uses 1e-5.
+        act_cfg: Activation, a name of torch.nn.
+        layer_scale_init_value: Initial value of the learnt scale on each residual branch.
+        with_cp: Recompute each block in the backward pass instead of storing its activations. Gradients are the same, BatchNorm's
+            running statistics too.
+        init_cfg: MMEngine's initialisation config. By default the published initialisation.
+
+    Shape:
+        (N, in_channels, H, W) to a tuple of (N, embed_dims[i], ceil(H / s), ceil(W / s)) with s = 4, 8, 16, 32, any H and W.
+
+    Raises:
+        TypeError: If ``arch`` is neither str nor dict, or an integer argument is none.
+        ValueError: If a value is not among those allowed; the message lists them.
+
+    Source: LSKA paper, section 4.1; VAN paper, section 3.3 and table 2.
+
+    Example:
+        >>> backbone = VAN_LSKA('t', k_size=23)
+        >>> [tuple(x.shape) for x in backbone(torch.rand(1, 3, 65, 70))]
+        [(1, 32, 17, 18), (1, 64, 9, 9), (1, 160, 5, 5), (1, 256, 3, 3)]
+    """
+
+    def __init__(
+        self,
+        arch: str | dict = 't',
+        k_size: int = 23,
+        attention: str = 'lska',
+        in_channels: int = 3,
+        out_indices: Sequence[int] = (0, 1, 2, 3),
+        drop_rate: float = 0.0,
+        drop_path_rate: float = 0.1,
+        frozen_stages: int = -1,
+        norm_eval: bool = False,
+        norm_cfg: Cfg = dict(type='BN', requires_grad=True),  # noqa: B006, only read
+        stage_norm_cfg: Cfg = dict(type='LN', eps=1e-6),  # noqa: B006, only read
+        act_cfg: Cfg = dict(type='GELU'),  # noqa: B006, only read
+        layer_scale_init_value: float = 1e-2,
+        with_cp: bool = False,
+        init_cfg: Cfg | list[Cfg] | None = None,
+    ) -> None:
+        super().__init__(init_cfg=init_cfg)
+        settings = _arch_settings(arch)
+        self.embed_dims, self.depths, self.ffn_ratios = (settings[k] for k in ('embed_dims', 'depths', 'ffn_ratios'))
+        if attention not in tuple(ATTENTIONS):
+            raise ValueError(f'attention={attention!r} is unknown; choose one of {", ".join(map(repr, ATTENTIONS))}')
+        _check_int('in_channels', in_channels)
+        if in_channels < 1:
+            raise ValueError(f'in_channels={in_channels} must be the number of image channels, 1 or more')
+        for name, rate in (('drop_rate', drop_rate), ('drop_path_rate', drop_path_rate)):
+            if isinstance(rate, bool) or not isinstance(rate, (int, float)):
+                raise TypeError(f'{name} must be a number, got {rate!r} of type {type(rate).__name__}')
+            if not 0.0 <= rate < 1.0:
+                raise ValueError(f'{name}={rate} must be at least 0 and below 1')
+        self.out_indices = _check_out_indices(out_indices, len(self.depths))
+        self.num_stages = self.out_indices[-1] + 1
+        _check_int('frozen_stages', frozen_stages)
+        if not -1 <= frozen_stages < len(self.depths):
+            raise ValueError(f'frozen_stages={frozen_stages} must be -1 (none) to {len(self.depths) - 1} (all)')
+        self.arch, self.k_size, self.attention, self.in_channels = arch, k_size, attention, in_channels
+        self.frozen_stages, self.norm_eval, self.with_cp = min(frozen_stages, self.num_stages - 1), norm_eval, with_cp
+
+        total = sum(self.depths)
+        drop_path_rates = [drop_path_rate * i / max(total - 1, 1) for i in range(total)]
+        for i in range(self.num_stages):
+            dims, first = self.embed_dims[i], sum(self.depths[:i])
+            patch_embed = PatchEmbed(
+                in_channels=in_channels if i == 0 else self.embed_dims[i - 1],
+                embed_dims=dims,
+                kernel_size=7 if i == 0 else 3,
+                stride=4 if i == 0 else 2,
+                norm_cfg=norm_cfg,
+            )
+            blocks = nn.ModuleList(
+                VANBlock(
+                    embed_dims=dims,
+                    ffn_ratio=self.ffn_ratios[i],
+                    attention=attention,
+                    k_size=k_size,
+                    drop_rate=drop_rate,
+                    drop_path_rate=drop_path_rates[first + j],
+                    norm_cfg=norm_cfg,
+                    act_cfg=act_cfg,
+                    layer_scale_init_value=layer_scale_init_value,
+                )
+                for j in range(self.depths[i])
+            )
+            self.add_module(f'patch_embed{i + 1}', patch_embed)
+            self.add_module(f'blocks{i + 1}', blocks)
+            self.add_module(f'norm{i + 1}', _build_norm(stage_norm_cfg, dims, 'stage_norm_cfg'))
+        self._init_published()
+        self._freeze()
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Return the outputs of the stages ``out_indices``, finest first."""
+        if not torch.jit.is_tracing() and (x.dim() != 4 or x.shape[1] != self.in_channels):
+            raise ValueError(
+                f'input of shape {tuple(x.shape)} does not fit; VAN_LSKA expects (N, {self.in_channels}, H, W): '
+                f'set in_channels to the number of channels of your images'
+            )
+        outs = []
+        for i, (patch_embed, blocks, norm) in enumerate(self._stages()):
+            x = patch_embed(x)
+            for block in blocks:
+                x = self._run_checkpointed(block, x) if self.with_cp and x.requires_grad else block(x)
+            x = norm(x)
+            if i in self.out_indices:
+                outs.append(x)
+        return tuple(outs)
+
+    def train(self, mode: bool = True) -> VAN_LSKA:
+        """Set training mode, but keep frozen stages, and with ``norm_eval`` every BatchNorm, in eval mode."""
+        super().train(mode)
+        self._freeze()
+        if mode and self.norm_eval:
+            for m in self.modules():
+                if isinstance(m, _BatchNorm):
+                    m.eval()
+        return self
+
+    def init_weights(self) -> None:
+        """Initialise as ``init_cfg`` says; 'Pretrained' takes files of every published layout, see :mod:`mmlska.weights`."""
+        from ..weights import init_weights
+
+        init_weights(self, super().init_weights)
+
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """Depth of a parameter for layer-wise learning rates.
+
+        Args:
+            param_name: Its name in the model.
+            prefix: Of the backbone's names in it.
+
+        Returns:
+            The depth and the number of depths: 0 is the first patch embedding, 1 to N are the N blocks, N + 1 is what follows the
+            backbone. Later patch embeddings go with the block after them, the norm of a stage with the block before it.
+        """
+        last = sum(self.depths[: self.num_stages]) + 1
+        found = re.fullmatch(r'(patch_embed|blocks|norm)(\d+)\.(?:(\d+)\.)?.+', param_name.removeprefix(prefix))
+        if not param_name.startswith(prefix) or found is None:
+            return last, last + 1
+        stage, depths = int(found[2]), self.depths
+        if found[1] == 'blocks':
+            depth = sum(depths[: stage - 1]) + int(found[3]) + 1
+        elif found[1] == 'norm':
+            depth = sum(depths[:stage])
+        else:
+            depth = sum(depths[: stage - 1]) + 1 if stage > 1 else 0
+        return depth, last + 1
+
+    def _load_from_state_dict(self, state_dict, prefix, local_metadata, strict, missing, unexpected, errors) -> None:
+        # Every load_state_dict passes here, torch's and MMEngine's, of the backbone and of a whole model.
+        from ..weights import adopt_state_dict
+
+        adopt_state_dict(self, state_dict, prefix, unexpected)
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing, unexpected, errors)
+
+    def _stages(self):
+        for i in range(1, self.num_stages + 1):
+            yield getattr(self, f'patch_embed{i}'), getattr(self, f'blocks{i}'), getattr(self, f'norm{i}')
+
+    def _freeze(self) -> None:
+        for i, stage in enumerate(self._stages()):
+            if i <= self.frozen_stages:
+                for module in stage:
+                    module.eval().requires_grad_(False)
+
+    @staticmethod
+    def _run_checkpointed(block: nn.Module, x: Tensor) -> Tensor:
+        if torch.compiler.is_compiling():  # refuses a context, and needs none: its recomputation writes no statistics
+            return checkpoint(block, x, use_reentrant=False)
+        contexts = lambda: (nullcontext(), _batch_stats_kept(block))  # noqa: E731
+        return checkpoint(block, x, use_reentrant=False, context_fn=contexts)
+
+    def _init_published(self) -> None:
+        """Normal with fan-out for convolutions, as the published code initialises; norms keep torch's ones and zeros."""
+        for m in self.modules():
+            if isinstance(m, nn.Conv2d):
+                fan_out = m.kernel_size[0] * m.kernel_size[1] * m.out_channels // m.groups
+                nn.init.normal_(m.weight, 0.0, math.sqrt(2.0 / fan_out))
+                nn.init.zeros_(m.bias)
+
+
+def _arch_settings(arch: str | dict) -> dict[str, list]:
+    if isinstance(arch, str):
+        key = _LONG_NAMES.get(arch.lower(), arch.lower())
+        if key not in ARCHS:
+            allowed = ', '.join(map(repr, [*ARCHS, *_LONG_NAMES]))
+            raise ValueError(f'arch={arch!r} is unknown; choose one of {allowed}, or give a dict')
+        return ARCHS[key]
+    if not isinstance(arch, dict):
+        raise TypeError(f'arch must be a str or a dict, got {arch!r} of type {type(arch).__name__}')
+    keys = ('embed_dims', 'depths', 'ffn_ratios')
+    if set(arch) != set(keys):
+        raise ValueError(f'arch dict has the keys {sorted(arch)}; it needs exactly {", ".join(keys)}')
+    lengths = {k: len(arch[k]) for k in keys}
+    if len(set(lengths.values())) != 1 or lengths['depths'] == 0:
+        raise ValueError(f'arch dict has lists of lengths {lengths}; they need one entry for each stage')
+    return {k: list(arch[k]) for k in keys}
+
+
+def _check_out_indices(out_indices: Sequence[int], num_stages: int) -> tuple[int, ...]:
+    indices = (out_indices,) if isinstance(out_indices, int) else tuple(out_indices)
+    valid = all(isinstance(i, int) and 0 <= i < num_stages for i in indices)
+    if not indices or not valid or list(indices) != sorted(set(indices)):
+        raise ValueError(
+            f'out_indices={out_indices} must be rising stage numbers from 0 to {num_stages - 1}, for example (0, 1, 2, 3)'
+        )
+    return indices
