@@ -1,0 +1,78 @@
+"""Transforms for data pipelines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from mmengine.fileio import get
+from mmengine.registry import TRANSFORMS
+
+
+def color_to_index(mask: np.ndarray, palette: Sequence[Sequence[int]], ignore_index: int = 255) -> np.ndarray:
+    """Turn a mask painted in one colour for each class into class indices.
+
+    Args:
+        mask: (H, W, 3) uint8, RGB.
+        palette: RGB colour of each class, in the order of the classes.
+        ignore_index: Index of the pixels whose colour is not in the palette.
+
+    Returns:
+        (H, W) uint8.
+
+    Raises:
+        ValueError: If the mask has no three channels or the palette has a colour twice or more classes than 8 bits hold.
+
+    Example:
+        >>> color_to_index(np.array([[[60, 16, 152], [9, 9, 9]]], np.uint8), [[60, 16, 152]])
+        array([[  0, 255]], dtype=uint8)
+    """
+    if mask.ndim != 3 or mask.shape[2] != 3:
+        raise ValueError(f'colour mask has shape {mask.shape}, expected (H, W, 3); an index mask needs no palette')
+    codes = _pack(np.asarray(palette).reshape(-1, 3))
+    if len(set(codes.tolist())) != len(codes) or len(codes) > ignore_index:
+        raise ValueError(
+            f'palette of {len(codes)} colours must have each colour once and at most {ignore_index} colours'
+        )
+    order = np.argsort(codes)
+    pixels = _pack(mask)
+    place = np.searchsorted(codes, pixels, sorter=order).clip(max=len(codes) - 1)
+    index = order[place]
+    return np.where(codes[index] == pixels, index, ignore_index).astype(np.uint8)
+
+
+def _pack(colors: np.ndarray) -> np.ndarray:
+    """One integer for each RGB colour."""
+    return colors.astype(np.int32) @ np.array([65536, 256, 1], np.int32)
+
+
+@TRANSFORMS.register_module()
+class LoadColorAnnotations:
+    """Load segmentation labels that are painted in colours; stands where mmseg's ``LoadAnnotations`` would.
+
+    Args:
+        palette: RGB colour of each class, in the order of the dataset's classes. Other colours are ignored in training and testing.
+        ignore_index: Index of the pixels to ignore.
+    """
+
+    def __init__(self, palette: Sequence[Sequence[int]], ignore_index: int = 255) -> None:
+        self.palette, self.ignore_index = palette, ignore_index
+
+    def __call__(self, results: dict) -> dict:
+        """Add ``gt_seg_map`` (H, W) to the results of an image.
+
+        Raises:
+            ValueError: If the mask file is not an image.
+        """
+        import cv2  # there with mmcv; not needed to import this package
+
+        data = np.frombuffer(get(results['seg_map_path']), np.uint8)
+        mask = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        if mask is None:
+            raise ValueError(f'mask {results["seg_map_path"]} is not an image that OpenCV can read; save it as PNG')
+        results['gt_seg_map'] = color_to_index(mask[..., ::-1], self.palette, self.ignore_index)
+        results['seg_fields'].append('gt_seg_map')
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}({len(self.palette)} classes, ignore_index={self.ignore_index})'

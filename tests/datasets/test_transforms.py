@@ -1,0 +1,63 @@
+"""Colour masks become index masks."""
+
+import cv2
+import numpy as np
+import pytest
+from mmengine.registry import TRANSFORMS
+
+from mmlska.datasets import LoadColorAnnotations, color_to_index
+
+PALETTE = [[60, 16, 152], [132, 41, 246], [110, 193, 228]]
+
+
+def test_every_colour_gets_its_index_and_others_are_ignored():
+    rng = np.random.default_rng(0)
+    index = rng.integers(0, 4, (37, 53))
+    colors = np.array([*PALETTE, [60, 16, 153]], np.uint8)  # the last is one step from the first
+    expected = np.where(index == 3, 255, index)
+    assert np.array_equal(color_to_index(colors[index], PALETTE), expected)
+    assert color_to_index(colors[index], PALETTE).dtype == np.uint8
+    assert np.array_equal(color_to_index(colors[index], PALETTE, 99), np.where(index == 3, 99, index))
+
+
+def test_a_palette_in_any_order():
+    mask = np.array([[[255, 255, 255], [0, 0, 0], [0, 0, 1]]], np.uint8)
+    assert color_to_index(mask, [[255, 255, 255], [0, 0, 1], [0, 0, 0]]).tolist() == [[0, 2, 1]]
+
+
+@pytest.mark.parametrize(
+    ('mask', 'palette', 'message'),
+    [
+        (np.zeros((2, 2), np.uint8), PALETTE, r'shape \(2, 2\), expected \(H, W, 3\); an index mask needs no palette'),
+        (np.zeros((2, 2, 3), np.uint8), [[1, 2, 3], [1, 2, 3]], 'palette of 2 colours must have each colour once'),
+        (np.zeros((2, 2, 3), np.uint8), [[i, 0, 0] for i in range(256)], 'at most 255 colours'),
+    ],
+)
+def test_wrong_masks_and_palettes(mask, palette, message):
+    with pytest.raises(ValueError, match=message):
+        color_to_index(mask, palette)
+
+
+@pytest.mark.parametrize('paletted', [False, True])
+def test_the_transform_reads_rgb_and_palette_files(tmp_path, paletted):
+    from PIL import Image
+
+    index = np.array([[0, 1], [2, 0]])
+    image = Image.fromarray(np.array(PALETTE, np.uint8)[index])
+    if paletted:
+        image = image.convert('P', palette=Image.Palette.ADAPTIVE)
+        assert np.array_equal(np.array(image.convert('RGB')), np.array(PALETTE, np.uint8)[index])
+    image.save(tmp_path / 'mask.png')
+    transform = TRANSFORMS.build(dict(type='LoadColorAnnotations', palette=PALETTE))
+    assert isinstance(transform, LoadColorAnnotations)
+    results = transform(dict(seg_map_path=str(tmp_path / 'mask.png'), seg_fields=[]))
+    assert np.array_equal(results['gt_seg_map'], index)
+    assert results['seg_fields'] == ['gt_seg_map']
+
+
+def test_a_broken_mask_is_named(tmp_path):
+    path = tmp_path / 'broken.png'
+    cv2.imwrite(str(path), np.zeros((4, 4, 3), np.uint8))
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(ValueError, match='broken.png is not an image'):
+        LoadColorAnnotations(PALETTE)(dict(seg_map_path=str(path), seg_fields=[]))
