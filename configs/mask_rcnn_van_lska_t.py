@@ -1,0 +1,7 @@
+# Mask R-CNN, VAN-LSKA-T, K = 23, COCO 2017, 12 epochs.
+_base_ = [
+    '_base_/models/mask_rcnn_van_lska.py',
+    '_base_/datasets/coco_instance.py',
+    '_base_/schedules/coco_1x.py',
+    '_base_/det_runtime.py',
+]

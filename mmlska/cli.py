@@ -1,0 +1,76 @@
+"""What the command lines share."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from mmengine.config import DictAction
+
+from .environment import import_advice
+
+
+def runner_parser(description: str) -> argparse.ArgumentParser:
+    """A parser with the options that training and testing share; OpenMMLab's names."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument('config', help='config file, such as configs/mask_rcnn_van_lska_b.py')
+    parser.add_argument('--work-dir', help='folder for logs and checkpoints; by default work_dirs/<config name>')
+    parser.add_argument(
+        '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='how processes are started'
+    )
+    parser.add_argument('--seed', type=int, help='seed of all random numbers')
+    parser.add_argument('--deterministic', action='store_true', help='only deterministic algorithms')
+    parser.add_argument(
+        '--channels-last',
+        action=argparse.BooleanOptionalAction,
+        help='memory format of the model; by default channels_last without a GPU',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='override settings of the config by dotted key',
+    )
+    parser.add_argument(
+        '--trust-checkpoint', action='store_true', help='read checkpoint files that run code of their own when loaded'
+    )
+    parser.add_argument('--debug', action='store_true', help='show the traceback of a wrong setting')
+    # torch.distributed.launch of older PyTorch passes this; torchrun sets the variable itself.
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+    return parser
+
+
+def set_local_rank(local_rank: int) -> None:
+    """Give MMEngine the rank where the launcher passed it as an argument only."""
+    os.environ.setdefault('LOCAL_RANK', str(local_rank))
+
+
+_SETTING_ERRORS = (FileNotFoundError, FileExistsError, KeyError, TypeError, ValueError)
+
+
+@contextmanager
+def user_errors(
+    program: str, debug: bool = False, kinds: tuple[type[Exception], ...] = _SETTING_ERRORS
+) -> Iterator[None]:
+    """Print a wrong setting as one line and exit with status 2 instead of a traceback.
+
+    The default kinds are for the preparation of a run; what goes wrong later is not the user's mistake and keeps its traceback,
+    but for wrong weights, which are read late.
+    """
+    try:
+        yield
+    except ImportError as error:
+        if debug:
+            raise
+        print(f'{program}: error: {import_advice(error)}', file=sys.stderr)
+        sys.exit(2)
+    except kinds as error:
+        if debug:
+            raise
+        message = error.args[0] if isinstance(error, KeyError) and error.args else error
+        print(f'{program}: error: ' + ' '.join(str(message).split()), file=sys.stderr)
+        sys.exit(2)

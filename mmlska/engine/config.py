@@ -1,0 +1,204 @@
+"""From a config file and command-line settings to the config that MMEngine's Runner takes.
+
+Each function changes one thing of a :class:`mmengine.config.Config` in place; ``tools/train.py`` and ``tools/test.py`` call them in
+order. Nothing here imports mmdet or mmseg: their classes are named in the configs and found by MMEngine's registry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.logging import print_log
+
+import mmlska
+
+
+def search_roots() -> list[Path]:
+    """Folders that relative paths of configs and data are looked up in: where the user is, then the checkout or the wheel."""
+    package = Path(mmlska.__file__).resolve().parent
+    checkout = package.parent
+    return [Path.cwd(), checkout if (checkout / 'configs').is_dir() else package / '.mim']
+
+
+def find_path(path: str | Path) -> Path | None:
+    """Return ``path`` as found under one of :func:`search_roots`, or None."""
+    return next((root / path for root in search_roots() if (root / path).exists()), None)
+
+
+def load_config(path: str, cfg_options: dict | None = None) -> Config:
+    """Read a config file, apply ``--cfg-options`` and spread its ``data_root`` over its datasets.
+
+    Args:
+        path: The file, relative to the working directory or to the repository.
+        cfg_options: Settings by dotted key, as MMEngine's ``Config.merge_from_dict`` takes them.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is not a config that MMEngine can read.
+    """
+    found = find_path(path)
+    if found is None or not found.is_file():
+        raise FileNotFoundError(f'config {path} does not exist; see the folder configs for those there are')
+    try:
+        cfg = Config.fromfile(found)
+    except SyntaxError as error:
+        raise ValueError(f'config {path} is not valid Python: line {error.lineno}: {error.msg}') from error
+    written_root = cfg.get('data_root')
+    cfg.merge_from_dict(cfg_options or {})
+    _spread_data_root(cfg, written_root)
+    return cfg
+
+
+def _spread_data_root(cfg: Config, written_root: str | None) -> None:
+    """Make the top-level ``data_root`` the one place to set it, relative to the working directory or to the repository."""
+    if not cfg.get('data_root'):
+        return
+    found = find_path(cfg.data_root)
+    # A path that does not exist is left as written, for check_data() to name.
+    root = str(found) + '/' if found else cfg.data_root
+    for split in ('train', 'val', 'test'):
+        for dataset in _datasets(cfg, split):
+            if dataset.get('data_root') == written_root:
+                dataset.data_root = root
+        for evaluator in _evaluators(cfg, split):
+            # CocoMetric takes a whole path where the datasets take one below data_root.
+            if evaluator.get('ann_file', '').startswith(written_root):
+                evaluator.ann_file = root + evaluator.ann_file.removeprefix(written_root)
+    cfg.data_root = root
+
+
+def _datasets(cfg: Config, split: str) -> Iterator[ConfigDict]:
+    """The datasets of a split, those inside wrappers such as RepeatDataset or ConcatDataset too."""
+    pending = [(cfg.get(f'{split}_dataloader') or {}).get('dataset')]
+    while pending:
+        dataset = pending.pop()
+        if dataset is None:
+            continue
+        inner = [dataset[key] for key in ('dataset', 'datasets') if key in dataset]
+        if inner:
+            pending += [d for item in inner for d in (item if isinstance(item, (list, tuple)) else [item])]
+        else:
+            yield dataset
+
+
+def _evaluators(cfg: Config, split: str) -> list[ConfigDict]:
+    evaluators = cfg.get(f'{split}_evaluator') or []
+    return evaluators if isinstance(evaluators, list) else [evaluators]
+
+
+def check_data(cfg: Config, splits: tuple[str, ...]) -> None:
+    """Make sure that the files and folders which the datasets name exist, before anything is built.
+
+    Args:
+        cfg: A config as :func:`load_config` returns it.
+        splits: Those of 'train', 'val', 'test' that are about to be used.
+
+    Raises:
+        FileNotFoundError: If one is missing; the message names the folder expected and how to get it.
+    """
+    for split in splits:
+        for dataset in _datasets(cfg, split):
+            root = Path(dataset.get('data_root') or '')
+            named = [dataset.get('ann_file'), *(dataset.get('data_prefix') or {}).values()]
+            for path in (root / name for name in named if isinstance(name, str) and name):
+                if not path.exists():
+                    how = f'; {cfg.data_help}' if cfg.get('data_help') else ''
+                    raise FileNotFoundError(
+                        f'{split} data not found: {path} does not exist (expected under {root.absolute()}){how}; '
+                        f'data elsewhere: --cfg-options data_root=DIR, or the variable MMLSKA_DATA for the folder above it'
+                    )
+
+
+def use_amp(cfg: Config, dtype: str) -> None:
+    """Train in mixed precision.
+
+    Args:
+        cfg: The config.
+        dtype: 'bf16', on CPU and GPU, or 'fp16' with loss scaling, on GPU.
+
+    Raises:
+        ValueError: If 'fp16' is asked for without a GPU.
+    """
+    if dtype == 'fp16' and not torch.cuda.is_available():
+        raise ValueError('--amp fp16 needs a GPU and there is none here; use --amp bf16')
+    if dtype == 'fp16':
+        cfg.optim_wrapper.update(type='AmpOptimWrapper', dtype='float16', loss_scale='dynamic')
+    else:
+        cfg.optim_wrapper.type = 'BF16OptimWrapper'
+
+
+def replace_sync_bn(cfg: Config) -> None:
+    """Turn SyncBN into BN in the model's config where SyncBN can't work: in one process, or without GPUs."""
+    if cfg.get('launcher', 'none') != 'none' and torch.cuda.is_available():
+        return
+    if _replace_type(cfg.model, 'SyncBN', 'BN'):
+        print_log('SyncBN needs several GPU processes: using BN', logger='current')
+
+
+def _replace_type(node, old: str, new: str) -> int:
+    """Replace ``type=old`` everywhere below ``node``; return how often."""
+    if isinstance(node, (list, tuple)):
+        return sum(_replace_type(item, old, new) for item in node)
+    if not isinstance(node, dict):
+        return 0
+    count = sum(_replace_type(value, old, new) for value in node.values())
+    if node.get('type') == old:
+        node['type'] = new
+        count += 1
+    return count
+
+
+def use_overlays(cfg: Config, folder: str) -> None:
+    """Write each test image with its labels and its predictions side by side into ``folder``."""
+    cfg.custom_hooks = [*cfg.get('custom_hooks', []), dict(type='OverlayHook', out_dir=str(Path(folder).absolute()))]
+
+
+def use_predictions(cfg: Config, out: str) -> None:
+    """Write the predictions of a test.
+
+    Args:
+        cfg: The config.
+        out: ``*.pkl`` for the raw data samples; for detection ``*.json`` for files in COCO's result format; for segmentation a
+            folder for index masks as PNG.
+
+    Raises:
+        ValueError: If ``out`` is none of these.
+    """
+    path = Path(out).absolute()
+    detection = cfg.default_scope == 'mmdet'
+    evaluators = _evaluators(cfg, 'test')
+    if path.suffix == '.pkl':
+        dump = 'DumpDetResults' if detection else 'DumpResults'
+        evaluators = [*evaluators, dict(type=dump, out_file_path=str(path))]
+    elif detection and path.suffix == '.json':
+        evaluators[0].outfile_prefix = str(path.with_suffix(''))
+    elif not detection and not path.suffix:
+        evaluators[0].output_dir = str(path)
+    else:
+        allowed = 'a .pkl or a .json file' if detection else 'a .pkl file or a folder'
+        raise ValueError(f'--out {out} is not possible with this model; give {allowed}')
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cfg.test_evaluator = evaluators
+
+
+def use_tta(cfg: Config) -> ConfigDict:
+    """Switch the test data to test-time augmentation and return the config of the model wrapper that merges the views.
+
+    Instance masks can't be merged by mmdet's wrapper: a detector with masks is then evaluated by its boxes.
+
+    Raises:
+        ValueError: If the config has no ``tta_model`` and ``tta_pipeline``.
+    """
+    if 'tta_model' not in cfg or 'tta_pipeline' not in cfg:
+        raise ValueError('--tta needs tta_model and tta_pipeline in the config; see configs/_base_/datasets')
+    for dataset in _datasets(cfg, 'test'):
+        dataset.pipeline = cfg.tta_pipeline
+    roi_head = cfg.model.get('roi_head') or {}
+    if roi_head.get('mask_head'):
+        print_log('--tta merges boxes only: masks are neither predicted nor evaluated', logger='current')
+        roi_head.mask_head = roi_head.mask_roi_extractor = None
+        cfg.test_evaluator.metric = 'bbox'
+    return cfg.tta_model

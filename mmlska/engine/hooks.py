@@ -1,0 +1,80 @@
+"""Hooks for MMEngine's Runner."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+from torch import nn
+
+
+@HOOKS.register_module()
+class OverlayHook(Hook):
+    """Draw every test image with labels (left) and predictions (right); the same for detection and segmentation.
+
+    mmdet's and mmseg's own hooks name and place their files differently; this one always writes ``out_dir/<image name>.png`` with
+    the visualiser of the config.
+
+    Args:
+        out_dir: Folder for the pictures; made when the first one is written.
+        score_thr: Detections below this score are not drawn.
+    """
+
+    def __init__(self, out_dir: str, score_thr: float = 0.3) -> None:
+        self.out_dir, self.score_thr = Path(out_dir), score_thr
+        self._written: set[str] = set()
+
+    def after_test_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs: Sequence | None = None) -> None:
+        """Draw the samples of one batch."""
+        from mmcv import imread  # mmcv is there whenever a Runner tests an mmdet or mmseg model
+
+        for sample in outputs or ():
+            options = dict(pred_score_thr=self.score_thr) if 'pred_instances' in sample else {}
+            runner.visualizer.add_datasample(
+                'overlay',
+                imread(sample.img_path, channel_order='rgb'),
+                data_sample=sample.cpu(),
+                out_file=str(self._file_for(sample.img_path)),
+                **options,
+            )
+
+    def _file_for(self, img_path: str) -> Path:
+        stem, number = Path(img_path).stem, 2
+        name = stem
+        while name in self._written:  # images of the same name from several folders
+            name, number = f'{stem}_{number}', number + 1
+        self._written.add(name)
+        return self.out_dir / f'{name}.png'
+
+
+@HOOKS.register_module()
+class ChannelsLastHook(Hook):
+    """Run the model in the channels_last memory format.
+
+    Convolutions with channels_last weights return channels_last maps whatever the format of the image, so converting the model is
+    all it takes; numbers change by rounding only.
+    """
+
+    def before_run(self, runner: Runner) -> None:
+        """Convert the weights, before any is used."""
+        to_channels_last(runner.model)
+
+
+def to_channels_last(model: nn.Module) -> nn.Module:
+    """Convert a model to channels_last, in place, safely for the operators of mmcv.
+
+    mmcv's kernels, RoIAlign among them, read a map as NCHW whatever its strides, so that channels_last maps give wrong features
+    without an error. Their inputs are made contiguous.
+    """
+    for module in model.modules():
+        if type(module).__module__.startswith('mmcv.ops.'):
+            module.register_forward_pre_hook(_contiguous_inputs)
+    return model.to(memory_format=torch.channels_last)
+
+
+def _contiguous_inputs(module: nn.Module, args: tuple) -> tuple:
+    return tuple(arg.contiguous() if isinstance(arg, torch.Tensor) else arg for arg in args)

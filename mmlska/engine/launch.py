@@ -1,0 +1,126 @@
+"""Train and test a config on MMEngine's Runner: what ``tools/train.py`` and ``tools/test.py`` call."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from .config import check_data, find_path, replace_sync_bn, use_amp, use_overlays, use_predictions, use_tta
+
+
+def prepare(
+    cfg: Config,
+    config_path: str,
+    *,
+    work_dir: str | None,
+    launcher: str,
+    seed: int | None,
+    deterministic: bool = False,
+    channels_last: bool | None = None,
+) -> None:
+    """Set what training and testing share.
+
+    Args:
+        cfg: The config, changed in place.
+        config_path: Its file, whose name is that of the default work directory.
+        work_dir: Folder for logs and checkpoints.
+        launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
+        seed: Seed of all random numbers; None for a new one.
+        deterministic: Only deterministic algorithms.
+        channels_last: Memory format of the model; None for channels_last where there is no GPU, where it is much faster.
+    """
+    if work_dir is not None:
+        cfg.work_dir = work_dir
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = str(Path('work_dirs') / Path(config_path).stem)
+    cfg.launcher = launcher
+    if seed is not None or deterministic:
+        cfg.randomness = dict(seed=seed, deterministic=deterministic)
+    if channels_last or (channels_last is None and not torch.cuda.is_available()):
+        cfg.custom_hooks = [*cfg.get('custom_hooks', []), dict(type='ChannelsLastHook')]
+    replace_sync_bn(cfg)
+    if not torch.cuda.is_available():
+        _without_gpu(cfg)
+
+
+def _without_gpu(cfg: Config) -> None:
+    cfg.env_cfg.dist_cfg.backend = 'gloo'
+    if cfg.launcher == 'pytorch' and not torch.distributed.is_initialized():
+        # MMEngine selects a CUDA device before it starts the process group, which fails without one.
+        torch.distributed.init_process_group('gloo')
+    if cfg.launcher != 'none':
+        # MMEngine's own default names a CUDA device.
+        unused = cfg.get('find_unused_parameters', False)
+        default = dict(type='MMDistributedDataParallel', broadcast_buffers=False, find_unused_parameters=unused)
+        cfg.model_wrapper_cfg = dict(cfg.get('model_wrapper_cfg') or default, device_ids=None)
+
+
+def build_train_runner(
+    cfg: Config, *, resume: str | None = None, amp: str | None = None, auto_scale_lr: bool = False
+) -> Runner:
+    """Build the Runner that trains ``cfg``.
+
+    Args:
+        cfg: A config that went through :func:`prepare`.
+        resume: 'auto' for the last checkpoint in the work directory, or the path of one.
+        amp: 'bf16' or 'fp16' for mixed precision.
+        auto_scale_lr: Scale the learning rate by the batch size over the recipe's ``auto_scale_lr.base_batch_size``.
+
+    Raises:
+        FileNotFoundError: If data or the checkpoint to resume are missing.
+        ValueError: If a setting does not fit the config or this machine.
+    """
+    check_data(cfg, ('train', 'val'))
+    if amp:
+        use_amp(cfg, amp)
+    if auto_scale_lr:
+        if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+            raise ValueError(
+                '--auto-scale-lr needs auto_scale_lr.base_batch_size in the config; set it with --cfg-options'
+            )
+        cfg.auto_scale_lr.enable = True
+    if resume:
+        cfg.resume = True
+        cfg.load_from = None if resume == 'auto' else str(_checkpoint(resume))
+    return Runner.from_cfg(cfg)
+
+
+def build_test_runner(
+    cfg: Config, checkpoint: str, *, out: str | None = None, show_dir: str | None = None, tta: bool = False
+) -> Runner:
+    """Build the Runner that evaluates a checkpoint.
+
+    Args:
+        cfg: A config that went through :func:`prepare`.
+        checkpoint: The checkpoint file.
+        out: Where to write predictions; see :func:`mmlska.engine.config.use_predictions`.
+        show_dir: Folder for pictures of labels and predictions.
+        tta: Average over flips and scales, as the config's ``tta_pipeline`` says.
+
+    Raises:
+        FileNotFoundError: If data or the checkpoint are missing.
+        ValueError: If a setting does not fit the config.
+    """
+    cfg.load_from = str(_checkpoint(checkpoint))
+    check_data(cfg, ('test',))
+    tta_model = use_tta(cfg) if tta else None
+    if show_dir:
+        use_overlays(cfg, show_dir)
+    if out:
+        use_predictions(cfg, out)
+    runner = Runner.from_cfg(cfg)
+    if tta_model is not None:
+        from mmengine.hooks import PrepareTTAHook
+
+        runner.register_hook(PrepareTTAHook(tta_cfg=tta_model))
+    return runner
+
+
+def _checkpoint(path: str) -> Path:
+    found = find_path(path)
+    if found is None or not found.is_file():
+        raise FileNotFoundError(f'checkpoint {path} does not exist; a training leaves its own in its work directory')
+    return found

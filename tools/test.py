@@ -1,0 +1,41 @@
+#!/usr/bin/env python
+"""Evaluate a checkpoint, box and mask AP or mIoU: tools/test.py configs/mask_rcnn_van_lska_t.py CHECKPOINT."""
+
+from mmlska.cli import runner_parser, set_local_rank, user_errors
+from mmlska.engine.config import load_config
+from mmlska.engine.launch import build_test_runner, prepare
+from mmlska.weights import WeightsError, use_safe_reader
+
+
+def main() -> None:
+    parser = runner_parser('Evaluate a checkpoint of a detector (box and mask AP) or segmentor (mIoU).')
+    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('--show-dir', help='folder for pictures of labels (left) and predictions (right)')
+    parser.add_argument('--out', help='predictions: a .pkl file, a .json file (detection) or a folder (segmentation)')
+    parser.add_argument('--tta', action='store_true', help='average over flips and scales')
+    args = parser.parse_args()
+    set_local_rank(args.local_rank)
+
+    with user_errors('test.py', args.debug):
+        use_safe_reader(trust=args.trust_checkpoint)
+        cfg = load_config(args.config, args.cfg_options)
+        prepare(
+            cfg,
+            args.config,
+            work_dir=args.work_dir,
+            launcher=args.launcher,
+            seed=args.seed,
+            deterministic=args.deterministic,
+            channels_last=args.channels_last,
+        )
+        runner = build_test_runner(cfg, args.checkpoint, out=args.out, show_dir=args.show_dir, tta=args.tta)
+    with user_errors('test.py', args.debug, (WeightsError,)):
+        runner.test()
+    if args.show_dir:
+        print(f'pictures: {args.show_dir}')
+    if args.out:
+        print(f'predictions: {args.out}')
+
+
+if __name__ == '__main__':
+    main()
