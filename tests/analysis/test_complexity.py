@@ -1,0 +1,81 @@
+"""Counts of whole models."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+from torch import nn
+
+from mmlska.analysis import measure_config
+from mmlska.analysis.report import fill_section
+from mmlska.engine.config import replace_sync_bn
+
+CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
+
+
+def read(name: str) -> Config:
+    return Config.fromfile(CONFIGS / f'{name}.py')
+
+
+@pytest.mark.parametrize('name', ['fpn_van_lska_t', 'retinanet_van_lska_t'])
+def test_multiply_adds_agree_with_weights_times_pixels(name):
+    cfg = read(name)
+    height, width = 128, 192
+    count = measure_config(cfg, height, width)
+    init_default_scope(cfg.default_scope)
+    replace_sync_bn(cfg)
+    model = MODELS.build(cfg.model).eval()
+
+    convolutions = 0
+    for part, module in model.backbone.named_modules():
+        if isinstance(module, nn.Conv2d):  # every one keeps the size of its stage
+            stride = 2 ** (int(re.search(r'[1-4]', part)[0]) + 1)
+            convolutions += module.weight.numel() * (height // stride) * (width // stride)
+
+    def add(module, inputs, output):
+        nonlocal convolutions
+        convolutions += module.weight.numel() * output[0, 0].numel()
+
+    for module in [
+        *model.neck.modules(),
+        *(model.decode_head if name.startswith('fpn') else model.bbox_head).modules(),
+    ]:
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(add)
+    with torch.no_grad():
+        model(torch.rand(1, 3, height, width), mode='tensor')
+    # Norms and interpolations come on top.
+    assert convolutions < count.flops < 1.06 * convolutions
+    assert count.parameters == sum(p.numel() for p in model.parameters())
+    assert count.input_shape == (height, width)
+
+
+def test_cost_grows_with_the_area():
+    small, large = (measure_config(read('fpn_van_lska_t'), side, side) for side in (64, 128))
+    assert large.flops == pytest.approx(4 * small.flops, rel=0.01)
+    assert large.parameters == small.parameters
+
+
+@pytest.mark.slow
+def test_a_cascade_is_counted_with_the_boxes_that_it_keeps():
+    """Two more box heads and two more mask heads on 100 boxes, not three mask heads on 1000."""
+    mask_rcnn, cascade = (measure_config(read(f'{n}_van_lska_t'), 128, 128) for n in ('mask_rcnn', 'cascade_mask_rcnn'))
+    assert 1.5 < cascade.flops / mask_rcnn.flops < 3
+
+
+def test_no_empty_images():
+    with pytest.raises(ValueError, match='image of 0x64 pixels'):
+        measure_config(read('fpn_van_lska_t'), 0, 64)
+
+
+def test_sections_are_filled_and_missing_ones_named(tmp_path):
+    page = tmp_path / 'page.md'
+    page.write_text('a\n<!-- t -->\nold\n<!-- end -->\nb\n<!-- u -->\n<!-- end -->\n')
+    fill_section(page, 't', 'new')
+    fill_section(page, 't', r'new \1')
+    assert page.read_text() == 'a\n<!-- t -->\nnew \\1\n<!-- end -->\nb\n<!-- u -->\n<!-- end -->\n'
+    with pytest.raises(ValueError, match="0 sections 'x'"):
+        fill_section(page, 'x', 'new')
