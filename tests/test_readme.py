@@ -1,0 +1,51 @@
+"""What the README says is so."""
+
+import json
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / 'README.md').read_text(encoding='utf-8')
+
+
+def section(name: str) -> str:
+    return re.search(rf'(?s)<!-- {name} -->\n(.*?)<!-- end -->', README)[1].strip()
+
+
+@pytest.mark.parametrize(
+    ('tool', 'results', 'name'),
+    [('complexity.py', 'complexity.json', 'config table'), ('run_demos.py', 'demo.json', 'demo table')],
+)
+def test_tables_are_those_of_the_results_files(tool, results, name):
+    table = runpy.run_path(str(ROOT / 'tools' / tool))['table']
+    assert section(name) == table(json.loads((ROOT / 'docs/results' / results).read_text()))
+
+
+def test_the_config_snippet_builds(tmp_path):
+    snippet = re.search(r'(?s)```python\n(custom_imports.*?)```', README)[1]
+    base = ROOT / 'configs/retinanet_van_lska_s.py'
+    (tmp_path / 'own.py').write_text(f'_base_ = {str(base)!r}\n{snippet}')
+    cfg = Config.fromfile(tmp_path / 'own.py')
+    init_default_scope(cfg.default_scope)
+    model = MODELS.build(cfg.model)
+    assert model.backbone.embed_dims == [32, 64, 160, 256]
+
+
+def test_named_files_exist():
+    named = set(re.findall(r'(?:configs|tools|docs)/[\w/]+\.(?:py|sh|jpg|json)', README))
+    assert len(named) > 8
+    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+
+
+@pytest.mark.parametrize('tool', ['train', 'test'])
+def test_named_options_exist(tool):
+    source = ''.join((ROOT / path).read_text() for path in (f'tools/{tool}.py', 'mmlska/cli.py'))
+    line = re.search(rf'(?s)- {tool}: (.*?)(\n- |\n\n)', README)[1]
+    options = re.findall(r'--[a-z-]+', line)
+    assert options
+    assert [option for option in options if f"'{option}'" not in source] == []

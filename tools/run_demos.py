@@ -1,0 +1,129 @@
+#!/usr/bin/env python
+"""Train and test the demo configs, and write what came out to docs/results/demo.json and into the README's table."""
+
+import argparse
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+import time
+from datetime import date
+from importlib.metadata import distributions
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from mmlska.analysis.report import fill_section, markdown_table
+from mmlska.datasets.scenes import write_scenes
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / 'docs/results/demo.json'
+DEMOS = (
+    'mask_rcnn_van_lska_t_scenes',
+    'retinanet_van_lska_t_scenes',
+    'upernet_van_lska_t_scenes',
+    'mask_rcnn_van_lska_t_fruits',
+    'upernet_van_lska_t_dubai',
+)
+# Metric as the runner names it, and its column.
+METRICS = {
+    'coco/bbox_mAP_50': 'box AP50',
+    'coco/bbox_mAP': 'box AP',
+    'coco/segm_mAP_50': 'mask AP50',
+    'coco/segm_mAP': 'mask AP',
+    'mIoU': 'mIoU',
+}
+
+
+def run_demo(name: str, work_root: Path, seed: int) -> dict:
+    """Train and test one config as a user would; return its entry in the results file."""
+    config, work_dir = f'configs/demo/{name}.py', work_root / name
+    # --channels-last and the like stay at their defaults, so the commands are those of the README.
+    train = ['tools/train.py', config, '--work-dir', str(work_dir), '--seed', str(seed)]
+    start = time.time()
+    subprocess.run([sys.executable, *train], cwd=ROOT, check=True)
+    minutes = (time.time() - start) / 60
+    checkpoint = Path((work_dir / 'last_checkpoint').read_text().strip())
+    test = ['tools/test.py', config, f'{work_dir}/{checkpoint.name}', '--work-dir', f'{work_dir}/test']
+    subprocess.run([sys.executable, *test, '--show-dir', f'{work_dir}/overlays'], cwd=ROOT, check=True)
+    report = max((work_dir / 'test').glob('*/*.json'))  # folders are named by time
+    metrics = json.loads(report.read_text().splitlines()[-1])
+    return {
+        'metrics': {key: metrics[key] for key in METRICS if key in metrics},
+        'train_minutes': round(minutes, 1),
+        'commands': [' '.join(['python', *train]), ' '.join(['python', *test])],
+        **environment(),
+    }
+
+
+def environment() -> dict:
+    """Date, hardware and versions of this run."""
+    cpu = (
+        re.search(r'model name\s*: (.*)', Path('/proc/cpuinfo').read_text()) if Path('/proc/cpuinfo').exists() else None
+    )
+    wanted = re.compile(r'torch|numpy|(onedl-)?mm(cv|engine|det|detection|seg|segmentation)')
+    versions = {d.name: d.version for d in distributions() if wanted.fullmatch(d.name)}
+    return {
+        'date': date.today().isoformat(),
+        'hardware': f'{cpu[1] if cpu else platform.processor()}, {torch.get_num_threads()} threads'
+        + (f', {torch.cuda.get_device_name()}' if torch.cuda.is_available() else ''),
+        'versions': dict(sorted(versions.items()), python=platform.python_version()),
+    }
+
+
+def table(results: dict) -> str:
+    """The README's table of the results file."""
+    columns = list(METRICS.values())
+    rows = []
+    for name, entry in results.items():
+        # mmdet reports fractions, mmseg percent: the table has percent.
+        values = {METRICS[k]: v * (100 if k.startswith('coco/') else 1) for k, v in entry['metrics'].items()}
+        cells = [f'{values[c]:.1f}' if c in values else '' for c in columns]
+        rows.append([f'`demo/{name}`', *cells, str(entry['train_minutes'])])
+    return markdown_table(['config', *columns, 'minutes'], rows)
+
+
+def draw_picture(work_root: Path) -> None:
+    """Tile some overlays, labels left and predictions right, into the README's picture."""
+    chosen = [
+        ('mask_rcnn_van_lska_t_scenes', '000011'),
+        ('upernet_van_lska_t_scenes', '000005'),
+        ('mask_rcnn_van_lska_t_fruits', '11'),
+        ('upernet_van_lska_t_dubai', 'image_part_003'),
+    ]
+    files = [work_root / name / 'overlays' / f'{image}.png' for name, image in chosen]
+    if all(file.exists() for file in files):
+        tiles = [cv2.resize(cv2.imread(str(file)), (800, 400), interpolation=cv2.INTER_AREA) for file in files]
+        cv2.imwrite(str(ROOT / 'docs/demo.jpg'), np.vstack([np.hstack(tiles[:2]), np.hstack(tiles[2:])]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        'names', nargs='*', default=DEMOS, metavar='NAME', help=f'some of {", ".join(DEMOS)}; default all'
+    )
+    parser.add_argument('--work-dir', type=Path, default=Path('work_dirs'), help='folder for checkpoints and logs')
+    parser.add_argument('--seed', type=int, default=0)
+    args = parser.parse_args()
+    unknown = set(args.names) - set(DEMOS)
+    if unknown:
+        parser.error(f'no demo named {", ".join(sorted(unknown))}; choose from {", ".join(DEMOS)}')
+    if any(name.endswith('scenes') for name in args.names):
+        write_scenes(Path(os.environ.get('MMLSKA_DATA', ROOT / 'data')) / 'scenes')
+    for name in args.names:
+        results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+        results[name] = run_demo(name, args.work_dir, args.seed)
+        ordered = {name: results[name] for name in DEMOS if name in results}
+        RESULTS.parent.mkdir(parents=True, exist_ok=True)
+        RESULTS.write_text(json.dumps(ordered, indent=1) + '\n')
+        fill_section(ROOT / 'README.md', 'demo table', table(ordered))
+        print(table(ordered))
+    draw_picture(args.work_dir)
+
+
+if __name__ == '__main__':
+    main()
