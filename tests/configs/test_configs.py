@@ -64,7 +64,7 @@ def shrink(cfg: Config, scenes: Path, work_dir: Path) -> Config:
             if head in cfg.model:  # the scenes have one class more than the aerial photos
                 cfg.model[head].num_classes = max(cfg.model[head].num_classes, 1 + len(CLASSES))
     cfg.model.backbone.drop_path_rate = 0.0  # or a branch that both images drop stays as it was
-    cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=1, val_interval=2)  # trains, does not validate
+    cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=1, val_begin=2)  # does not validate
     cfg.param_scheduler = None
     cfg.default_hooks.update(checkpoint=None)
     cfg.work_dir = str(work_dir)
