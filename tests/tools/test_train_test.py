@@ -32,6 +32,7 @@ model = dict(
 )
 train_cfg = dict(max_iters=2, val_interval=2)
 default_hooks = dict(checkpoint=dict(interval=2))
+auto_scale_lr = dict(base_batch_size=8)
 """,
 }
 

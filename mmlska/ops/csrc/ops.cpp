@@ -298,7 +298,7 @@ at::Tensor depthwise_gelu_pointwise(const at::Tensor& x_, const at::Tensor& weig
     using T = decltype(type);
     const int64_t scratch_bytes = RUN(depthwise_scratch<T>, s), blocks = (s.C + kLanes<T> - 1) / kLanes<T>;
     at::parallel_for(0, s.N * strips, 1, [&](int64_t first, int64_t last) {
-      const at::AutoDispatchBelowAutograd no_autograd;  // worker threads do not inherit the state of the caller
+      const at::AutoDispatchBelowADInplaceOrView no_autograd;  // worker threads do not inherit the state of the caller
       const at::Tensor scratch = at::empty({scratch_bytes}, at::kByte), wide = at::empty({rows * s.W, s.C}, x.options());
       for (int64_t i = first; i < last; ++i) {
         const int64_t image = i / strips, begin = i % strips * rows, end = std::min(begin + rows, s.H), origin = image * s.H + begin;
