@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..ops import lska_attention, stays_plain
@@ -111,10 +112,14 @@ def runs_apart(x: Tensor, *children: nn.Module) -> bool:
     """
     if stays_plain(x):
         return True
-    hooked = any(
-        m._forward_hooks or m._forward_pre_hooks or m._backward_hooks or m._backward_pre_hooks for m in children
+    return any(map(has_hooks, children)) or not all(type(m) in (nn.Conv2d, nn.GELU) for m in children)
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """Tell whether someone listens to a module, which must then be called as one."""
+    return bool(
+        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
     )
-    return hooked or not all(type(m) in (nn.Conv2d, nn.GELU) for m in children)
 
 
 def _pair(conv: nn.Conv2d) -> tuple[Tensor, Tensor]:
@@ -157,10 +162,20 @@ class LSKA(nn.Module):
         self.conv1 = nn.Conv2d(dim, dim, 1)
 
     def forward(self, x: Tensor) -> Tensor:
+        if runs_apart(x, *self.children()):
+            return x * self.conv1(self.DW_D_conv_v(self.DW_D_conv_h(self.DW_conv_v(self.DW_conv_h(x)))))
+        return self._fused(x, gelu=False)
+
+    def after_gelu(self, x: Tensor) -> Tensor:
+        """The same as ``self(F.gelu(x))``, keeping one map less for the backward pass."""
+        if has_hooks(self) or runs_apart(x, *self.children()):
+            return self(F.gelu(x))
+        return self._fused(x, gelu=True)
+
+    def _fused(self, x: Tensor, gelu: bool) -> Tensor:
         h0, v0, h1, v1 = self.DW_conv_h, self.DW_conv_v, self.DW_D_conv_h, self.DW_D_conv_v
-        if runs_apart(x, h0, v0, h1, v1, self.conv1):
-            return x * self.conv1(v1(h1(v0(h0(x)))))
-        return lska_attention(x, _pair(h0), _pair(v0), _pair(h1), _pair(v1), _pair(self.conv1), h1.dilation[1])
+        pairs = _pair(h0), _pair(v0), _pair(h1), _pair(v1), _pair(self.conv1)
+        return lska_attention(x, *pairs, h1.dilation[1], gelu=gelu)
 
     def extra_repr(self) -> str:
         return f'dim={self.dim}, k_size={self.k_size}'
@@ -240,10 +255,15 @@ class LSKATrivial(nn.Module):
         self.conv1 = nn.Conv2d(dim, dim, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        h, v = self.DW_conv_h, self.DW_conv_v
-        if runs_apart(x, h, v, self.conv1):
-            return x * self.conv1(v(h(x)))
-        return lska_attention(x, _pair(h), _pair(v), None, None, _pair(self.conv1), 1)
+        if runs_apart(x, *self.children()):
+            return x * self.conv1(self.DW_conv_v(self.DW_conv_h(x)))
+        return self._fused(x, gelu=False)
+
+    after_gelu = LSKA.after_gelu
+
+    def _fused(self, x: Tensor, gelu: bool) -> Tensor:
+        pairs = _pair(self.DW_conv_h), _pair(self.DW_conv_v), None, None, _pair(self.conv1)
+        return lska_attention(x, *pairs, 1, gelu=gelu)
 
     extra_repr = LSKA.extra_repr
 

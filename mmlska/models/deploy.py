@@ -40,8 +40,7 @@ class FoldedVANBlock(nn.Module):
         self.residual_scale = nn.Parameter(scale.to(block.layer_scale_1.dtype), requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        attn = self.attn
-        branch = attn.proj_2(attn.spatial_gating_unit(attn.activation(attn.proj_1(x))))
+        branch = self.attn.proj_2(self.attn.gated(x))
         x = torch.addcmul(branch, x, self.residual_scale)
         return x + self.mlp(x)
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -111,8 +112,19 @@ class PatchEmbed(nn.Module):
         return self.norm(self.projection(x))
 
 
+def _is_exact_gelu(act: nn.Module) -> bool:
+    return type(act) is nn.GELU and act.approximate == 'none'
+
+
+def _scaled(conv: nn.Conv2d, scale: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Weight and bias of a 1x1 with a layer scale in them: the scale then costs no map, neither its time nor the copy for backward."""
+    if scale is None:
+        return conv.weight, conv.bias
+    return conv.weight * scale[:, None, None, None], conv.bias * scale
+
+
 class MixFFN(nn.Module):
-    """The block's MLP: 1x1 expansion, 3x3 depthwise convolution, activation, 1x1 reduction."""
+    """The block's MLP: 1x1 expansion, 3x3 depthwise convolution, activation, 1x1 reduction, times the layer scale if one is given."""
 
     def __init__(self, embed_dims: int, hidden_dims: int, act_cfg: Cfg, drop_rate: float) -> None:
         super().__init__()
@@ -122,18 +134,17 @@ class MixFFN(nn.Module):
         self.fc2 = nn.Conv2d(hidden_dims, embed_dims, 1)
         self.drop = nn.Dropout(drop_rate)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, scale: Tensor | None = None) -> Tensor:
         x = self.fc1(x)
-        exact_gelu = type(self.act) is nn.GELU and self.act.approximate == 'none'
         drops = self.training and self.drop.p > 0
-        if not exact_gelu or drops or runs_apart(x, self.dwconv, self.act, self.fc2):
-            return self.drop(self.fc2(self.drop(self.act(self.dwconv(x)))))
-        fc2 = self.fc2.weight, self.fc2.bias
-        return depthwise_gelu(x, self.dwconv.weight, self.dwconv.bias, pointwise=fc2)
+        if not _is_exact_gelu(self.act) or drops or runs_apart(x, self.dwconv, self.act, self.fc2):
+            x = self.drop(self.fc2(self.drop(self.act(self.dwconv(x)))))
+            return x if scale is None else scale[:, None, None] * x
+        return depthwise_gelu(x, self.dwconv.weight, self.dwconv.bias, pointwise=_scaled(self.fc2, scale))
 
 
 class SpatialAttention(nn.Module):
-    """The block's attention unit: 1x1, activation, large-kernel attention, 1x1, plus its own input."""
+    """The block's attention unit: 1x1, activation, large-kernel attention, 1x1, plus its own input, times the layer scale."""
 
     def __init__(self, embed_dims: int, attention: str, k_size: int, act_cfg: Cfg) -> None:
         super().__init__()
@@ -142,8 +153,18 @@ class SpatialAttention(nn.Module):
         self.spatial_gating_unit = ATTENTIONS[attention](embed_dims, k_size)
         self.proj_2 = nn.Conv2d(embed_dims, embed_dims, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.proj_2(self.spatial_gating_unit(self.activation(self.proj_1(x))))
+    def forward(self, x: Tensor, scale: Tensor) -> Tensor:
+        y = self.gated(x)
+        if runs_apart(y, self.proj_2):
+            return scale[:, None, None] * (x + self.proj_2(y))
+        return torch.addcmul(F.conv2d(y, *_scaled(self.proj_2, scale)), x, scale[:, None, None])
+
+    def gated(self, x: Tensor) -> Tensor:
+        """All but the last 1x1 and what follows it."""
+        x, unit = self.proj_1(x), self.spatial_gating_unit
+        if hasattr(unit, 'after_gelu') and _is_exact_gelu(self.activation) and not runs_apart(x, self.activation):
+            return unit.after_gelu(x)
+        return unit(self.activation(x))
 
 
 class VANBlock(nn.Module):
@@ -171,8 +192,8 @@ class VANBlock(nn.Module):
         self.layer_scale_2 = nn.Parameter(torch.full((embed_dims,), float(layer_scale_init_value)))
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x + self.drop_path(self.layer_scale_1[:, None, None] * self.attn(self.norm1(x)))
-        return x + self.drop_path(self.layer_scale_2[:, None, None] * self.mlp(self.norm2(x)))
+        x = x + self.drop_path(self.attn(self.norm1(x), self.layer_scale_1))
+        return x + self.drop_path(self.mlp(self.norm2(x), self.layer_scale_2))
 
 
 @contextmanager

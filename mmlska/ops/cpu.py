@@ -10,7 +10,7 @@ from torch import Tensor
 from . import reference
 from .checks import Pair
 
-_SCHEMAS = 1  # that of csrc/ops.cpp for which this file is written
+_SCHEMAS = 2  # that of csrc/ops.cpp for which this file is written
 _MEND = 'with a C++ compiler, `pip install --no-build-isolation .` (or `-e .`) in the mmlska repository builds them'
 
 try:
@@ -40,19 +40,26 @@ def pays(op: str, x: Tensor) -> bool:
 
 
 def lska_attention(
-    x: Tensor, h0: Pair, v0: Pair, h1: Pair | None, v1: Pair | None, pointwise: Pair, dilation: int
+    x: Tensor,
+    h0: Pair,
+    v0: Pair,
+    h1: Pair | None,
+    v1: Pair | None,
+    pointwise: Pair,
+    dilation: int,
+    gelu: bool = False,
 ) -> Tensor:
     """See :func:`mmlska.ops.lska_attention`."""
     if h1 is None:
         identity = x.new_ones(x.shape[1], 1, 1, 1), x.new_zeros(x.shape[1])
         h1, v1 = identity, identity
     if max(h0[0].shape[3], v0[0].shape[2], h1[0].shape[3], v1[0].shape[2]) > _MAX_TAPS:
-        return reference.lska_attention(x, h0, v0, h1, v1, pointwise, dilation)
+        return reference.lska_attention(x, h0, v0, h1, v1, pointwise, dilation, gelu)
     parameters = (*h0, *v0, *h1, *v1, *pointwise)
     if torch.is_grad_enabled() and any(t.requires_grad for t in (x, *parameters)):
-        out, _ = torch.ops.mmlska_cpu.lska_training(_channels_last(x), *parameters, dilation)
+        out, _ = torch.ops.mmlska_cpu.lska_training(_channels_last(x), *parameters, dilation, gelu)
     else:
-        out = torch.ops.mmlska_cpu.lska_inference(_channels_last(x), *parameters, dilation)
+        out = torch.ops.mmlska_cpu.lska_inference(_channels_last(x), *parameters, dilation, gelu)
     return _like(out, x)
 
 
@@ -92,7 +99,7 @@ def _register() -> None:
     register_fake('mmlska_cpu::lska_backward')(
         lambda grad, x, attn, *rest: [
             new_map(x),
-            *(torch.empty_like(p, memory_format=torch.contiguous_format) for p in rest[:-1]),
+            *(torch.empty_like(p, memory_format=torch.contiguous_format) for p in rest[:-2]),
         ]
     )
     register_fake('mmlska_cpu::depthwise_gelu')(lambda x, weight, bias: new_map(x))
@@ -107,7 +114,7 @@ def _register() -> None:
 
 
 def _lska_setup(ctx, inputs, output) -> None:
-    *tensors, ctx.dilation = inputs
+    *tensors, ctx.dilation, ctx.gelu = inputs
     # The 1x1's output is the one intermediate that is kept; the backward pass computes the four depthwise ones again.
     ctx.save_for_backward(*tensors, output[1])
     ctx.set_materialize_grads(False)
@@ -116,15 +123,16 @@ def _lska_setup(ctx, inputs, output) -> None:
 def _lska_backward(ctx, grad, _):
     *inputs, attn = ctx.saved_tensors
     if grad is None:
-        return (None,) * 12
+        return (None,) * 13
     if torch.is_grad_enabled():  # someone differentiates this gradient too
 
         def twin(x, h0w, h0b, v0w, v0b, h1w, h1b, v1w, v1b, pw, pb):
-            return reference.lska_attention(x, (h0w, h0b), (v0w, v0b), (h1w, h1b), (v1w, v1b), (pw, pb), ctx.dilation)
+            pairs = (h0w, h0b), (v0w, v0b), (h1w, h1b), (v1w, v1b), (pw, pb)
+            return reference.lska_attention(x, *pairs, ctx.dilation, ctx.gelu)
 
-        return *reference.differentiable_grads(twin, inputs, grad), None
+        return *reference.differentiable_grads(twin, inputs, grad), None, None
     x, *parameters = inputs
-    return *torch.ops.mmlska_cpu.lska_backward(grad, x, attn, *parameters, ctx.dilation), None
+    return *torch.ops.mmlska_cpu.lska_backward(grad, x, attn, *parameters, ctx.dilation, ctx.gelu), None, None
 
 
 def _depthwise_gelu_setup(ctx, inputs, output) -> None:

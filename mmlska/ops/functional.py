@@ -29,13 +29,17 @@ def lska_attention(
     pointwise: Pair,
     dilation: int,
     *,
+    gelu: bool = False,
     backend: str | None = None,
 ) -> Tensor:
     """Multiply a map by its large separable kernel attention: four 1-D depthwise convolutions and a 1x1, all biased and zero-padded.
 
+    Kept for the backward pass: x and the attention.
+
     Equivalent to::
 
         C = x.shape[1]
+        x = F.gelu(x) if gelu else x
         t = F.conv2d(x, *h0, padding=(0, (k0 - 1) // 2), groups=C)
         t = F.conv2d(t, *v0, padding=((k0 - 1) // 2, 0), groups=C)
         t = F.conv2d(t, *h1, padding=(0, dilation * (k1 - 1) // 2), dilation=dilation, groups=C)
@@ -50,6 +54,7 @@ def lska_attention(
         v1: Weight (C, 1, k1, 1) and bias (C,) of the dilated vertical kernel; None together with ``h1``.
         pointwise: Weight (C, C, 1, 1) and bias (C,).
         dilation: Dilation of ``h1`` and ``v1`` in pixels.
+        gelu: Apply the exact GELU to x first; then x is kept as it was before.
         backend: One of :func:`available_backends`; None takes the fastest that is correct for device, dtype and layout.
 
     Raises:
@@ -67,16 +72,16 @@ def lska_attention(
         torch.Size([1, 8, 13, 17])
     """
     if stays_plain(x) and backend is None:
-        return reference.lska_attention(x, h0, v0, h1, v1, pointwise, dilation)
+        return reference.lska_attention(x, h0, v0, h1, v1, pointwise, dilation, gelu)
     check_lska_attention(x, h0, v0, h1, v1, pointwise, dilation)
     low = _autocast_dtype(x)
     # Autocast lowers the convolutions only: a float32 x stays float32 in the multiplication, which no fused kernel does.
     if low is not None and x.dtype != low:
-        return reference.lska_attention(x, h0, v0, h1, v1, pointwise, dilation)
+        return reference.lska_attention(x, h0, v0, h1, v1, pointwise, dilation, gelu)
     h0, v0, h1, v1, pointwise = (_lowered(pair, low) for pair in (h0, v0, h1, v1, pointwise))
     check_alike(x, h0=h0, v0=v0, h1=h1, v1=v1, pointwise=pointwise)
     chosen = _choose('lska_attention', x, backend)
-    return chosen.lska_attention(x, h0, v0, h1, v1, pointwise, dilation)
+    return chosen.lska_attention(x, h0, v0, h1, v1, pointwise, dilation, gelu)
 
 
 def depthwise_gelu(

@@ -25,9 +25,17 @@ def pays(op: str, x: Tensor) -> bool:
 
 
 def lska_attention(
-    x: Tensor, h0: Pair, v0: Pair, h1: Pair | None, v1: Pair | None, pointwise: Pair, dilation: int
+    x: Tensor,
+    h0: Pair,
+    v0: Pair,
+    h1: Pair | None,
+    v1: Pair | None,
+    pointwise: Pair,
+    dilation: int,
+    gelu: bool = False,
 ) -> Tensor:
     """See :func:`mmlska.ops.lska_attention`."""
+    x = F.gelu(x) if gelu else x
     attn = _depthwise(_depthwise(x, h0), v0)
     if h1 is not None:
         attn = _depthwise(_depthwise(attn, h1, dilation), v1, dilation)

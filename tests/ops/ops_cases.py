@@ -70,15 +70,15 @@ def assert_close_to_reference(
     return found
 
 
-def lska(x: Tensor, *flat_and_dilation, backend=None) -> Tensor:
+def lska(x: Tensor, *flat_and_dilation, gelu=False, backend=None) -> Tensor:
     """The front door with flat parameters."""
     *flat, dilation = flat_and_dilation
-    return lska_attention(x, *as_pairs(flat), dilation, backend=backend)
+    return lska_attention(x, *as_pairs(flat), dilation, gelu=gelu, backend=backend)
 
 
-def lska_twin(x: Tensor, *flat_and_dilation) -> Tensor:
+def lska_twin(x: Tensor, *flat_and_dilation, gelu=False) -> Tensor:
     *flat, dilation = flat_and_dilation
-    return reference.lska_attention(x, *as_pairs(flat), dilation)
+    return reference.lska_attention(x, *as_pairs(flat), dilation, gelu)
 
 
 def mlp_tensors(c: int, dtype: torch.dtype, out_channels: int | None = None) -> list[Tensor]:

@@ -327,9 +327,9 @@ def test_operators_keep_the_rules_of_custom_operators():
     learnt_mlp = [x.clone().requires_grad_(), *(t.clone().requires_grad_() for t in mlp)]
     y = channels_last(2, 6, 5, 6)
     namespace = torch.ops.mmlska_cpu
-    torch.library.opcheck(namespace.lska_inference.default, (x, *flat, dilation))
-    torch.library.opcheck(namespace.lska_training.default, (*learnt, dilation))
-    torch.library.opcheck(namespace.lska_backward.default, (x, x, x, *flat, dilation))
+    torch.library.opcheck(namespace.lska_inference.default, (x, *flat, dilation, False))
+    torch.library.opcheck(namespace.lska_training.default, (*learnt, dilation, True))
+    torch.library.opcheck(namespace.lska_backward.default, (x, x, x, *flat, dilation, True))
     torch.library.opcheck(namespace.depthwise_gelu.default, learnt_mlp[:3])
     torch.library.opcheck(namespace.depthwise_gelu_backward.default, (x, x, *mlp[:2]))
     torch.library.opcheck(namespace.depthwise_gelu_pointwise.default, learnt_mlp)
@@ -388,6 +388,7 @@ def test_memory_saved_for_backward(dtype):
     # Its input and one intermediate; plain PyTorch keeps the input, the four depthwise results and the attention.
     assert saved_for_backward(lambda: cases.lska(x, *flat, dilation, backend='cpu'), *flat) == 2 * one
     assert saved_for_backward(lambda: cases.lska(x, *flat, dilation, backend='reference'), *flat) == 6 * one
+    assert saved_for_backward(lambda: cases.lska(x, *flat, dilation, gelu=True, backend='cpu'), *flat) == 2 * one
     # The input of the depthwise convolution; plain PyTorch keeps the GELU's input, and its output for the 1x1.
     for out_channels, plain in ((None, 2), (8, 3)):
         mlp = [t.requires_grad_() for t in cases.mlp_tensors(32, dtype, out_channels)]

@@ -45,11 +45,19 @@ def _need_backend(request):
         pytest.skip(functional._BACKENDS[backend].PROBLEM)
 
 
-def check_lska(backend: str, shape: tuple[int, ...], k_size: int, dtype: torch.dtype, layout: str) -> list[Tensor]:
+def check_lska(
+    backend: str, shape: tuple[int, ...], k_size: int, dtype: torch.dtype, layout: str, gelu: bool = False
+) -> list[Tensor]:
     flat, dilation = cases.lska_tensors(shape[1], k_size, dtype)
     x = cases.make_map(shape, dtype, layout)
-    fused = lambda *t: cases.lska(*t, dilation, backend=backend)  # noqa: E731
-    return cases.assert_close_to_reference(fused, lambda *t: cases.lska_twin(*t, dilation), [x, *flat], layout)
+
+    def fused(*tensors):
+        return cases.lska(*tensors, dilation, gelu=gelu, backend=backend)
+
+    def twin(*tensors):
+        return cases.lska_twin(*tensors, dilation, gelu=gelu)
+
+    return cases.assert_close_to_reference(fused, twin, [x, *flat], layout)
 
 
 def check_depthwise_gelu(
@@ -68,9 +76,9 @@ def test_lska(backend, dtype, layout, k_size):
     # Each test takes two of the 48 pairs of size and channels, so that together they run through all of them with every value of the rest.
     pairs = list(product(SIZES, CHANNELS))
     first = 13 * list(cases.LADDER).index(k_size) + 5 * cases.LAYOUTS.index(layout) + 7 * DTYPES.index(dtype)
-    for i in (first, first + 24):
+    for i, gelu in ((first, False), (first + 24, True)):
         size, c = pairs[i % len(pairs)]
-        check_lska(backend, (2, c, *size), k_size, dtype, layout)
+        check_lska(backend, (2, c, *size), k_size, dtype, layout, gelu)
 
 
 @every_backend
@@ -137,7 +145,9 @@ def test_kernel_longer_than_the_kernels_take(backend):
 def test_gradcheck(backend):
     flat, dilation = cases.lska_tensors(3, 11, torch.float64)
     inputs = [t.requires_grad_() for t in (cases.make_map((1, 3, 4, 5), torch.float64, 'channels_last'), *flat)]
-    assert torch.autograd.gradcheck(lambda *t: cases.lska(*t, dilation, backend=backend), inputs, fast_mode=True)
+    for gelu in (False, True):
+        fused = partial(cases.lska, gelu=gelu, backend=backend)
+        assert torch.autograd.gradcheck(lambda *t, f=fused: f(*t, dilation), inputs, fast_mode=True)
     for out_channels in (None, 2):
         tensors = [inputs[0], *(t.requires_grad_() for t in cases.mlp_tensors(3, torch.float64, out_channels))]
         assert torch.autograd.gradcheck(partial(cases.mlp, backend=backend), tensors)
@@ -147,7 +157,9 @@ def test_gradcheck(backend):
 def test_second_derivatives(backend):
     flat, dilation = cases.lska_tensors(2, 7, torch.float64)
     inputs = [t.requires_grad_() for t in (cases.make_map((1, 2, 4, 3), torch.float64, 'channels_last'), *flat)]
-    assert torch.autograd.gradgradcheck(lambda *t: cases.lska(*t, dilation, backend=backend), inputs, fast_mode=True)
+    for gelu in (False, True):
+        fused = partial(cases.lska, gelu=gelu, backend=backend)
+        assert torch.autograd.gradgradcheck(lambda *t, f=fused: f(*t, dilation), inputs, fast_mode=True)
     for out_channels in (None, 3):
         tensors = [inputs[0], *(t.requires_grad_() for t in cases.mlp_tensors(2, torch.float64, out_channels))]
         assert torch.autograd.gradgradcheck(partial(cases.mlp, backend=backend), tensors, fast_mode=True)

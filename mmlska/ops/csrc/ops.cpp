@@ -202,7 +202,8 @@ struct Weights {
 
 #define LSKA_PARAMETERS                                                                                                                \
   const at::Tensor &h0w, const at::Tensor &h0b, const at::Tensor &v0w, const at::Tensor &v0b, const at::Tensor &h1w,                   \
-      const at::Tensor &h1b, const at::Tensor &v1w, const at::Tensor &v1b, const at::Tensor &pw, const at::Tensor &pb, int64_t dilation
+      const at::Tensor &h1b, const at::Tensor &v1w, const at::Tensor &v1b, const at::Tensor &pw, const at::Tensor &pb, int64_t dilation,   \
+      bool gelu
 #define LSKA_WEIGHTS                                                               \
   Weights {                                                                        \
     {h0w.contiguous(), v0w.contiguous(), h1w.contiguous(), v1w.contiguous()}, {    \
@@ -223,18 +224,21 @@ at::Tensor attention_map(const at::Tensor& x, const Weights& weights, const at::
   return as_map(at::addmm(pb, as_matrix(chain), pw.flatten(1).t()), x);
 }
 
+// The GELU before an attention is one cheap pass: done here, forward and again in backward, its output need not be kept.
+at::Tensor maybe_gelu(const at::Tensor& x, bool gelu) { return gelu ? at::gelu(x) : x; }
+
 std::tuple<at::Tensor, at::Tensor> lska_training(const at::Tensor& x_, LSKA_PARAMETERS) {
-  const at::Tensor x = channels_last(x_), attn = attention_map(x, LSKA_WEIGHTS, pw, pb, dilation);
+  const at::Tensor x = maybe_gelu(channels_last(x_), gelu), attn = attention_map(x, LSKA_WEIGHTS, pw, pb, dilation);
   return {x * attn, attn};
 }
 
 at::Tensor lska_inference(const at::Tensor& x_, LSKA_PARAMETERS) {
-  const at::Tensor x = channels_last(x_);
+  const at::Tensor x = maybe_gelu(channels_last(x_), gelu);
   return attention_map(x, LSKA_WEIGHTS, pw, pb, dilation).mul_(x);
 }
 
 std::vector<at::Tensor> lska_backward(const at::Tensor& grad_, const at::Tensor& x_, const at::Tensor& attn_, LSKA_PARAMETERS) {
-  const at::Tensor grad = channels_last(grad_), x = channels_last(x_), attn = channels_last(attn_);
+  const at::Tensor grad = channels_last(grad_), attn = channels_last(attn_), before = channels_last(x_), x = maybe_gelu(before, gelu);
   const Weights weights = LSKA_WEIGHTS;
   const LskaShape shape = weights.shape(x, dilation);
   const at::Tensor grad_attn = as_matrix(grad) * as_matrix(x);
@@ -254,7 +258,7 @@ std::vector<at::Tensor> lska_backward(const at::Tensor& grad_, const at::Tensor&
     });
     totals = reduce_shares<A>(shares, split, shape.C).to(x.scalar_type());
   });
-  std::vector<at::Tensor> grads{grad_x};
+  std::vector<at::Tensor> grads{gelu ? at::gelu_backward(grad_x, before) : grad_x};
   int64_t first = 0;
   for (int i = 0; i < 4; ++i) {
     const int64_t taps = i < 2 ? shape.k0 : shape.k1;
@@ -354,7 +358,7 @@ std::vector<at::Tensor> depthwise_gelu_pointwise_backward(const at::Tensor& grad
 
 }  // namespace
 
-#define LSKA_SCHEMA "Tensor h0w, Tensor h0b, Tensor v0w, Tensor v0b, Tensor h1w, Tensor h1b, Tensor v1w, Tensor v1b, Tensor pw, Tensor pb, int dilation"
+#define LSKA_SCHEMA "Tensor h0w, Tensor h0b, Tensor v0w, Tensor v0b, Tensor h1w, Tensor h1b, Tensor v1w, Tensor v1b, Tensor pw, Tensor pb, int dilation, bool gelu"
 
 TORCH_LIBRARY(mmlska_cpu, m) {
   m.def("lska_inference(Tensor x, " LSKA_SCHEMA ") -> Tensor");
@@ -380,6 +384,6 @@ TORCH_LIBRARY_IMPL(mmlska_cpu, CPU, m) {
 PyMODINIT_FUNC PyInit__cpu() {
   static PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_cpu", nullptr, -1, nullptr};
   PyObject* const module = PyModule_Create(&definition);
-  if (module != nullptr) PyModule_AddIntConstant(module, "SCHEMAS", 1);  // raise it, and cpu.py's, with every change of a schema
+  if (module != nullptr) PyModule_AddIntConstant(module, "SCHEMAS", 2);  // raise it, and cpu.py's, with every change of a schema
   return module;
 }
