@@ -4,20 +4,15 @@
 import argparse
 import json
 import os
-import platform
-import re
 import subprocess
 import sys
 import time
-from datetime import date
-from importlib.metadata import distributions
 from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
 
-from mmlska.analysis.report import fill_section, markdown_table
+from mmlska.analysis.report import fill_section, markdown_table, run_environment, write_json
 from mmlska.datasets.scenes import write_scenes
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -56,22 +51,7 @@ def run_demo(name: str, work_root: Path, seed: int) -> dict:
         'metrics': {key: metrics[key] for key in METRICS if key in metrics},
         'train_minutes': round(minutes, 1),
         'commands': [' '.join(['python', *train]), ' '.join(['python', *test])],
-        **environment(),
-    }
-
-
-def environment() -> dict:
-    """Date, hardware and versions of this run."""
-    cpu = (
-        re.search(r'model name\s*: (.*)', Path('/proc/cpuinfo').read_text()) if Path('/proc/cpuinfo').exists() else None
-    )
-    wanted = re.compile(r'torch|numpy|(onedl-)?mm(cv|engine|det|detection|seg|segmentation)')
-    versions = {d.name: d.version for d in distributions() if wanted.fullmatch(d.name)}
-    return {
-        'date': date.today().isoformat(),
-        'hardware': f'{cpu[1] if cpu else platform.processor()}, {torch.get_num_threads()} threads'
-        + (f', {torch.cuda.get_device_name()}' if torch.cuda.is_available() else ''),
-        'versions': dict(sorted(versions.items()), python=platform.python_version()),
+        **run_environment(),
     }
 
 
@@ -118,8 +98,7 @@ def main() -> None:
         results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
         results[name] = run_demo(name, args.work_dir, args.seed)
         ordered = {name: results[name] for name in DEMOS if name in results}
-        RESULTS.parent.mkdir(parents=True, exist_ok=True)
-        RESULTS.write_text(json.dumps(ordered, indent=1) + '\n')
+        write_json(RESULTS, ordered)
         fill_section(ROOT / 'README.md', 'demo table', table(ordered))
         print(table(ordered))
     draw_picture(args.work_dir)

@@ -1,9 +1,40 @@
-"""Tables of measured numbers in Markdown files, written from results files and never by hand."""
+"""Results files, and tables in Markdown files that are written from them and never by hand."""
 
 from __future__ import annotations
 
+import json
+import os
+import platform
 import re
+from datetime import date
+from importlib.metadata import distributions
 from pathlib import Path
+
+import torch
+
+
+def write_json(path: Path, content: dict | list) -> None:
+    """Write a results file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f'{path.name}.{os.getpid()}.tmp')
+    temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + '\n', encoding='utf-8')
+    temporary.replace(path)
+
+
+def run_environment() -> dict:
+    """Date, hardware and versions of this run, for a results file."""
+    info = Path('/proc/cpuinfo')
+    cpu = re.search(r'model name\s*: (.*)', info.read_text()) if info.exists() else None
+    wanted = re.compile(
+        r'torch|triton|numpy|onnxruntime|ultralytics|(onedl-)?mm(cv|engine|det|detection|seg|segmentation)'
+    )
+    versions = {d.name: d.version for d in distributions() if d.name and wanted.fullmatch(d.name)}
+    gpu = f', {torch.cuda.get_device_name()}' if torch.cuda.is_available() else ''
+    return {
+        'date': date.today().isoformat(),
+        'hardware': f'{cpu[1] if cpu else platform.processor()}, {torch.get_num_threads()} threads{gpu}',
+        'versions': dict(sorted(versions.items()), python=platform.python_version()),
+    }
 
 
 def fill_section(path: Path, name: str, text: str) -> None:

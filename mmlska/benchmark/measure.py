@@ -1,0 +1,63 @@
+"""Run cases: check every contender, then time those that are right."""
+
+from __future__ import annotations
+
+import gc
+
+import torch
+
+from .contenders import Case, errors
+from .timing import peak_bytes, saved_bytes, time_interleaved
+
+
+def measure_case(case: Case, device: torch.device, seconds: float) -> dict:
+    """Check and time the contenders of a case.
+
+    Args:
+        case: From :mod:`mmlska.benchmark.contenders`.
+        device: Where it runs.
+        seconds: Time to spend on timing.
+
+    Returns:
+        The settings and, for each contender, ``error`` (the largest relative error) and, where that is within the tolerance, milliseconds
+        (``median``, ``quartile_1``, ``quartile_3``), ``saved_bytes`` for the backward pass and ``peak_bytes`` (on GPU). A contender that
+        is wrong or that failed has ``failed`` instead of times.
+    """
+    training = case.settings['pass'] == 'forward+backward'
+    results: dict[str, dict] = {}
+    functions = {}
+    for name, contender in case.contenders.items():
+        try:
+            error = max(errors(case, name))
+            if not error <= case.tolerance:
+                results[name] = dict(error=error, failed=f'relative error {error:.1e} is above {case.tolerance:.0e}')
+                continue
+            function = contender.forward_backward if training else contender.forward
+            results[name] = dict(error=error, peak_bytes=peak_bytes(function, device))
+            if training and name != 'published-compiled':  # a compiled graph saves behind the hooks that count
+                results[name]['saved_bytes'] = saved_bytes(contender.outputs, contender.parameters)
+        except torch.OutOfMemoryError as error:
+            results[name] = dict(failed=f'out of memory: {str(error).splitlines()[0]}')
+        except Exception as error:  # noqa: BLE001, a compiler that fails on one contender must not lose the others' times
+            results[name] = dict(
+                failed=f'{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ""}'[
+                    :300
+                ]
+            )
+        else:
+            functions[name] = function
+    for name, timing in time_interleaved(functions, device, seconds).items():
+        results[name].update(timing._asdict())
+    gc.collect()
+    return {**case.settings, 'contenders': results}
+
+
+def ratio(record: dict, name: str, against: str = 'published', key: str = 'median') -> float | None:
+    """How many times faster (or smaller) a contender was than another; None where one of them has no number.
+
+    Example:
+        >>> ratio({'contenders': {'published': {'median': 6.0}, 'mmlska': {'median': 2.0}}}, 'mmlska')
+        3.0
+    """
+    top, bottom = (record['contenders'].get(n, {}).get(key) for n in (against, name))
+    return top / bottom if top and bottom else None

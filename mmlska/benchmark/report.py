@@ -1,0 +1,108 @@
+"""Tables and charts of benchmark results."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from ..analysis.report import markdown_table
+from .measure import ratio
+
+_COLORS = {'published-channels-last': '#9aa5b1', 'published-compiled': '#e0a458', 'mmlska': '#2a6f97'}
+
+
+def table(results: dict) -> str:
+    """The Markdown table of one results file: a row for each case, ratios against `published` in the same run."""
+    names = [name for name in _COLORS if any(name in record['contenders'] for record in results['records'])]
+    header = [
+        'case',
+        'dtype',
+        'pass',
+        'published, ms',
+        *(f'{name}, x' for name in names),
+        'mmlska, ms',
+        'saved',
+        'copy',
+    ]
+    rows = []
+    for record in results['records']:
+        contenders = record['contenders']
+        saved = ratio(record, 'published', 'mmlska', 'saved_bytes')
+        rows.append(
+            [
+                label(record),
+                record['dtype'],
+                record['pass'],
+                _number(contenders['published'].get('median'), '.2f'),
+                *(_number(ratio(record, name), '.2f') if name in contenders else '' for name in names),
+                _number(contenders.get('mmlska', {}).get('median'), '.2f'),
+                f'{1 / saved:.2f}x' if saved else '',
+                _copy_share(record, results['copy_bytes_per_second']),
+            ]
+        )
+    return markdown_table(header, rows)
+
+
+def label(record: dict) -> str:
+    """Name a case: operator, kernel, input.
+
+    Example:
+        >>> label({'op': 'lska', 'k_size': 23, 'input': [1, 32, 128, 128]})
+        'lska K=23, 1x32x128x128'
+    """
+    name = record.get('config') or (f'VAN-{record["arch"].upper()}' if 'arch' in record else record['op'])
+    if record.get('arch') and record['attention'] != 'lska':
+        name += f' {record["attention"]}'
+    kernel = f' K={record["k_size"]}' if record.get('k_size') else ''
+    return f'{name}{kernel}, {"x".join(map(str, record["input"]))}'
+
+
+def _copy_share(record: dict, bandwidth: float) -> str:
+    """Part of the machine's copy bandwidth that one read and one write of the map in the time of an operator's forward pass come to."""
+    median = record['contenders'].get('mmlska', {}).get('median')
+    if record['op'] in ('backbone', 'model') or record['pass'] != 'forward' or not median:
+        return ''
+    traffic = 2 * math.prod(record['input']) * (4 if record['dtype'] == 'float32' else 2)
+    return f'{traffic / (median / 1e3) / bandwidth:.0%}'
+
+
+def _number(value: float | None, form: str) -> str:
+    return 'failed' if value is None else format(value, form)
+
+
+def draw_chart(results: dict, path: Path) -> None:
+    """Draw the speed-up over `published` of every case as bars, one panel for each pass.
+
+    Args:
+        results: A results file's content.
+        path: The PNG to write.
+    """
+    import matplotlib
+
+    matplotlib.use('Agg')
+    import matplotlib.pyplot as plt
+
+    records = results['records']
+    passes = list(dict.fromkeys(record['pass'] for record in records))
+    rows = max(sum(record['pass'] == p for record in records) for p in passes)
+    figure, axes = plt.subplots(1, len(passes), figsize=(7.5 * len(passes), 1.2 + 0.42 * rows), squeeze=False)
+    for axis, which in zip(axes[0], passes):
+        chosen = [record for record in records if record['pass'] == which]
+        names = [name for name in _COLORS if any(name in record['contenders'] for record in chosen)]
+        height = 0.8 / len(names)
+        for i, name in enumerate(names):
+            values = [ratio(record, name) or 0.0 for record in chosen]
+            places = [j + (i - (len(names) - 1) / 2) * height for j in range(len(chosen))]
+            bars = axis.barh(places, values, height, color=_COLORS[name], label=name)
+            axis.bar_label(bars, [f'{v:.1f}' if v else 'failed' for v in values], fontsize=7, padding=2)
+        axis.axvline(1.0, color='black', linewidth=0.8)
+        axis.set_yticks(range(len(chosen)), [f'{label(record)} {record["dtype"]}' for record in chosen], fontsize=8)
+        axis.invert_yaxis()
+        axis.set_title(which, fontsize=10)
+        axis.set_xlabel('times as fast as published')
+        axis.spines[['top', 'right']].set_visible(False)
+    axes[0][-1].legend(fontsize=8, loc='lower right', frameon=False)
+    figure.suptitle(f'{results["hardware"]}, torch {results["versions"]["torch"]}, {results["date"]}', fontsize=9)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    plt.close(figure)

@@ -1,0 +1,108 @@
+"""Time functions against each other: interleaved, so that whatever else the machine does meets them alike."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+Function = Callable[[], object]
+
+
+class Timing(NamedTuple):
+    """Milliseconds of one call."""
+
+    median: float
+    quartile_1: float
+    quartile_3: float
+    calls: int
+
+
+def time_interleaved(functions: dict[str, Function], device: torch.device, seconds: float = 3.0) -> dict[str, Timing]:
+    """Time functions in turns: each round times every one of them, starting with another one each time.
+
+    Args:
+        functions: What to time, by name.
+        device: Where they run. On a GPU the time is that between two events on the stream.
+        seconds: Time to spend in all; every function gets at least five rounds.
+
+    Returns:
+        Median and quartiles over the rounds for each function.
+    """
+    names = list(functions)
+    calls = {}
+    for name in names:  # warm up, and find how many calls make a span that the clock resolves
+        functions[name]()
+        span = _span(functions[name], device, 1)
+        calls[name] = max(1, min(50, round(0.004 / span)))
+        _span(functions[name], device, calls[name])
+    spans: dict[str, list[float]] = {name: [] for name in names}
+    start, turn = time.perf_counter(), 0
+    while turn < 5 or (time.perf_counter() - start < seconds and turn < 200):
+        for i in range(len(names)):
+            name = names[(i + turn) % len(names)]
+            spans[name].append(_span(functions[name], device, calls[name]) / calls[name] * 1e3)
+        turn += 1
+    return {name: Timing(*_quartiles(values), calls=len(values) * calls[name]) for name, values in spans.items()}
+
+
+def _span(function: Function, device: torch.device, calls: int) -> float:
+    """Seconds that some calls take together."""
+    if device.type == 'cuda':
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begin.record()
+        for _ in range(calls):
+            function()
+        end.record()
+        end.synchronize()
+        return begin.elapsed_time(end) / 1e3
+    begin_time = time.perf_counter()
+    for _ in range(calls):
+        function()
+    return time.perf_counter() - begin_time
+
+
+def _quartiles(values: list[float]) -> tuple[float, float, float]:
+    first, median, third = statistics.quantiles(values, n=4, method='inclusive')
+    return median, first, third
+
+
+def copy_bandwidth(device: torch.device, megabytes: int = 256) -> float:
+    """Measure how fast this machine copies a tensor that fits in no cache: bytes read and written in a second."""
+    source = torch.ones(megabytes * 2**18, device=device)
+    target = torch.empty_like(source)
+    timing = time_interleaved({'copy': lambda: target.copy_(source)}, device, 1.0)['copy']
+    return 2 * source.numel() * source.element_size() / (timing.median / 1e3)
+
+
+def saved_bytes(function: Callable[[], object], parameters: list[Tensor]) -> int:
+    """Count the bytes that autograd keeps between forward and backward, each piece of memory once, the parameters' aside."""
+    own = {p.untyped_storage().data_ptr() for p in parameters}
+    kept: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        out = function()  # alive until the count is done, so that no memory is used twice
+    del out
+    return sum(kept.values())
+
+
+def peak_bytes(function: Function, device: torch.device) -> int | None:
+    """Measure the most memory that a call takes beyond what is allocated before it; None without a GPU, where torch keeps no count."""
+    if device.type != 'cuda':
+        return None
+    torch.cuda.synchronize(device)
+    before = torch.cuda.memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    function()
+    torch.cuda.synchronize(device)
+    return torch.cuda.max_memory_allocated(device) - before

@@ -1,0 +1,171 @@
+"""The benchmark compares like with like, refuses to time what is wrong, and writes what the README's tables are made of."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import pytest
+import torch
+from torch import nn
+
+from mmlska.benchmark import contenders
+from mmlska.benchmark.contenders import CONTENDERS, backbone_case, errors, model_case, op_case
+from mmlska.benchmark.measure import measure_case, ratio
+from mmlska.benchmark.published import published_twin
+from mmlska.benchmark.report import table
+from mmlska.benchmark.timing import copy_bandwidth, saved_bytes, time_interleaved
+from mmlska.models import VAN_LSKA
+from mmlska.ops import cpu
+
+ROOT = Path(__file__).resolve().parents[2]
+CPU = torch.device('cpu')
+EAGER = ('published', 'published-channels-last', 'mmlska')
+OPS = ('lska', 'lka', 'lska_trivial', 'lka_trivial', 'depthwise_gelu')
+needs_cpu = pytest.mark.skipif(cpu.PROBLEM is not None, reason=str(cpu.PROBLEM))
+
+
+def case(op='lska', size=(9, 7), dtype=torch.float32, passes='forward+backward', names=EAGER):
+    return op_case(op, 8, size, batch=2, k_size=7, dtype=dtype, passes=passes, device=CPU, names=names)
+
+
+@pytest.mark.parametrize('batch', [1, 2])
+@pytest.mark.parametrize('attention', ['lska', 'lka', 'lska_trivial'])
+def test_published_backbone_has_our_outputs_and_gradients(batch, attention):
+    torch.manual_seed(0)
+    ours = VAN_LSKA('t', k_size=11, attention=attention, drop_path_rate=0.0).double().train()
+    twin, x = published_twin(ours), torch.randn(batch, 3, 65, 97, dtype=torch.float64)
+    found, wanted = twin(x), ours(x)
+    for a, b in zip(found, wanted):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
+        assert a.is_contiguous()
+    grads = [torch.randn_like(t) for t in found]
+    named = dict(ours.named_parameters())
+    theirs = torch.autograd.grad(found, list(twin.parameters()), grads)
+    mine = dict(zip(named, torch.autograd.grad(wanted, list(named.values()), grads)))
+    for (name, _), grad in zip(twin.named_parameters(), theirs):
+        torch.testing.assert_close(grad, mine[name], rtol=1e-7, atol=1e-8, msg=lambda m, name=name: f'{name}: {m}')
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize('op', OPS)
+def test_every_contender_of_an_operator_is_right(op, dtype):
+    built = case(op, dtype=dtype)
+    for name in EAGER:
+        assert 0 < max(errors(built, name)) < built.tolerance, name
+
+
+@pytest.mark.slow
+def test_compiled_contender():
+    built = case(names=CONTENDERS, passes='forward')
+    assert max(errors(built, 'published-compiled')) < 1e-5
+
+
+@pytest.mark.parametrize('passes', contenders.PASSES)
+def test_every_contender_of_a_backbone_is_right(passes):
+    built = backbone_case(
+        't', (64, 96), batch=1, k_size=7, attention='lska', dtype=torch.float32, passes=passes, device=CPU, names=EAGER
+    )
+    for name in EAGER:
+        assert max(errors(built, name)) < 1e-3, name
+
+
+def test_whole_model():
+    built = model_case('configs/fpn_van_lska_t.py', (64, 64), batch=1, dtype=torch.float32, device=CPU, names=EAGER)
+    for name in EAGER:
+        assert max(errors(built, name)) < 1e-3, name
+    with pytest.raises(ValueError, match='two-stage detector'):
+        model_case('configs/mask_rcnn_van_lska_t.py', (64, 64), batch=1, dtype=torch.float32, device=CPU, names=EAGER)
+
+
+def test_a_wrong_contender_gets_no_time():
+    built = case()
+    with torch.no_grad():
+        built.contenders['mmlska'].parameters[0].add_(1.0)
+    record = measure_case(built, CPU, 0.01)
+    assert 'relative error' in record['contenders']['mmlska']['failed']
+    assert 'median' not in record['contenders']['mmlska']
+    assert record['contenders']['published']['median'] > 0
+    assert ratio(record, 'mmlska') is None
+    assert '| failed |' in table({'records': [record], 'copy_bytes_per_second': 1e9})
+
+
+def test_a_contender_that_raises_does_not_stop_the_others():
+    class Broken(nn.Module):
+        def forward(self, x):
+            raise RuntimeError('no such kernel\nmore')
+
+    built = case()
+    built.contenders['published-channels-last'] = built.contenders['published']._replace(module=Broken())
+    record = measure_case(built, CPU, 0.01)
+    assert record['contenders']['published-channels-last'] == {'failed': 'RuntimeError: no such kernel'}
+    assert record['contenders']['mmlska']['median'] > 0
+
+
+def test_every_function_is_called_in_turn():
+    seen = []
+    functions = {name: lambda name=name: seen.append(name) for name in 'abc'}
+    timings = time_interleaved(functions, CPU, seconds=0.0)
+    assert list(timings) == ['a', 'b', 'c']
+    for name, timing in timings.items():
+        assert 0 <= timing.quartile_1 <= timing.median <= timing.quartile_3
+        assert timing.calls >= 5
+        assert seen.count(name) > timing.calls  # the warm-up is not among those counted
+
+
+def test_bytes_saved_for_backward():
+    linear = nn.Linear(8, 4)
+    x = torch.randn(16, 8)
+    assert saved_bytes(lambda: linear(x).sigmoid(), list(linear.parameters())) == (16 * 8 + 16 * 4) * 4
+
+
+@needs_cpu
+def test_training_keeps_less_than_45_percent_of_what_the_published_backbone_keeps():
+    # 463 MB: the published code without its clones.
+    torch.manual_seed(0)
+    ours = VAN_LSKA('t').train()
+    twin, x = published_twin(ours), torch.randn(1, 3, 512, 512)
+    published = saved_bytes(lambda: twin(x), list(twin.parameters()))
+    ours.to(memory_format=torch.channels_last)
+    kept = saved_bytes(lambda: ours(x.to(memory_format=torch.channels_last)), list(ours.parameters()))
+    assert kept < 0.45 * 463e6
+    assert kept < 0.43 * published
+
+
+def test_copy_bandwidth_is_that_of_some_computer():
+    assert 1e8 < copy_bandwidth(CPU, megabytes=16) < 1e13
+
+
+def test_tool_writes_results_chart_and_table(tmp_path):
+    readme = tmp_path / 'README.md'
+    readme.write_text('<!-- op benchmark cpu -->\n<!-- end -->\n')
+    command = [
+        sys.executable,
+        str(ROOT / 'tools/benchmark.py'),
+        'op',
+        '--device',
+        'cpu',
+        '--stages',
+        '4',
+        '--sizes',
+        '64x96',
+    ]
+    command += ['--contenders', *EAGER, '--seconds', '0.01', '--out', str(tmp_path), '--readme', str(readme)]
+    subprocess.run(command, check=True, cwd=tmp_path, capture_output=True)
+    (file,) = tmp_path.glob('op_cpu_torch*.json')
+    results = json.loads(file.read_text())
+    assert {'date', 'hardware', 'versions', 'copy_bytes_per_second'} < set(results)
+    assert [(r['op'], r['input'], r['pass']) for r in results['records']] == [
+        ('lska', [1, 256, 2, 3], 'forward'),
+        ('depthwise_gelu', [1, 1024, 2, 3], 'forward'),
+        ('lska', [1, 256, 2, 3], 'forward+backward'),
+        ('depthwise_gelu', [1, 1024, 2, 3], 'forward+backward'),
+    ]
+    assert all('--stages 4' in record['command'] for record in results['records'])
+    assert table(results) in readme.read_text()
+    chart = cv2.imread(str(file.with_suffix('.png')))
+    assert chart.shape[1] > 600
+    assert len({tuple(color) for color in chart.reshape(-1, 3)}) > 20
