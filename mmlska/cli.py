@@ -29,6 +29,13 @@ def runner_parser(description: str) -> argparse.ArgumentParser:
         help='memory format of the model; by default channels_last without a GPU',
     )
     parser.add_argument(
+        '--dtype',
+        '--amp',
+        choices=['fp32', 'bf16', 'fp16'],
+        default='fp32',
+        help='mixed precision: type of convolutions and matrix products',
+    )
+    parser.add_argument(
         '--cfg-options',
         nargs='+',
         action=DictAction,

@@ -12,6 +12,7 @@ def main() -> None:
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('--show-dir', help='folder for pictures of labels (left) and predictions (right)')
     parser.add_argument('--out', help='predictions: a .pkl file, a .json file (detection) or a folder (segmentation)')
+    parser.add_argument('--deploy', action='store_true', help='fold norms and layer scales of the backbone away first')
     parser.add_argument('--tta', action='store_true', help='average over flips and scales')
     args = parser.parse_args()
     set_local_rank(args.local_rank)
@@ -28,7 +29,15 @@ def main() -> None:
             deterministic=args.deterministic,
             channels_last=args.channels_last,
         )
-        runner = build_test_runner(cfg, args.checkpoint, out=args.out, show_dir=args.show_dir, tta=args.tta)
+        runner = build_test_runner(
+            cfg,
+            args.checkpoint,
+            out=args.out,
+            show_dir=args.show_dir,
+            tta=args.tta,
+            deploy=args.deploy,
+            dtype=args.dtype,
+        )
     with user_errors('test.py', args.debug, (WeightsError,)):
         runner.test()
     if args.show_dir:

@@ -16,7 +16,6 @@ def main() -> None:
         metavar='CHECKPOINT',
         help='go on from a checkpoint, by default the last of the work dir',
     )
-    parser.add_argument('--amp', choices=['bf16', 'fp16'], help='mixed precision')
     parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate to the batch size')
     args = parser.parse_args()
     set_local_rank(args.local_rank)
@@ -33,7 +32,7 @@ def main() -> None:
             deterministic=args.deterministic,
             channels_last=args.channels_last,
         )
-        runner = build_train_runner(cfg, resume=args.resume, amp=args.amp, auto_scale_lr=args.auto_scale_lr)
+        runner = build_train_runner(cfg, resume=args.resume, dtype=args.dtype, auto_scale_lr=args.auto_scale_lr)
     with user_errors('train.py', args.debug, (WeightsError,)):
         runner.train()
     print(f'checkpoints and logs: {runner.work_dir}')

@@ -112,22 +112,23 @@ def check_data(cfg: Config, splits: tuple[str, ...]) -> None:
                     )
 
 
-def use_amp(cfg: Config, dtype: str) -> None:
-    """Train in mixed precision.
+def use_dtype(cfg: Config, dtype: str, training: bool) -> None:
+    """Compute convolutions and matrix products in fewer bits; weights, losses and what detectors do with boxes stay in float32.
 
     Args:
         cfg: The config.
-        dtype: 'bf16', on CPU and GPU, or 'fp16' with loss scaling, on GPU.
+        dtype: 'fp32', which changes nothing; 'bf16', on CPU and GPU; or 'fp16', on GPU, with loss scaling in training.
+        training: Whether the config is for training.
 
     Raises:
         ValueError: If 'fp16' is asked for without a GPU.
     """
     if dtype == 'fp16' and not torch.cuda.is_available():
-        raise ValueError('--amp fp16 needs a GPU and there is none here; use --amp bf16')
-    if dtype == 'fp16':
+        raise ValueError('--dtype fp16 needs a GPU and there is none here; use --dtype bf16')
+    if dtype == 'fp16' and training:
         cfg.optim_wrapper.update(type='AmpOptimWrapper', dtype='float16', loss_scale='dynamic')
-    else:
-        cfg.optim_wrapper.type = 'BF16OptimWrapper'
+    elif dtype != 'fp32':
+        cfg.custom_hooks = [*cfg.get('custom_hooks', []), dict(type='AutocastHook', dtype=dtype)]
 
 
 def replace_sync_bn(cfg: Config) -> None:

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import torch
 from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import nn
+
+from ..models import fold_for_inference
 
 
 @HOOKS.register_module()
@@ -62,6 +65,43 @@ class ChannelsLastHook(Hook):
     def before_run(self, runner: Runner) -> None:
         """Convert the weights, before any is used."""
         to_channels_last(runner.model)
+
+
+@HOOKS.register_module()
+class AutocastHook(Hook):
+    """Run a segmentor, or backbone and neck of a detector, under autocast.
+
+    mmcv's operators and the losses on boxes know float32 only, so a detector's heads get float32 maps.
+
+    Args:
+        dtype: 'bf16' or 'fp16'.
+    """
+
+    def __init__(self, dtype: str) -> None:
+        self.dtype = dict(bf16=torch.bfloat16, fp16=torch.float16)[dtype]
+
+    def before_run(self, runner: Runner) -> None:
+        """Wrap the model's method, before it is called."""
+        model = _unwrapped(runner.model)
+        autocast = torch.autocast(next(model.parameters()).device.type, self.dtype)
+        if hasattr(model, 'decode_head'):
+            model.forward = autocast(model.forward)
+            return
+        extract_feat = autocast(model.extract_feat)
+        model.extract_feat = lambda *args, **kwargs: tuple(x.float() for x in extract_feat(*args, **kwargs))
+
+
+@HOOKS.register_module()
+class DeployHook(Hook):
+    """Fold norms and layer scales of the backbone away, once the checkpoint is loaded."""
+
+    def before_test(self, runner: Runner) -> None:
+        """Fold the model in place."""
+        fold_for_inference(_unwrapped(runner.model).eval(), inplace=True)
+
+
+def _unwrapped(model: nn.Module) -> nn.Module:
+    return model.module if is_model_wrapper(model) else model
 
 
 def to_channels_last(model: nn.Module) -> nn.Module:

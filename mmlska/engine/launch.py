@@ -8,7 +8,7 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from .config import check_data, find_path, replace_sync_bn, use_amp, use_overlays, use_predictions, use_tta
+from .config import check_data, find_path, replace_sync_bn, use_dtype, use_overlays, use_predictions, use_tta
 
 
 def prepare(
@@ -59,14 +59,14 @@ def _without_gpu(cfg: Config) -> None:
 
 
 def build_train_runner(
-    cfg: Config, *, resume: str | None = None, amp: str | None = None, auto_scale_lr: bool = False
+    cfg: Config, *, resume: str | None = None, dtype: str = 'fp32', auto_scale_lr: bool = False
 ) -> Runner:
     """Build the Runner that trains ``cfg``.
 
     Args:
         cfg: A config that went through :func:`prepare`.
         resume: 'auto' for the last checkpoint in the work directory, or the path of one.
-        amp: 'bf16' or 'fp16' for mixed precision.
+        dtype: 'fp32', or 'bf16' or 'fp16' for mixed precision.
         auto_scale_lr: Scale the learning rate by the batch size over the recipe's ``auto_scale_lr.base_batch_size``.
 
     Raises:
@@ -74,8 +74,7 @@ def build_train_runner(
         ValueError: If a setting does not fit the config or this machine.
     """
     check_data(cfg, ('train', 'val'))
-    if amp:
-        use_amp(cfg, amp)
+    use_dtype(cfg, dtype, training=True)
     if auto_scale_lr:
         if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
             raise ValueError(
@@ -89,7 +88,14 @@ def build_train_runner(
 
 
 def build_test_runner(
-    cfg: Config, checkpoint: str, *, out: str | None = None, show_dir: str | None = None, tta: bool = False
+    cfg: Config,
+    checkpoint: str,
+    *,
+    out: str | None = None,
+    show_dir: str | None = None,
+    tta: bool = False,
+    deploy: bool = False,
+    dtype: str = 'fp32',
 ) -> Runner:
     """Build the Runner that evaluates a checkpoint.
 
@@ -99,6 +105,8 @@ def build_test_runner(
         out: Where to write predictions; see :func:`mmlska.engine.config.use_predictions`.
         show_dir: Folder for pictures of labels and predictions.
         tta: Average over flips and scales, as the config's ``tta_pipeline`` says.
+        deploy: Fold norms and layer scales of the backbone away first; see :func:`mmlska.models.fold_for_inference`.
+        dtype: 'fp32', or 'bf16' or 'fp16' for mixed precision.
 
     Raises:
         FileNotFoundError: If data or the checkpoint are missing.
@@ -106,6 +114,9 @@ def build_test_runner(
     """
     cfg.load_from = str(_checkpoint(checkpoint))
     check_data(cfg, ('test',))
+    use_dtype(cfg, dtype, training=False)
+    if deploy:
+        cfg.custom_hooks = [*cfg.get('custom_hooks', []), dict(type='DeployHook')]
     tta_model = use_tta(cfg) if tta else None
     if show_dir:
         use_overlays(cfg, show_dir)

@@ -12,7 +12,7 @@ from mmlska.engine.config import (
     check_data,
     load_config,
     replace_sync_bn,
-    use_amp,
+    use_dtype,
     use_overlays,
     use_predictions,
     use_tta,
@@ -100,11 +100,13 @@ def test_sync_bn_becomes_bn_with_a_word():
 @without_gpu
 def test_mixed_precision():
     cfg = load_config('configs/fpn_van_lska_t.py')
-    with pytest.raises(ValueError, match='--amp fp16 needs a GPU and there is none here; use --amp bf16'):
-        use_amp(cfg, 'fp16')
-    use_amp(cfg, 'bf16')
-    assert cfg.optim_wrapper.type == 'BF16OptimWrapper'
-    assert cfg.optim_wrapper.optimizer.lr == 1e-4
+    before = cfg.to_dict()
+    with pytest.raises(ValueError, match='--dtype fp16 needs a GPU and there is none here; use --dtype bf16'):
+        use_dtype(cfg, 'fp16', training=True)
+    use_dtype(cfg, 'fp32', training=True)
+    assert cfg.to_dict() == before
+    use_dtype(cfg, 'bf16', training=True)
+    assert cfg.custom_hooks[-1] == dict(type='AutocastHook', dtype='bf16')
 
 
 def test_predictions_by_the_kind_of_file(tmp_path):

@@ -83,7 +83,7 @@ def detector(scenes, tmp_path_factory):
 def segmentor(scenes, tmp_path_factory):
     """A folder in which two iterations of a small UperNet were trained, and what that printed."""
     cwd = tmp_path_factory.mktemp('segmentor')
-    output = ok(run('train.py', small(UPERNET, scenes, cwd), '--work-dir', 'work', '--amp', 'bf16', cwd=cwd))
+    output = ok(run('train.py', small(UPERNET, scenes, cwd), '--work-dir', 'work', '--dtype', 'bf16', cwd=cwd))
     return cwd, output
 
 
@@ -134,10 +134,48 @@ def test_detector_tta_merges_boxes(detector):
 
 
 @pytest.mark.slow
+def test_detector_trains_in_bf16_and_tests_folded(detector, scenes, tmp_path):
+    cwd, _ = detector
+    ok(run('train.py', 'small.py', '--work-dir', tmp_path / 'bf16', '--dtype', 'bf16', cwd=cwd))
+    assert (tmp_path / 'bf16/epoch_1.pth').is_file()
+    plain, folded, low = (
+        ok(
+            run(
+                'test.py',
+                'small.py',
+                'work/epoch_1.pth',
+                '--work-dir',
+                tmp_path / 'test',
+                '--out',
+                out,
+                *flags,
+                cwd=cwd,
+            )
+        )
+        for out, flags in (
+            (tmp_path / 'plain.pkl', []),
+            (tmp_path / 'folded.pkl', ['--deploy']),
+            (tmp_path / 'low.pkl', ['--deploy', '--dtype', 'bf16']),
+        )
+    )
+    assert 'DeployHook' in folded
+    assert 'DeployHook' not in plain
+    assert 'AutocastHook' in low
+    scores = [
+        pickle.loads((tmp_path / f'{name}.pkl').read_bytes())[0]['pred_instances']['scores'][:20]
+        for name in ('plain', 'folded', 'low')
+    ]
+    assert len(scores[0]) > 0
+    np.testing.assert_allclose(scores[1], scores[0], atol=1e-4)
+    np.testing.assert_allclose(scores[2], scores[0], atol=2e-2)
+    assert not np.array_equal(scores[2], scores[0])
+
+
+@pytest.mark.slow
 def test_segmentor_trains_in_bf16(segmentor):
     cwd, output = segmentor
     assert (cwd / 'work/iter_2.pth').is_file()
-    assert 'BF16OptimWrapper' in output
+    assert 'AutocastHook' in output
     assert 'mIoU' in output
 
 
@@ -187,7 +225,7 @@ ERRORS = {
         'train data not found: .*images/training.*ADEChallengeData2016.zip',
     ),
     'no scenes': (['train.py', UPERNET, '--cfg-options', 'data_root=nowhere/'], 'tools/make_scenes.py data/scenes'),
-    'fp16 without a GPU': (['train.py', UPERNET, '--amp', 'fp16'], '--amp fp16 needs a GPU .* use --amp bf16'),
+    'fp16 without a GPU': (['train.py', UPERNET, '--dtype', 'fp16'], '--dtype fp16 needs a GPU .* use --dtype bf16'),
     'no such checkpoint': (['test.py', UPERNET, 'nothing.pth'], 'checkpoint nothing.pth does not exist'),
     'no checkpoint to resume': (
         ['train.py', UPERNET, '--resume', 'nothing.pth'],
