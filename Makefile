@@ -5,14 +5,16 @@ PIP := $(PY) -m pip --disable-pip-version-check install -c requirements/constrai
 # The compiler of mmcv's operators looks for ninja on PATH.
 BUILD_OPS := MMCV_WITH_OPS=1 MAX_JOBS=$${MAX_JOBS:-$$(nproc)} PATH="$(CURDIR)/.venv/bin:$$PATH" $(PIP) --no-build-isolation
 
+ORIGINAL_PIP := .venv-openmmlab/bin/python -m pip --disable-pip-version-check install -c requirements/constraints.txt
+
 DEMO := configs/demo/mask_rcnn_van_lska_t_scenes.py
 DEMO_WORK := work_dirs/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint clean
+.PHONY: help install demo test test-openmmlab lint clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-9s%s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-15s %s\n", $$1, $$2}' Makefile
 
 install: .venv/.installed ## create .venv with torch, mmcv and its operators, mmdet, mmseg and this package (editable)
 
@@ -42,11 +44,25 @@ demo: install ## train Mask R-CNN on generated scenes, test it, draw its predict
 test: install ## run the whole test suite
 	$(PY) -m pytest
 
+test-openmmlab: .venv-openmmlab/.installed ## train, save, resume and test on OpenMMLab's original packages, in a .venv-openmmlab of their own
+	.venv-openmmlab/bin/python -m pytest tests/engine tests/models tests/weights tests/tools/test_train_test.py
+
+.venv-openmmlab/.installed: setup.py $(wildcard requirements/*.txt)
+	$(PYTHON) -m venv .venv-openmmlab
+	$(ORIGINAL_PIP) -r requirements/build.txt -r requirements/runtime.txt
+	@echo 'Next: the operators of the original mmcv, compiled once: 6 to 10 minutes on two cores.'
+	MMCV_WITH_OPS=1 MAX_JOBS=$${MAX_JOBS:-$$(nproc)} PATH="$(CURDIR)/.venv-openmmlab/bin:$$PATH" \
+	  $(ORIGINAL_PIP) --no-build-isolation -r requirements/openmmlab.txt
+	$(ORIGINAL_PIP) --no-deps --force-reinstall opencv-python-headless
+	.venv-openmmlab/bin/python -c 'import mmcv.ops'
+	$(ORIGINAL_PIP) --no-build-isolation -r requirements/dev.txt -e .
+	@touch $@
+
 lint: install ## check style, format and configs
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
 	$(PY) tools/check_configs.py
 
 clean: ## remove .venv, build output, caches and work_dirs with the models trained there; data stays
-	rm -rf .venv build dist mmlska.egg-info mmlska/.mim work_dirs .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-openmmlab build dist mmlska.egg-info mmlska/.mim work_dirs .pytest_cache .ruff_cache .hypothesis
 	find configs mmlska tests tools -name __pycache__ -prune -exec rm -rf {} +
