@@ -9,6 +9,7 @@ import importlib
 import importlib.metadata
 import json
 import platform
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
@@ -138,8 +139,8 @@ def environment_report(probe: Probe | None = None) -> Report:
         *(Component(name, probe.version(name)) for name in ('numpy', 'triton', 'setuptools')),
     ]
     capabilities = [
-        problem.capability('detection', ('torch', 'mmengine', 'mmcv', 'mmcv.ops', 'mmdet')),
-        problem.capability('segmentation', ('torch', 'mmengine', 'mmcv', 'mmcv.ops', 'mmseg')),
+        problem.capability('detection', ('torch', 'mmengine', 'mmcv', 'mmcv.ops', 'mmdet', 'mmdet.models')),
+        problem.capability('segmentation', ('torch', 'mmengine', 'mmcv', 'mmcv.ops', 'mmseg', 'mmseg.models')),
         _fused(probe, problem, gpu),
         problem.capability('export', ('torch', 'mmengine', 'onnx', 'onnxscript', 'onnxruntime')),
         problem.capability('YOLO', ('torch', 'mmengine', 'ultralytics')),
@@ -210,6 +211,11 @@ class _Problems:
             return "pip install 'setuptools<81'"  # 81 dropped pkg_resources, which the original MMEngine imports
         if 'libGL' in error:
             return 'pip install --force-reinstall --no-deps opencv-python-headless'
+        missing = re.search(r"No module named '(\w+)'", error)
+        if missing and missing[1] not in FAMILIES and module.split('.')[0] in FAMILIES:
+            return (
+                f'pip install {missing[1]}'  # mmsegmentation's models import ftfy and regex, which it does not require
+            )
         if module in ('mmcv', 'mmcv.ops'):
             return self._install('mmcv')
         if module in FAMILIES:

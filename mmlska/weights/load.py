@@ -200,7 +200,8 @@ def adopt_state_dict(
     if not given:
         _check_nothing_given(module, prefix, unexpected)
         return
-    if all(isinstance(value, Tensor) for value in given.values()) and compare(given, own).complete:
+    kinds = (own[n].is_floating_point() == v.is_floating_point() for n, v in given.items() if n in own)
+    if all(isinstance(v, Tensor) for v in given.values()) and all(kinds) and compare(given, own).complete:
         return  # our own checkpoints: nothing to do, nothing to say
     where = prefix.rstrip('.') or 'the state dict'
     try:

@@ -112,6 +112,14 @@ def test_one_job_is_enough_and_the_other_has_its_command():
     assert environment_report(probe).main_job_works
 
 
+def test_a_package_that_another_one_imports_and_does_not_require():
+    probe = Fake(ORIGINAL, {'mmseg.models': "ModuleNotFoundError: No module named 'ftfy'"})
+    found = capabilities(probe)
+    assert not found['segmentation'].works
+    assert found['segmentation'].fix == 'pip install ftfy'
+    assert found['detection'].works
+
+
 def test_nothing_of_openmmlab_gives_commands_of_one_family():
     found = capabilities(Fake({}))
     assert found['detection'].fix == 'pip install onedl-mmengine'

@@ -34,7 +34,7 @@ def mutate(weights: dict, data) -> None:
         value = weights.get(name)
         if kind == 'drop':
             del weights[name]
-        elif kind == 'rename':
+        elif kind == 'rename' and isinstance(name, str):
             old, new = data.draw(st.tuples(st.sampled_from(('block', 'blocks', '.0.', 'norm', 'weight', 'conv')), text))
             weights[name.replace(old, new)] = weights.pop(name)
         elif kind == 'reshape' and isinstance(value, torch.Tensor):

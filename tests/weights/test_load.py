@@ -301,3 +301,14 @@ def test_only_the_stages_that_are_built(saved, log):
     net.init_weights()
     assert all(torch.equal(t, tensors[name]) for name, t in net.state_dict().items())
     assert 'unexpected: patch_embed3' in log[-1][1]
+
+
+def test_integers_are_no_weights():
+    """PyTorch would copy them into the network, cut off at the point."""
+    backbone = small()
+    state = dict(backbone.state_dict())
+    state['patch_embed1.projection.weight'] = state['patch_embed1.projection.weight'].long()
+    with pytest.raises(
+        WeightsError, match=r'patch_embed1.projection.weight is of torch.int64; weights are floating-point'
+    ):
+        backbone.load_state_dict(state)
