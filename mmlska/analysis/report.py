@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import re
 from datetime import date
@@ -12,13 +11,13 @@ from pathlib import Path
 
 import torch
 
+from ..weights.files import write_atomically
+
 
 def write_json(path: Path, content: dict | list) -> None:
     """Write a results file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'{path.name}.{os.getpid()}.tmp')
-    temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + '\n', encoding='utf-8')
-    temporary.replace(path)
+    text = json.dumps(content, indent=1, ensure_ascii=False) + '\n'
+    write_atomically(path.absolute(), lambda temporary: Path(temporary).write_text(text, encoding='utf-8'))
 
 
 def run_environment() -> dict:

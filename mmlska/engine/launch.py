@@ -113,6 +113,7 @@ def build_test_runner(
         ValueError: If a setting does not fit the config.
     """
     cfg.load_from = str(_checkpoint(checkpoint))
+    cfg.resume = False  # the config that a resumed training left behind says otherwise
     check_data(cfg, ('test',))
     use_dtype(cfg, dtype, training=False)
     if deploy:

@@ -1,0 +1,368 @@
+"""What a detector or a segmentor gets wrong, image by image: functions that return data.
+
+A detection is an error of one kind, by the definitions and thresholds of TIDE: a good box overlaps an object by an IoU of at
+least 0.5, one on the background by less than 0.1. What an image costs is the gain of the data set's AP50 or mIoU if this image
+alone were predicted perfectly.
+
+Source: Bolya et al., TIDE: A General Toolbox for Identifying Object Detection Errors, ECCV 2020 (arXiv 2008.08115), section 2.2;
+the order in which the kinds are tried is that of its published code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .predictions import BoxImage, MapImage, Predictions
+
+FOREGROUND = 0.5
+BACKGROUND = 0.1
+MISSED, WRONG_CLASS, BADLY_PLACED = 'missed', 'wrong class', 'badly placed'
+BOTH, DUPLICATE, ON_BACKGROUND = 'wrong class, badly placed', 'duplicate', 'background'
+DETECTION_KINDS = (MISSED, WRONG_CLASS, BADLY_PLACED, BOTH, DUPLICATE, ON_BACKGROUND)
+CORRECT, IGNORED = 'correct', 'in a crowd'
+
+INVENTED, POOR_OVERLAP = 'invented', 'poor overlap'
+SEGMENTATION_KINDS = (MISSED, INVENTED, POOR_OVERLAP)
+FOUND_SHARE = 0.1  # a class of which less than this share is found in an image is missed there
+NOT_LABELLED = 255
+
+_RECALLS = np.linspace(0, 1, 101)
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What became of the boxes of one image.
+
+    Attributes:
+        kinds: For each detection 'correct', 'in a crowd' or one of ``DETECTION_KINDS`` but the first.
+        objects: For each detection the object that it is about, -1 for none.
+        missed: For each object whether it is missed: not found, and no error of class or place points at it.
+        found: For each object whether a correct detection found it.
+    """
+
+    kinds: list[str]
+    objects: np.ndarray
+    missed: np.ndarray
+    found: np.ndarray
+
+
+def box_iou(boxes: np.ndarray, others: np.ndarray, crowd: np.ndarray | None = None) -> np.ndarray:
+    """Return the overlap of every box with every other one, (N, M); with a crowd, the share of the box inside it.
+
+    Args:
+        boxes: Left, top, right, bottom, (N, 4).
+        others: The same, (M, 4).
+        crowd: Which of the others are crowds, bool (M,).
+
+    Example:
+        >>> box_iou(np.array([[0, 0, 2, 2]]), np.array([[0, 0, 2, 1], [2, 2, 3, 3]]))
+        array([[0.5, 0. ]])
+    """
+    low, high = np.maximum(boxes[:, None, :2], others[:, :2]), np.minimum(boxes[:, None, 2:], others[:, 2:])
+    inside = np.clip(high - low, 0, None).prod(2)
+    areas, other_areas = ((b[:, 2] - b[:, 0]) * (b[:, 3] - b[:, 1]) for b in (boxes, others))
+    whole = areas[:, None] + other_areas - inside
+    if crowd is not None:
+        whole = np.where(crowd, areas[:, None], whole)
+    return inside / np.maximum(whole, 1e-12)
+
+
+def classify_boxes(image: BoxImage, score_thr: float = 0.0) -> Outcome:
+    """Sort the detections of one image into correct ones and the kinds of error.
+
+    Args:
+        image: Its boxes; detections in falling order of their scores.
+        score_thr: Detections below it do not count.
+
+    Example:
+        >>> boxes = np.array([[0.0, 0, 10, 10], [0, 0, 10, 9], [40, 40, 50, 50]])
+        >>> image = BoxImage('a.png', boxes, np.array([0, 0, 1]), np.array([0.9, 0.8, 0.7]),
+        ...                  np.array([[0.0, 0, 10, 10], [70, 0, 80, 10]]), np.array([0, 0]), np.zeros(2, bool))
+        >>> outcome = classify_boxes(image)
+        >>> outcome.kinds, outcome.missed.tolist()
+        (['correct', 'duplicate', 'background'], [False, True])
+    """
+    number = int((image.scores >= score_thr).sum())
+    labels, wanted = image.labels[:number], ~image.crowd
+    iou = box_iou(image.boxes[:number], image.true_boxes, image.crowd)
+    same = labels[:, None] == image.true_labels
+    kinds, objects = [''] * number, np.full(number, -1)
+    found = np.zeros(len(wanted), bool)
+    for i in range(number):  # the better scored choose first
+        overlap = np.where(same[i] & wanted & ~found, iou[i], 0)
+        if overlap.size and overlap.max() >= FOREGROUND:
+            kinds[i], objects[i] = CORRECT, overlap.argmax()
+            found[objects[i]] = True
+        elif np.any(same[i] & image.crowd & (iou[i] >= FOREGROUND)):
+            kinds[i] = IGNORED
+    pointed_at = np.zeros(len(wanted), bool)
+    for i in range(number):
+        if not kinds[i]:
+            kinds[i], objects[i] = _kind_of_error(np.where(wanted, iou[i], 0), same[i])
+            if kinds[i] in (WRONG_CLASS, BADLY_PLACED):
+                pointed_at[objects[i]] = True
+    return Outcome(kinds, objects, wanted & ~found & ~pointed_at, found)
+
+
+def _kind_of_error(iou: np.ndarray, same: np.ndarray) -> tuple[str, int]:
+    """The kind of a wrong detection and the object it is about, from its overlap with all objects."""
+    if not iou.size or iou.max() < BACKGROUND:
+        return ON_BACKGROUND, -1
+    own, other = np.where(same, iou, 0), np.where(same, 0, iou)
+    if BACKGROUND <= own.max() < FOREGROUND:
+        return BADLY_PLACED, int(own.argmax())
+    if other.max() >= FOREGROUND:
+        return WRONG_CLASS, int(other.argmax())
+    if own.max() >= FOREGROUND:  # else it were correct, so another one was before it
+        return DUPLICATE, int(own.argmax())
+    return BOTH, int(other.argmax())
+
+
+def average_precision(hits: np.ndarray, positives: int) -> float:
+    """Return COCO's average precision, the mean over 101 recalls, of detections in falling order of score.
+
+    Args:
+        hits: Which of them are correct, bool (N,).
+        positives: Number of objects; with none the result is NaN.
+
+    Example:
+        >>> round(average_precision(np.array([True, False, True]), 2), 4)
+        0.835
+    """
+    if not positives:
+        return float('nan')
+    true = np.cumsum(hits)
+    precision = true / np.arange(1, len(true) + 1)
+    precision = np.maximum.accumulate(precision[::-1])[::-1]
+    first = np.searchsorted(true / positives, _RECALLS, side='left')
+    return float(np.append(precision, 0.0)[first].mean())
+
+
+def detection_errors(predictions: Predictions, score_thr: float = 0.3) -> dict:
+    """Return every error of a detector, with what each image costs.
+
+    AP50 counts all detections, as COCO's metric does; errors and the confusion matrix those that a user would see, with a score of
+    at least ``score_thr``.
+
+    Args:
+        predictions: Those of a test set.
+        score_thr: Detections below it are no errors.
+
+    Returns:
+        Plain data: ``metric`` ('AP50') and its ``value``, ``per_class``, ``counts`` of the kinds, ``confusion`` (rows: labelled, columns:
+        predicted, the last of each: nothing) and ``images``, the costliest first, each with its ``truths`` and ``detections``.
+
+    Raises:
+        ValueError: If the predictions are no boxes, or the threshold is no share.
+    """
+    if predictions.task != 'detection':
+        raise ValueError(f'predictions of a {predictions.task} model have no boxes; use segmentation_errors')
+    if not 0 <= score_thr <= 1:
+        raise ValueError(f'score_thr {score_thr} is impossible; use 0 to 1')
+    classes = range(len(predictions.classes))
+    counts = dict.fromkeys(DETECTION_KINDS, 0)
+    confusion = np.zeros((len(classes) + 1,) * 2, int)
+    entries = []
+    lost, values = _lost_precision(predictions.images, len(classes))
+    for image, cost in zip(predictions.images, lost):
+        outcome = classify_boxes(image, score_thr)
+        pairs = _confused_pairs(image, len(outcome.kinds), len(classes))
+        for pair in pairs:
+            confusion[pair] += 1
+        for kind in outcome.kinds:
+            if kind in counts:
+                counts[kind] += 1
+        counts[MISSED] += int(outcome.missed.sum())
+        entries.append({**_box_entry(image, outcome, cost), 'pairs': sorted(set(pairs))})
+    entries.sort(key=lambda entry: -entry['lost'])
+    return {
+        'task': 'detection',
+        'metric': 'AP50',
+        'value': _percent(np.nanmean(values)) if not np.all(np.isnan(values)) else None,
+        'classes': list(predictions.classes),
+        'kinds': list(DETECTION_KINDS),
+        'score_thr': score_thr,
+        'per_class': {name: _percent(value) for name, value in zip(predictions.classes, values)},
+        'counts': counts,
+        'confusion': confusion.tolist(),
+        'images': entries,
+    }
+
+
+def _lost_precision(images: Sequence[BoxImage], num_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """For each image the gain in AP50, in points, if it were perfect; and the AP50 of each class, 0..1."""
+    outcomes = [classify_boxes(image) for image in images]
+    owner = np.repeat(np.arange(len(images)), [len(image.labels) for image in images])
+    labels = np.concatenate([np.zeros(0, int), *(image.labels for image in images)])
+    scores = np.concatenate([np.zeros(0), *(image.scores for image in images)])
+    kinds = np.array([kind for outcome in outcomes for kind in outcome.kinds], object)
+    positives = np.zeros((len(images), num_classes), int)
+    for row, image in zip(positives, images):
+        row += np.bincount(image.true_labels[~image.crowd], minlength=num_classes)
+    values = np.full(num_classes, np.nan)
+    gains = np.zeros((len(images), num_classes))
+    for c in range(num_classes):
+        chosen = np.flatnonzero((labels == c) & (kinds != IGNORED))
+        chosen = chosen[np.argsort(-scores[chosen], kind='stable')]
+        hits, of, total = kinds[chosen] == CORRECT, owner[chosen], positives[:, c].sum()
+        values[c] = average_precision(hits, total)
+        for i in set(of) | set(np.flatnonzero(positives[:, c])) if total else ():
+            # Perfect: its objects found with the highest scores, and nothing else in it.
+            better = np.concatenate([np.ones(positives[i, c], bool), hits[of != i]])
+            gains[i, c] = average_precision(better, total) - values[c]
+    # A class without objects has no AP and does not count in the mean.
+    return 100 * gains.sum(1) / max(np.sum(~np.isnan(values)), 1), values
+
+
+def _confused_pairs(image: BoxImage, number: int, nothing: int) -> list[tuple[int, int]]:
+    """The entries of the confusion matrix (labelled, predicted): every object occurs once, every detection once."""
+    iou = box_iou(image.boxes[:number], image.true_boxes, image.crowd)
+    free, pairs = ~image.crowd, []
+    for i in range(number):  # the better scored choose first
+        label, overlap = int(image.labels[i]), np.where(free, iou[i], 0)
+        if overlap.size and overlap.max() >= FOREGROUND:
+            # Of several objects of one overlap the one of the right class.
+            best = np.flatnonzero(overlap == overlap.max())
+            right = best[image.true_labels[best] == label]
+            chosen = (right if right.size else best)[0]
+            free[chosen] = False
+            pairs.append((int(image.true_labels[chosen]), label))
+        elif not np.any(image.crowd & (image.true_labels == label) & (iou[i] >= FOREGROUND)):
+            pairs.append((nothing, label))
+    return pairs + [(int(label), nothing) for label in image.true_labels[free]]
+
+
+def _box_entry(image: BoxImage, outcome: Outcome, cost: float) -> dict:
+    truths = [
+        {'box': _rounded(box), 'label': int(label), 'missed': bool(missed), 'crowd': bool(crowd)}
+        for box, label, missed, crowd in zip(image.true_boxes, image.true_labels, outcome.missed, image.crowd)
+    ]
+    detections = [
+        {'box': _rounded(box), 'label': int(label), 'score': round(float(score), 3), 'kind': kind, 'truth': int(truth)}
+        for box, label, score, kind, truth in zip(
+            image.boxes, image.labels, image.scores, outcome.kinds, outcome.objects
+        )
+    ]
+    return {
+        'name': Path(image.path).name,
+        'path': image.path,
+        'lost': round(float(cost), 4),
+        'truths': truths,
+        'detections': detections,
+    }
+
+
+def _rounded(box: np.ndarray) -> list[float]:
+    return [round(float(side), 1) for side in box]
+
+
+def _percent(share: float) -> float | None:
+    return None if np.isnan(share) else round(100 * float(share), 2)
+
+
+def pixel_confusion(image: MapImage, num_classes: int) -> np.ndarray:
+    """Return how many pixels of each labelled class (rows) got each class (columns), (num_classes, num_classes).
+
+    Raises:
+        ValueError: If a label is none of the classes.
+    """
+    valid = image.truth != NOT_LABELLED
+    highest = image.truth[valid].max(initial=0)
+    if highest >= num_classes:
+        raise ValueError(
+            f'{image.path} has the label {highest}, the model {num_classes} classes; give the config of its data'
+        )
+    pairs = image.truth[valid].astype(int) * num_classes + image.prediction[valid]
+    return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
+
+
+def segmentation_errors(predictions: Predictions) -> dict:
+    """Return every error of a segmentor, with what each image costs.
+
+    In one image a class is missed where less than a tenth of its pixels are found, invented where it is predicted and not labelled,
+    and of poor overlap where its IoU is otherwise below 0.5.
+
+    Args:
+        predictions: Those of a test set.
+
+    Returns:
+        Plain data: ``metric`` ('mIoU') and its ``value``, ``per_class``, ``counts`` of the kinds, ``confusion`` in pixels (rows: labelled,
+        columns: predicted) and ``images``, the costliest first, each with its ``miou``, ``accuracy``, ``errors`` and ``classes``.
+
+    Raises:
+        ValueError: If the predictions are no class maps, or nothing is labelled.
+    """
+    if predictions.task != 'segmentation':
+        raise ValueError(f'predictions of a {predictions.task} model are no class maps; use detection_errors')
+    number = len(predictions.classes)
+    parts = [pixel_confusion(image, number) for image in predictions.images]
+    total = np.sum(parts, 0)
+    if not np.any(total):
+        raise ValueError('no pixel of the test data is labelled; give a config whose test data have labels')
+    values, counts, entries = _ious(total), dict.fromkeys(SEGMENTATION_KINDS, 0), []
+    for image, part in zip(predictions.images, parts):
+        perfect = total - part + np.diag(part.sum(1))
+        entry = _map_entry(image, part, 100 * float(np.nanmean(_ious(perfect)) - np.nanmean(values)))
+        for error in entry['errors']:
+            counts[error['kind']] += 1
+        entries.append(entry)
+    entries.sort(key=lambda entry: -entry['lost'])
+    return {
+        'task': 'segmentation',
+        'metric': 'mIoU',
+        'value': _percent(np.nanmean(values)),
+        'classes': list(predictions.classes),
+        'kinds': list(SEGMENTATION_KINDS),
+        'per_class': {name: _percent(value) for name, value in zip(predictions.classes, values)},
+        'counts': counts,
+        'confusion': total.tolist(),
+        'images': entries,
+    }
+
+
+def _ious(confusion: np.ndarray) -> np.ndarray:
+    """The IoU of each class, 0..1; NaN for one that is neither labelled nor predicted."""
+    right = np.diag(confusion)
+    union = confusion.sum(0) + confusion.sum(1) - right
+    return np.divide(right, union, out=np.full(len(right), np.nan), where=union > 0)
+
+
+def _map_entry(image: MapImage, part: np.ndarray, cost: float) -> dict:
+    labelled, predicted, right, ious = part.sum(1), part.sum(0), np.diag(part), _ious(part)
+    errors, classes = [], []
+    for c in np.flatnonzero(labelled + predicted):
+        kind = None
+        if not labelled[c]:
+            kind = INVENTED
+        elif right[c] < FOUND_SHARE * labelled[c]:
+            kind = MISSED
+        elif ious[c] < FOREGROUND:
+            kind = POOR_OVERLAP
+        if kind:
+            errors.append({'kind': kind, 'label': int(c)})
+        classes.append({'label': int(c), 'iou': _percent(ious[c]), 'pixels': int(labelled[c])})
+    wrong = part - np.diag(right)
+    # The largest confusions only: some data sets have 150 classes.
+    largest = [np.unravel_index(i, wrong.shape) for i in np.argsort(-wrong, axis=None, kind='stable')[:10]]
+    pixels = max(int(part.sum()), 1)
+    return {
+        'name': Path(image.path).name,
+        'path': image.path,
+        'lost': round(cost, 4),
+        'miou': _percent(np.nanmean(ious)) if classes else None,
+        'accuracy': _percent(right.sum() / pixels),
+        'errors': errors,
+        'classes': classes,
+        'confused': [[int(a), int(b), round(100 * int(wrong[a, b]) / pixels, 2)] for a, b in largest if wrong[a, b]],
+    }
+
+
+def find_errors(predictions: Predictions, score_thr: float = 0.3) -> dict:
+    """Return :func:`detection_errors` or :func:`segmentation_errors`, whichever fits."""
+    if predictions.task == 'detection':
+        return detection_errors(predictions, score_thr)
+    return segmentation_errors(predictions)

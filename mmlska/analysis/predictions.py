@@ -1,0 +1,205 @@
+"""What a model predicts on the test data of a config, beside what is labelled there, as plain arrays.
+
+The predictions come from MMEngine's own test loop, or from the .pkl file that ``tools/test.py --out`` wrote.
+"""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from mmengine.config import Config
+from mmengine.hooks import Hook
+
+from ..engine.config import check_data
+from ..engine.launch import build_test_runner
+
+
+@dataclass(frozen=True, eq=False)
+class BoxImage:
+    """Boxes of one image, in pixels of the file: left, top, right, bottom.
+
+    Attributes:
+        path: The image file.
+        boxes: Predicted boxes, (N, 4).
+        labels: Their classes, (N,).
+        scores: Their scores, (N,), falling.
+        true_boxes: Labelled boxes, (M, 4).
+        true_labels: Their classes, (M,).
+        crowd: Which of those are crowds, neither wanted nor wrong to find, bool (M,).
+    """
+
+    path: str
+    boxes: np.ndarray
+    labels: np.ndarray
+    scores: np.ndarray
+    true_boxes: np.ndarray
+    true_labels: np.ndarray
+    crowd: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class MapImage:
+    """Class maps of one image, both (H, W); 255 in ``truth`` is not labelled."""
+
+    path: str
+    prediction: np.ndarray
+    truth: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """All images of a test set.
+
+    Attributes:
+        task: 'detection' or 'segmentation'.
+        classes: Names of the classes.
+        palette: A colour (red, green, blue; 0..255) for each class.
+        images: One entry for each image, in the order of the data set.
+        metrics: What the evaluators of the config reported; empty where the predictions were read from a file.
+    """
+
+    task: str
+    classes: tuple[str, ...]
+    palette: tuple[tuple[int, int, int], ...]
+    images: list[BoxImage] | list[MapImage]
+    metrics: dict[str, float]
+
+
+class _Collect(Hook):
+    """Hands every data sample of a test to a list, without its logits."""
+
+    def __init__(self, dataset) -> None:
+        self.dataset, self.images = dataset, []
+
+    def after_test_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        for sample in outputs or ():
+            self.images.append(_image(sample.to_dict(), self.dataset, len(self.images)))
+
+
+def predict(cfg: Config, checkpoint: str) -> Predictions:
+    """Run the test loop of a config.
+
+    Args:
+        cfg: A config of mmdet or mmseg that went through :func:`mmlska.engine.launch.prepare`.
+        checkpoint: The checkpoint file.
+
+    Raises:
+        FileNotFoundError: If data or the checkpoint are missing.
+        ValueError: If the test data have no labels.
+    """
+    runner = build_test_runner(cfg, checkpoint)
+    dataset = runner.test_dataloader.dataset
+    collect = _Collect(dataset)
+    runner.register_hook(collect)
+    metrics = runner.test()
+    metrics = {name: float(value) for name, value in metrics.items()}
+    return _predictions(cfg, dataset, collect.images, metrics)
+
+
+def read_predictions(cfg: Config, path: str | Path) -> Predictions:
+    """Read the .pkl file that ``tools/test.py CONFIG CHECKPOINT --out FILE.pkl`` wrote.
+
+    A pickle runs code when it is read: only for files of your own.
+
+    Args:
+        cfg: The same config, whose test data hold the labels.
+        path: The file.
+
+    Raises:
+        FileNotFoundError: If the file or the test data are missing.
+        ValueError: If the file holds something else, or predictions for other images.
+    """
+    from mmengine.registry import DATASETS, init_default_scope
+
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f'predictions {path} do not exist; write them by tools/test.py ... --out {path}')
+    check_data(cfg, ('test',))
+    init_default_scope(cfg.default_scope)
+    dataset = DATASETS.build(cfg.test_dataloader.dataset)
+    with path.open('rb') as file:
+        try:
+            samples = pickle.load(file)
+        except (pickle.UnpicklingError, EOFError, AttributeError, ImportError, IndexError, ValueError) as error:
+            raise ValueError(f'{path} is not a file of tools/test.py --out FILE.pkl: {error}') from error
+    if not isinstance(samples, list) or not all(isinstance(s, dict) and 'img_path' in s for s in samples):
+        raise ValueError(f'{path} is not a file of tools/test.py --out FILE.pkl: no list of data samples')
+    if len(samples) != len(dataset):
+        raise ValueError(
+            f'{path} has {len(samples)} images, the test data of the config {len(dataset)}; give the config of that test'
+        )
+    images = [_image(sample, dataset, index) for index, sample in enumerate(samples)]
+    return _predictions(cfg, dataset, images, {})
+
+
+def _predictions(cfg: Config, dataset, images: list, metrics: dict[str, float]) -> Predictions:
+    classes = tuple(dataset.metainfo['classes'])
+    palette = dataset.metainfo.get('palette')
+    if not isinstance(palette, (list, tuple)) or len(palette) < len(classes):
+        palette = distinct_colors(len(classes))
+    palette = tuple(tuple(int(c) for c in color) for color in palette[: len(classes)])
+    return Predictions(
+        'detection' if cfg.default_scope == 'mmdet' else 'segmentation', classes, palette, images, metrics
+    )
+
+
+def _image(sample: dict, dataset, index: int) -> BoxImage | MapImage:
+    """One data sample, a dict, with the labels of the data set."""
+    path = str(sample['img_path'])
+    if 'pred_sem_seg' in sample:
+        return _map_image(sample, path)
+    info = dataset.get_data_info(index)
+    if Path(info['img_path']).name != Path(path).name:
+        raise ValueError(f'prediction {index} is for {path}, the data set has {info["img_path"]} there')
+    if 'pred_instances' not in sample:
+        raise ValueError(f'no boxes predicted for {path}; give a detector of mmdet or a segmentor of mmseg')
+    found = sample['pred_instances']
+    scores = _array(found['scores'])
+    order = np.argsort(-scores, kind='stable')
+    instances = info.get('instances', [])
+    return BoxImage(
+        path,
+        _array(found['bboxes']).reshape(-1, 4)[order].astype(np.float64),
+        _array(found['labels'])[order].astype(int),
+        scores[order].astype(np.float64),
+        np.array([item['bbox'] for item in instances], np.float64).reshape(-1, 4),
+        np.array([item['bbox_label'] for item in instances], int),
+        np.array([bool(item.get('ignore_flag')) for item in instances], bool),
+    )
+
+
+def _map_image(sample: dict, path: str) -> MapImage:
+    if 'gt_sem_seg' not in sample:
+        raise ValueError(f'{path} has no labels; put LoadAnnotations into the test pipeline')
+    prediction, truth = (_array(sample[key]['data'])[0] for key in ('pred_sem_seg', 'gt_sem_seg'))
+    if prediction.shape != truth.shape:
+        raise ValueError(
+            f'{path}: prediction of {prediction.shape} and labels of {truth.shape} pixels; '
+            'put LoadAnnotations behind Resize in the test pipeline'
+        )
+    return MapImage(path, prediction.astype(np.int16), truth.astype(np.int16))
+
+
+def _array(value) -> np.ndarray:
+    value = getattr(value, 'tensor', value)  # mmdet's box structures
+    return value.detach().cpu().numpy() if hasattr(value, 'detach') else np.asarray(value)
+
+
+def distinct_colors(number: int) -> list[tuple[int, int, int]]:
+    """So many colours, apart in hue by the golden angle and in lightness by turns.
+
+    Example:
+        >>> len(set(distinct_colors(150)))
+        150
+    """
+    import colorsys
+
+    colors = []
+    for i in range(number):
+        light = (0.5, 0.38, 0.66)[i % 3]
+        rgb = colorsys.hls_to_rgb(i * 0.381966 % 1, light, 0.65)
+        colors.append(tuple(round(255 * c) for c in rgb))
+    return colors
