@@ -13,6 +13,16 @@ from mmengine.config import DictAction
 from .environment import import_advice
 
 
+class _Settings(DictAction):
+    """MMEngine's action, with a message for a word that is no setting."""
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        for word in values:
+            if '=' not in word:
+                parser.error(f'--cfg-options: {word} is no setting; write KEY=VALUE')
+        super().__call__(parser, namespace, values, option_string)
+
+
 def runner_parser(description: str) -> argparse.ArgumentParser:
     """A parser with the options that training and testing share; OpenMMLab's names."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
@@ -38,7 +48,7 @@ def runner_parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=_Settings,
         metavar='KEY=VALUE',
         help='override settings of the config by dotted key',
     )
@@ -56,7 +66,15 @@ def set_local_rank(local_rank: int) -> None:
     os.environ.setdefault('LOCAL_RANK', str(local_rank))
 
 
-_SETTING_ERRORS = (FileNotFoundError, FileExistsError, KeyError, TypeError, ValueError)
+_SETTING_ERRORS = (
+    FileNotFoundError,
+    FileExistsError,
+    NotADirectoryError,
+    PermissionError,
+    KeyError,
+    TypeError,
+    ValueError,
+)
 
 
 @contextmanager
@@ -79,5 +97,20 @@ def user_errors(
         if debug:
             raise
         message = error.args[0] if isinstance(error, KeyError) and error.args else error
+        if 'unexpected keyword argument' in str(message):  # Python's words for a setting that a class does not have
+            message = f'{message}; correct the name of this setting or leave it out'
         print(f'{program}: error: ' + ' '.join(str(message).split()), file=sys.stderr)
         sys.exit(2)
+
+
+@contextmanager
+def interruptions(launcher: str) -> Iterator[None]:
+    """Print how to go on after SIGTERM or Ctrl-C, and exit with the status that shells give to that signal."""
+    from .engine.checkpoints import Interrupted, resume_command
+
+    try:
+        yield
+    except Interrupted as stop:
+        if os.environ.get('RANK', '0') == '0':
+            print(f'{stop}; go on with: {resume_command(launcher)}', file=sys.stderr)
+        sys.exit(128 + stop.signum)

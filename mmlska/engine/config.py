@@ -42,10 +42,14 @@ def load_config(path: str, cfg_options: dict | None = None) -> Config:
     found = find_path(path)
     if found is None or not found.is_file():
         raise FileNotFoundError(f'config {path} does not exist; see the folder configs for those there are')
+    if found.suffix not in ('.py', '.json', '.yml', '.yaml'):
+        raise ValueError(f'config {path} is no .py, .json or .yml file; give one such as those in the folder configs')
     try:
         cfg = Config.fromfile(found)
     except SyntaxError as error:
         raise ValueError(f'config {path} is not valid Python: line {error.lineno}: {error.msg}') from error
+    except Exception as error:  # a config is a program and may raise anything
+        raise ValueError(f'config {path} cannot be read: {type(error).__name__}: {error}; mend that line') from error
     written_root = cfg.get('data_root')
     cfg.merge_from_dict(cfg_options or {})
     _spread_data_root(cfg, written_root)
@@ -152,6 +156,14 @@ def _replace_type(node, old: str, new: str) -> int:
     return count
 
 
+def use_safe_parts(cfg: Config) -> None:
+    """Save checkpoints whole and with a checksum, outlast a full disk, and stop at a loss that is not finite."""
+    _replace_type(cfg.get('default_hooks', {}), 'CheckpointHook', 'SafeCheckpointHook')
+    _replace_type(cfg.get('visualizer', {}), 'LocalVisBackend', 'SafeLocalVisBackend')
+    if not any(hook.get('type') == 'LossGuardHook' for hook in cfg.get('custom_hooks', [])):
+        cfg.custom_hooks = [*cfg.get('custom_hooks', []), dict(type='LossGuardHook')]
+
+
 def use_overlays(cfg: Config, folder: str) -> None:
     """Write each test image with its labels and its predictions side by side into ``folder``."""
     cfg.custom_hooks = [*cfg.get('custom_hooks', []), dict(type='OverlayHook', out_dir=str(Path(folder).absolute()))]
@@ -193,7 +205,7 @@ def use_tta(cfg: Config) -> ConfigDict:
     Raises:
         ValueError: If the config has no ``tta_model`` and ``tta_pipeline``.
     """
-    if 'tta_model' not in cfg or 'tta_pipeline' not in cfg:
+    if not cfg.get('tta_model') or not cfg.get('tta_pipeline'):
         raise ValueError('--tta needs tta_model and tta_pipeline in the config; see configs/_base_/datasets')
     for dataset in _datasets(cfg, 'test'):
         dataset.pipeline = cfg.tta_pipeline

@@ -64,7 +64,8 @@ class ChannelsLastHook(Hook):
 
     def before_run(self, runner: Runner) -> None:
         """Convert the weights, before any is used."""
-        to_channels_last(runner.model)
+        if not is_model_wrapper(runner.model):  # too late then, see SafeRunner.wrap_model
+            to_channels_last(runner.model)
 
 
 @HOOKS.register_module()

@@ -6,9 +6,23 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
+from mmengine.logging import print_log
 from mmengine.runner import Runner
 
-from .config import check_data, find_path, replace_sync_bn, use_dtype, use_overlays, use_predictions, use_tta
+from .checkpoints import SafeRunner, find_resumable, why_not_resumable
+from .checks import build_data, check_folder, check_settings
+from .config import (
+    check_data,
+    find_path,
+    replace_sync_bn,
+    use_dtype,
+    use_overlays,
+    use_predictions,
+    use_safe_parts,
+    use_tta,
+)
+from .loops import use_repeatable_training
+from .options import effective_batch
 
 
 def prepare(
@@ -31,7 +45,12 @@ def prepare(
         seed: Seed of all random numbers; None for a new one.
         deterministic: Only deterministic algorithms.
         channels_last: Memory format of the model; None for channels_last where there is no GPU, where it is much faster.
+
+    Raises:
+        ValueError: If the config has no model, or a setting is out of range or does not fit the environment.
+        FileExistsError: If the work directory is a file.
     """
+    check_settings(cfg, config_path, work_dir=work_dir, launcher=launcher, seed=seed)
     if work_dir is not None:
         cfg.work_dir = work_dir
     elif cfg.get('work_dir') is None:
@@ -59,20 +78,28 @@ def _without_gpu(cfg: Config) -> None:
 
 
 def build_train_runner(
-    cfg: Config, *, resume: str | None = None, dtype: str = 'fp32', auto_scale_lr: bool = False
+    cfg: Config,
+    *,
+    resume: str | None = None,
+    dtype: str = 'fp32',
+    auto_scale_lr: bool = False,
+    skip_bad_images: int = 0,
 ) -> Runner:
     """Build the Runner that trains ``cfg``.
 
     Args:
         cfg: A config that went through :func:`prepare`.
-        resume: 'auto' for the last checkpoint in the work directory, or the path of one.
+        resume: 'auto' for the newest checkpoint in the work directory that verifies, or the path of one.
         dtype: 'fp32', or 'bf16' or 'fp16' for mixed precision.
         auto_scale_lr: Scale the learning rate by the batch size over the recipe's ``auto_scale_lr.base_batch_size``.
+        skip_bad_images: Go on past this many images that can't be read.
 
     Raises:
         FileNotFoundError: If data or the checkpoint to resume are missing.
-        ValueError: If a setting does not fit the config or this machine.
+        ValueError: If a setting does not fit the config or this machine, or no checkpoint to resume verifies.
     """
+    if skip_bad_images < 0:
+        raise ValueError(f'--skip-bad-images {skip_bad_images} is out of range; give 0 or more')
     check_data(cfg, ('train', 'val'))
     use_dtype(cfg, dtype, training=True)
     if auto_scale_lr:
@@ -82,9 +109,34 @@ def build_train_runner(
             )
         cfg.auto_scale_lr.enable = True
     if resume:
-        cfg.resume = True
-        cfg.load_from = None if resume == 'auto' else str(_checkpoint(resume))
-    return Runner.from_cfg(cfg)
+        _resume(cfg, resume)
+    use_repeatable_training(cfg, skip_bad_images)
+    use_safe_parts(cfg)
+    runner = SafeRunner.from_cfg(cfg)
+    build_data(runner, cfg, ('train', 'val'))
+    runner.logger.info(effective_batch(cfg, runner.world_size))
+    return runner
+
+
+def _resume(cfg: Config, resume: str) -> None:
+    if resume == 'auto':
+        found, skipped = find_resumable(cfg.work_dir)
+        for path, reason in skipped:
+            print_log(f'--resume skips {path}: {reason}', logger='current', level=30)
+        if skipped and found is None:
+            raise ValueError(
+                f'--resume finds no checkpoint in {cfg.work_dir} that can be read ({skipped[0][0].name}: {skipped[0][1]}); '
+                'name one by --resume FILE, or start anew in another --work-dir'
+            )
+        print_log(
+            f'--resume goes on from {found}' if found else f'--resume: {cfg.work_dir} has no checkpoint yet', 'current'
+        )
+    else:
+        found = _checkpoint(resume)
+        if reason := why_not_resumable(found):
+            raise ValueError(f'--resume {resume} cannot be resumed: {reason}; --resume alone takes the newest that can')
+    if found:
+        cfg.resume, cfg.load_from = True, str(found)
 
 
 def build_test_runner(
@@ -120,10 +172,13 @@ def build_test_runner(
         cfg.custom_hooks = [*cfg.get('custom_hooks', []), dict(type='DeployHook')]
     tta_model = use_tta(cfg) if tta else None
     if show_dir:
+        check_folder('--show-dir', show_dir)
         use_overlays(cfg, show_dir)
     if out:
         use_predictions(cfg, out)
-    runner = Runner.from_cfg(cfg)
+    runner = SafeRunner.from_cfg(cfg)
+    runner.needs_whole_weights = True
+    build_data(runner, cfg, ('test',))
     if tta_model is not None:
         from mmengine.hooks import PrepareTTAHook
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from contextlib import contextmanager
 
 import torch
-from mmengine.optim import OptimWrapper
-from mmengine.registry import OPTIM_WRAPPERS
+from mmengine.optim import OptimWrapper, ZeroRedundancyOptimizer
+from mmengine.registry import OPTIM_WRAPPERS, OPTIMIZERS
 from torch import nn
 
 
@@ -24,3 +24,16 @@ class BF16OptimWrapper(OptimWrapper):
         device = next(model.parameters()).device.type
         with super().optim_context(model), torch.autocast(device, dtype=torch.bfloat16):
             yield
+
+
+@OPTIMIZERS.register_module()
+class Zero1Optimizer(ZeroRedundancyOptimizer):
+    """MMEngine's ZeroRedundancyOptimizer for checkpoints that the first process writes alone.
+
+    MMEngine's asks all processes for their part when only the first one saves, and waits for ever. Here
+    :class:`mmlska.engine.checkpoints.SafeRunner` has them call ``consolidate_state_dict`` before.
+    """
+
+    def state_dict(self) -> dict:
+        """The whole state, as it was consolidated."""
+        return super(ZeroRedundancyOptimizer, self).state_dict()

@@ -175,8 +175,8 @@ def _warn_once(backend) -> None:
 def _autocast_dtype(x: Tensor) -> torch.dtype | None:
     """The dtype to which autocast would lower a convolution of x, or None."""
     kind = x.device.type
-    # Autocast never touches float64.
-    if x.dtype == torch.float64 or not torch.is_autocast_enabled(kind):
+    # Autocast never touches float64 and does not know meta tensors.
+    if x.is_meta or x.dtype == torch.float64 or not torch.is_autocast_enabled(kind):
         return None
     return torch.get_autocast_dtype(kind)
 

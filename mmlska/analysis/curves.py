@@ -1,0 +1,84 @@
+"""Curves of training runs: read from the logs that MMEngine leaves, drawn as one picture."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+Curve = tuple[list[int], list[float]]
+_HIDDEN = ('time', 'data_time', 'memory', 'iter', 'epoch', 'step')
+
+
+def read_scalars(run: str | Path) -> dict[str, Curve]:
+    """Read what a run logged.
+
+    Args:
+        run: A work directory, or a ``scalars.json`` in one. Of a directory all logs are read, so that a resumed run is one curve;
+            where they overlap, the later one counts.
+
+    Returns:
+        Steps and values by name.
+
+    Raises:
+        FileNotFoundError: If there is no log.
+        ValueError: If a log is damaged before its last line.
+    """
+    run = Path(run)
+    files = [run] if run.is_file() else sorted(run.glob('*/vis_data/scalars.json'))
+    if not files:
+        raise FileNotFoundError(f'no log in {run}; give a work directory, which holds */vis_data/scalars.json')
+    values: dict[str, dict[int, float]] = {}
+    for file in files:
+        lines = file.read_text(encoding='utf-8').splitlines()
+        for number, line in enumerate(lines, 1):
+            try:
+                entry = json.loads(line)
+            except json.JSONDecodeError as error:
+                if number == len(lines):  # a run that was killed while it wrote
+                    continue
+                raise ValueError(f'{file} is damaged in line {number} ({error.msg}); remove that line') from error
+            step = entry.get('step', entry.get('iter'))
+            for name, value in entry.items():
+                if name not in _HIDDEN and isinstance(value, (int, float)) and step is not None:
+                    values.setdefault(name, {})[step] = value
+    return {name: (sorted(points), [points[s] for s in sorted(points)]) for name, points in values.items()}
+
+
+def default_names(runs: list[dict[str, Curve]]) -> list[str]:
+    """The curves to draw unless others are asked for: loss, learning rate, and the main metrics in the logs."""
+    metrics = ('coco/bbox_mAP', 'coco/segm_mAP', 'mIoU', 'aAcc')
+    return [name for name in ('loss', 'lr', *metrics) if any(name in run for run in runs)]
+
+
+def draw_curves(runs: dict[str, dict[str, Curve]], path: str | Path, names: list[str] | None = None) -> Path:
+    """Draw curves of several runs, one panel for each name.
+
+    Args:
+        runs: What :func:`read_scalars` returned, by label.
+        path: The picture, .png.
+        names: The curves; None for :func:`default_names`.
+
+    Raises:
+        ValueError: If no run has one of the names.
+    """
+    from matplotlib.figure import Figure
+
+    names = names or default_names(list(runs.values()))
+    known = sorted({name for run in runs.values() for name in run})
+    for name in names:
+        if name not in known:
+            raise ValueError(f'no run has logged {name}; choose from {", ".join(known)}')
+    figure = Figure(figsize=(5 * len(names), 3.6), layout='constrained')
+    for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names):
+        for label, run in runs.items():
+            steps, values = run.get(name, ([], []))
+            axes.plot(steps, values, marker='o' if len(steps) < 30 else '', markersize=3, linewidth=1.2, label=label)
+        axes.set_title(name)
+        # MMEngine counts validations in what its loop counts.
+        axes.set_xlabel('iteration' if name == 'lr' or 'loss' in name else 'epoch or iteration')
+        axes.grid(alpha=0.3)
+    figure.axes[0].legend(fontsize='small')
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
+    return path

@@ -1,0 +1,359 @@
+"""Checkpoints that survive whatever happens: written whole or not at all, with a checksum, and checked before a run goes on from one."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import signal
+import sys
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+from mmengine.dist import is_main_process
+from mmengine.hooks import CheckpointHook, EMAHook
+from mmengine.registry import HOOKS, VISBACKENDS
+from mmengine.runner import Runner
+from mmengine.visualization import LocalVisBackend
+from torch import nn
+
+from ..weights import WeightsError
+from ..weights.files import file_sha256, read_checkpoint, write_atomically
+from .guards import bare_model
+from .hooks import to_channels_last
+
+INTERRUPTED = 'interrupted.pth'
+
+
+class Interrupted(Exception):
+    """A training that SIGTERM or Ctrl-C ended, after its state was saved; ``signum`` is the signal."""
+
+    def __init__(self, message: str, signum: int) -> None:
+        super().__init__(message)
+        self.signum = signum
+
+
+class SafeRunner(Runner):
+    """MMEngine's Runner; a checkpoint appears under its name when all of it is on the disk, beside a file with its SHA-256.
+
+    A checkpoint of another network, which MMEngine loads in part or not at all without an error, stops it.
+    """
+
+    needs_whole_weights = False  # set for tests: training may start from a part of a network
+
+    def load_checkpoint(self, filename: str, *args, **kwargs):
+        """Load weights; see MMEngine's ``Runner.load_checkpoint``.
+
+        Raises:
+            WeightsError: If the file has no tensor of the model, or for a test not all of its parameters.
+        """
+        model, absent = bare_model(self), set()
+        # Asked after loading: the backbone takes other layouts too, whose names are not the model's.
+        handle = model.register_load_state_dict_post_hook(lambda _, keys: absent.update(keys.missing_keys))
+        try:
+            checkpoint = super().load_checkpoint(filename, *args, **kwargs)
+        finally:
+            handle.remove()
+        content = checkpoint.get('state_dict', checkpoint)
+        shapes = {name.removeprefix('module.'): getattr(t, 'shape', None) for name, t in content.items()}
+        own = dict(model.named_parameters())
+        missing = [name for name, p in own.items() if name in absent or shapes.get(name, p.shape) != p.shape]
+        if len(missing) == len(own):
+            example = f'it has {next(iter(shapes), "nothing")}, the model {next(iter(own))}'
+            raise WeightsError(f'{filename} has no tensor of this model ({example}); give a checkpoint of this config')
+        if missing and self.needs_whole_weights:
+            raise WeightsError(
+                f'{filename} lacks {len(missing)} of the {len(own)} parameters of this model, or has them in another shape '
+                f'({missing[0]}, ...); give a checkpoint of this config'
+            )
+        return checkpoint
+
+    def save_checkpoint(self, out_dir: str, filename: str, *args, **kwargs) -> None:
+        """Save a checkpoint; see MMEngine's ``Runner.save_checkpoint``.
+
+        Raises:
+            OSError: If it can't be written; an older file of that name is then untouched.
+        """
+        optimizer = getattr(self.optim_wrapper, 'optimizer', None)
+        if kwargs.get('save_optimizer', True) and hasattr(optimizer, 'consolidate_state_dict'):
+            optimizer.consolidate_state_dict(to=0)  # ZeRO-1: each process holds a part
+        if '://' in str(out_dir) or not is_main_process():  # storage that is no file system has no rename
+            super().save_checkpoint(out_dir, filename, *args, **kwargs)
+            return
+        temporary, path = Path(out_dir, f'.{filename}.tmp'), Path(out_dir, filename)
+        try:
+            super().save_checkpoint(out_dir, temporary.name, *args, **kwargs)
+            _sync(temporary)
+            digest, older = file_sha256(temporary), _recorded(path)
+            # Until the rename below the older file of that name counts, after it the new one: both are good.
+            _record(path, [digest, *older[:1]])
+            os.replace(temporary, path)
+            _sync(path.parent)
+            if older:
+                _record(path, [digest])
+        finally:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+    def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
+        """Wrap the model for several processes, its memory format set.
+
+        DistributedDataParallel lays out its buckets by the strides that weights have when it is built; gradients of weights that are
+        converted later end in the wrong places.
+        """
+        if any(hook.get('type') == 'ChannelsLastHook' for hook in self.cfg.get('custom_hooks', [])):
+            model = to_channels_last(model)
+        return super().wrap_model(model_wrapper_cfg, model)
+
+    def scale_lr(self, optim_wrapper, auto_scale_lr: dict | None = None) -> None:
+        """Scale the learning rate by the effective batch; MMEngine leaves out the steps between two updates."""
+        if auto_scale_lr and auto_scale_lr.get('enable'):
+            steps = self.cfg.optim_wrapper.get('accumulative_counts', 1)
+            auto_scale_lr = dict(auto_scale_lr, base_batch_size=auto_scale_lr['base_batch_size'] / steps)
+        super().scale_lr(optim_wrapper, auto_scale_lr)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sidecar(path: Path) -> Path:
+    return path.with_name(f'{path.name}.sha256')
+
+
+def _record(path: Path, digests: list[str]) -> None:
+    """Write checksums in the format of ``sha256sum -c``."""
+    text = ''.join(f'{digest}  {path.name}\n' for digest in digests)
+    write_atomically(_sidecar(path), lambda temporary: Path(temporary).write_text(text))
+
+
+def _recorded(path: Path) -> list[str]:
+    file = _sidecar(path)
+    return [line.split()[0] for line in file.read_text().splitlines() if line.strip()] if file.is_file() else []
+
+
+def _remove(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    _sidecar(path).unlink(missing_ok=True)
+
+
+def why_not_resumable(path: str | Path) -> str | None:
+    """Say what is wrong with a checkpoint to go on from, or None.
+
+    A file with a ``.sha256`` beside it must match that; any other is read, and must hold the state of an optimizer.
+    """
+    path = Path(path)
+    digests = _recorded(path)
+    if digests:
+        return None if file_sha256(path) in digests else f'its SHA-256 is not the one in {_sidecar(path).name}'
+    try:
+        content = read_checkpoint(path).content
+    except (WeightsError, OSError) as error:
+        return str(error).removeprefix(f'{path} ').removesuffix('; download it again')
+    if not isinstance(content, dict) or not {'optimizer', 'message_hub', 'meta'} <= set(content):
+        return 'it holds weights without the state of a training'
+    return None
+
+
+def find_resumable(work_dir: str | Path) -> tuple[Path | None, list[tuple[Path, str]]]:
+    """Find the newest checkpoint in a work directory that verifies.
+
+    Returns:
+        The checkpoint, or None, and those newer ones that were skipped, each with the reason.
+    """
+    files = [p for p in Path(work_dir).glob('*.pth') if not p.name.startswith(('best_', 'nonfinite_', '.'))]
+    skipped = []
+    for path in sorted(files, key=lambda p: (p.stat().st_mtime_ns, p.name), reverse=True):
+        reason = why_not_resumable(path)
+        if reason is None:
+            return path, skipped
+        skipped.append((path, reason))
+    return None, skipped
+
+
+@HOOKS.register_module()
+class SafeCheckpointHook(CheckpointHook):
+    """MMEngine's CheckpointHook that never deletes a checkpoint before its successor is on the disk.
+
+    A checkpoint that can't be saved, for a full disk say, is reported, and the run goes on. SIGTERM and Ctrl-C save
+    ``interrupted.pth`` behind the current iteration and raise :class:`Interrupted`; a second one ends the process at once. Gradients
+    that were accumulated for the next update are part of a checkpoint.
+    """
+
+    _asked: int | None = None
+
+    def before_train(self, runner: Runner) -> None:
+        """Prepare the folder and the signal handlers."""
+        super().before_train(runner)
+        if is_main_process():
+            for leftover in Path(self.out_dir).glob('.*.pth.tmp'):
+                leftover.unlink()
+        self._pid = os.getpid()
+        if threading.current_thread() is threading.main_thread():
+            for signum in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(signum, self._ask)
+
+    def _ask(self, signum: int, frame) -> None:
+        if os.getpid() != self._pid:  # a data worker, which inherited the handler
+            if signum == signal.SIGTERM:
+                os._exit(128 + signum)
+            return
+        self._asked = signum
+        signal.signal(signum, signal.SIG_DFL)
+
+    def after_train(self, runner: Runner) -> None:
+        """Let signals end the process again."""
+        super().after_train(runner)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        """Save where it is time to, or where a signal came."""
+        super().after_train_iter(runner, batch_idx, data_batch, outputs)
+        if self._asked:
+            self._stop(runner, runner.iter + 1)
+
+    def after_val_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        """Stop a validation where a signal came; it is done again after the resume."""
+        if self._asked:
+            for hook in runner.hooks:
+                if isinstance(hook, EMAHook):
+                    hook.after_val_epoch(runner)  # puts the weights of the training back
+            runner.message_hub.runtime_info.pop('iter_validated', None)
+            self._stop(runner, runner.iter)
+
+    def _stop(self, runner: Runner, iteration: int) -> None:
+        name = signal.Signals(self._asked).name
+        try:
+            runner.save_checkpoint(self.out_dir, INTERRUPTED, meta=dict(epoch=runner.epoch, iter=iteration))
+            saved = f'saved {Path(self.out_dir, INTERRUPTED)}'
+        except OSError as error:
+            saved = _report(INTERRUPTED, self.out_dir, error)
+        raise Interrupted(f'{name} at iteration {iteration}: {saved}', self._asked)
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Add the gradients of a half-done accumulation."""
+        named = bare_model(runner).named_parameters()
+        gradients = {name: p.grad.detach().cpu() for name, p in named if p.grad is not None}
+        if gradients:
+            checkpoint['gradients'] = gradients
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Put the accumulated gradients back."""
+        if runner._resume:
+            gradients = checkpoint.get('gradients', {})
+            for name, p in bare_model(runner).named_parameters():
+                if name in gradients:
+                    p.grad = gradients[name].to(p)
+
+    def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
+        name = self.filename_tmpl.format(step)
+        path = Path(self.out_dir, name)
+        before, last = dict(runner.message_hub.runtime_info), self.last_ckpt
+        kept, dropped = list(getattr(self, 'keep_ckpt_ids', [])), []
+        if self.max_keep_ckpts > 0:
+            kept = [*(s for s in kept if s != step), step]
+            kept, dropped = kept[-self.max_keep_ckpts :], kept[: -self.max_keep_ckpts]
+            runner.message_hub.update_info('keep_ckpt_ids', kept)
+        self.last_ckpt = str(path)
+        runner.message_hub.update_info('last_ckpt', self.last_ckpt)
+        try:
+            runner.save_checkpoint(
+                self.out_dir,
+                name,
+                save_optimizer=self.save_optimizer,
+                save_param_scheduler=self.save_param_scheduler,
+                meta=meta,
+                by_epoch=self.by_epoch,
+                backend_args=self.backend_args,
+                **self.args,
+            )
+        except OSError as error:
+            runner.logger.error(f'{_report(name, self.out_dir, error)}; the training goes on')
+            self._restore(runner, before)
+            self.last_ckpt = last
+            return
+        self.keep_ckpt_ids = kept
+        if is_main_process():
+            for old in [self.filename_tmpl.format(s) for s in dropped] + [INTERRUPTED]:
+                _remove(Path(self.out_dir, old))
+            record = Path(runner.work_dir, 'last_checkpoint')
+            with suppress(OSError):  # for other tools; --resume looks at the checkpoints themselves
+                write_atomically(record, lambda temporary: Path(temporary).write_text(self.last_ckpt))
+
+    def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
+        if not self.save_best:
+            return
+        many = len(self.key_indicators) > 1
+        old = dict(self.best_ckpt_path_dict) if many else {'': self.best_ckpt_path}
+        before = dict(runner.message_hub.runtime_info)
+        # MMEngine would delete the old best first.
+        self._set_best(dict.fromkeys(old), many)
+        try:
+            super()._save_best_checkpoint(runner, metrics)
+        except OSError as error:
+            runner.logger.error(f'{_report("the best checkpoint", self.out_dir, error)}; the training goes on')
+            self._restore(runner, before)
+            self._set_best(old, many)
+            return
+        new = self.best_ckpt_path_dict if many else {'': self.best_ckpt_path}
+        best = {key: new.get(key) or path for key, path in old.items()} | {k: p for k, p in new.items() if p}
+        self._set_best(best, many)
+        if is_main_process():
+            for path in set(filter(None, old.values())) - set(filter(None, best.values())):
+                _remove(Path(path))
+
+    def _set_best(self, paths: dict, many: bool) -> None:
+        if many:
+            self.best_ckpt_path_dict = dict(paths)
+        else:
+            (self.best_ckpt_path,) = paths.values()
+
+    @staticmethod
+    def _restore(runner: Runner, info: dict) -> None:
+        runner.message_hub.runtime_info.clear()
+        runner.message_hub.runtime_info.update(info)
+
+
+def _report(name: str, folder: str, error: OSError) -> str:
+    free = shutil.disk_usage(folder).free / 2**20
+    return (
+        f'{name} could not be saved: {error.strerror or error}, {free:.0f} MiB are free in {folder}; make room, '
+        'the checkpoints before it are whole'
+    )
+
+
+@VISBACKENDS.register_module()
+class SafeLocalVisBackend(LocalVisBackend):
+    """MMEngine's LocalVisBackend that a full disk does not stop."""
+
+    def add_scalar(self, name: str, value, step: int = 0, **kwargs) -> None:
+        """Write one value."""
+        with suppress(OSError):
+            super().add_scalar(name, value, step, **kwargs)
+
+    def add_scalars(self, scalar_dict: dict, step: int = 0, file_path: str | None = None, **kwargs) -> None:
+        """Write values."""
+        with suppress(OSError):
+            super().add_scalars(scalar_dict, step, file_path, **kwargs)
+
+
+def resume_command(launcher: str) -> str:
+    """The command that goes on with this run."""
+    arguments, skip = [], False
+    for argument in sys.argv[1:]:
+        if skip and not argument.startswith('-'):
+            skip = False
+            continue
+        skip = argument == '--resume'
+        if not skip and not argument.startswith('--resume='):
+            arguments.append(argument)
+    if launcher == 'none':
+        return f'python {shlex.join([sys.argv[0], *arguments, "--resume"])}'
+    return 'the same command with --resume'

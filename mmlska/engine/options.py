@@ -1,0 +1,107 @@
+"""What the options of ``tools/train.py`` change in a config."""
+
+from __future__ import annotations
+
+import argparse
+from importlib.util import find_spec
+
+from mmengine.config import Config
+
+_LOGGERS = dict(tensorboard=('TensorboardVisBackend', 'tensorboard'), wandb=('WandbVisBackend', 'wandb'))
+
+
+def add_training_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that :func:`use_training_options` takes."""
+    parser.add_argument(
+        '--ema',
+        nargs='?',
+        type=float,
+        const=0.0002,
+        metavar='MOMENTUM',
+        help='validate and save an average of the weights; the new weights count MOMENTUM in it, 0.0002 if none is given',
+    )
+    parser.add_argument('--accumulate', type=int, metavar='N', help='update the weights every N steps')
+    parser.add_argument('--clip-grad', type=float, metavar='NORM', help='clip the gradients to this norm')
+    parser.add_argument('--zero1', action='store_true', help='spread the state of the optimizer over the processes')
+    parser.add_argument('--tensorboard', action='store_true', help='log for TensorBoard too')
+    parser.add_argument('--wandb', action='store_true', help='log to Weights & Biases too')
+
+
+def use_training_options(
+    cfg: Config,
+    *,
+    ema: float | None = None,
+    accumulate: int | None = None,
+    clip_grad: float | None = None,
+    zero1: bool = False,
+    loggers: tuple[str, ...] = (),
+) -> None:
+    """Change what the options of a training say.
+
+    Args:
+        cfg: The config, changed in place.
+        ema: Momentum of an exponential moving average of the weights, above 0 and below 1.
+        accumulate: Steps between two updates.
+        clip_grad: Largest norm of the gradients.
+        zero1: Spread the optimizer's state over the processes (ZeRO stage 1); needs several.
+        loggers: Any of 'tensorboard' and 'wandb'.
+
+    Raises:
+        ValueError: If a value is out of range or does not fit the config, or a logger's package is missing.
+    """
+    if ema is not None:
+        if not 0 < ema < 1:
+            raise ValueError(f'--ema {ema} is out of range; give a momentum above 0 and below 1, such as 0.0002')
+        hooks = [hook for hook in cfg.get('custom_hooks', []) if hook.get('type') != 'EMAHook']
+        hook = dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=ema, update_buffers=True)
+        cfg.custom_hooks = [*hooks, hook]
+    if accumulate is not None:
+        if accumulate < 1:
+            raise ValueError(f'--accumulate {accumulate} is out of range; give 1 or more steps per update')
+        cfg.optim_wrapper.accumulative_counts = accumulate
+    if clip_grad is not None:
+        if not 0 < clip_grad < float('inf'):
+            raise ValueError(f'--clip-grad {clip_grad} is out of range; give a norm above 0, such as 10')
+        cfg.optim_wrapper.clip_grad = dict(max_norm=clip_grad)
+    if zero1:
+        _use_zero1(cfg)
+    for logger in loggers:
+        _use_logger(cfg, logger)
+
+
+def _use_zero1(cfg: Config) -> None:
+    if cfg.get('launcher', 'none') == 'none':
+        raise ValueError('--zero1 needs several processes; start with tools/dist_train.sh, or leave it out')
+    optimizer = cfg.optim_wrapper.optimizer
+    if optimizer.type != 'Zero1Optimizer':
+        cfg.optim_wrapper.optimizer = dict(optimizer, type='Zero1Optimizer', optimizer_type=optimizer.type)
+
+
+def _use_logger(cfg: Config, name: str) -> None:
+    backend, package = _LOGGERS[name]
+    if not find_spec(package):
+        raise ValueError(f'--{name} needs the package {package}; run: pip install {package}')
+    backends = cfg.visualizer.get('vis_backends') or []
+    if all(b.get('type') != backend for b in backends):
+        cfg.visualizer.vis_backends = [*backends, dict(type=backend)]
+
+
+def effective_batch(cfg: Config, processes: int) -> str:
+    """Say the effective batch of a run, and the one that its recipe is for.
+
+    Example:
+        >>> cfg = Config(dict(train_dataloader=dict(batch_size=2), optim_wrapper=dict(accumulative_counts=2)))
+        >>> effective_batch(cfg, 4)
+        'effective batch 16 (2 images x 4 processes x 2 steps)'
+    """
+    images, steps = cfg.train_dataloader.batch_size, cfg.optim_wrapper.get('accumulative_counts', 1)
+    line = f'effective batch {images * processes * steps} ({images} images x {processes} processes x {steps} steps)'
+    scale = cfg.get('auto_scale_lr') or {}
+    if 'base_batch_size' not in scale:
+        return line
+    base = scale['base_batch_size']
+    factor = images * processes * steps / base
+    line += f', the recipe is for {base:g}'
+    if scale.get('enable'):
+        return f'{line}: learning rate x {factor:g}'
+    return line if factor == 1 else f'{line}: consider --auto-scale-lr (learning rate x {factor:g})'

@@ -1,0 +1,168 @@
+"""Saving, verifying and going on from checkpoints."""
+
+import io
+import logging
+import os
+import resource
+import signal
+import subprocess
+
+import pytest
+import torch
+from mmengine.hooks import Hook
+from mmengine.logging import MMLogger
+from small_run import runner_of, same, weights_of, write_config
+
+from mmlska.engine.checkpoints import Interrupted, find_resumable, why_not_resumable
+
+
+class At(Hook):
+    """Do something before one iteration."""
+
+    priority = 'VERY_HIGH'
+
+    def __init__(self, iteration, action):
+        self.iteration, self.action = iteration, action
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if runner.iter == self.iteration:
+            self.action()
+
+
+@pytest.fixture(scope='module')
+def config(scenes, tmp_path_factory):
+    return write_config(scenes, tmp_path_factory.mktemp('config'))
+
+
+@pytest.fixture(scope='module')
+def whole(config, tmp_path_factory):
+    """The weights and the work directory of an uninterrupted run."""
+    folder = tmp_path_factory.mktemp('whole')
+    runner = runner_of(config, folder)
+    runner.train()
+    return weights_of(runner), folder
+
+
+def names(folder) -> list[str]:
+    return sorted(p.name for p in folder.glob('*.pth'))
+
+
+def test_checkpoints_have_the_checksum_that_sha256sum_reads(whole):
+    _, folder = whole
+    assert names(folder)[-2:] == ['iter_4.pth', 'iter_6.pth']
+    assert names(folder)[0].startswith('best_mIoU_iter_')
+    for name in names(folder):
+        done = subprocess.run(
+            ['sha256sum', '-c', f'{name}.sha256'], cwd=folder, capture_output=True, text=True, check=False
+        )
+        assert done.stdout == f'{name}: OK\n'
+    assert not list(folder.glob('.*'))  # no temporary files
+    assert (folder / 'last_checkpoint').read_text() == str(folder / 'iter_6.pth')
+
+
+@pytest.mark.parametrize('signum', [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_the_rest_is_as_if_nothing_had_happened(signum, config, whole, tmp_path):
+    runner = runner_of(config, tmp_path)
+    runner.register_hook(At(2, lambda: os.kill(os.getpid(), signum)))
+    with pytest.raises(Interrupted, match=rf'{signum.name} at iteration 3: saved .*interrupted.pth') as caught:
+        runner.train()
+    assert caught.value.signum == signum
+    assert names(tmp_path) == ['interrupted.pth', 'iter_2.pth']
+    runner = runner_of(config, tmp_path, resume='auto')
+    runner.train()
+    assert same(weights_of(runner), whole[0])
+    assert 'interrupted.pth' not in names(tmp_path)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def test_resumes_within_an_accumulation_and_without_a_seed(config, tmp_path):
+    options = {'optim_wrapper.accumulative_counts': 2}
+    runner = runner_of(config, tmp_path, options, seed=None)
+    runner.register_hook(At(2, lambda: os.kill(os.getpid(), signal.SIGTERM)))
+    with pytest.raises(Interrupted):
+        runner.train()
+    assert 'gradients' in torch.load(tmp_path / 'interrupted.pth', weights_only=False)
+    resumed = runner_of(config, tmp_path, options, seed=None, resume='auto')
+    resumed.train()
+    again = runner_of(config, tmp_path / 'whole', options, seed=runner.seed)
+    again.train()
+    assert same(weights_of(resumed), weights_of(again))
+
+
+def test_data_workers_change_nothing(config, whole, tmp_path):
+    runner = runner_of(config, tmp_path, {'train_dataloader.num_workers': 2})
+    runner.train()
+    assert same(weights_of(runner), whole[0])
+
+
+def test_resume_takes_the_newest_that_verifies(config, whole, tmp_path):
+    for number, name in enumerate(['iter_4.pth', 'iter_6.pth']):
+        content = (whole[1] / name).read_bytes()
+        if name == 'iter_6.pth':
+            middle = len(content) // 2
+            content = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+        (tmp_path / name).write_bytes(content)
+        (tmp_path / f'{name}.sha256').write_bytes((whole[1] / f'{name}.sha256').read_bytes())
+        os.utime(tmp_path / name, (number, number))
+    (tmp_path / 'iter_7.pth').write_bytes(content[:5000])
+    torch.save(dict(state_dict={}), tmp_path / 'iter_8.pth')
+    found, skipped = find_resumable(tmp_path)
+    assert found == tmp_path / 'iter_4.pth'
+    reasons = {path.name: reason for path, reason in skipped}
+    assert list(reasons)[-1] == 'iter_6.pth'
+    assert reasons['iter_6.pth'] == 'its SHA-256 is not the one in iter_6.pth.sha256'
+    assert 'truncated or damaged' in reasons['iter_7.pth']
+    assert reasons['iter_8.pth'] == 'it holds weights without the state of a training'
+    said = io.StringIO()
+    handler = logging.StreamHandler(said)
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(handler)
+    runner = runner_of(config, tmp_path, resume='auto')
+    logger.removeHandler(handler)
+    runner.train()
+    assert same(weights_of(runner), whole[0])
+    assert f'--resume skips {tmp_path}/iter_6.pth: its SHA-256' in said.getvalue()
+    assert f'--resume goes on from {tmp_path}/iter_4.pth' in said.getvalue()
+
+
+def test_resume_from_nothing_and_from_damaged_files_only(config, whole, tmp_path):
+    assert find_resumable(tmp_path / 'none') == (None, [])
+    (tmp_path / 'iter_2.pth').write_bytes(b'PK\x03\x04')
+    with pytest.raises(ValueError, match=r'no checkpoint in .* that can be read \(iter_2.pth: .*another --work-dir'):
+        runner_of(config, tmp_path, resume='auto')
+    best = next(whole[1].glob('best_*.pth'))
+    with pytest.raises(ValueError, match='truncated or damaged'):
+        runner_of(config, tmp_path, resume=str(tmp_path / 'iter_2.pth'))
+    best.with_name(f'{best.name}.sha256').unlink()
+    assert why_not_resumable(best) == 'it holds weights without the state of a training'
+
+
+def test_a_full_disk_fails_the_save_not_the_run(config, whole, tmp_path):
+    """The limit on the size of files stands in for the full disk: the same call fails with an error of the system."""
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def limit(size):
+        return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+
+    runner = runner_of(config, tmp_path)
+    runner.register_hook(At(2, limit(100_000)))
+    runner.register_hook(At(5, limit(resource.RLIM_INFINITY)))
+    try:
+        runner.train()
+    finally:
+        limit(resource.RLIM_INFINITY)()
+    log = next(tmp_path.glob('*/*.log')).read_text()
+    assert 'iter_4.pth could not be saved: File too large' in log
+    assert 'the training goes on' in log
+    assert [n for n in names(tmp_path) if n.startswith('iter')] == ['iter_2.pth', 'iter_6.pth']
+    assert not list(tmp_path.glob('.*'))
+    assert same(weights_of(runner), whole[0])
+
+
+def test_a_failed_log_does_not_stop_a_run(config, tmp_path):
+    runner = runner_of(config, tmp_path, {'train_cfg.max_iters': 2})
+    backend = next(iter(runner.visualizer._vis_backends.values()))
+    backend._init_env()
+    backend._scalar_save_file = '/dev/full'
+    runner.train()
+    assert runner.iter == 2

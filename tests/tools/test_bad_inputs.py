@@ -1,0 +1,375 @@
+"""Bad flags, configs, checkpoints, datasets and images: one line that names the problem and the next step, and nothing half-written."""
+
+import json
+import logging
+import re
+import runpy
+import shutil
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+ROOT = Path(__file__).resolve().parents[2]
+DET = 'configs/demo/mask_rcnn_van_lska_t_scenes.py'
+SEG = 'configs/demo/upernet_van_lska_t_scenes.py'
+JSON = 'data/scenes/annotations/instances_training.json'
+IMAGES = 'data/scenes/images/training'
+MASKS = 'data/scenes/annotations/training'
+TINY = """
+_base_ = {base!r}
+model = dict(
+    data_preprocessor=dict(size=(96, 96)),
+    backbone=dict(arch=dict(_delete_=True, embed_dims=[8] * 4, depths=[1] * 4, ffn_ratios=[2] * 4), k_size=7),
+    decode_head=dict(in_channels=[8] * 4, channels=8),
+    auxiliary_head=dict(in_channels=8, channels=8),
+)
+train_dataloader = dict(batch_size=2)
+train_cfg = dict(max_iters=2, val_interval=2)
+"""
+TINY_DET = """
+_base_ = {base!r}
+model = dict(
+    backbone=dict(arch=dict(_delete_=True, embed_dims=[8] * 4, depths=[1] * 4, ffn_ratios=[2] * 4), k_size=7),
+    neck=dict(in_channels=[8] * 4),
+)
+train_dataloader = dict(batch_size=2)
+train_cfg = dict(max_epochs=1)
+"""
+
+
+def edit(change):
+    """A preparation that changes the training annotations."""
+
+    def prepare(folder: Path) -> None:
+        content = json.loads((folder / JSON).read_text())
+        change(content)
+        (folder / JSON).write_text(json.dumps(content))
+
+    return prepare
+
+
+def write(name, content):
+    """A preparation that writes a file."""
+
+    def prepare(folder: Path) -> None:
+        data = content if isinstance(content, bytes) else content.encode()
+        (folder / name).write_bytes(data)
+
+    return prepare
+
+
+def remove(name):
+    return lambda folder: shutil.rmtree(folder / name) if (folder / name).is_dir() else (folder / name).unlink()
+
+
+def picture(name, array):
+    return lambda folder: cv2.imwrite(str(folder / name), array)
+
+
+def saved(name, content):
+    return lambda folder: torch.save(content, folder / name)
+
+
+def base(text):
+    return write('own.py', f'_base_ = {str(ROOT / SEG)!r}\n{text}\n')
+
+
+class RunsCode:
+    def __reduce__(self):
+        return (print, ('code of a checkpoint ran',))
+
+
+def option(*settings):
+    return ['--cfg-options', *settings]
+
+
+EMPTY = np.zeros((96, 96), np.uint8)
+# name: preparation in a folder with a copy of the scenes, arguments, what the line says
+CASES = {
+    # flags
+    'flag: unknown amp': (
+        None,
+        ['train', 'tiny.py', '--dtype', 'fp8'],
+        r"--dtype/--amp: invalid choice: 'fp8' \(choose from",
+    ),
+    'flag: fp16 without a GPU': (
+        None,
+        ['train', 'tiny.py', '--dtype', 'fp16'],
+        r'--dtype fp16 needs a GPU .* use --dtype bf16',
+    ),
+    'flag: momentum': (
+        None,
+        ['train', 'tiny.py', '--ema', '1.5'],
+        r'--ema 1.5 is out of range; give a momentum above 0',
+    ),
+    'flag: no steps': (
+        None,
+        ['train', 'tiny.py', '--accumulate', '0'],
+        r'--accumulate 0 is out of range; give 1 or more',
+    ),
+    'flag: negative norm': (
+        None,
+        ['train', 'tiny.py', '--clip-grad', '-1'],
+        r'--clip-grad -1.0 is out of range; give a norm',
+    ),
+    'flag: zero1 alone': (
+        None,
+        ['train', 'tiny.py', '--zero1'],
+        r'--zero1 needs several processes; start with tools/dist_train',
+    ),
+    'flag: no wandb': (
+        None,
+        ['train', 'tiny.py', '--wandb'],
+        r'--wandb needs the package wandb; run: pip install wandb',
+    ),
+    'flag: negative skip': (
+        None,
+        ['train', 'tiny.py', '--skip-bad-images', '-1'],
+        r'--skip-bad-images -1 is out of range; give 0 or more',
+    ),
+    'flag: negative seed': (None, ['train', 'tiny.py', '--seed', '-1'], r'--seed -1 is out of range; give 0 or more'),
+    'flag: launcher alone': (
+        None,
+        ['train', 'tiny.py', '--launcher', 'pytorch'],
+        r'--launcher pytorch needs the variables of torchrun .RANK.; start with tools/dist_train.sh',
+    ),
+    'flag: option without value': (
+        None,
+        ['train', 'tiny.py', *option('model.type')],
+        r'--cfg-options: .*model.type.* KEY=VALUE',
+    ),
+    'flag: work dir is a file': (
+        None,
+        ['train', 'tiny.py', '--work-dir', 'tiny.py'],
+        r'--work-dir tiny.py is a file; name a folder',
+    ),
+    'flag: show dir is a file': (
+        saved('w.pth', dict(state_dict={})),
+        ['test', 'tiny.py', 'w.pth', '--show-dir', 'tiny.py'],
+        r'--show-dir tiny.py is a file; name a folder',
+    ),
+    'flag: out of no kind': (
+        saved('w.pth', dict(state_dict={})),
+        ['test', 'tiny.py', 'w.pth', '--out', 'masks.zip'],
+        r'--out masks.zip is not possible with this model; give a .pkl file or a folder',
+    ),
+    # configs
+    'config: missing': (
+        None,
+        ['train', 'configs/none.py'],
+        r'config configs/none.py does not exist; see the folder configs',
+    ),
+    'config: syntax': (write('own.py', 'a = (\n'), ['train', 'own.py'], r'own.py is not valid Python: line 1'),
+    'config: no python': (write('own.txt', 'a'), ['train', 'own.txt'], r'config own.txt is no .py, .json or .yml file'),
+    'config: name error': (
+        write('own.py', 'a = b\n'),
+        ['train', 'own.py'],
+        r"own.py cannot be read: .*name 'b' is not defined",
+    ),
+    'config: no such base': (
+        write('own.py', "_base_ = 'none.py'\n"),
+        ['train', 'own.py'],
+        r'own.py cannot be read: .*none.py',
+    ),
+    'config: no model': (write('own.py', 'a = 1\n'), ['train', 'own.py'], r'own.py has no model.*_base_'),
+    'config: kernel': (
+        base('model = dict(backbone=dict(k_size=24))'),
+        ['train', 'own.py'],
+        r'k_size=24 cannot be split .* 23, 29',
+    ),
+    'config: arch': (
+        base("model = dict(backbone=dict(arch='xl'))"),
+        ['train', 'own.py'],
+        r"arch='xl' is unknown; choose one of 't'",
+    ),
+    'config: misspelt option': (
+        base('model = dict(backbone=dict(k_sise=7))'),
+        ['train', 'own.py'],
+        r"'k_sise'; correct the name of this setting or leave it out",
+    ),
+    'config: unknown type': (
+        base("model = dict(decode_head=dict(type='UperHead'))"),
+        ['train', 'own.py'],
+        r'UperHead is not in the .*registry',
+    ),
+    'config: unknown transform': (
+        base("train_dataloader = dict(dataset=dict(pipeline=[dict(type='Loadimage')]))"),
+        ['train', 'own.py'],
+        r'Loadimage is not in the .*registry',
+    ),
+    'config: no base batch': (
+        base('auto_scale_lr = dict(_delete_=True)'),
+        ['train', 'own.py', '--auto-scale-lr'],
+        r'--auto-scale-lr needs auto_scale_lr.base_batch_size in the config; set it',
+    ),
+    'config: no tta': (
+        lambda folder: (base('tta_model = None')(folder), saved('w.pth', dict(state_dict={}))(folder)),
+        ['test', 'own.py', 'w.pth', '--tta'],
+        r'--tta needs tta_model and tta_pipeline in the config; see',
+    ),
+    # checkpoints
+    'checkpoint: missing': (None, ['test', 'tiny.py', 'none.pth'], r'checkpoint none.pth does not exist'),
+    'checkpoint: empty': (write('w.pth', ''), ['test', 'tiny.py', 'w.pth'], r'w.pth is empty; download it again'),
+    'checkpoint: a web page': (
+        write('w.pth', '<!DOCTYPE html>'),
+        ['test', 'tiny.py', 'w.pth'],
+        r'is a web page, not a checkpoint; use',
+    ),
+    'checkpoint: truncated': (
+        write('w.pth', b'PK\x03\x04abc'),
+        ['test', 'tiny.py', 'w.pth'],
+        r'truncated or damaged.*download it again',
+    ),
+    'checkpoint: runs code': (
+        saved('w.pth', dict(a=RunsCode())),
+        ['test', 'tiny.py', 'w.pth'],
+        r'might run code, so it was not read',
+    ),
+    'checkpoint: an LFS pointer': (
+        write('w.pth', 'version https://git-lfs.github.com/spec/v1\n'),
+        ['test', 'tiny.py', 'w.pth'],
+        r'is a Git LFS pointer.*run git lfs pull',
+    ),
+    'checkpoint: safetensors cut': (
+        lambda folder: (
+            save_file(dict(a=torch.rand(100)), folder / 'w.safetensors'),
+            (folder / 'w.safetensors').write_bytes((folder / 'w.safetensors').read_bytes()[:200]),
+        ),
+        ['test', 'tiny.py', 'w.safetensors'],
+        r'w.safetensors is truncated or damaged',
+    ),
+    'checkpoint: of another network': (
+        saved('w.pth', dict(state_dict={'fc.weight': torch.rand(3, 3)})),
+        ['test', 'tiny.py', 'w.pth'],
+        r'w.pth has no tensor of this model.*give a checkpoint of this config',
+    ),
+    'checkpoint: weights to resume': (
+        saved('w.pth', dict(state_dict={})),
+        ['train', 'tiny.py', '--resume', 'w.pth'],
+        r'w.pth cannot be resumed: it holds weights without the state of a training; --resume alone',
+    ),
+    # datasets
+    'data: missing root': (
+        None,
+        ['train', 'tiny.py', *option('data_root=none/')],
+        r'tools/make_scenes.py data/scenes.*data_root=DIR',
+    ),
+    'data: no masks': (
+        remove(MASKS),
+        ['train', 'tiny.py'],
+        r'train data not found: \S*annotations/training does not exist',
+    ),
+    'data: no annotations': (remove(JSON), ['train', 'det.py'], r'instances_training.json does not exist'),
+    'data: broken json': (
+        write(JSON, '{"images": ['),
+        ['train', 'det.py'],
+        r'instances_training.json is not valid JSON: line 1',
+    ),
+    'data: no COCO json': (
+        write(JSON, '{"a": 1}'),
+        ['train', 'det.py'],
+        r'instances_training.json has no "categories"',
+    ),
+    'data: other classes': (
+        edit(lambda c: [x.update(name=x['name'].upper()) for x in c['categories']]),
+        ['train', 'det.py'],
+        r'instances_training.json has the classes CIRCLE, .* none of which the config knows .circle, .*set metainfo',
+    ),
+    'data: no annotated image': (
+        edit(lambda c: c.update(annotations=[])),
+        ['train', 'det.py'],
+        r'train data: .*instances_training.json has no sample with labels; check',
+    ),
+    'data: empty folder': (
+        lambda folder: [p.unlink() for p in (folder / IMAGES).iterdir()],
+        ['train', 'tiny.py'],
+        r'train data: .*images/training.* has no sample with labels; check',
+    ),
+    'data: label too large': (
+        lambda folder: [cv2.imwrite(str(p), EMPTY + 77) for p in (folder / MASKS).iterdir()],
+        ['train', 'tiny.py'],
+        r'cannot be used .*it has the label 76, there are 6 classes.*mend or remove',
+    ),
+    # images
+    'image: empty': (
+        write(f'{IMAGES}/000001.png', ''),
+        ['train', 'tiny.py'],
+        r'000001.png.* cannot be used .*--skip-bad-images N',
+    ),
+    'image: text': (
+        write(f'{IMAGES}/000001.png', 'text'),
+        ['train', 'tiny.py'],
+        r'000001.png.* cannot be used .*--skip-bad-images N',
+    ),
+    'image: gone': (
+        remove(f'{IMAGES}/000001.png'),
+        ['train', 'det.py'],
+        r'000001.png.* cannot be used .*--skip-bad-images N',
+    ),
+    'image: mask gone': (
+        remove(f'{MASKS}/000001.png'),
+        ['train', 'tiny.py'],
+        r'000001.png.* cannot be used .*--skip-bad-images N',
+    ),
+    'image: mask of another size': (
+        picture(f'{MASKS}/000001.png', np.ones((50, 60), np.uint8)),
+        ['train', 'tiny.py'],
+        r'000001.png.* cannot be used .*50x60.*96x96',
+    ),
+}
+
+
+def files_in(folder: Path) -> set[str]:
+    """Files that a run may not leave half-written; logs and dumped configs are whole at any time."""
+    return {
+        str(p.relative_to(folder))
+        for p in folder.rglob('*')
+        if p.is_file() and 'work' not in p.relative_to(folder).parts
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('case', CASES)
+def test_one_line_that_names_problem_and_next_step(case, scenes, tmp_path, monkeypatch, capsys):
+    prepare, (tool, *args), message = CASES[case]
+    shutil.copytree(scenes, tmp_path / 'data/scenes')
+    for name, text, config in (('tiny.py', TINY, SEG), ('det.py', TINY_DET, DET)):
+        text = text.format(base=str(ROOT / config))
+        (tmp_path / name).write_text(f'{text}experiment_name = {re.sub(r"[^a-z]", "_", case)!r}\n')
+    if prepare:
+        prepare(tmp_path)
+    if '--work-dir' not in args:
+        args += ['--work-dir', 'work']
+    before = files_in(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv('MMLSKA_DATA', raising=False)
+    monkeypatch.setattr(sys, 'argv', [f'{tool}.py', *args])
+    monkeypatch.setattr(
+        logging, 'raiseExceptions', False
+    )  # loggers of earlier runs in this process, whose streams are closed
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(ROOT / 'tools' / f'{tool}.py'), run_name='__main__')
+    assert end.value.code == 2
+    errors = capsys.readouterr().err
+    last = errors.strip().splitlines()[-1]
+    assert last.startswith(f'{tool}.py: error: ')
+    assert re.search(message, last), last
+    assert 'Traceback' not in errors
+    assert files_in(tmp_path) == before
+    assert not [p for p in tmp_path.rglob('*.pth') if 'work' in p.relative_to(tmp_path).parts]
+
+
+def test_there_are_forty():
+    assert len(CASES) >= 40
+
+
+def test_debug_shows_the_traceback(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, 'argv', ['train.py', 'none.py', '--debug'])
+    with pytest.raises(FileNotFoundError, match='none.py does not exist'):
+        runpy.run_path(str(ROOT / 'tools/train.py'), run_name='__main__')
