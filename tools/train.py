@@ -1,7 +1,12 @@
 #!/usr/bin/env python
 """Train a detector or segmentor: tools/train.py configs/mask_rcnn_van_lska_t.py."""
 
+import os
+import sys
+
 from mmlska.cli import interruptions, runner_parser, set_local_rank, user_errors
+from mmlska.datasets.check_config import check_config, check_folder
+from mmlska.datasets.own_data import own_work_dir, use_own_data
 from mmlska.engine.config import load_config
 from mmlska.engine.guards import TrainingError
 from mmlska.engine.launch import build_train_runner, prepare
@@ -23,7 +28,21 @@ def main() -> None:
         '--skip-bad-images', type=int, default=0, metavar='N', help='go on past up to N images that cannot be read'
     )
     add_training_options(parser)
+    own = parser.add_argument_group('own data')
+    own.add_argument(
+        '--data', metavar='DIR', help='train on the images and COCO files or masks in a folder; see docs/own_data.md'
+    )
+    own.add_argument('--val-fraction', type=float, default=0.2, help='share held out where DIR has no split of its own')
+    own.add_argument('--epochs', type=int, help='how often training sees each image; by default as the recipe')
+    own.add_argument(
+        '--palette', metavar='FILE', help='names and colours of the classes in masks; by default DIR/classes.json'
+    )
+    own.add_argument(
+        '--check', action='store_true', help='list what is wrong with the data first, and stop if there are errors'
+    )
     args = parser.parse_args()
+    if not args.data and (args.epochs is not None or args.palette):
+        parser.error('--epochs and --palette go with --data; without it use --cfg-options')
     set_local_rank(args.local_rank)
 
     with user_errors('train.py', args.debug):
@@ -32,12 +51,24 @@ def main() -> None:
         prepare(
             cfg,
             args.config,
-            work_dir=args.work_dir,
+            work_dir=args.work_dir or (own_work_dir(args.config, args.data) if args.data else None),
             launcher=args.launcher,
             seed=args.seed,
             deterministic=args.deterministic,
             channels_last=args.channels_last,
         )
+        first = os.environ.get('RANK', '0') == '0'
+        if args.check:
+            checked = check_folder(args.data, cfg=cfg, palette=args.palette) if args.data else check_config(cfg)
+            if first:
+                print(checked.report.text(), flush=True)
+            if checked.report.errors:
+                sys.exit(1)
+        if args.data:
+            options = dict(val_fraction=args.val_fraction, epochs=args.epochs, palette=args.palette)
+            lines = use_own_data(cfg, args.data, **options)
+            if first:
+                print(*lines, sep='\n', flush=True)
         use_training_options(
             cfg,
             ema=args.ema,

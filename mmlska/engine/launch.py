@@ -59,7 +59,9 @@ def prepare(
     if seed is not None or deterministic:
         cfg.randomness = dict(seed=seed, deterministic=deterministic)
     if channels_last or (channels_last is None and not torch.cuda.is_available()):
-        cfg.custom_hooks = [*cfg.get('custom_hooks', []), dict(type='ChannelsLastHook')]
+        # A config dumped by an earlier run has the hook already.
+        others = [hook for hook in cfg.get('custom_hooks', []) if hook['type'] != 'ChannelsLastHook']
+        cfg.custom_hooks = [*others, dict(type='ChannelsLastHook')]
     replace_sync_bn(cfg)
     if not torch.cuda.is_available():
         _without_gpu(cfg)

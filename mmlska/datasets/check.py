@@ -1,0 +1,336 @@
+"""Read a data set as training would and list what is wrong with it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from .coco_files import CocoFile, box_of, categories_of, labelled_as_stored, mask_of, problem
+from .layout import Header, read_header, spelling
+from .mask_files import IGNORE, Labels, MaskPair, classes_in, scan_one
+
+ERROR, WARNING = 'error', 'warning'
+
+
+@dataclass
+class Finding:
+    """One kind of problem and all the places that have it."""
+
+    level: str
+    kind: str
+    places: list[str]
+
+    @property
+    def line(self) -> str:
+        """The finding in one line, with its first places."""
+        shown = ', '.join(self.places[:3]) + (', ...' if len(self.places) > 3 else '')
+        return f'{self.level}: {len(self.places)} x {self.kind}: {shown}'
+
+
+@dataclass
+class Report:
+    """What a data set holds and what is wrong with it."""
+
+    images: int = 0
+    labels: int = 0  # annotations, or masks
+    classes: dict[str, int] = field(default_factory=dict)  # name -> annotations, or pixels
+    in_images: dict[str, int] = field(default_factory=dict)  # name -> images that have the class
+    unit: str = 'annotations'
+    box_sizes: list[float] = field(default_factory=list)  # square root of the area, pixels of the network's input
+    anchor_sizes: list[float] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+
+    def add(self, level: str, kind: str, place: str) -> None:
+        """Note one place of a problem."""
+        for finding in self.findings:
+            if (finding.level, finding.kind) == (level, kind):
+                finding.places.append(place)
+                return
+        self.findings.append(Finding(level, kind, [place]))
+
+    @property
+    def errors(self) -> int:
+        """The number of places with an error."""
+        return sum(len(finding.places) for finding in self.findings if finding.level == ERROR)
+
+    @property
+    def warnings(self) -> int:
+        """The number of places with a warning."""
+        return sum(len(finding.places) for finding in self.findings if finding.level == WARNING)
+
+    def as_dict(self) -> dict:
+        """The report for a JSON file."""
+        sizes = [list(row) for row in self.histogram()]
+        return {
+            **{key: value for key, value in asdict(self).items() if key != 'box_sizes'},
+            'box_size_histogram': sizes,
+            'errors': self.errors,
+            'warnings': self.warnings,
+        }
+
+    def histogram(self) -> list[tuple[int, int, int, int]]:
+        """(from, to, boxes, anchors) for sizes that double."""
+        if not self.box_sizes:
+            return []
+        sizes, anchors = (np.array(values, float) for values in (self.box_sizes, self.anchor_sizes))
+        edges = [0, *(2**i for i in range(3, 13))]
+        rows = [
+            (low, high, int(((sizes >= low) & (sizes < high)).sum()), int(((anchors >= low) & (anchors < high)).sum()))
+            for low, high in zip(edges, [*edges[1:], 10**6])
+        ]
+        used = [i for i, row in enumerate(rows) if row[2] or row[3]]
+        return rows[used[0] : used[-1] + 1]
+
+    def text(self) -> str:
+        """The report to print."""
+        lines = [
+            f'{self.images} images, {self.labels} {"masks" if self.unit == "pixels" else self.unit}, {len(self.classes)} classes'
+        ]
+        total = max(sum(self.classes.values()), 1)
+        width = max([len(name) for name in self.classes] + [5])
+        lines.append(f'  {"class":<{width}}  {self.unit:>12}  share  images')
+        for name, count in self.classes.items():
+            lines.append(f'  {name:<{width}}  {count:>12}  {count / total:>5.1%}  {self.in_images.get(name, 0):>6}')
+        rows = self.histogram()
+        if rows:
+            most = max(row[2] for row in rows)
+            lines.append(
+                '  box size, pixels'
+                + (" of the network's input; anchors of the config at the right" if self.anchor_sizes else '')
+            )
+            for low, high, boxes, anchors in rows:
+                label = f'{low}-{high}' if high < 10**6 else f'{low}-'
+                bar = '#' * round(30 * boxes / max(most, 1))
+                lines.append(f'  {label:>10}  {boxes:>7}  {bar:<30}  {"A" * anchors}'.rstrip())
+        order = sorted(self.findings, key=lambda finding: finding.level)
+        return '\n'.join(
+            [*lines, *(finding.line for finding in order), f'{self.errors} errors, {self.warnings} warnings']
+        )
+
+
+def check_image(report: Report, path: Path) -> Header | None:
+    """Decode an image as training does; None where that fails."""
+    import cv2
+    from PIL import Image
+
+    if not path.is_file():
+        report.add(ERROR, 'missing image', path.name)
+        return None
+    try:
+        header = read_header(path)
+        data = np.frombuffer(path.read_bytes(), np.uint8)
+        pixels = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        with Image.open(path) as image:
+            image.load()  # OpenCV takes half a JPEG for a whole one
+            deep = image.mode.startswith('I') or image.mode == 'F'
+    except (ValueError, OSError, SyntaxError, cv2.error):
+        pixels = None
+    if pixels is None:
+        report.add(ERROR, 'image that can not be decoded', path.name)
+        return None
+    if deep and pixels.max() < 16:
+        report.add(WARNING, '16-bit image that is nearly black when read in 8 bits; stretch its values', path.name)
+    return header
+
+
+def check_coco(files: Sequence[CocoFile], wanted: Sequence[str] | None = None) -> Report:
+    """Check COCO files and their images.
+
+    Args:
+        files: See :func:`mmlska.datasets.coco_files.find_coco`.
+        wanted: The class names of a config that will read them as they are; None for a training by ``--data``, which takes the
+            names from the files.
+    """
+    report = Report()
+    try:
+        classes, mapping, notes = categories_of(files)
+    except ValueError as error:
+        report.add(ERROR, 'bad categories', str(error))
+        return report
+    for note in notes:
+        report.add(WARNING, 'class in two spellings', note)
+    counts, in_images, seen = Counter(), Counter(), {}
+    for item in files:
+        for other in _check_coco_images(report, item):
+            if seen.setdefault(other, item.path) != item.path:
+                report.add(ERROR, f'image in {seen[other].name} and in {item.path.name}', other.name)
+        found = _check_annotations(report, item, mapping, wanted is not None)
+        counts.update(label for labels in found for label in labels)
+        in_images.update(label for labels in found for label in set(labels))
+    report.classes = {name: counts[i] for i, name in enumerate(classes)}
+    report.in_images = {name: in_images[i] for i, name in enumerate(classes)}
+    for name in classes:
+        if not report.classes[name]:
+            report.add(WARNING, 'class without annotations', name)
+    if wanted is not None:
+        _check_names(report, files, list(wanted))
+    return report
+
+
+def _check_coco_images(report: Report, item: CocoFile) -> list[Path]:
+    """Check the images of a file and correct their sizes in its content; return the paths of those that can be read."""
+    ids, turned, paths = Counter(), {}, []
+    for image in item.content['images']:
+        name = str(image.get('file_name'))
+        report.images += 1
+        ids[image.get('id')] += 1
+        path = item.images.get(image.get('file_name'))
+        header = check_image(report, path) if path else report.add(ERROR, 'missing image', name)
+        if header is None:
+            continue
+        paths.append(path)
+        size = (image.get('width'), image.get('height'))
+        if size not in (header.upright, header.stored) and size != (None, None):
+            report.add(
+                ERROR,
+                'size in the json unlike the image',
+                f'{name} ({size[0]}x{size[1]}, not {header.upright[0]}x{header.upright[1]})',
+            )
+        as_stored = labelled_as_stored(image, header)
+        if header.stored != header.upright:
+            turned[name] = as_stored
+        image['width'], image['height'] = header.stored if as_stored else header.upright
+    for name in (name for name, as_stored in turned.items() if as_stored):
+        kind = (
+            'photo labelled as stored among others turned by EXIF'
+            if not all(turned.values())
+            else 'photo labelled as stored, not as EXIF turns it'
+        )
+        report.add(ERROR if not all(turned.values()) else WARNING, kind, name)
+    for number, count in ids.items():
+        if count > 1:
+            report.add(ERROR, 'image id used twice', f'{number} in {item.path.name}')
+    return paths
+
+
+def _check_annotations(report: Report, item: CocoFile, mapping: dict, as_is: bool) -> list[list[int]]:
+    """Check the annotations of a file, whether or not mmdet will read it as it is; return the classes in each image."""
+    images = {image.get('id'): image for image in item.content['images']}
+    category_ids = {number for path, number in mapping if path == item.path}
+    found: dict = {number: [] for number in images}
+    crowds, ids = Counter(), Counter()
+    for position, annotation in enumerate(item.content['annotations']):
+        report.labels += 1
+        number = annotation.get('id')
+        ids[number] += 1
+        image = images.get(annotation.get('image_id'))
+        name = image['file_name'] if image else item.path.name
+        place = f'{name} (annotation {number if number is not None else f"at place {position}"})'
+        if number == 0:
+            report.add(ERROR, 'annotation id 0, which pycocotools counts as unmatched', place)
+        if image is not None and not image.get('width'):
+            continue  # its image is missing, which is said already
+        reason = problem(annotation, image, category_ids)
+        if reason:
+            report.add(ERROR, reason, place)
+            continue
+        _check_shape(report, annotation, image, place, as_is)
+        found[annotation['image_id']].append(mapping[item.path, annotation['category_id']])
+        crowds[annotation['image_id']] += bool(annotation.get('iscrowd'))
+        width, height = box_of(annotation)[2:]
+        report.box_sizes.append((width * height) ** 0.5 * image.get('scale', 1.0))
+    for number, count in ids.items():
+        if count > 1:
+            report.add(ERROR, 'annotation id used twice', f'{number} in {item.path.name}')
+    for number, labels in found.items():
+        if not labels:
+            report.add(WARNING, 'image without annotations', images[number]['file_name'])
+        elif crowds[number] == len(labels):
+            report.add(WARNING, 'image with crowds only', images[number]['file_name'])
+    return list(found.values())
+
+
+def _check_shape(report: Report, annotation: dict, image: dict, place: str, as_is: bool) -> None:
+    x, y, width, height = box_of(annotation)
+    if x < -1 or y < -1 or x + width > image['width'] + 1 or y + height > image['height'] + 1:
+        report.add(WARNING, 'box partly outside the image', place)
+    mask, written = mask_of(annotation), annotation.get('segmentation')
+    if isinstance(mask, dict) and list(mask['size']) != [image['height'], image['width']]:
+        report.add(
+            ERROR, 'mask size unlike the image', f'{place}: {mask["size"]}, not [{image["height"]}, {image["width"]}]'
+        )
+    elif written and mask is None:
+        report.add(WARNING, 'mask of less than three points or broken runs', place)
+    missing = [key for key in ('id', 'bbox', 'area') if key not in annotation]
+    if as_is and missing:
+        report.add(ERROR, f'annotation without {" and ".join(missing)}, which mmdet needs; --data fills it in', place)
+
+
+def _check_names(report: Report, files: Sequence[CocoFile], wanted: list[str]) -> None:
+    """Compare the category names of the files with those of a config, which mmdet matches to the letter."""
+    names = Counter()
+    for item in files:
+        by_id = {category['id']: str(category['name']) for category in item.content['categories']}
+        names.update(by_id[a['category_id']] for a in item.content['annotations'] if a.get('category_id') in by_id)
+    total, matched = sum(names.values()), sum(names[name] for name in set(wanted))
+    if matched < total:
+        like = {spelling(name): name for name in wanted}
+        strangers = [name for name in names if name not in wanted]
+        pairs = [f'{name!r} is {like[spelling(name)]!r} in the config' for name in strangers if spelling(name) in like]
+        rest = [repr(name) for name in strangers if spelling(name) not in like]
+        text = '; '.join([*pairs, *([f'{", ".join(rest[:5])} not in the config'] if rest else [])])
+        level = ERROR if pairs or not matched else WARNING
+        report.add(level, f'{matched} of {total} annotations match the classes of the config', text)
+    absent = [name for name in wanted if name not in names]
+    if absent and matched:
+        report.add(WARNING, 'class of the config without annotations', ', '.join(absent))
+
+
+def check_masks(pairs: Sequence[MaskPair], labels: Labels | None, alone: Sequence[Path] = ()) -> Report:
+    """Check pairs of image and mask that went through :func:`mmlska.datasets.mask_files.scan` or not.
+
+    Args:
+        pairs: The pairs.
+        labels: The classes of the masks; None where they are not known.
+        alone: Images without a mask.
+    """
+    report = Report(unit='pixels', images=len(pairs) + len(alone))
+    for path in alone:
+        report.add(WARNING, 'image without a mask', path.name)
+    counts, in_images, strange = Counter(), Counter(), Counter()
+    for pair in pairs:
+        header = check_image(report, pair.image)
+        if not pair.mask.is_file():
+            report.add(ERROR, 'missing mask', str(pair.mask))
+            continue
+        if not pair.values:
+            try:
+                scan_one(pair)
+            except ValueError:
+                report.add(ERROR, 'mask that can not be decoded', pair.mask.name)
+                continue
+        report.labels += 1
+        if header and pair.size not in (header.upright, header.stored):
+            sizes = f'{pair.size[0]}x{pair.size[1]}, image {header.upright[0]}x{header.upright[1]}'
+            report.add(ERROR, 'mask size unlike the image', f'{pair.mask.name} ({sizes})')
+        if labels is None:
+            continue
+        found = classes_in(pair, labels)
+        if labels.plain:
+            allowed = {*labels.values, IGNORE, *((0,) if labels.reduce_zero else ())}
+            wrong = {value: n for value, n in pair.values.items() if value not in allowed}
+            if wrong:
+                shown = ', '.join(f'{value} in {n} pixels' for value, n in sorted(wrong.items())[:3])
+                report.add(
+                    ERROR, f'mask values beyond the {len(labels.classes)} classes', f'{pair.mask.name} ({shown})'
+                )
+        strange[pair.mask.name] = found[-1] / max(sum(found.values()), 1)
+        counts.update({k: n for k, n in found.items() if k >= 0})
+        in_images.update(k for k in found if k >= 0)
+        if set(found) == {-1}:
+            report.add(WARNING, 'mask without a labelled pixel', pair.mask.name)
+    if labels is not None:
+        report.classes = {name: counts[i] for i, name in enumerate(labels.classes)}
+        report.in_images = {name: in_images[i] for i, name in enumerate(labels.classes)}
+        for name in labels.classes:
+            if report.labels and not report.classes[name]:
+                report.add(WARNING, 'class without pixels', name)
+        if not labels.plain:
+            for name, share in strange.items():
+                if share > 0.2:
+                    report.add(WARNING, 'mask with over 20% of pixels in colours of no class', f'{name} ({share:.0%})')
+    return report

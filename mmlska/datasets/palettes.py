@@ -1,0 +1,102 @@
+"""Read the names and colours of classes from the files that people have them in."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from .layout import spelling
+
+_IGNORED = {'unlabeled', 'unlabelled', 'void', 'ignore', 'ignored', 'ignore label'}
+
+
+@dataclass(frozen=True)
+class NamedClass:
+    """A class by name; ``color`` is its RGB colour in the masks where the file says it."""
+
+    name: str
+    color: tuple[int, int, int] | None = None
+
+    @property
+    def ignored(self) -> bool:
+        """Whether the name says that its pixels carry no label."""
+        return spelling(self.name) in _IGNORED
+
+
+def read_palette(path: Path) -> list[NamedClass]:
+    """Read class names and their colours.
+
+    Understood are JSON, ``{"road": [110, 193, 228]}``, ``{"road": "#6EC1E4"}``, a list of names, a list of objects with ``name`` or
+    ``title`` and ``color``, that list under ``classes``; and text with a class on each line, its name alone or name and three
+    numbers in any order, apart by commas, colons or spaces.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it holds no classes, or a name or colour twice.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(
+            f'palette {path} does not exist; give a JSON or text file with the name and colour of each class'
+        )
+    text = path.read_text(encoding='utf-8-sig')
+    try:
+        classes = _from_json(json.loads(text)) if path.suffix.lower() == '.json' else _from_text(text)
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(
+            f'palette {path} is not understood ({error}); write {{"road": [110, 193, 228], ...}}'
+        ) from error
+    names, colors = [spelling(c.name) for c in classes], [c.color for c in classes if c.color]
+    for values, what in ((names, 'name'), (colors, 'colour')):
+        twice = next((value for value in values if values.count(value) > 1), None)
+        if twice is not None:
+            raise ValueError(f'palette {path} has the {what} {twice} twice; each class needs its own')
+    if not classes or (colors and len(colors) != len(classes)):
+        raise ValueError(
+            f'palette {path} has {len(colors)} colours for {len(classes)} classes; give all or none of them'
+        )
+    return classes
+
+
+def _from_json(content) -> list[NamedClass]:
+    if isinstance(content, dict) and isinstance(content.get('classes'), (list, dict)):
+        content = content['classes']
+    if isinstance(content, dict):
+        return [NamedClass(str(name), _color(value)) for name, value in content.items()]
+    classes = []
+    for item in content:
+        if isinstance(item, str):
+            classes.append(NamedClass(item))
+        else:
+            classes.append(
+                NamedClass(str(item['name'] if 'name' in item else item['title']), _color(item.get('color')))
+            )
+    return classes
+
+
+def _color(value) -> tuple[int, int, int] | None:
+    if value is None:
+        return None
+    if isinstance(value, str):
+        digits = re.fullmatch('#?([0-9a-fA-F]{6})', value.strip())
+        if not digits:
+            raise ValueError(f'{value!r} is no colour such as #6EC1E4')
+        return tuple(bytes.fromhex(digits[1]))
+    if len(value) != 3 or not all(isinstance(v, int) and 0 <= v <= 255 for v in value):
+        raise ValueError(f'{value!r} is no colour of three numbers from 0 to 255')
+    return tuple(value)
+
+
+def _from_text(text: str) -> list[NamedClass]:
+    classes = []
+    for line in text.splitlines():
+        line = line.split('#')[0].strip() if not re.search('#[0-9a-fA-F]{6}', line) else line.strip()
+        if not line or re.fullmatch(r'(?i)(class_?)?name[\s,;]+r[\s,;]+g[\s,;]+b', line):
+            continue
+        numbers = re.search(r'(?<![\w.])(\d{1,3})[\s,;]+(\d{1,3})[\s,;]+(\d{1,3})(?![\w.])', line)
+        rest = (line[: numbers.start()] + ' ' + line[numbers.end() :]) if numbers else line
+        name = rest.strip(' \t,;:')
+        if name:
+            classes.append(NamedClass(name, _color([int(v) for v in numbers.groups()]) if numbers else None))
+    return classes

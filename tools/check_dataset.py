@@ -1,0 +1,52 @@
+#!/usr/bin/env python
+"""List what is wrong with a data set before training on it: tools/check_dataset.py DIR or CONFIG."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from mmlska.cli import user_errors
+from mmlska.datasets.check_config import check_config, check_folder
+from mmlska.datasets.contact_sheet import write_sheet
+from mmlska.datasets.mend import write_mended
+from mmlska.datasets.own_data import write_text
+from mmlska.engine.config import load_config
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description='List what is wrong with a data set; exit code 1 if there are errors, 0 if there are warnings only.'
+    )
+    parser.add_argument(
+        'data', metavar='DIR|CONFIG', help='a folder of images and labels, or a config that names its data'
+    )
+    parser.add_argument('--config', help='with DIR: compare the boxes with the anchors of this config')
+    parser.add_argument(
+        '--palette', metavar='FILE', help='names and colours of the classes in masks; by default DIR/classes.json'
+    )
+    parser.add_argument('--json', metavar='FILE', help='write the report there too')
+    parser.add_argument('--sheet', metavar='PNG', help='draw samples with their labels there')
+    parser.add_argument('--fix', metavar='NEW_DIR', help='write a mended copy of the data there')
+    parser.add_argument('--debug', action='store_true', help='show the traceback of a wrong setting')
+    args = parser.parse_args()
+
+    with user_errors('check_dataset.py', args.debug):
+        if args.data.endswith('.py'):
+            checked = check_config(load_config(args.data))
+        else:
+            cfg = load_config(args.config) if args.config else None
+            checked = check_folder(args.data, cfg=cfg, palette=args.palette)
+        found = checked.files, checked.pairs, checked.labels
+        print(checked.report.text())
+        if args.json:
+            write_text(Path(args.json), json.dumps(checked.report.as_dict(), ensure_ascii=False, indent=1) + '\n')
+        if args.sheet:
+            print(f'{write_sheet(args.sheet, *found)} samples: {args.sheet}')
+        if args.fix:
+            print(f'mended copy: {args.fix}', *write_mended(args.fix, checked.root, *found), sep='\n  ')
+    sys.exit(1 if checked.report.errors else 0)
+
+
+if __name__ == '__main__':
+    main()
