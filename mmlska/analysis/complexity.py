@@ -21,11 +21,14 @@ class Complexity(NamedTuple):
         flops: Multiply-adds of convolutions, matrix products, norms and interpolations, one multiply-add counted as one, as
             OpenMMLab's tables and the papers count.
         input_shape: (height, width) in pixels.
+        parts: Parameters and multiply-adds of each part of the model (backbone, neck, heads). An auxiliary head has no multiply-adds:
+            only training runs it. What remains to ``flops`` lies between the parts, such as resizing the prediction.
     """
 
     parameters: int
     flops: int
     input_shape: tuple[int, int]
+    parts: dict[str, dict[str, int]]
 
 
 def measure_config(cfg: Config, height: int, width: int) -> Complexity:
@@ -51,20 +54,22 @@ def measure_config(cfg: Config, height: int, width: int) -> Complexity:
     model.forward = partial(model.forward, data_samples=data['data_samples'])
     with torch.no_grad():
         flops = _count_flops(FlopAnalyzer(model, data['inputs']), cfg.model)
+    sizes = {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()}
+    parts = {name: dict(parameters=size, flops=flops.get(name, 0)) for name, size in sizes.items() if size}
     parameters = sum(p.numel() for p in model.parameters())
-    return Complexity(parameters, flops, (height, width))
+    return Complexity(parameters, flops[''], (height, width), parts)
 
 
-def _count_flops(analyzer: FlopAnalyzer, model_cfg: ConfigDict) -> int:
-    """The total of an analyzer, with mask heads on as many boxes as inference gives them."""
+def _count_flops(analyzer: FlopAnalyzer, model_cfg: ConfigDict) -> dict[str, int]:
+    """The count of each module, '' being the whole, with mask heads on as many boxes as inference gives them."""
     analyzer.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
-    by_module = analyzer.by_module()
-    total = by_module['']
+    by_module = dict(analyzer.by_module())
     if (model_cfg.get('roi_head') or {}).get('type') == 'CascadeRoIHead':
         # mmdet's forward runs a cascade's mask heads on every proposal; StandardRoIHead's, like inference, on 100.
         surplus = 1 - model_cfg.test_cfg.rcnn.max_per_img / model_cfg.test_cfg.rpn.max_per_img
-        total -= surplus * by_module['roi_head.mask_head']
-    return int(total)
+        for name in ('', 'roi_head'):
+            by_module[name] -= surplus * by_module['roi_head.mask_head']
+    return {name: int(flops) for name, flops in by_module.items()}
 
 
 def _sample(scope: str, height: int, width: int):

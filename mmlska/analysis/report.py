@@ -14,10 +14,10 @@ import torch
 from ..weights.files import write_atomically
 
 
-def write_json(path: Path, content: dict | list) -> None:
-    """Write a results file whole or not at all."""
-    text = json.dumps(content, indent=1, ensure_ascii=False) + '\n'
-    write_atomically(path.absolute(), lambda temporary: Path(temporary).write_text(text, encoding='utf-8'))
+def write_json(path: str | Path, data: object) -> Path:
+    """Write data as JSON; the file appears whole or not at all."""
+    text = json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + '\n'
+    return write_atomically(Path(path), lambda name: Path(name).write_text(text, encoding='utf-8'))
 
 
 def run_environment() -> dict:

@@ -66,6 +66,46 @@ def test_a_cascade_is_counted_with_the_boxes_that_it_keeps():
     assert 1.5 < cascade.flops / mask_rcnn.flops < 3
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ('name', 'shape', 'published'),
+    [
+        ('upernet_van_lska_b', (512, 2048), 948),
+        ('fpn_van_lska_t', (512, 512), 26),
+        ('fpn_van_lska_s', (512, 512), 35),
+        ('fpn_van_lska_b', (512, 512), 48),
+    ],
+)
+def test_with_lka_the_models_cost_what_van_publishes(name, shape, published):
+    """VAN paper, arXiv 2202.09741, tables 7 and 8: giga multiply-adds of UperNet on VAN-B2, Semantic FPN on VAN-B0, B1, B2."""
+    cfg = read(name)
+    cfg.model.backbone.attention = 'lka'
+    count = measure_config(cfg, *shape)
+    assert count.flops / 1e9 == pytest.approx(published, rel=0.03)
+    if name.startswith('upernet'):
+        assert round(count.parameters / 1e6) == 57
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ('name', 'parts'),
+    [
+        ('retinanet_van_lska_t', ['backbone', 'neck', 'bbox_head']),
+        ('cascade_mask_rcnn_van_lska_t', ['backbone', 'neck', 'rpn_head', 'roi_head']),
+        ('upernet_van_lska_t', ['backbone', 'decode_head', 'auxiliary_head']),
+    ],
+)
+def test_parts_add_up(name, parts):
+    count = measure_config(read(name), 64, 64)
+    assert list(count.parts) == parts
+    assert sum(part['parameters'] for part in count.parts.values()) == count.parameters
+    assert count.parts['backbone']['parameters'] == 3_772_000
+    between = count.flops - sum(part['flops'] for part in count.parts.values())
+    assert 0 <= between < 0.01 * count.flops
+    unused = {name for name, part in count.parts.items() if part['flops'] == 0}
+    assert unused == {'auxiliary_head'} & set(parts)
+
+
 def test_no_empty_images():
     with pytest.raises(ValueError, match='image of 0x64 pixels'):
         measure_config(read('fpn_van_lska_t'), 0, 64)

@@ -1,0 +1,316 @@
+"""Detectors and segmentors under image corruptions.
+
+Papers: mPC and rPC are those of Michaelis et al., arXiv 1907.07484, section 3.3; mCE is that of Hendrycks and Dietterich, arXiv 1903.12261,
+section 4.2, with one minus the metric as the error.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+from mmengine.config import Config
+from mmengine.registry import DATASETS, init_default_scope
+
+from ..datasets.corruption import ALL_CORRUPTIONS, CORRUPTION_GROUPS, SEVERITIES, STANDARD_CORRUPTIONS, corrupt
+from ..engine.config import _datasets, _evaluators
+from ..engine.launch import build_test_runner
+from ..weights.files import file_sha256
+from .report import write_json
+
+CLEAN = 'clean'
+
+
+def choose_corruptions(names: Sequence[str]) -> tuple[str, ...]:
+    """Resolve names of corruptions and groups, in the benchmark's order.
+
+    Args:
+        names: 'standard', 'all', groups ('noise', 'blur', 'weather', 'digital', 'extra') or corruptions.
+
+    Raises:
+        ValueError: If a name is unknown.
+
+    Example:
+        >>> choose_corruptions(['fog', 'noise'])
+        ('gaussian_noise', 'shot_noise', 'impulse_noise', 'fog')
+    """
+    groups = {**CORRUPTION_GROUPS, 'standard': STANDARD_CORRUPTIONS, 'all': ALL_CORRUPTIONS}
+    chosen = set()
+    for name in names:
+        if name not in groups and name not in ALL_CORRUPTIONS:
+            raise ValueError(
+                f'corruption {name!r} is unknown; choose from the groups {", ".join(groups)} or from {", ".join(ALL_CORRUPTIONS)}'
+            )
+        chosen.update(groups.get(name, (name,)))
+    return tuple(name for name in ALL_CORRUPTIONS if name in chosen)
+
+
+def with_corruption(pipeline: Sequence[dict], corruption: str, severity: int, seed: int) -> list[dict]:
+    """A data pipeline that corrupts each image right after it is loaded.
+
+    Raises:
+        ValueError: If the pipeline loads no image.
+    """
+    step = dict(type='CorruptImage', corruption=corruption, severity=severity, seed=seed)
+    for i, transform in enumerate(pipeline):
+        if str(transform['type']).rpartition('.')[2].startswith('LoadImage'):
+            return [*pipeline[: i + 1], step, *pipeline[i + 1 :]]
+    raise ValueError('the test pipeline has no step that loads an image (LoadImageFromFile), after which to corrupt it')
+
+
+def use_subset(cfg: Config, count: int, seed: int, work_dir: str | Path) -> None:
+    """Test on some of the images only, chosen at random.
+
+    Args:
+        cfg: A config as :func:`mmlska.engine.config.load_config` returns it, changed in place.
+        count: How many; all if there are fewer.
+        seed: Of the choice.
+        work_dir: Folder for the annotations of the chosen images, which COCO's evaluation needs.
+
+    Raises:
+        ValueError: If ``count`` is not positive or the test data consist of several datasets.
+    """
+    dataset = cfg.test_dataloader.dataset
+    if count < 1:
+        raise ValueError(f'--subset {count} leaves no image; give 1 or more')
+    if 'dataset' in dataset or 'datasets' in dataset:
+        raise ValueError(f'--subset needs a plain test dataset, this one is a {dataset.type}; leave --subset out')
+    init_default_scope(cfg.default_scope)
+    built = DATASETS.build(dict(dataset, pipeline=[]))
+    kept = np.random.default_rng(seed).permutation(len(built))[:count]
+    kept = sorted(int(i) for i in kept)
+    before = dataset.get('indices')
+    dataset.indices = kept if not isinstance(before, (list, tuple)) else [before[i] for i in kept]
+    for evaluator in _evaluators(cfg, 'test'):
+        if evaluator.get('ann_file'):  # COCO's evaluation takes every image of this file for tested
+            images = {built.get_data_info(i)['img_id'] for i in kept}
+            content = json.loads(Path(evaluator.ann_file).read_text(encoding='utf-8'))
+            content['images'] = [image for image in content['images'] if image['id'] in images]
+            content['annotations'] = [a for a in content['annotations'] if a['image_id'] in images]
+            evaluator.ann_file = str(write_json(Path(work_dir) / f'subset_{count}_seed_{seed}.json', content))
+
+
+def identity(cfg: Config, checkpoint: str | Path, seed: int, subset: int | None) -> dict:
+    """What decides about the numbers: two runs of the same identity give the same ones on the same machine."""
+    try:
+        package = f'imagecorruptions-imaug {version("imagecorruptions-imaug")}'
+    except PackageNotFoundError:
+        package = 'imagecorruptions'
+    datasets = [
+        {key: value for key, value in dataset.items() if key != 'data_root'} for dataset in _datasets(cfg, 'test')
+    ]
+    evaluators = [
+        {key: value for key, value in evaluator.items() if key not in ('ann_file', 'outfile_prefix')}
+        for evaluator in _evaluators(cfg, 'test')
+    ]
+    text = json.dumps([cfg.model, datasets, evaluators], sort_keys=True, default=str)
+    return dict(
+        checkpoint_sha256=file_sha256(checkpoint),
+        config_sha256=hashlib.sha256(text.encode()).hexdigest(),
+        seed=seed,
+        subset=subset,
+        package=package,
+    )
+
+
+def read_results(path: Path, expected: dict) -> dict:
+    """The results so far, empty where there are none yet.
+
+    Raises:
+        ValueError: If the file is of another checkpoint, config, seed or subset, or no such file at all.
+    """
+    if not path.is_file():
+        return {'identity': expected, 'results': {}}
+    content = _read(path)
+    differing = [key for key, value in expected.items() if content['identity'].get(key) != value]
+    if differing:
+        raise ValueError(
+            f'{path} holds results of another {", ".join(differing)}; name another --out or delete the file to start anew'
+        )
+    return content
+
+
+def _read(path: Path) -> dict:
+    try:
+        content = json.loads(path.read_text(encoding='utf-8'))
+        content['identity'], content['results']
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f'{path} is no result of test_robustness.py; name another file') from error
+    return content
+
+
+def evaluate(
+    cfg: Config,
+    checkpoint: str,
+    out: Path,
+    *,
+    corruptions: Sequence[str],
+    severities: Sequence[int] = SEVERITIES,
+    seed: int = 0,
+    subset: int | None = None,
+    workers: int | None = None,
+    report: Callable[[str], None] = print,
+) -> dict:
+    """Test a checkpoint on clean and on corrupted images; what ``out`` already holds is not tested again.
+
+    Args:
+        cfg: A config that went through :func:`mmlska.engine.launch.prepare`.
+        checkpoint: The checkpoint file.
+        out: JSON file of the results, written after each test.
+        corruptions: Names from ``ALL_CORRUPTIONS``.
+        severities: From 1 to 5.
+        seed: Of the corruptions and of the subset.
+        subset: Test on so many images only.
+        workers: Processes that load and corrupt images; None keeps the config's number.
+        report: Called with one line for each test.
+
+    Returns:
+        The content of ``out``: 'identity', and in 'results' the metrics by corruption and severity.
+
+    Raises:
+        FileNotFoundError: If data or the checkpoint are missing.
+        ValueError: If a setting does not fit, or ``out`` holds results of something else.
+    """
+    missing = [s for s in severities if s not in SEVERITIES]
+    if missing or not severities or not corruptions:
+        raise ValueError(f'severities {list(severities)} must be some of {", ".join(map(str, SEVERITIES))}')
+    work_dir = Path(cfg.work_dir)
+    facts = identity(cfg, checkpoint, seed, subset)
+    content = read_results(out, facts)
+    content.pop('summary', None)  # of what was there so far
+    results = content['results']
+    if subset is not None:
+        use_subset(cfg, subset, seed, work_dir)
+    loader = cfg.test_dataloader
+    loader.persistent_workers = False  # each test has a loader of its own
+    if workers is not None:
+        loader.num_workers = workers
+    if 'glass_blur' in corruptions:
+        corrupt(np.zeros((32, 32, 3), np.uint8), 'glass_blur', 1, 0)  # numba compiles it here, not in every worker
+    pipelines = [dataset.pipeline for dataset in _datasets(cfg, 'test')]
+    runner = build_test_runner(cfg, checkpoint)
+    run = None
+    conditions = [(CLEAN, 0), *((name, severity) for name in corruptions for severity in severities)]
+    for name, severity in conditions:
+        if str(severity) in results.get(name, {}):
+            continue
+        if name != CLEAN:
+            for dataset, pipeline in zip(_datasets(cfg, 'test'), pipelines):
+                dataset.pipeline = with_corruption(pipeline, name, severity, seed)
+        runner.test_loop.dataloader = runner.build_dataloader(loader, seed=0)
+        run = runner.test if run is None else runner.test_loop.run  # the first loads the checkpoint
+        metrics = _numbers(run())
+        results.setdefault(name, {})[str(severity)] = metrics
+        write_json(out, content)
+        main = {key: metrics.get(key) for key in main_metrics(results)}
+        report(f'{name} {severity or ""}: ' + ', '.join(f'{key} {value}' for key, value in main.items()))
+    return content
+
+
+def _numbers(metrics: dict) -> dict[str, float | None]:
+    """The metrics that are numbers; not-a-number becomes None, which JSON can hold."""
+    found = {key: value for key, value in metrics.items() if isinstance(value, (int, float, np.number))}
+    return {key: round(float(value), 4) if math.isfinite(value) else None for key, value in found.items()}
+
+
+def main_metrics(results: dict) -> list[str]:
+    """The metrics to summarise: mAP of boxes and masks, mIoU.
+
+    Raises:
+        ValueError: If the clean images gave none.
+    """
+    clean = results[CLEAN]['0']
+    found = [key for key in clean if key.rpartition('/')[2] in ('bbox_mAP', 'segm_mAP', 'mAP', 'mIoU')]
+    if not found:
+        raise ValueError('the clean images gave no mAP or mIoU: the model finds nothing; use a trained checkpoint')
+    return found
+
+
+def _one(metric: str) -> float:
+    """The value of a perfect model; mmseg gives per cent."""
+    return 100.0 if metric.endswith('mIoU') else 1.0
+
+
+def summarise(
+    results: dict, corruptions: Sequence[str], severities: Sequence[int], reference: dict | None = None
+) -> dict[str, dict]:
+    """Condense the results of :func:`evaluate`.
+
+    Args:
+        results: Its 'results'.
+        corruptions: Those to summarise; means run over the standard ones among them.
+        severities: Those to summarise.
+        reference: 'results' of another model under the same corruptions and severities, for mCE.
+
+    Returns:
+        For each metric: 'clean'; 'corruptions', the mean over severities of each; 'mPC', their mean over the standard corruptions;
+        'rPC', mPC over clean; 'mCE' with a reference: the mean over the standard corruptions of the error, added over severities,
+        over the reference's. None where there is nothing to divide by.
+
+    Raises:
+        ValueError: If the reference lacks a corruption, severity or metric.
+    """
+    summary = {}
+    for metric in main_metrics(results):
+        means = {c: _mean([_value(results, metric, c, s) for s in severities]) for c in corruptions}
+        standard = [c for c in corruptions if c in STANDARD_CORRUPTIONS]
+        clean = _value(results, metric, CLEAN, 0)
+        mpc = _mean([means[c] for c in standard])
+        entry = dict(clean=clean, corruptions=means, mPC=mpc, rPC=mpc / clean if clean and mpc is not None else None)
+        if reference is not None:
+            _check_reference(reference, metric, standard, severities)
+            ratios = []
+            for c in standard:
+                own, other = (
+                    sum(_one(metric) - _value(r, metric, c, s) for s in severities) for r in (results, reference)
+                )
+                ratios.append(own / other if other else None)
+            entry['mCE'] = None if None in ratios else _mean(ratios)
+        summary[metric] = entry
+    return summary
+
+
+def _value(results: dict, metric: str, corruption: str, severity: int) -> float:
+    # COCO's evaluation leaves its metrics out where nothing was detected: that is an AP of 0.
+    return results[corruption][str(severity)].get(metric) or 0.0
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def _check_reference(reference: dict, metric: str, corruptions: Sequence[str], severities: Sequence[int]) -> None:
+    if metric not in reference.get(CLEAN, {}).get('0', {}):
+        raise ValueError(f'the reference has no {metric}; take a model of the same task')
+    for c in corruptions:
+        for s in severities:
+            if str(s) not in reference.get(c, {}):
+                raise ValueError(f'the reference lacks {c} at severity {s}; test it with the same settings first')
+
+
+def read_reference(path: str | Path, own: dict) -> dict:
+    """The results of another model, for mCE.
+
+    Args:
+        path: Its file.
+        own: The content of one's own.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it was made on another subset, with another seed or another package.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f'reference {path} does not exist; it is the JSON file that another run wrote')
+    content = _read(path)
+    differing = [k for k in ('seed', 'subset', 'package') if content['identity'].get(k) != own['identity'][k]]
+    if differing:
+        raise ValueError(
+            f'the reference {path} was made with another {", ".join(differing)}; test it again with the same'
+        )
+    return content['results']
