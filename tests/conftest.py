@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from tiny_models import DEMOS, TinyModel, save_tiny
 
 from mmlska.datasets.scenes import write_scenes
 
@@ -15,3 +16,10 @@ def scenes(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp('data') / 'scenes'
     write_scenes(root, num_train=4, num_val=2, size=96, num_classes=5, difficulty='easy', texture='random', seed=0)
     return root
+
+
+@pytest.fixture(scope='session')
+def tiny_models(tmp_path_factory, scenes) -> dict[str, TinyModel]:
+    """Config and checkpoint of a very small random model of each kind."""
+    folder = tmp_path_factory.mktemp('tiny')
+    return {name: save_tiny(name, folder, scenes) for name in DEMOS}

@@ -9,7 +9,8 @@ from mmlska.weights import WeightsError, use_safe_reader
 
 def main() -> None:
     parser = runner_parser('Evaluate a checkpoint of a detector (box and mask AP) or segmentor (mIoU).')
-    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('checkpoint', nargs='?', help='checkpoint file')
+    parser.add_argument('--onnx', metavar='FILE', help='evaluate this file of tools/export.py instead of a checkpoint')
     parser.add_argument('--show-dir', help='folder for pictures of labels (left) and predictions (right)')
     parser.add_argument('--out', help='predictions: a .pkl file, a .json file (detection) or a folder (segmentation)')
     parser.add_argument('--deploy', action='store_true', help='fold norms and layer scales of the backbone away first')
@@ -37,6 +38,7 @@ def main() -> None:
             tta=args.tta,
             deploy=args.deploy,
             dtype=args.dtype,
+            onnx=args.onnx,
         )
     with user_errors('test.py', args.debug, (WeightsError,)):
         runner.test()

@@ -143,31 +143,40 @@ def _resume(cfg: Config, resume: str) -> None:
 
 def build_test_runner(
     cfg: Config,
-    checkpoint: str,
+    checkpoint: str | None,
     *,
     out: str | None = None,
     show_dir: str | None = None,
     tta: bool = False,
     deploy: bool = False,
     dtype: str = 'fp32',
+    onnx: str | None = None,
 ) -> Runner:
-    """Build the Runner that evaluates a checkpoint.
+    """Build the Runner that evaluates a checkpoint, or an exported file.
 
     Args:
         cfg: A config that went through :func:`prepare`.
-        checkpoint: The checkpoint file.
+        checkpoint: The checkpoint file; None with ``onnx``.
         out: Where to write predictions; see :func:`mmlska.engine.config.use_predictions`.
         show_dir: Folder for pictures of labels and predictions.
         tta: Average over flips and scales, as the config's ``tta_pipeline`` says.
         deploy: Fold norms and layer scales of the backbone away first; see :func:`mmlska.models.fold_for_inference`.
         dtype: 'fp32', or 'bf16' or 'fp16' for mixed precision.
+        onnx: An ONNX file of this config's model, see :func:`mmlska.export.evaluate.use_onnx`.
 
     Raises:
-        FileNotFoundError: If data or the checkpoint are missing.
+        FileNotFoundError: If data, the checkpoint or the ONNX file are missing.
         ValueError: If a setting does not fit the config.
     """
-    cfg.load_from = str(_checkpoint(checkpoint))
-    cfg.resume = False  # the config that a resumed training left behind says otherwise
+    if (checkpoint is None) == (onnx is None) or (onnx and (tta or deploy or dtype != 'fp32')):
+        raise ValueError('give either a checkpoint or --onnx FILE; --tta, --deploy and --dtype are for checkpoints')
+    if onnx:
+        from ..export.evaluate import use_onnx
+
+        use_onnx(cfg, onnx)
+    else:
+        cfg.load_from = str(_checkpoint(checkpoint))
+        cfg.resume = False  # the config that a resumed training left behind says otherwise
     check_data(cfg, ('test',))
     use_dtype(cfg, dtype, training=False)
     if deploy:

@@ -1,0 +1,77 @@
+"""Evaluate an ONNX file on a data set with mmdet's and mmseg's own metrics."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.model import BaseModel
+from mmengine.registry import MODELS
+from mmengine.structures import InstanceData, PixelData
+
+from .onnx_predictor import OnnxPredictor
+
+
+@MODELS.register_module()
+class OnnxModel(BaseModel):
+    """An ONNX file in the place of a model in MMEngine's Runner, for testing.
+
+    Only labels and file names of the data set are used: :class:`OnnxPredictor` reads and prepares the images itself, so that what is
+    evaluated is what runs without OpenMMLab.
+
+    Args:
+        file: The ONNX file.
+    """
+
+    def __init__(self, file: str) -> None:
+        super().__init__()
+        self.predictor = OnnxPredictor(file)
+
+    def test_step(self, data: dict) -> list:
+        """Predict the images of a batch of data samples."""
+        samples = data['data_samples']
+        for sample, prediction in zip(samples, self.predictor([s.img_path for s in samples])):
+            if self.predictor.is_segmentor:
+                mask = torch.from_numpy(prediction.index_mask.astype('int64'))[None]
+                sample.pred_sem_seg = PixelData(data=mask)
+            else:
+                found = {key: torch.from_numpy(value) for key, value in prediction.instances.items()}
+                sample.pred_instances = InstanceData(
+                    bboxes=found['boxes'], scores=found['scores'], labels=found['labels']
+                )
+        return samples
+
+    val_step = test_step
+
+    def forward(self, *args, **kwargs):
+        """Not for training."""
+        raise NotImplementedError('an ONNX file can be tested only')
+
+
+def use_onnx(cfg: Config, file: str) -> None:
+    """Make a config test an ONNX file instead of its model.
+
+    Args:
+        cfg: A config that went through :func:`mmlska.engine.launch.prepare`.
+        file: What ``tools/export.py`` wrote for this config.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no ONNX file of mmlska, of a part only, or of a model with other classes or of another kind.
+    """
+    predictor = OnnxPredictor(file)
+    wanted = 'segmentor' if cfg.default_scope == 'mmseg' else 'RetinaNet'
+    if predictor.metadata['kind'] != wanted or predictor.metadata['model'] != cfg.model.type:
+        raise ValueError(
+            f'{file} holds {predictor.metadata["model"]}, the config {cfg.model.type}; give the config it was exported with'
+        )
+    head = cfg.model.decode_head if wanted == 'segmentor' else cfg.model.bbox_head
+    if len(predictor.classes) != head.num_classes:
+        raise ValueError(
+            f'{file} knows {len(predictor.classes)} classes, the config {head.num_classes}; give the config it was exported with'
+        )
+    cfg.model = dict(type='OnnxModel', file=str(Path(file).absolute()))
+    cfg.load_from = None
+    hooks = cfg.get('custom_hooks', [])
+    cfg.custom_hooks = [hook for hook in hooks if hook['type'] != 'ChannelsLastHook']

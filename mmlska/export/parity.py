@@ -1,0 +1,162 @@
+"""Does an exported file say what the model says? Compared on photos at several sizes, one of them odd, and as a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..engine.config import find_path
+
+#: Height and width of the photos in the comparison.
+SIZES = ((256, 256), (224, 320), (199, 333))
+
+#: The largest difference that is allowed, relative to the largest value where that is above 1. int8 changes the model: it has none.
+LIMITS = {'fp32': 1e-3, 'fp16': 5e-2, 'int8': float('inf')}
+
+_PHOTOS = 'data/demo_photos'
+_MOST = 4
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far a file is from its model.
+
+    Attributes:
+        differences: By size of the photos, height and width, the largest difference.
+        detections: Of RetinaNet, how many were compared; None for other models.
+        source: Where the photos are from.
+    """
+
+    differences: dict[tuple[int, int], float]
+    detections: int | None
+    source: str
+
+    @property
+    def largest(self) -> float:
+        """The largest difference of all."""
+        return max(self.differences.values())
+
+    def describe(self) -> str:
+        """One line for people."""
+        sizes = ', '.join(f'{width}x{height}: {value:.1e}' for (height, width), value in self.differences.items())
+        extra = '' if self.detections is None else f'; {self.detections} detections compared'
+        return f'largest difference {self.largest:.1e} ({sizes}) on {self.source}{extra}'
+
+
+def read_photos(folder: str | Path | None) -> tuple[list[np.ndarray], str]:
+    """The photos to compare on, and where they are from.
+
+    Args:
+        folder: A folder of images, of which the first are taken; by default data/demo_photos, or generated scenes where that is
+            missing.
+    """
+    from ..infer.sources import read_images, resolve
+
+    found = folder or find_path(_PHOTOS)
+    if found:
+        files = resolve(found)[:_MOST]
+        return [image for _, image in read_images(files)], f'{len(files)} photos of {folder or _PHOTOS}'
+    from ..datasets.scenes import make_scene
+
+    scenes = [
+        make_scene(i, split='training', size=256, num_classes=5, difficulty='hard', texture='random', seed=0)
+        for i in range(2)
+    ]
+    return [np.ascontiguousarray(scene.image[..., ::-1]) for scene in scenes], 'generated scenes'
+
+
+def compare(
+    run: Callable[[np.ndarray], Sequence[np.ndarray]],
+    reference: Callable[[Tensor], Sequence[Tensor]],
+    photos: Sequence[np.ndarray],
+    rule: dict,
+) -> dict[tuple[int, int], float]:
+    """The largest difference at each size.
+
+    Args:
+        run: What the exported file gives for a batch (N, 3, H, W).
+        reference: What the model gives.
+        photos: BGR images; all of them make one batch.
+        rule: The input rule, whose normalisation is used.
+    """
+    differences = {}
+    for size in SIZES:
+        batch = photo_batch(photos, size, rule)
+        with torch.inference_mode():
+            expected = [value.numpy() for value in reference(torch.from_numpy(batch))]
+        differences[size] = max(difference(a, b) for a, b in zip(expected, run(batch), strict=True))
+    return differences
+
+
+def photo_batch(photos: Sequence[np.ndarray], size: tuple[int, int], rule: dict) -> np.ndarray:
+    """Photos of one size, normalised, as (N, 3, H, W)."""
+    from .onnx_predictor import prepare
+
+    plain = dict(rule, resize=None, pad_divisor=1)
+    return np.concatenate([prepare(cv2.resize(photo, size[::-1]), plain)[0] for photo in photos])
+
+
+def difference(expected: np.ndarray, actual: np.ndarray) -> float:
+    """The largest difference, relative to the largest expected value where that is above 1; infinite for another shape.
+
+    Example:
+        >>> round(difference(np.array([1.0, 200.0]), np.array([1.0, 201.0])), 4)
+        0.005
+    """
+    if expected.shape != actual.shape:
+        return float('inf')
+    if not expected.size:
+        return 0.0
+    largest = float(np.abs(expected.astype(np.float64) - actual).max() / max(1.0, float(np.abs(expected).max())))
+    return largest if np.isfinite(largest) else float('inf')
+
+
+def compare_detections(
+    run: Callable[[np.ndarray, np.ndarray], Sequence[np.ndarray]],
+    model: nn.Module,
+    photos: Sequence[np.ndarray],
+    rule: dict,
+) -> tuple[dict[tuple[int, int], float], int]:
+    """The same for RetinaNet's detections, which mmdet itself makes from the model; also their number.
+
+    Args:
+        run: From a batch and its shapes to ``boxes``, ``scores``, ``labels`` and ``image_index``.
+        model: mmdet's RetinaNet.
+        photos: BGR images.
+        rule: The input rule.
+    """
+    from mmdet.structures import DetDataSample
+
+    differences, count = {}, 0
+    for size in SIZES:
+        batch = photo_batch(photos, size, rule)
+        meta = dict(img_shape=size, ori_shape=size, scale_factor=(1.0, 1.0))
+        with torch.inference_mode():
+            samples = model.predict(torch.from_numpy(batch), [DetDataSample(metainfo=meta) for _ in batch])
+        boxes, scores, labels, image_index = run(batch, np.array([size] * len(batch), np.int64))
+        differences[size] = 0.0
+        for i, sample in enumerate(samples):
+            expected = sample.pred_instances
+            count += len(expected)
+            mine = image_index == i
+            actual = np.concatenate([boxes[mine], scores[mine, None], labels[mine, None]], axis=1)
+            wanted = torch.cat([expected.bboxes, expected.scores[:, None], expected.labels[:, None]], dim=1).numpy()
+            differences[size] = max(differences[size], _unordered(wanted, actual))
+    return differences, count
+
+
+def _unordered(expected: np.ndarray, actual: np.ndarray) -> float:
+    """Difference of two sets of (x1, y1, x2, y2, score, label), each matched with its nearest; scores may tie."""
+    if len(expected) != len(actual):
+        return float('inf')
+    if not len(expected):
+        return 0.0
+    scale = np.array([max(1.0, float(np.abs(expected[:, :4]).max()))] * 4 + [1.0, 1e-9])
+    apart = np.abs((expected[:, None] - actual[None]) / scale).max(axis=2)
+    return float(max(apart.min(axis=1).max(), apart.min(axis=0).max()))

@@ -1,0 +1,52 @@
+"""How an image becomes the input of an exported model: the config's test pipeline and preprocessor, as plain facts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mmengine.config import Config
+
+from ..engine.config import _datasets
+from ..infer.predictor import _type
+
+
+def input_rule(cfg: Config) -> dict[str, Any]:
+    """What the file's metadata says about its input.
+
+    Returns:
+        ``resize`` (None, or ``scale`` (width, height) or ``scale_factor``, and ``keep_ratio``), ``mean``, ``std``, ``channels`` ('RGB'
+        or 'BGR'), ``pad_divisor`` and ``pad_value`` (to the right and below, after normalisation).
+
+    Raises:
+        ValueError: If the test pipeline does more than that.
+    """
+    dataset = next(_datasets(cfg, 'test'), {})
+    steps = [step for step in dataset.get('pipeline') or () if not _type(step).startswith(('Load', 'Pack'))]
+    preprocessor = cfg.model.data_preprocessor
+    padding = (preprocessor.get('test_cfg') or {}) if cfg.default_scope == 'mmseg' else preprocessor
+    if len(steps) > 1 or any(_type(step) != 'Resize' for step in steps) or padding.get('size'):
+        names = ', '.join(_type(step) for step in steps)
+        raise ValueError(
+            f'the test pipeline has the steps {names}; an exported model can be given one Resize and padding'
+        )
+    if preprocessor.get('rgb_to_bgr'):
+        raise ValueError('data_preprocessor has rgb_to_bgr; an exported model takes images in BGR order')
+    return dict(
+        resize=_resize(steps[0]) if steps else None,
+        mean=list(preprocessor.get('mean') or [0.0] * 3),
+        std=list(preprocessor.get('std') or [1.0] * 3),
+        channels='RGB' if preprocessor.get('bgr_to_rgb') else 'BGR',
+        pad_divisor=padding.get('size_divisor') or padding.get('pad_size_divisor') or 1,
+        pad_value=preprocessor.get('pad_value', preprocessor.get('pad_val', 0)),
+    )
+
+
+def _resize(step: dict) -> dict[str, Any]:
+    if step.get('interpolation', 'bilinear') != 'bilinear':
+        raise ValueError(f'Resize has interpolation={step["interpolation"]!r}; an exported model can be given bilinear')
+    scale, factor = step.get('scale'), step.get('scale_factor')
+    if scale is not None:
+        scale = [scale, scale] if isinstance(scale, int) else list(scale)
+    if factor is not None:
+        factor = [factor, factor] if isinstance(factor, (int, float)) else list(factor)
+    return dict(scale=scale, scale_factor=factor, keep_ratio=step.get('keep_ratio', False))

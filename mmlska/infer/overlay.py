@@ -1,0 +1,64 @@
+"""Pictures of predictions."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from .prediction import Prediction
+
+#: Larger images are drawn at this size, and without instance masks, each of which would be as large as the image.
+MAX_SIDE = 2048
+
+
+def draw_prediction(visualizer: Any, prediction: Prediction, out_file: Path, score_thr: float) -> None:
+    """Write an image with a prediction drawn over it.
+
+    Args:
+        visualizer: mmdet's or mmseg's, with ``dataset_meta``.
+        prediction: What to draw.
+        out_file: A .png or .jpg file.
+        score_thr: Instances of a lower score are left out.
+    """
+    import cv2
+
+    image, sample = prediction.image, prediction.sample.clone()
+    height, width = image.shape[:2]
+    scale = MAX_SIDE / max(height, width)
+    if scale < 1:
+        size = max(round(width * scale), 1), max(round(height * scale), 1)
+        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        if prediction.is_segmentation:
+            mask = cv2.resize(prediction.index_mask, size, interpolation=cv2.INTER_NEAREST)
+            sample = sample.new()
+            sample.pred_sem_seg = type(prediction.sample.pred_sem_seg)(
+                data=torch.from_numpy(mask.astype(np.int64))[None]
+            )
+        else:
+            instances = sample.pred_instances
+            instances.bboxes = instances.bboxes * scale
+            instances.pop('masks', None)
+    elif not prediction.is_segmentation and isinstance(sample.pred_instances.get('masks'), list):
+        sample.pred_instances.masks = _dense(sample.pred_instances.masks, height, width)
+    options = {} if prediction.is_segmentation else dict(pred_score_thr=score_thr)
+    out_file.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = out_file.with_name(f'.unfinished{out_file.suffix}')
+    visualizer.add_datasample(
+        'prediction',
+        np.ascontiguousarray(image[..., ::-1]),
+        data_sample=sample,
+        draw_gt=False,
+        out_file=str(unfinished),
+        **options,
+    )
+    os.replace(unfinished, out_file)
+
+
+def _dense(masks: list[dict], height: int, width: int) -> np.ndarray:
+    from pycocotools.mask import decode
+
+    return np.stack([decode(mask).astype(bool) for mask in masks]) if masks else np.zeros((0, height, width), bool)

@@ -1,0 +1,102 @@
+"""One image with what a model says about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+
+@dataclass
+class Prediction:
+    """The prediction for one image.
+
+    Attributes:
+        name: The image's path; path#frame for a frame of a video, '' for an array.
+        image: The image, uint8 of shape (H, W, 3) in BGR order.
+        sample: mmdet's DetDataSample or mmseg's SegDataSample, on the CPU, in pixels of ``image``. After tiling, masks are COCO run lengths
+            and a segmentor's logits are not kept.
+        classes: Names of the classes.
+    """
+
+    name: str
+    image: np.ndarray
+    sample: Any
+    classes: tuple[str, ...]
+
+    @property
+    def is_segmentation(self) -> bool:
+        """Whether the model gave one class for each pixel instead of instances."""
+        return 'pred_sem_seg' in self.sample
+
+    @property
+    def index_mask(self) -> np.ndarray:
+        """The class of each pixel, of shape (H, W): uint8, or uint16 beyond 256 classes. Of a segmentor only."""
+        data = self.sample.pred_sem_seg.data[0].cpu().numpy()
+        return data.astype(np.uint8 if len(self.classes) <= 256 else np.uint16, copy=False)
+
+    def to_dict(self, score_thr: float = 0.0) -> dict[str, Any]:
+        """The prediction without tensors.
+
+        Args:
+            score_thr: Leave out instances of a lower score.
+
+        Returns:
+            ``name``, ``height``, ``width``, ``classes``, and of a detector ``instances``, best first: each with ``box`` (x1, y1, x2, y2
+            in pixels), ``score``, ``label``, ``class`` and, if the model predicts masks, ``mask`` (COCO's compressed run lengths); all of
+            it can go into JSON. Of a segmentor ``mask``: the index mask, an array.
+        """
+        height, width = self.image.shape[:2]
+        result: dict[str, Any] = dict(name=self.name, height=height, width=width, classes=list(self.classes))
+        if self.is_segmentation:
+            return dict(result, mask=self.index_mask)
+        instances = self.sample.pred_instances
+        scores = instances.scores.float().cpu().numpy()
+        order = [i for i in np.argsort(-scores, kind='stable') if scores[i] >= score_thr]
+        boxes = instances.bboxes.float().cpu().tolist()
+        labels = instances.labels.cpu().tolist()
+        result['instances'] = [
+            dict(box=boxes[i], score=float(scores[i]), label=labels[i], **{'class': self.classes[labels[i]]})
+            for i in order
+        ]
+        if 'masks' in instances:
+            for i, instance in zip(order, result['instances']):
+                mask = instances.masks[i]
+                instance['mask'] = mask if isinstance(mask, dict) else encode_mask(mask)
+        return result
+
+
+def encode_mask(
+    mask: np.ndarray | torch.Tensor, top: int = 0, left: int = 0, size: tuple[int, int] | None = None
+) -> dict[str, Any]:
+    """COCO's compressed run lengths of a mask that is part of an image, without making a mask of the whole image.
+
+    Args:
+        mask: (H, W), true inside.
+        top: Row of the image where the mask begins.
+        left: Column of the image where the mask begins.
+        size: Height and width of the image; by default those of the mask.
+
+    Example:
+        >>> encode_mask(np.ones((2, 2), bool), top=1, left=1, size=(4, 4))
+        {'size': [4, 4], 'counts': '52203'}
+    """
+    from pycocotools.mask import frPyObjects
+
+    mask = np.asarray(mask.cpu() if isinstance(mask, torch.Tensor) else mask, dtype=bool)
+    height, width = size or mask.shape
+    # Runs along columns, as COCO counts; the row of zeros above and below makes each begin and end in its column.
+    columns = np.pad(mask.T, ((0, 0), (1, 1))).astype(np.int8)
+    steps = np.diff(columns, axis=1)
+    starts, ends = (np.argwhere(steps == sign) for sign in (1, -1))
+    edges = np.stack([(at[:, 0] + left) * height + at[:, 1] + top for at in (starts, ends)], axis=1)
+    # A run that ends with its column goes on where the next column begins at once.
+    flat = edges.reshape(-1)
+    joined = np.flatnonzero(flat[1:-1:2] == flat[2::2]) * 2 + 1
+    flat = np.delete(flat, np.concatenate([joined, joined + 1]))
+    last = [] if len(flat) and flat[-1] == height * width else [height * width]
+    counts = np.diff(np.concatenate([[0], flat, last]).astype(np.int64)).tolist()
+    encoded = frPyObjects(dict(size=[height, width], counts=counts), height, width)
+    return dict(size=[int(height), int(width)], counts=encoded['counts'].decode())

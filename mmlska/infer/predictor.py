@@ -1,0 +1,271 @@
+"""The inference API: a config and a checkpoint that predict images of any kind and size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dataset import Compose
+from mmengine.registry import VISUALIZERS, init_default_scope
+from mmengine.structures import InstanceData, PixelData
+
+from ..engine.config import _datasets, load_config
+from ..engine.hooks import to_channels_last
+from ..models import fold_for_inference
+from .model import load_model
+from .prediction import Prediction, encode_mask
+from .sources import Source, read_images, resolve
+from .tiles import Blender, check_tile, cut_by_tile, drop_pieces
+
+#: Above so many pixels an image is predicted in tiles or refused: results are as large as the image, once for each mask or class.
+MAX_PIXELS = 64_000_000
+
+_DTYPES = {'fp32': None, 'bf16': torch.bfloat16, 'fp16': torch.float16}
+_META_KEYS = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'pad_shape', 'scale_factor', 'padding_size')
+
+
+class Predictor:
+    """A trained detector or segmentor of mmdet or mmseg that predicts images.
+
+    The config's own test pipeline prepares the images. Images are in BGR order, as OpenCV reads them, and boxes in pixels.
+
+    Args:
+        config: Config file, or a Config as :func:`mmlska.engine.config.load_config` returns it.
+        checkpoint: Checkpoint of a training with that config.
+        device: 'auto' for the first GPU, else the CPU; or a device of torch.
+        dtype: 'fp32', or 'bf16' or (on a GPU) 'fp16' for backbone and neck; heads always run in float32, as mmcv's operators need it.
+        deploy: Fold norms and layer scales of the backbone into its convolutions: the same outputs, up to rounding, faster.
+
+    Raises:
+        FileNotFoundError: If config or checkpoint do not exist.
+        ValueError: If the checkpoint is of another model, or device or dtype are not to be had.
+
+    Example::
+
+        predictor = Predictor('configs/mask_rcnn_van_lska_t.py', 'work_dirs/mask_rcnn/epoch_12.pth')
+        for prediction in predictor('photos', batch_size=4):
+            print(prediction.name, prediction.to_dict(score_thr=0.3)['instances'])
+    """
+
+    def __init__(
+        self,
+        config: str | Path | Config,
+        checkpoint: str | Path,
+        device: str = 'auto',
+        dtype: str = 'fp32',
+        deploy: bool = True,
+    ) -> None:
+        if dtype not in _DTYPES:
+            raise ValueError(f'dtype={dtype!r} is unknown; choose one of {", ".join(map(repr, _DTYPES))}')
+        self.device = _device(device)
+        if dtype == 'fp16' and self.device.type == 'cpu':
+            raise ValueError("dtype='fp16' needs a GPU; use 'bf16' or 'fp32' on the CPU")
+        self.cfg = config if isinstance(config, Config) else load_config(str(config))
+        name = self.cfg.filename or 'the config'
+        model, self.dataset_meta = load_model(self.cfg, checkpoint, config_name=Path(name).name)
+        if deploy and any(type(m).__name__ == 'VAN_LSKA' for m in model.modules()):
+            model = fold_for_inference(model, inplace=True)
+        model = model.to(self.device)
+        if _DTYPES[dtype] is not None:
+            model.extract_feat = _in_low_precision(model.extract_feat, self.device.type, _DTYPES[dtype])
+        self.model = to_channels_last(model) if self.device.type == 'cpu' else model
+        self.pipeline = image_pipeline(self.cfg)
+        self.is_segmentor = hasattr(model, 'decode_head')
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, by label."""
+        return self.dataset_meta['classes']
+
+    def __call__(self, inputs: Source | Sequence[Source], **options: Any) -> list[Prediction]:
+        """Predict everything at once; options are those of :meth:`stream`."""
+        return list(self.stream(inputs, **options))
+
+    def stream(
+        self, inputs: Source | Sequence[Source], *, batch_size: int = 1, tile: int = 0, overlap: int | None = None
+    ) -> Iterator[Prediction]:
+        """Predict image after image; no more than a batch of them is held.
+
+        Only neighbours of one size share a batch, so that padding, and with it the result, is the same with every batch size.
+
+        Args:
+            inputs: An image or video file, a folder, a glob pattern, an array of uint8 (H, W, 3) in BGR order, or a list of these.
+            batch_size: Images, or tiles of an image, that are predicted together.
+            tile: Cut images larger than so many pixels, in either direction, into tiles of this side; 0 never does. Each tile is prepared
+                as an image of its own. Boxes are merged by the model's NMS, logits are blended.
+            overlap: Pixels that neighbouring tiles share at least, up to a third of ``tile``; by default an eighth. Instances
+                larger than it may be found in pieces.
+
+        Raises:
+            FileNotFoundError: If there is no such input.
+            ValueError: If an image can't be read or is too large to be predicted without tiles.
+        """
+        if batch_size < 1:
+            raise ValueError(f'batch_size={batch_size} must be 1 or more')
+        if tile:
+            overlap = tile // 8 if overlap is None else overlap
+            check_tile(tile, overlap)
+        elif overlap:
+            raise ValueError(f'overlap={overlap} is that of tiles; give tile, for example 1024, too')
+        return self._stream(resolve(inputs), batch_size, tile, overlap or 0)
+
+    def _stream(self, items: list, batch_size: int, tile: int, overlap: int) -> Iterator[Prediction]:
+        waiting: list[tuple[str, np.ndarray, dict]] = []
+        for index, (name, image) in enumerate(read_images(items)):
+            height, width = image.shape[:2]
+            if tile and max(height, width) > tile:
+                yield from self._finish(waiting)
+                waiting = []
+                yield self._tiled(name, image, batch_size, tile, overlap)
+                continue
+            if height * width > MAX_PIXELS:
+                raise ValueError(
+                    f'image {name or index} has {width}x{height} pixels, more than {MAX_PIXELS // 10**6} million: '
+                    f'predict it in tiles (tile=1024, --tile 1024)'
+                )
+            packed = self._prepare(name, image, index)
+            if waiting and waiting[0][2]['inputs'].shape != packed['inputs'].shape:
+                yield from self._finish(waiting)
+                waiting = []
+            waiting.append((name, image, packed))
+            if len(waiting) == batch_size:
+                yield from self._finish(waiting)
+                waiting = []
+        yield from self._finish(waiting)
+
+    def _prepare(self, name: str, image: np.ndarray, index: int) -> dict:
+        shape = image.shape[:2]
+        return self.pipeline(
+            dict(img=image, img_shape=shape, ori_shape=shape, img_path=name, img_id=index, scale_factor=(1.0, 1.0))
+        )
+
+    def _finish(self, waiting: list[tuple[str, np.ndarray, dict]]) -> Iterator[Prediction]:
+        samples = self._run([packed for *_, packed in waiting]) if waiting else []
+        for (name, image, _), sample in zip(waiting, samples):
+            yield Prediction(name, image, sample, self.classes)
+
+    def _run(self, batch: list[dict]) -> list:
+        init_default_scope(self.cfg.default_scope)  # another predictor may have set its own
+        data = dict(inputs=[item['inputs'] for item in batch], data_samples=[item['data_samples'] for item in batch])
+        with torch.inference_mode():
+            return [sample.cpu() for sample in self.model.test_step(data)]
+
+    def _tiled(self, name: str, image: np.ndarray, batch_size: int, tile: int, overlap: int) -> Prediction:
+        height, width = image.shape[:2]
+        threshold = getattr(self.model.decode_head, 'threshold', None) if self.is_segmentor else None
+        blender = Blender(height, width, tile, overlap, threshold or 0.0)
+        places = list(blender.boxes())
+        found = []
+        for start in range(0, len(places), batch_size):
+            batch = places[start : start + batch_size]
+            views = [np.ascontiguousarray(image[y:y_end, x:x_end]) for y, x, y_end, x_end in batch]
+            samples = self._run([self._prepare(name, view, start + i) for i, view in enumerate(views)])
+            for i, (place, sample) in enumerate(zip(batch, samples)):
+                if self.is_segmentor:
+                    blender.add(start + i, sample.seg_logits.data.float().numpy())
+                else:
+                    found.append(_shifted(sample.pred_instances, place, height, width))
+        sample = samples[0].new()
+        sample.set_metainfo(dict(img_path=name, ori_shape=(height, width), img_shape=(height, width)))
+        if self.is_segmentor:
+            sample.pred_sem_seg = PixelData(data=torch.from_numpy(blender.mask)[None])
+        else:
+            sample.pred_instances = self._merged(found)
+        return Prediction(name, image, sample, self.classes)
+
+    def _merged(self, found: list[dict[str, np.ndarray]]) -> InstanceData:
+        """Instances of all tiles without doubles."""
+        from mmcv.ops import batched_nms
+
+        together = {key: np.concatenate([part[key] for part in found]) for key in found[0]}
+        stays = np.flatnonzero(drop_pieces(together['bboxes'], together['labels'], together.pop('cut')))
+        together = {key: value[stays] for key, value in together.items()}
+        bboxes, scores, labels = (torch.from_numpy(together[key]) for key in ('bboxes', 'scores', 'labels'))
+        order = torch.arange(0)
+        if len(bboxes):
+            _, order = batched_nms(bboxes, scores, labels, dict(self._nms()))
+        merged = InstanceData(bboxes=bboxes[order], scores=scores[order], labels=labels[order])
+        if 'masks' in together:
+            merged.masks = [together['masks'][i] for i in order.tolist()]
+        return merged
+
+    def _nms(self) -> dict:
+        test_cfg = self.cfg.model.test_cfg
+        return test_cfg.get('nms') or test_cfg.rcnn.nms
+
+    def draw(self, prediction: Prediction, out_file: str | Path, score_thr: float = 0.3) -> None:
+        """Draw a prediction over its image with the visualiser of mmdet or mmseg, into a file; as small as 2048 px if it is larger.
+
+        Instances of an image that large are drawn as boxes.
+        """
+        from .overlay import draw_prediction
+
+        with VISUALIZERS.switch_scope_and_registry(self.cfg.default_scope) as registry:
+            visualizer = registry.get(self.cfg.visualizer.type)()
+        visualizer.dataset_meta = self.dataset_meta
+        draw_prediction(visualizer, prediction, Path(out_file), score_thr)
+
+
+def image_pipeline(cfg: Config) -> Compose:
+    """The test pipeline of a config without its steps that read files, for images that are read already.
+
+    Raises:
+        ValueError: If the config has none.
+    """
+    dataset = next(_datasets(cfg, 'test'), {})
+    steps = [dict(step) for step in dataset.get('pipeline') or () if not _type(step).startswith('Load')]
+    if not steps or not _type(steps[-1]).startswith('Pack'):
+        raise ValueError(
+            f'{cfg.filename} has no test pipeline that ends by packing; give a config with test_dataloader'
+        )
+    steps[-1]['meta_keys'] = _META_KEYS  # without what only labels bring
+    init_default_scope(cfg.default_scope)
+    return Compose(steps)
+
+
+def _type(step: dict) -> str:
+    return str(step['type'] if isinstance(step['type'], str) else step['type'].__name__).rpartition('.')[2]
+
+
+def _in_low_precision(extract_feat: Callable, device_type: str, dtype: torch.dtype) -> Callable:
+    def extract(inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        with torch.autocast(device_type, dtype=dtype):
+            features = extract_feat(inputs)
+        return tuple(feature.float() for feature in features)
+
+    return extract
+
+
+def _device(name: str) -> torch.device:
+    if name == 'auto':
+        name = 'cuda' if torch.cuda.is_available() else 'cpu'
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"device={name!r} is none of torch's; use 'auto', 'cpu' or 'cuda:0'") from error
+    if device.type == 'cuda' and not torch.cuda.is_available():
+        raise ValueError(f"device={name!r} needs a GPU and there is none here; use 'cpu' or 'auto'")
+    return device
+
+
+def _shifted(
+    instances: InstanceData, place: tuple[int, int, int, int], height: int, width: int
+) -> dict[str, np.ndarray]:
+    """The instances of a tile in pixels of the image."""
+    y, x, *_ = place
+    bboxes = instances.bboxes.float().numpy() + np.array([x, y, x, y], np.float32)
+    part = dict(
+        bboxes=bboxes,
+        scores=instances.scores.float().numpy(),
+        labels=instances.labels.numpy(),
+        cut=cut_by_tile(bboxes, place, height, width),
+    )
+    if 'masks' in instances:
+        part['masks'] = np.array(
+            [encode_mask(mask, y, x, (height, width)) for mask in instances.masks] or [], dtype=object
+        )
+    return part

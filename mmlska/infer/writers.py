@@ -1,0 +1,164 @@
+"""Predictions as files: COCO, one JSON for each image, index masks, or labelme's project files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..weights.files import write_atomically
+from .prediction import Prediction, encode_mask
+
+
+def write_predictions(
+    predictions: Iterable[Prediction], out: str | Path, format: str, *, score_thr: float = 0.3
+) -> list[Path]:
+    """Write predictions into a folder, each as soon as it is there.
+
+    Args:
+        predictions: For example :meth:`mmlska.infer.Predictor.stream`'s.
+        out: The folder.
+        format: 'coco': one predictions.json with images, annotations (with ``score``) and categories; a segmentor gives one annotation
+            for each class in an image. 'json': ``to_dict()`` of each image, a segmentation as run lengths of each class. 'png': the
+            index mask, or of a detector the number of the instance, from 1 in the order of its scores, 0 elsewhere (16 bit).
+            'labelme': polygons, or boxes where there are no masks.
+        score_thr: Leave out instances of a lower score.
+
+    Returns:
+        The files.
+
+    Raises:
+        ValueError: If the format is unknown, or 'png' is asked of a detector without masks.
+    """
+    if format not in FORMATS:
+        raise ValueError(f'format={format!r} is unknown; choose one of {", ".join(map(repr, FORMATS))}')
+    return FORMATS[format](predictions, Path(out), score_thr)
+
+
+class FileNames:
+    """A name for each prediction: the image's own, numbered where several folders have the same."""
+
+    def __init__(self) -> None:
+        self._used: set[str] = set()
+
+    def __call__(self, prediction: Prediction) -> str:
+        path, _, frame = prediction.name.partition('#')
+        stem = '_'.join(filter(None, [Path(path).stem or 'image', frame]))
+        name, number = stem, 2
+        while name in self._used:
+            name, number = f'{stem}_{number}', number + 1
+        self._used.add(name)
+        return name
+
+
+def to_json(prediction: Prediction, score_thr: float) -> dict[str, Any]:
+    """``prediction.to_dict()`` with a segmentation as ``segments``: ``label``, ``class`` and run lengths of each class in the image."""
+    result = prediction.to_dict(score_thr)
+    if prediction.is_segmentation:
+        mask = result.pop('mask')
+        result['segments'] = [
+            dict(label=label, **{'class': prediction.classes[label]}, mask=encode_mask(mask == label))
+            for label in np.unique(mask).tolist()
+        ]
+    return result
+
+
+def _json(predictions: Iterable[Prediction], out: Path, score_thr: float) -> list[Path]:
+    names = FileNames()
+    return [_dump(out / f'{names(p)}.json', to_json(p, score_thr)) for p in predictions]
+
+
+def _coco(predictions: Iterable[Prediction], out: Path, score_thr: float) -> list[Path]:
+    from pycocotools.mask import area, toBbox
+
+    images, annotations, classes = [], [], ()
+    for image_id, prediction in enumerate(predictions, start=1):
+        found, classes = to_json(prediction, score_thr), prediction.classes
+        images.append(dict(id=image_id, file_name=found['name'], height=found['height'], width=found['width']))
+        for item in found.get('instances', found.get('segments', ())):
+            annotation = dict(id=len(annotations) + 1, image_id=image_id, category_id=item['label'] + 1, iscrowd=0)
+            if 'box' in item:
+                x1, y1, x2, y2 = item['box']
+                annotation.update(bbox=[x1, y1, x2 - x1, y2 - y1], area=(x2 - x1) * (y2 - y1), score=item['score'])
+            else:
+                annotation['bbox'] = toBbox(item['mask']).tolist()
+            if 'mask' in item:
+                annotation.update(segmentation=item['mask'], area=int(area(item['mask'])))
+            annotations.append(annotation)
+    categories = [dict(id=i + 1, name=name) for i, name in enumerate(classes)]
+    content = dict(images=images, annotations=annotations, categories=categories)
+    return [_dump(out / 'predictions.json', content)]
+
+
+def _png(predictions: Iterable[Prediction], out: Path, score_thr: float) -> list[Path]:
+    names = FileNames()
+    return [_write_image(out / f'{names(p)}.png', _numbered(p, score_thr)) for p in predictions]
+
+
+def _numbered(prediction: Prediction, score_thr: float) -> np.ndarray:
+    from pycocotools.mask import decode
+
+    if prediction.is_segmentation:
+        return prediction.index_mask
+    if 'masks' not in prediction.sample.pred_instances:
+        raise ValueError("format='png' needs masks and this detector has none; use 'coco', 'json' or 'labelme'")
+    numbers = np.zeros(prediction.image.shape[:2], np.uint16)
+    instances = prediction.to_dict(score_thr)['instances']
+    for number, instance in reversed(list(enumerate(instances, start=1))):  # the better one stays on top
+        numbers[decode(instance['mask']).astype(bool)] = number
+    return numbers
+
+
+def _labelme(predictions: Iterable[Prediction], out: Path, score_thr: float) -> list[Path]:
+    names = FileNames()
+    files = []
+    for prediction in predictions:
+        found = to_json(prediction, score_thr)
+        shapes = [shape for item in found.get('instances', found.get('segments', ())) for shape in _shapes(item)]
+        content = dict(
+            version='5.0.1',
+            flags={},
+            shapes=shapes,
+            imagePath=found['name'].partition('#')[0],
+            imageData=None,
+            imageHeight=found['height'],
+            imageWidth=found['width'],
+        )
+        files.append(_dump(out / f'{names(prediction)}.json', content))
+    return files
+
+
+def _shapes(item: dict[str, Any]) -> list[dict[str, Any]]:
+    common = dict(label=item['class'], group_id=None, flags={}, description='')
+    if 'mask' not in item:
+        x1, y1, x2, y2 = item['box']
+        return [dict(common, shape_type='rectangle', points=[[x1, y1], [x2, y2]])]
+    import cv2
+    from pycocotools.mask import decode
+
+    contours, _ = cv2.findContours(decode(item['mask']), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    polygons = [contour[:, 0].tolist() for contour in contours if len(contour) >= 3]
+    return [dict(common, shape_type='polygon', points=points) for points in polygons]
+
+
+def _dump(path: Path, content: dict) -> Path:
+    text = json.dumps(content)
+    return write_atomically(path, lambda tmp: Path(tmp).write_text(text, encoding='utf-8'))
+
+
+def _write_image(path: Path, image: np.ndarray) -> Path:
+    import cv2
+
+    data = cv2.imencode('.png', image)[1]
+    return write_atomically(path, lambda tmp: data.tofile(tmp))
+
+
+FORMATS: dict[str, Callable[[Iterable[Prediction], Path, float], list[Path]]] = {
+    'coco': _coco,
+    'json': _json,
+    'png': _png,
+    'labelme': _labelme,
+}

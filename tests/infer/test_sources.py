@@ -1,0 +1,61 @@
+"""What may be named as input, and what is said about the rest."""
+
+import cv2
+import numpy as np
+import pytest
+
+from mmlska.infer.sources import read_images, resolve
+
+
+def test_broken_image(tmp_path):
+    (tmp_path / 'broken.png').write_bytes(b'\x89PNG\r\n\x1a\nnot a picture')
+    (tmp_path / 'empty.jpg').write_bytes(b'')
+    for name in ('broken.png', 'empty.jpg'):
+        with pytest.raises(ValueError, match=f'{name} is not an image that OpenCV can read'):
+            list(read_images(resolve(tmp_path / name)))
+
+
+def test_broken_video(tmp_path):
+    (tmp_path / 'clip.mp4').write_bytes(b'no video')
+    with pytest.raises(ValueError, match='clip.mp4 is not a video'):
+        list(read_images(resolve(tmp_path / 'clip.mp4')))
+
+
+def test_nothing_there(tmp_path):
+    with pytest.raises(FileNotFoundError, match='has no images'):
+        resolve(tmp_path)
+    with pytest.raises(FileNotFoundError, match='matches no image'):
+        resolve(tmp_path / '*.png')
+    with pytest.raises(FileNotFoundError, match='nothing.png does not exist'):
+        resolve('nothing.png')
+
+
+@pytest.mark.parametrize(
+    'image',
+    [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)],
+)
+def test_arrays_that_are_no_images(image):
+    with pytest.raises(ValueError, match='is not an image; give uint8'):
+        resolve(image)
+
+
+def test_other_types():
+    with pytest.raises(TypeError, match='input of type int'):
+        resolve(3)
+
+
+def test_folder_is_sorted_and_has_images_only(tmp_path):
+    for name in ('b.png', 'a.JPG', 'c.txt'):
+        (tmp_path / name).touch()
+    (tmp_path / 'sub.png').mkdir()
+    assert [p.name for p in resolve(tmp_path)] == ['a.JPG', 'b.png']
+
+
+def test_names_with_brackets_and_grey_images(tmp_path):
+    """A file that exists is never a pattern; grey files become three channels, as in training."""
+    path = tmp_path / 'photo[1].png'
+    path.write_bytes(cv2.imencode('.png', np.full((3, 5), 7, np.uint8))[1].tobytes())
+    ((name, image),) = read_images(resolve(path))
+    assert name == str(path)
+    assert image.shape == (3, 5, 3)
+    assert (image == 7).all()
