@@ -7,7 +7,7 @@ from importlib import import_module
 import torch
 from torch import Tensor
 
-from . import reference
+from . import library, reference
 from .checks import Pair
 
 _SCHEMAS = 2  # that of csrc/ops.cpp for which this file is written
@@ -81,76 +81,6 @@ def _like(out: Tensor, x: Tensor) -> Tensor:
     return out if x.is_contiguous(memory_format=torch.channels_last) else out.contiguous()
 
 
-def _register() -> None:
-    """Shapes for torch.compile and gradients for autograd. Maps are channels_last on both sides of every operator."""
-
-    def new_map(x):
-        return torch.empty_like(x, memory_format=torch.channels_last)
-
-    def new_grads(x, *parameters):
-        return [new_map(x), *(torch.empty_like(p, memory_format=torch.contiguous_format) for p in parameters)]
-
-    def new_map_of(x, channels):
-        return x.new_empty(x.shape[0], channels, *x.shape[2:]).contiguous(memory_format=torch.channels_last)
-
-    register_fake, register_autograd = torch.library.register_fake, torch.library.register_autograd
-    register_fake('mmlska_cpu::lska_inference')(lambda x, *_: new_map(x))
-    register_fake('mmlska_cpu::lska_training')(lambda x, *_: (new_map(x), new_map(x)))
-    register_fake('mmlska_cpu::lska_backward')(
-        lambda grad, x, attn, *rest: [
-            new_map(x),
-            *(torch.empty_like(p, memory_format=torch.contiguous_format) for p in rest[:-2]),
-        ]
-    )
-    register_fake('mmlska_cpu::depthwise_gelu')(lambda x, weight, bias: new_map(x))
-    register_fake('mmlska_cpu::depthwise_gelu_backward')(lambda grad, x, weight, bias: new_grads(x, weight, bias))
-    register_fake('mmlska_cpu::depthwise_gelu_pointwise')(lambda x, weight, bias, pw, pb: new_map_of(x, pw.shape[0]))
-    register_fake('mmlska_cpu::depthwise_gelu_pointwise_backward')(
-        lambda grad, x, weight, bias, pw: [*new_grads(x, weight, bias, pw), pw.new_empty(pw.shape[0])]
-    )
-    register_autograd('mmlska_cpu::lska_training', _lska_backward, setup_context=_lska_setup)
-    for op in ('depthwise_gelu', 'depthwise_gelu_pointwise'):
-        register_autograd(f'mmlska_cpu::{op}', _depthwise_gelu_backward, setup_context=_depthwise_gelu_setup)
-
-
-def _lska_setup(ctx, inputs, output) -> None:
-    *tensors, ctx.dilation, ctx.gelu = inputs
-    # The 1x1's output is the one intermediate that is kept; the backward pass computes the four depthwise ones again.
-    ctx.save_for_backward(*tensors, output[1])
-    ctx.set_materialize_grads(False)
-
-
-def _lska_backward(ctx, grad, _):
-    *inputs, attn = ctx.saved_tensors
-    if grad is None:
-        return (None,) * 13
-    if torch.is_grad_enabled():  # someone differentiates this gradient too
-
-        def twin(x, h0w, h0b, v0w, v0b, h1w, h1b, v1w, v1b, pw, pb):
-            pairs = (h0w, h0b), (v0w, v0b), (h1w, h1b), (v1w, v1b), (pw, pb)
-            return reference.lska_attention(x, *pairs, ctx.dilation, ctx.gelu)
-
-        return *reference.differentiable_grads(twin, inputs, grad), None, None
-    x, *parameters = inputs
-    return *torch.ops.mmlska_cpu.lska_backward(grad, x, attn, *parameters, ctx.dilation, ctx.gelu), None, None
-
-
-def _depthwise_gelu_setup(ctx, inputs, output) -> None:
-    ctx.save_for_backward(*inputs)
-
-
-def _depthwise_gelu_backward(ctx, grad):
-    inputs = ctx.saved_tensors
-    if torch.is_grad_enabled():
-
-        def twin(x, weight, bias, *pointwise):
-            return reference.depthwise_gelu(x, weight, bias, pointwise or None)
-
-        return tuple(reference.differentiable_grads(twin, inputs, grad))
-    if len(inputs) == 3:
-        return tuple(torch.ops.mmlska_cpu.depthwise_gelu_backward(grad, *inputs))
-    return tuple(torch.ops.mmlska_cpu.depthwise_gelu_pointwise_backward(grad, *inputs[:4]))
-
-
 if PROBLEM is None:
-    _register()
+    # Maps are channels_last on both sides of every operator; what is kept is the 1x1's output.
+    library.register('mmlska_cpu', lambda x: torch.channels_last, torch.channels_last)

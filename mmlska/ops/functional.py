@@ -7,17 +7,15 @@ function for each operator. To add one, write its file and list it in ``_BACKEND
 
 from __future__ import annotations
 
-import warnings
-
 import torch
 from torch import Tensor
 
-from . import cpu, reference
+from . import cpu, gpu, reference
 from .checks import Pair, check_alike, check_backend, check_depthwise_gelu, check_lska_attention
+from .library import warn_once
 
 # Fastest first; the reference takes whatever is left.
-_BACKENDS = {backend.NAME: backend for backend in (cpu, reference)}
-_warned: set[str] = set()
+_BACKENDS = {backend.NAME: backend for backend in (gpu, cpu, reference)}
 
 
 def lska_attention(
@@ -162,14 +160,8 @@ def _choose(op: str, x: Tensor, name: str | None):
         if candidate.supports(op, device_type, dtype) and candidate.pays(op, x):
             if candidate.PROBLEM is None:
                 return candidate
-            _warn_once(candidate)
+            warn_once(candidate.NAME, candidate.PROBLEM)
     return reference
-
-
-def _warn_once(backend) -> None:
-    if backend.NAME not in _warned:
-        _warned.add(backend.NAME)
-        warnings.warn(f'mmlska.ops runs in plain PyTorch, which is slower: {backend.PROBLEM}', stacklevel=4)
 
 
 def _autocast_dtype(x: Tensor) -> torch.dtype | None:

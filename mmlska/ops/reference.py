@@ -36,10 +36,13 @@ def lska_attention(
 ) -> Tensor:
     """See :func:`mmlska.ops.lska_attention`."""
     x = F.gelu(x) if gelu else x
-    attn = _depthwise(_depthwise(x, h0), v0)
-    if h1 is not None:
-        attn = _depthwise(_depthwise(attn, h1, dilation), v1, dilation)
-    return x * F.conv2d(attn, *pointwise)
+    return x * F.conv2d(depthwise_chain(x, h0, v0, h1, v1, dilation), *pointwise)
+
+
+def depthwise_chain(x: Tensor, h0: Pair, v0: Pair, h1: Pair | None, v1: Pair | None, dilation: int) -> Tensor:
+    """The depthwise convolutions of :func:`mmlska.ops.lska_attention`."""
+    x = _depthwise(_depthwise(x, h0), v0)
+    return x if h1 is None else _depthwise(_depthwise(x, h1, dilation), v1, dilation)
 
 
 def depthwise_gelu(x: Tensor, weight: Tensor, bias: Tensor, pointwise: Pair | None = None) -> Tensor:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from mmlska import ops
-from mmlska.ops import cpu, functional
+from mmlska.ops import cpu, library
 
 needs_cpu = pytest.mark.skipif(cpu.PROBLEM is not None, reason=str(cpu.PROBLEM))
 
@@ -207,7 +207,7 @@ def record_fused_calls(function) -> list[str]:
 
 def test_missing_backend_warns_once_and_falls_back(monkeypatch):
     monkeypatch.setattr(cpu, 'PROBLEM', 'the C++ kernels are not there; `pip install .` builds them')
-    monkeypatch.setattr(functional, '_warned', set())
+    monkeypatch.setattr(library, '_warned', set())
     arguments = lska_arguments()
     with pytest.warns(
         UserWarning, match=r'mmlska.ops runs in plain PyTorch, which is slower: .*`pip install \.` builds'

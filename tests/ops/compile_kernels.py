@@ -1,0 +1,90 @@
+"""Compiles every Triton kernel as gpu.py launches it, for NVIDIA's Ampere and Hopper, which needs no GPU.
+
+Prints one line for each kernel, dtype and generation. Fails if one does not compile, takes more shared memory than a
+multiprocessor has, or multiplies matrices without tensor cores.
+"""
+
+from __future__ import annotations
+
+import re
+
+import ops_cases as cases
+import torch
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from mmlska.ops import gpu, gpu_launch, triton_depthwise, triton_kernels
+
+POINTERS = {torch.float32: '*fp32', torch.float16: '*fp16', torch.bfloat16: '*bf16'}
+PRODUCTS = ('chain', 'mix', 'mix_gradient', 'band_gradient')
+SHARED = {80: 163 * 1024, 90: 227 * 1024}
+
+
+class Compiler:
+    """Takes a kernel's place: compiles it for the arguments of a launch instead of launching it."""
+
+    generation = 80
+    seen: set[tuple] = set()
+
+    def __init__(self, kernel) -> None:
+        self.kernel = kernel
+
+    def __getitem__(self, grid):
+        return self.launch
+
+    def launch(self, *args, num_warps: int, maxnreg: int | None = None, **constants) -> None:
+        signature, known, divisible = {}, {}, {}
+        for i, name in enumerate(self.kernel.arg_names):
+            value = args[i] if i < len(args) else constants[name]
+            if i >= len(args) or value is None or (isinstance(value, int) and value == 1):
+                signature[name], known[i,] = 'constexpr', value
+                continue
+            signature[name] = 'i32' if isinstance(value, int) else POINTERS[value.dtype]
+            if not isinstance(value, int) or value % 16 == 0:
+                divisible[i,] = [['tt.divisibility', 16]]
+        key = self.kernel.__name__, self.generation, str(signature), str(known)
+        if key in self.seen:
+            return
+        self.seen.add(key)
+        source = ASTSource(self.kernel, signature, known, divisible)
+        target = GPUTarget('cuda', self.generation, 32)
+        done = triton.compile(source, target=target, options=dict(num_warps=num_warps, maxnreg=maxnreg))
+        dtype = next(s for s in signature.values() if s.startswith('*'))
+        print(
+            f'{self.kernel.__name__:15} {dtype:5} sm_{self.generation} warps {num_warps} shared {done.metadata.shared}'
+        )
+        assert done.metadata.shared <= SHARED[self.generation]
+        if self.kernel.__name__ in PRODUCTS:
+            assert re.search(r'\bwgmma\.|\bmma\.sync', done.asm['ptx']), 'no tensor cores'
+
+
+def main() -> None:
+    for module in (triton_kernels, triton_depthwise):
+        for name, kernel in list(vars(module).items()):
+            if isinstance(kernel, triton.JITFunction) and not name.startswith('_'):
+                setattr(module, name, Compiler(kernel))
+    gpu._run = lambda x, fused, plain: fused()
+    gpu_launch._generation = lambda x: Compiler.generation // 10
+    # A whole tile of stage 1 in half precision, tiles of a larger image, and many small images.
+    for Compiler.generation, dtype, shape, k_size in (
+        (90, torch.bfloat16, (16, 64, 128, 128), 23),
+        (90, torch.float32, (1, 3, 200, 334), 53),
+        (80, torch.float16, (2, 160, 32, 32), 7),
+    ):
+        flat, dilation = cases.lska_tensors(shape[1], k_size, dtype)
+        x = torch.empty(shape, dtype=dtype)
+        out, kept = gpu._lska_forward(x, *flat, dilation)
+        gpu._lska_backward(out, x, kept, *flat, dilation)
+        mlp = cases.mlp_tensors(shape[1], dtype, 8)
+        for layout in (torch.contiguous_format, torch.channels_last)[: 2 if dtype == torch.bfloat16 else 1]:
+            x = x.contiguous(memory_format=layout)
+            gpu._depthwise_gelu(x, *mlp[:2])
+            gpu._depthwise_gelu_backward(x, x, *mlp[:2])
+            grad = torch.empty(shape[0], 8, *shape[2:], dtype=dtype)
+            gpu._depthwise_gelu_pointwise_backward(grad, x, *mlp[:3])
+    print('done')
+
+
+if __name__ == '__main__':
+    main()
