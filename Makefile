@@ -6,15 +6,18 @@ PIP := $(PY) -m pip --disable-pip-version-check install -c requirements/constrai
 BUILD_OPS := MMCV_WITH_OPS=1 MAX_JOBS=$${MAX_JOBS:-$$(nproc)} PATH="$(CURDIR)/.venv/bin:$$PATH" $(PIP) --no-build-isolation
 
 ORIGINAL_PIP := .venv-openmmlab/bin/python -m pip --disable-pip-version-check install -c requirements/constraints.txt
+# Ultralytics and MMPretrain need torchvision, which the main environment must not have: they get one of their own.
+PYX := .venv-extras/bin/python
+PIPX := $(PYX) -m pip --disable-pip-version-check install -c .venv-extras/constraints.txt
 
 DEMO := configs/demo/mask_rcnn_van_lska_t_scenes.py
 DEMO_WORK := work_dirs/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-openmmlab lint clean
+.PHONY: help install demo test test-openmmlab install-extras test-extras lint clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-15s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-16s%s\n", $$1, $$2}' Makefile
 
 install: .venv/.installed ## create .venv with torch, mmcv and its operators, mmdet, mmseg and this package (editable)
 
@@ -58,11 +61,26 @@ test-openmmlab: .venv-openmmlab/.installed ## train, save, resume and test on Op
 	$(ORIGINAL_PIP) --no-build-isolation -r requirements/dev.txt -e .
 	@touch $@
 
+install-extras: .venv-extras/.installed ## create .venv-extras with torchvision, Ultralytics, MMPretrain and this package
+
+.venv-extras/.installed: setup.py requirements/extras.txt requirements/constraints.txt requirements/constraints_extras.txt
+	$(PYTHON) -m venv .venv-extras
+	@grep -v '^torchvision' requirements/constraints.txt | cat - requirements/constraints_extras.txt > .venv-extras/constraints.txt
+	@# torch first and alone, so that torchvision takes the build that is there.
+	$(PIPX) torch 'setuptools<81' wheel ninja psutil
+	MMCV_WITH_OPS=0 $(PIPX) --no-build-isolation -r requirements/extras.txt opencv-python opencv-python-headless
+	$(PIPX) --no-deps --force-reinstall opencv-python-headless
+	$(PIPX) --no-build-isolation --no-deps -e .
+	@touch $@
+
+test-extras: install-extras ## run the tests of the Ultralytics plug-in and of the classifiers
+	$(PYX) -m pytest tests_extras mmlska/yolo tests/test_other_projects.py
+
 lint: install ## check style, format and configs
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
 	$(PY) tools/check_configs.py
 
-clean: ## remove .venv, build output, caches and work_dirs with the models trained there; data stays
-	rm -rf .venv .venv-openmmlab build dist mmlska.egg-info mmlska/.mim work_dirs .pytest_cache .ruff_cache .hypothesis
-	find configs mmlska tests tools -name __pycache__ -prune -exec rm -rf {} +
+clean: ## remove the environments, build output, caches and work_dirs with the models trained there; data stays
+	rm -rf .venv .venv-openmmlab .venv-extras build dist mmlska.egg-info mmlska/.mim work_dirs .pytest_cache .ruff_cache .hypothesis
+	find configs mmlska tests $(wildcard tests_extras) tools -name __pycache__ -prune -exec rm -rf {} +

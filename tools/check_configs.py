@@ -7,11 +7,12 @@ from pathlib import Path
 
 from mmengine import Config, load
 
-BASE_BATCH = 16  # the batch that the learning rates of the COCO and ADE20K recipes belong to
+# The batch that the learning rates of the COCO, ADE20K and ImageNet recipes belong to.
+BASE_BATCH = {'mmdet': 16, 'mmseg': 16, 'mmpretrain': 1024}
 
 
 def config_problems(path: Path, full_size: bool) -> list[str]:
-    """What is wrong with one config; `full_size`: it is one of a COCO or ADE20K recipe."""
+    """What is wrong with one config; `full_size`: it is one of a COCO, ADE20K or ImageNet recipe."""
     try:
         config = Config.fromfile(path)
     except Exception as error:  # a config is a program, it may fail in any way, and the others are still to be checked
@@ -20,8 +21,8 @@ def config_problems(path: Path, full_size: bool) -> list[str]:
     custom_imports = config.get('custom_imports') or {}
     if 'mmlska' not in custom_imports.get('imports', ()) or custom_imports.get('allow_failed_imports', True):
         problems.append("needs custom_imports = dict(imports=['mmlska'], allow_failed_imports=False)")
-    if config.get('default_scope') not in ('mmdet', 'mmseg'):
-        problems.append(f"default_scope is {config.get('default_scope')!r}, not 'mmdet' or 'mmseg'")
+    if config.get('default_scope') not in BASE_BATCH:
+        problems.append(f"default_scope is {config.get('default_scope')!r}, not 'mmdet', 'mmseg' or 'mmpretrain'")
     backbone = config.get('model', {}).get('backbone', {}).get('type')
     if backbone != 'VAN_LSKA':
         problems.append(f"model.backbone.type is {backbone!r}, not 'VAN_LSKA'")
@@ -30,8 +31,9 @@ def config_problems(path: Path, full_size: bool) -> list[str]:
         problems.append(f"data_root is {data_root!r}, not a relative folder such as 'data/coco/'")
     if full_size:
         batch = config.get('auto_scale_lr', {}).get('base_batch_size')
-        if batch != BASE_BATCH:
-            problems.append(f'auto_scale_lr.base_batch_size is {batch}, not {BASE_BATCH}')
+        wanted = BASE_BATCH.get(config.get('default_scope'), 16)
+        if batch != wanted:
+            problems.append(f'auto_scale_lr.base_batch_size is {batch}, not {wanted}')
     return problems
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Evaluate a checkpoint, box and mask AP or mIoU: tools/test.py configs/mask_rcnn_van_lska_t.py CHECKPOINT."""
+"""Evaluate a checkpoint, box and mask AP, mIoU or accuracy: tools/test.py configs/mask_rcnn_van_lska_t.py CHECKPOINT."""
 
 from mmlska.cli import runner_parser, set_local_rank, user_errors
 from mmlska.engine.config import load_config
@@ -8,7 +8,9 @@ from mmlska.weights import WeightsError, use_safe_reader
 
 
 def main() -> None:
-    parser = runner_parser('Evaluate a checkpoint of a detector (box and mask AP) or segmentor (mIoU).')
+    parser = runner_parser(
+        'Evaluate a checkpoint of a detector (box and mask AP), segmentor (mIoU) or classifier (accuracy).'
+    )
     parser.add_argument('checkpoint', nargs='?', help='checkpoint file')
     parser.add_argument('--onnx', metavar='FILE', help='evaluate this file of tools/export.py instead of a checkpoint')
     parser.add_argument('--show-dir', help='folder for pictures of labels (left) and predictions (right)')

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Train a detector or segmentor: tools/train.py configs/mask_rcnn_van_lska_t.py."""
+"""Train a detector, segmentor or classifier: tools/train.py configs/mask_rcnn_van_lska_t.py."""
 
 import os
 import sys
@@ -15,7 +15,7 @@ from mmlska.weights import WeightsError, use_safe_reader
 
 
 def main() -> None:
-    parser = runner_parser('Train a detector or segmentor.')
+    parser = runner_parser('Train a detector, segmentor or classifier.')
     parser.add_argument(
         '--resume',
         nargs='?',

@@ -165,7 +165,15 @@ def use_safe_parts(cfg: Config) -> None:
 
 
 def use_overlays(cfg: Config, folder: str) -> None:
-    """Write each test image with its labels and its predictions side by side into ``folder``."""
+    """Write each test image with its labels and its predictions side by side into ``folder``.
+
+    Raises:
+        ValueError: If the model is a classifier, which has nothing to draw.
+    """
+    if cfg.get('default_scope') == 'mmpretrain':
+        raise ValueError(
+            '--show-dir draws boxes and masks, which a classifier has not; --out FILE.pkl writes its predictions'
+        )
     cfg.custom_hooks = [*cfg.get('custom_hooks', []), dict(type='OverlayHook', out_dir=str(Path(folder).absolute()))]
 
 
@@ -188,10 +196,11 @@ def use_predictions(cfg: Config, out: str) -> None:
         evaluators = [*evaluators, dict(type=dump, out_file_path=str(path))]
     elif detection and path.suffix == '.json':
         evaluators[0].outfile_prefix = str(path.with_suffix(''))
-    elif not detection and not path.suffix:
+    elif cfg.default_scope == 'mmseg' and not path.suffix:
         evaluators[0].output_dir = str(path)
     else:
-        allowed = 'a .pkl or a .json file' if detection else 'a .pkl file or a folder'
+        others = {'mmdet': 'a .pkl or a .json file', 'mmseg': 'a .pkl file or a folder'}
+        allowed = others.get(cfg.default_scope, 'a .pkl file')
         raise ValueError(f'--out {out} is not possible with this model; give {allowed}')
     path.parent.mkdir(parents=True, exist_ok=True)
     cfg.test_evaluator = evaluators

@@ -1,0 +1,187 @@
+"""Stock YOLO beside LSKA at each place: same data, seeds and epochs, with the spread over seeds."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import torch
+from ultralytics import YOLO
+
+from .attach import attach
+from .configs import PLACES
+from .registration import register
+from .trainers import DetectionTrainer
+
+STOCK = 'stock'
+#: Two-sided 95 % points of Student's t, by degrees of freedom.
+_T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
+
+
+def build(base: str, variant: str, k_size: int) -> YOLO:
+    """Build a variant.
+
+    Args:
+        base: A stock YAML name ('yolo11n.yaml'), trained from scratch and with LSKA inside its blocks, or a '.pt' file, to which LSKA
+            is attached.
+        variant: 'stock' or a place.
+        k_size: Of attached LSKA; YAMLs have their own, 11.
+
+    Raises:
+        ValueError: If there is no such variant.
+    """
+    if variant not in (STOCK, *PLACES):
+        raise ValueError(f'no variant {variant!r}; choose among {STOCK}, {", ".join(PLACES)}')
+    if base.endswith('.pt'):
+        model = YOLO(base)
+        return model if variant == STOCK else attach(model, variant, k_size)
+    register()
+    return YOLO(base if variant == STOCK else f'{Path(base).stem}-lska-{variant}.yaml')
+
+
+def cost(model: YOLO, imgsz: int, repeats: int = 20) -> dict[str, float]:
+    """Parameters, GFLOPs (two for a multiply-add, as Ultralytics counts) and the median time of one image in milliseconds."""
+    from ultralytics.utils.torch_utils import get_flops
+
+    network = model.model.eval()
+    parameters = sum(p.numel() for p in network.parameters())
+    gflops = get_flops(network, imgsz)
+    device = next(network.parameters()).device
+    x, times = torch.zeros(1, 3, imgsz, imgsz, device=device), []
+    with torch.inference_mode():
+        for _ in range(repeats + 3):  # the first ones warm up
+            start = time.perf_counter()
+            network(x)
+            if device.type == 'cuda':
+                torch.cuda.synchronize()
+            times.append(1000 * (time.perf_counter() - start))
+    return dict(parameters=parameters, gflops=round(gflops, 3), latency_ms=round(statistics.median(times[3:]), 2))
+
+
+def ablate(
+    data: Path,
+    out: Path,
+    *,
+    base: str,
+    variants: Sequence[str],
+    seeds: Sequence[int],
+    k_size: int,
+    settings: Mapping[str, object],
+    work_dir: Path,
+    note: Callable[[str], None] = print,
+) -> dict:
+    """Train every variant with every seed; runs that the results file has already are skipped.
+
+    Args:
+        data: Ultralytics' data.yaml.
+        out: JSON file, written after each run.
+        base: See :func:`build`.
+        variants: 'stock' and places.
+        seeds: Of initialisation, order and augmentation.
+        k_size: See :func:`build`.
+        settings: Ultralytics' training arguments, such as epochs, imgsz and batch.
+        work_dir: Folder for checkpoints.
+        note: Is told of each run.
+
+    Returns:
+        The content of the file: ``setup``, ``variants`` with ``cost`` and ``mAP50-95`` and ``mAP50`` by seed, ``summary``.
+
+    Raises:
+        ValueError: If the file belongs to another setup.
+    """
+    setup = dict(base=base, k_size=k_size, data=data.parent.name, settings=dict(settings))
+    results: dict = dict(setup=setup, variants={}, summary={})
+    if out.exists():
+        results = json.loads(out.read_text(encoding='utf-8'))
+        if results['setup'] != setup:
+            raise ValueError(f'{out} holds results of another setup; give another --out or delete it')
+    for seed in seeds:
+        for variant in variants:
+            entry = results['variants'].setdefault(variant, dict(cost=None, runs={}))
+            if entry['cost'] is None:
+                entry['cost'] = cost(build(base, variant, k_size), int(settings['imgsz']))
+            if str(seed) in entry['runs']:
+                continue
+            note(f'{variant}, seed {seed}')
+            start = time.time()
+            torch.manual_seed(seed)
+            model = build(base, variant, k_size)
+            arguments = dict(
+                settings, data=str(data), seed=seed, deterministic=True, project=str(work_dir), name=f'{variant}_{seed}'
+            )
+            model.train(trainer=DetectionTrainer, plots=False, verbose=False, exist_ok=True, **arguments)
+            box = model.trainer.validator.metrics.box  # of the best checkpoint
+            minutes = round((time.time() - start) / 60, 2)
+            entry['runs'][str(seed)] = {'mAP50-95': float(box.map), 'mAP50': float(box.map50), 'minutes': minutes}
+            results['summary'] = summarise(results['variants'])
+            _write(out, results)
+    return results
+
+
+def summarise(variants: Mapping[str, Mapping], metric: str = 'mAP50-95') -> dict[str, dict]:
+    """Mean and spread of each variant, and whether it differs from stock.
+
+    The difference of the seeds that both have is tested by a paired t-test at 5 %, two-sided, without a correction for the number of
+    variants.
+
+    Example:
+        >>> runs = lambda *values: dict(runs={str(i): {'mAP50-95': v} for i, v in enumerate(values)})
+        >>> summarise(dict(stock=runs(0.50, 0.52, 0.51), head=runs(0.51, 0.51, 0.52)))['head']['verdict']
+        'no significant difference'
+    """
+    stock = variants.get(STOCK, {}).get('runs', {})
+    rows = {}
+    for name, entry in variants.items():
+        values = [run[metric] for run in entry['runs'].values()]
+        if not values:
+            continue
+        spread = statistics.stdev(values) if len(values) > 1 else None
+        rows[name] = dict(mean=statistics.mean(values), std=spread, seeds=len(values))
+        if name != STOCK:
+            pairs = [entry['runs'][seed][metric] - stock[seed][metric] for seed in entry['runs'] if seed in stock]
+            rows[name].update(_compare(pairs))
+    return rows
+
+
+def _compare(differences: Sequence[float]) -> dict:
+    if len(differences) < 2:
+        return dict(verdict='not tested: fewer than two seeds in common')
+    mean, spread = statistics.mean(differences), statistics.stdev(differences)
+    degrees = len(differences) - 1
+    point = _T95[degrees - 1] if degrees <= len(_T95) else _T95[-1]
+    margin = point * spread / len(differences) ** 0.5
+    verdict = 'no significant difference' if abs(mean) <= margin else 'better' if mean > 0 else 'worse'
+    return dict(difference=mean, margin=margin, verdict=verdict)
+
+
+def table(results: Mapping) -> str:
+    """The results as a Markdown table."""
+    from ..analysis.report import markdown_table
+
+    rows = []
+    for name, row in results['summary'].items():
+        cost = results['variants'][name]['cost']
+        spread = '' if row['std'] is None else f' ± {100 * row["std"]:.1f}'
+        rows.append(
+            [
+                name if name == STOCK else f'LSKA: {name}',
+                f'{cost["parameters"] / 1e6:.2f}',
+                f'{cost["gflops"]:.2f}',
+                f'{cost["latency_ms"]:.1f}',
+                f'{100 * row["mean"]:.1f}{spread}',
+                str(row['seeds']),
+                row.get('verdict', ''),
+            ]
+        )
+    return markdown_table(['model', 'M', 'GFLOPs', 'ms', 'mAP50-95', 'seeds', 'beside stock'], rows)
+
+
+def _write(path: Path, content: dict) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + '.part')
+    part.write_text(json.dumps(content, indent=1) + '\n', encoding='utf-8')
+    os.replace(part, path)

@@ -1,0 +1,83 @@
+"""How a YAML row with LSKA in it becomes the arguments of its module: what Ultralytics' parser does for its own blocks."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from ultralytics.nn.modules import SPPF, Bottleneck, C2f, C3k2
+from ultralytics.nn.modules.block import C2PSA
+from ultralytics.utils.ops import make_divisible
+
+from ..models.attention import LSKA
+from .modules import C2PSA_LSKA, DEFAULT_K_SIZE, SPPF_LSKA, C2f_LSKA, C3k2_LSKA, LSKABottleneck
+
+#: The modules that a row may name.
+ROWS = {m.__name__: m for m in (LSKA, SPPF_LSKA, C2f_LSKA, C3k2_LSKA, C2PSA_LSKA, LSKABottleneck)}
+#: The stock block that each is made of.
+TWINS = {SPPF_LSKA: SPPF, C2f_LSKA: C2f, C3k2_LSKA: C3k2, C2PSA_LSKA: C2PSA, LSKABottleneck: Bottleneck}
+_REPEATED = (C2f_LSKA, C3k2_LSKA, C2PSA_LSKA)
+
+
+class Scaling(NamedTuple):
+    """What the parser knows of the model's scale."""
+
+    width: float
+    max_channels: float
+    scale: str | None
+
+    def channels(self, written: int) -> int:
+        """The channels of a row as the parser scales them."""
+        return make_divisible(min(written, self.max_channels) * self.width, 8)
+
+
+class Row(NamedTuple):
+    """A row ready to build."""
+
+    args: list[Any]
+    channels: int
+    repeats: int
+    legacy: bool
+
+
+def read_row(module: type, args: list[Any], c1: int, repeats: int, legacy: bool, scaling: Scaling) -> Row:
+    """Turn the arguments of a row into those of its module.
+
+    Args:
+        module: One of :data:`ROWS`.
+        args: As the row has them.
+        c1: Channels of the layer that the row reads.
+        repeats: Of the module, scaled by depth.
+        legacy: The parser's mark for heads of the older kind.
+        scaling: The model's scale.
+
+    Raises:
+        ValueError: If a row's arguments do not fit.
+    """
+    if module is LSKA:
+        return Row([c1, _k_size_of(args, c1, scaling)], c1, repeats, legacy)
+    if not args:
+        raise ValueError(f'a {module.__name__} row needs its channels, such as [-1, 1, {module.__name__}, [512]]')
+    c2 = scaling.channels(args[0])
+    args = [c1, c2, *args[1:]]
+    if module in _REPEATED:
+        args.insert(2, repeats)
+        repeats = 1
+    if module is C3k2_LSKA:
+        legacy = False
+        if scaling.scale in {'m', 'l', 'x'}:
+            args[3:4] = [True]
+    return Row(args, c2, repeats, legacy)
+
+
+def _k_size_of(args: list[Any], c1: int, scaling: Scaling) -> int:
+    """The kernel of an LSKA row: [], [k_size], [channels], [channels, k_size] are all in use; kernels are odd, channels even."""
+    if not all(isinstance(a, int) and not isinstance(a, bool) for a in args) or len(args) > 2:
+        raise ValueError(f'LSKA row with {args}; write [], [k_size] or [channels, k_size], such as [1024, 11]')
+    if len(args) == 1 and args[0] % 2:
+        return args[0]
+    if args and c1 not in (scaling.channels(args[0]), args[0]):
+        raise ValueError(
+            f'LSKA row with {args} after a layer of {c1} channels: LSKA keeps the channels, {args[0]} scale to '
+            f'{scaling.channels(args[0])} in this model; leave them out: [{args[1] if len(args) > 1 else ""}]'
+        )
+    return args[1] if len(args) > 1 else DEFAULT_K_SIZE

@@ -1,0 +1,163 @@
+"""The five robustness sets' layouts, mCE, and a classifier that goes through all of them by the tool."""
+
+import json
+import shutil
+
+import pytest
+import torch
+
+from mmlska.analysis.imagenet_robustness import (
+    C_BAR,
+    CORRUPTIONS,
+    EXTRA_CORRUPTIONS,
+    SETS,
+    class_order,
+    find_conditions,
+    mean_corruption_error,
+    measure,
+    run,
+    summarise,
+)
+from mmlska.datasets.image_tree import SUBSET, WNIDS, write_standin
+from tests_extras.classification.test_classifier_configs import SMALL_CONFIG
+from tests_extras.helpers import ROOT, fresh
+
+
+@pytest.fixture(scope='module')
+def tree(tmp_path_factory):
+    return write_standin(tmp_path_factory.mktemp('tree'), per_class=1, size=40)
+
+
+def oracle(right=True, answer=None):
+    """A classifier that reads the folder's name, or always gives one answer."""
+
+    def predict(paths, cropped):
+        for path in paths:
+            scores = torch.zeros(1, len(WNIDS))
+            chosen = WNIDS.index(path.parent.name) if answer is None else answer
+            scores[0, chosen if right else (chosen + 1) % len(WNIDS)] = 1
+            yield scores
+
+    return predict
+
+
+def test_alexnets_own_row_is_100():
+    assert round(mean_corruption_error(CORRUPTIONS), 1) == 100.0
+    row = {
+        f'imagenet-c/{name}/{s}': error
+        for name, error in {**CORRUPTIONS, **EXTRA_CORRUPTIONS}.items()
+        for s in range(1, 6)
+    }
+    summary = summarise(row)
+    assert summary == pytest.approx({'mCE': 100.0, 'mCE of the extra four': 100.0})
+    assert len(CORRUPTIONS) == 15
+    assert len(C_BAR) == 10
+    halved = summarise({key: error / 2 for key, error in row.items()})
+    assert halved['mCE'] == pytest.approx(50.0)
+    assert mean_corruption_error({**CORRUPTIONS, 'fog': 0.0}) == pytest.approx(100 * 14 / 15)
+    with pytest.raises(ValueError, match='mCE needs all 15 corruptions; missing: fog'):
+        mean_corruption_error({k: v for k, v in CORRUPTIONS.items() if k != 'fog'})
+
+
+def test_alexnets_errors_are_those_of_the_table():
+    # Hendrycks and Dietterich, table 1, rounded there to whole percents.
+    rounded = [round(error) for error in CORRUPTIONS.values()]
+    assert rounded == [89, 89, 92, 82, 83, 79, 80, 87, 83, 82, 56, 85, 65, 72, 61]
+
+
+def test_every_layout_is_found(tree):
+    conditions = find_conditions(tree)
+    keys = [c.key for c in conditions]
+    assert len(keys) == len(set(keys)) == 1 + 5 * 19 + 5 * 10 + 3
+    assert 'imagenet-c-bar/sparkles/10.0' in keys
+    assert {c.key for c in conditions if c.subset} == {'imagenet-a', 'imagenet-r'}
+    assert {c.key.split('/')[0] for c in conditions if c.cropped} == {'imagenet-c', 'imagenet-c-bar'}
+    assert class_order(tree / 'imagenet/val') == class_order(tree / 'imagenet-sketch') == list(WNIDS)
+
+
+def test_layouts_as_the_archives_unpack(tree, tmp_path):
+    """ImageNet-C's archives are noise.tar, blur.tar, ...; that of Sketch holds a folder 'sketch'."""
+    shutil.copytree(tree / 'imagenet-c', tmp_path / 'imagenet-c/noise')
+    shutil.copytree(tree / 'imagenet-sketch', tmp_path / 'imagenet-sketch/sketch')
+    found = find_conditions(tmp_path, ['imagenet-c', 'imagenet-sketch'])
+    assert len(found) == 96
+    shutil.rmtree(tmp_path / 'imagenet-c/noise/spatter')  # one of the extra four
+    assert len(find_conditions(tmp_path, ['imagenet-c'])) == 90
+    shutil.rmtree(tmp_path / 'imagenet-c/noise/fog/3')
+    with pytest.raises(FileNotFoundError, match='fog has 4 severities; 5 belong there'):
+        find_conditions(tmp_path, ['imagenet-c'])
+    shutil.rmtree(tmp_path / 'imagenet-c/noise/fog')
+    with pytest.raises(FileNotFoundError, match='fog does not exist; unpack all of imagenet-c there'):
+        find_conditions(tmp_path, ['imagenet-c'])
+    with pytest.raises(FileNotFoundError, match='imagenet-r does not exist; unpack imagenet-r there'):
+        find_conditions(tmp_path, ['imagenet-r'])
+    with pytest.raises(ValueError, match="no robustness set 'imagenet-d'; choose among imagenet, imagenet-c"):
+        find_conditions(tmp_path, ['imagenet-d'])
+
+
+def test_subsets_answer_among_their_own_classes(tree):
+    conditions = {c.key: c for c in find_conditions(tree)}
+    for key in ('imagenet-a', 'imagenet-r'):
+        assert measure(conditions[key], WNIDS, oracle()) == dict(error=0.0, images=3)
+        assert measure(conditions[key], WNIDS, oracle(right=False))['error'] == pytest.approx(200 / 3)
+
+    def prefers_outsiders(paths, cropped):
+        """The highest score goes to a class that the subset lacks, the second to the truth."""
+        for path in paths:
+            scores = torch.zeros(1, 5)
+            scores[0, 1], scores[0, WNIDS.index(path.parent.name)] = 2.0, 1.0
+            yield scores
+
+    assert WNIDS[1] not in SUBSET
+    assert measure(conditions['imagenet-a'], WNIDS, prefers_outsiders)['error'] == 0
+    assert measure(conditions['imagenet-sketch'], WNIDS, prefers_outsiders)['error'] == pytest.approx(80)
+    assert measure(conditions['imagenet-sketch'], WNIDS, oracle(answer=2))['error'] == pytest.approx(80)
+
+
+def test_models_that_do_not_fit(tree):
+    (sketch,) = find_conditions(tree, ['imagenet-sketch'])
+    with pytest.raises(ValueError, match='has n09000004, which is none of the 4 classes'):
+        measure(sketch, WNIDS[:4], oracle())
+    with pytest.raises(ValueError, match='the model has 5 classes, ImageNet as found has 6'):
+        measure(sketch, (*WNIDS, 'n99999999'), oracle())
+
+
+def test_a_run_goes_on_where_it_stopped(tree, tmp_path):
+    conditions, out, calls = (
+        find_conditions(tree, ['imagenet', 'imagenet-a', 'imagenet-r']),
+        tmp_path / 'results.json',
+        [],
+    )
+
+    def fails_at_the_third(paths, cropped):
+        calls.append(len(paths))
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return oracle()(paths, cropped)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(conditions, WNIDS, fails_at_the_third, out, dict(config='a'))
+    assert list(json.loads(out.read_text())['conditions']) == ['imagenet', 'imagenet-a']
+    results = run(conditions, WNIDS, fails_at_the_third, out, dict(config='a'))
+    assert calls == [5, 3, 3, 3]
+    assert results['summary'] == {'accuracy': 100.0, 'A accuracy': 100.0, 'R accuracy': 100.0}
+    assert list(tmp_path.iterdir()) == [out]
+    with pytest.raises(ValueError, match='holds results of .*; give another --out or delete it'):
+        run(conditions, WNIDS, oracle(), out, dict(config='b'))
+
+
+@pytest.mark.slow
+def test_a_trained_classifier_goes_through_all_sets(crops, tree, tmp_path):
+    config = tmp_path / 'small.py'
+    config.write_text(SMALL_CONFIG.format(base=str(ROOT / 'configs/van_lska_t_imagenet.py'), data=f'{crops}/'))
+    fresh(ROOT / 'tools/train.py', config, '--work-dir', 'run', '--seed', 0, cwd=tmp_path)
+    command = [ROOT / 'tools/test_imagenet_robustness.py', config, 'run/epoch_1.pth', '--root', tree, '--workers', 0]
+    command += ['--out', 'robustness.json']
+    printed = fresh(*command, cwd=tmp_path)
+    results = json.loads((tmp_path / 'robustness.json').read_text())
+    assert len(results['conditions']) == 149
+    assert {key.split('/')[0] for key in results['conditions']} == set(SETS)
+    columns = ['accuracy', 'mCE', 'mCE of the extra four', 'C-bar error', 'A accuracy', 'R accuracy', 'Sketch accuracy']
+    assert list(results['summary']) == columns
+    assert '| model | ' + ' | '.join(columns) + ' |' in printed
+    assert fresh(*command, cwd=tmp_path).splitlines()[-1] == 'results: robustness.json'
