@@ -19,7 +19,11 @@ def section(name: str) -> str:
 
 @pytest.mark.parametrize(
     ('tool', 'results', 'name'),
-    [('complexity.py', 'complexity.json', 'config table'), ('run_demos.py', 'demo.json', 'demo table')],
+    [
+        ('complexity.py', 'complexity.json', 'config table'),
+        ('run_demos.py', 'demo.json', 'demo table'),
+        ('run_finetuning.py', 'finetuning.json', 'fine-tuning table'),
+    ],
 )
 def test_tables_are_those_of_the_results_files(tool, results, name):
     table = runpy.run_path(str(ROOT / 'tools' / tool))['table']
@@ -44,7 +48,7 @@ def test_named_files_exist():
 
 @pytest.mark.parametrize('tool', ['train', 'test'])
 def test_named_options_exist(tool):
-    source = ''.join((ROOT / path).read_text() for path in (f'tools/{tool}.py', 'mmlska/cli.py'))
+    source = ''.join((ROOT / path).read_text() for path in (f'tools/{tool}.py', 'mmlska/cli.py', 'mmlska/engine/options.py'))
     line = re.search(rf'(?s)- {tool}: (.*?)(\n- |\n\n)', README)[1]
     options = re.findall(r'--[a-z-]+', line)
     assert options

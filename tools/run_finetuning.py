@@ -109,6 +109,7 @@ def main() -> None:
         for checkpoint in (None, args.checkpoint):
             work_dir = args.work_dir / f'{name}_{"checkpoint" if checkpoint else "scratch"}_{seed}'
             result = run(args.config, args.fraction, seed, checkpoint, work_dir)
+            result['command'] = ' '.join(['python tools/run_finetuning.py', *sys.argv[1:]])
             results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
             old = results.get(name, {}).get('runs', [])
             kept = [
@@ -120,7 +121,6 @@ def main() -> None:
                 metric='coco/bbox_mAP_50' if scope == 'mmdet' else 'mIoU',
                 checkpoint=Path(args.checkpoint).parent.name,
                 sha256=file_sha256(args.checkpoint),
-                command=' '.join(['python tools/run_finetuning.py', *sys.argv[1:]]),
                 **run_environment(),
                 runs=[*kept, result],
             )

@@ -191,7 +191,10 @@ def _case(
         module = copy.deepcopy(module).to(device, dtype).to(memory_format=memory_format)
         if not training:
             module.requires_grad_(False)
-        run = torch.compile(module, mode='max-autotune') if compiled else module
+        run = module
+        if compiled:
+            torch.compiler.reset()  # else later cases count as recompilations of the first, and run uncompiled beyond eight
+            run = torch.compile(module, mode='max-autotune')
         data = x.to(dtype).contiguous(memory_format=memory_format).requires_grad_(training and input_grad)
         return Contender(run, list(module.parameters()), data)
 

@@ -74,8 +74,8 @@ def main() -> None:
     ):
         flat, dilation = cases.lska_tensors(shape[1], k_size, dtype)
         x = torch.empty(shape, dtype=dtype)
-        out, kept = gpu._lska_forward(x, *flat, dilation)
-        gpu._lska_backward(out, x, kept, *flat, dilation)
+        out, kept = gpu._lska_forward(x, *flat, dilation, False)
+        gpu._lska_backward(out, x, kept, *flat, dilation, False)
         mlp = cases.mlp_tensors(shape[1], dtype, 8)
         for layout in (torch.contiguous_format, torch.channels_last)[: 2 if dtype == torch.bfloat16 else 1]:
             x = x.contiguous(memory_format=layout)
