@@ -72,7 +72,7 @@ def files_below(folder, *patterns):
 def test_wheel_holds_package_configs_and_tools_and_nothing_else(wheel):
     names = [name for name in zipfile.ZipFile(wheel).namelist() if '.dist-info/' not in name]
     in_mim = {name.removeprefix('mmlska/.mim/') for name in names if name.startswith('mmlska/.mim/')}
-    configs = {f'configs/{name}' for name in files_below(ROOT / 'configs', '*.py')}
+    configs = {f'configs/{name}' for name in files_below(ROOT / 'configs', '*.py', '*.json')}
     tools = {f'tools/{name}' for name in files_below(ROOT / 'tools', '*.py', '*.sh')}
     assert in_mim == configs | tools | {'model-index.yml'}
     package = {f'mmlska/{name}' for name in files_below(ROOT / 'mmlska', '*.py', '*.yml', '*.cpp', '*.h', '*.html')}

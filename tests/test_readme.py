@@ -50,6 +50,6 @@ def test_named_files_exist():
 def test_named_options_exist(tool):
     source = ''.join((ROOT / path).read_text() for path in (f'tools/{tool}.py', 'mmlska/cli.py', 'mmlska/engine/options.py'))
     line = re.search(rf'(?s)- {tool}: (.*?)(\n- |\n\n)', README)[1]
-    options = re.findall(r'--[a-z-]+', line)
+    options = re.findall(r'--[a-z0-9-]+', line)
     assert options
     assert [option for option in options if f"'{option}'" not in source] == []

@@ -3,6 +3,7 @@
 
 import argparse
 import json
+import os
 import sys
 from itertools import product
 from pathlib import Path
@@ -49,6 +50,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument('--passes', nargs='+', choices=PASSES, default=list(PASSES))
     parser.add_argument('--contenders', nargs='+', choices=CONTENDERS, default=list(CONTENDERS))
     parser.add_argument('--seconds', type=float, default=3.0, help='time to spend on timing each case')
+    parser.add_argument('--name', default='', help='added to the name of the results file')
     parser.add_argument('--append', action='store_true', help='add to the results file instead of writing it anew')
     parser.add_argument('--out', type=Path, default=Path('docs/results'), help='folder of the results file and chart')
     parser.add_argument('--readme', type=Path, help="also fill the section '<kind> benchmark <device>' of this file")
@@ -91,9 +93,14 @@ def main() -> None:
         bandwidth = copy_bandwidth(device)
         gpu = device.type == 'cuda'
         where = torch.cuda.get_device_name(device).split()[-1].lower() if gpu else 'cpu'
-        file = args.out / f'{args.kind}_{where}_torch{torch.__version__.split("+")[0]}.json'
+        suffix = f'_{args.name}' if args.name else ''
+        file = args.out / f'{args.kind}_{where}_torch{torch.__version__.split("+")[0]}{suffix}.json'
         old = json.loads(file.read_text())['records'] if args.append and file.exists() else []
-        results = {**run_environment(), 'copy_bytes_per_second': bandwidth, 'records': old}
+        # Whether freed memory goes back to the system at once decides how often each new map costs page faults.
+        allocator = {
+            key: value for key, value in os.environ.items() if key.startswith(('MALLOC_', 'THP_', 'LD_PRELOAD'))
+        }
+        results = {**run_environment(), 'allocator': allocator, 'copy_bytes_per_second': bandwidth, 'records': old}
         command = ' '.join(['python tools/benchmark.py', *sys.argv[1:]])
         for build in cases(args, device):
             record = measure_case(build(), device, args.seconds)
@@ -111,7 +118,7 @@ def main() -> None:
         print(f'copy bandwidth {bandwidth / 1e9:.1f} GB/s')
         print(f'results: {file}, chart: {file.with_suffix(".png")}')
         if args.readme:
-            fill_section(args.readme, f'{args.kind} benchmark {where}', table(results))
+            fill_section(args.readme, f'{args.kind} benchmark {where}{suffix}', table(results))
 
 
 if __name__ == '__main__':

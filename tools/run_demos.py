@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Train and test the demo configs, and write what came out to docs/results/demo.json and into the README's table."""
+"""Train and test the demos and write what came out to docs/results, into the README's table and into docs/own_data.md's."""
 
 import argparse
 import json
@@ -16,7 +16,6 @@ from mmlska.analysis.report import fill_section, markdown_table, run_environment
 from mmlska.datasets.scenes import write_scenes
 
 ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / 'docs/results/demo.json'
 DEMOS = (
     'mask_rcnn_van_lska_t_scenes',
     'retinanet_van_lska_t_scenes',
@@ -24,6 +23,18 @@ DEMOS = (
     'mask_rcnn_van_lska_t_fruits',
     'upernet_van_lska_t_dubai',
 )
+# Trained by --data alone: config and further arguments. docs/own_data.md has the lines that convert the nuclei.
+OWN_DATA = {
+    'fruits_nuts': ('mask_rcnn_van_lska_t_fruits', ['--epochs', '140']),
+    'dubai_aerial': (
+        'upernet_van_lska_t_dubai',
+        ['--palette', 'configs/demo/dubai_classes.json', '--epochs', '70'],
+    ),
+    'dsb2018_nuclei': (
+        'mask_rcnn_van_lska_t_fruits',
+        ['--epochs', '50', '--cfg-options', 'model.rpn_head.anchor_generator.scales=[2,4]'],
+    ),
+}
 # Metric as the runner names it, and its column.
 METRICS = {
     'coco/bbox_mAP_50': 'box AP50',
@@ -36,9 +47,13 @@ METRICS = {
 
 def run_demo(name: str, work_root: Path, seed: int) -> dict:
     """Train and test one config as a user would; return its entry in the results file."""
-    config, work_dir = f'configs/demo/{name}.py', work_root / name
+    work_dir, (config, extra) = work_root / name, OWN_DATA.get(name, (name, []))
+    config = f'configs/demo/{config}.py'
     # --channels-last and the like stay at their defaults, so the commands are those of the README.
     train = ['tools/train.py', config, '--work-dir', str(work_dir), '--seed', str(seed)]
+    if name in OWN_DATA:
+        train += ['--data', f'data/{name}', *extra]
+        config = f'{work_dir}/{Path(config).name}'  # the config that the training leaves
     start = time.time()
     subprocess.run([sys.executable, *train], cwd=ROOT, check=True)
     minutes = (time.time() - start) / 60
@@ -63,8 +78,9 @@ def table(results: dict) -> str:
         # mmdet reports fractions, mmseg percent: the table has percent.
         values = {METRICS[k]: v * (100 if k.startswith('coco/') else 1) for k, v in entry['metrics'].items()}
         cells = [f'{values[c]:.1f}' if c in values else '' for c in columns]
-        rows.append([f'`demo/{name}`', *cells, str(entry['train_minutes'])])
-    return markdown_table(['config', *columns, 'minutes'], rows)
+        row = f'`--data data/{name}`' if name in OWN_DATA else f'`demo/{name}`'
+        rows.append([row, *cells, str(entry['train_minutes'])])
+    return markdown_table(['run', *columns, 'minutes'], rows)
 
 
 def draw_picture(work_root: Path) -> None:
@@ -84,22 +100,29 @@ def draw_picture(work_root: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        'names', nargs='*', default=DEMOS, metavar='NAME', help=f'some of {", ".join(DEMOS)}; default all'
+        'names',
+        nargs='*',
+        default=DEMOS,
+        metavar='NAME',
+        help=f'some of {", ".join((*DEMOS, *OWN_DATA))}; default: the first {len(DEMOS)}',
     )
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs'), help='folder for checkpoints and logs')
     parser.add_argument('--seed', type=int, default=0)
     args = parser.parse_args()
-    unknown = set(args.names) - set(DEMOS)
+    unknown = set(args.names) - {*DEMOS, *OWN_DATA}
     if unknown:
-        parser.error(f'no demo named {", ".join(sorted(unknown))}; choose from {", ".join(DEMOS)}')
+        parser.error(f'no demo named {", ".join(sorted(unknown))}; choose from {", ".join((*DEMOS, *OWN_DATA))}')
     if any(name.endswith('scenes') for name in args.names):
         write_scenes(Path(os.environ.get('MMLSKA_DATA', ROOT / 'data')) / 'scenes')
     for name in args.names:
-        results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-        results[name] = run_demo(name, args.work_dir, args.seed)
-        ordered = {name: results[name] for name in DEMOS if name in results}
-        write_json(RESULTS, ordered)
-        fill_section(ROOT / 'README.md', 'demo table', table(ordered))
+        kind, page, names = (
+            ('own_data', 'docs/own_data.md', OWN_DATA) if name in OWN_DATA else ('demo', 'README.md', DEMOS)
+        )
+        entry, file = run_demo(name, args.work_dir, args.seed), ROOT / f'docs/results/{kind}.json'
+        results = {**(json.loads(file.read_text()) if file.exists() else {}), name: entry}
+        ordered = {name: results[name] for name in names if name in results}
+        write_json(file, ordered)
+        fill_section(ROOT / page, f'{kind.replace("_", " ")} table', table(ordered))
         print(table(ordered))
     draw_picture(args.work_dir)
 

@@ -223,7 +223,8 @@ def errors(case: Case, name: str) -> Iterator[float]:
     if not inference:
         grads, exact_grads = contender.forward_backward(), exact.forward_backward()
         # A bias before a BatchNorm has the gradient zero: what comes out is rounding, measured against its largest neighbour.
-        floor = 1e-3 * max(g.norm().item() for g in exact_grads)
+        share = 1e-3 if contender.x.dtype == torch.float32 else 3e-2
+        floor = share * max(g.norm().item() for g in exact_grads)
         yield from (_relative(a, b, floor) for a, b in zip(grads, exact_grads))
     yield from (_relative(a, b, 0.0) for a, b in pairs)
 

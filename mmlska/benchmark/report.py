@@ -36,7 +36,7 @@ def table(results: dict) -> str:
                 _number(contenders['published'].get('median'), '.2f'),
                 *(_number(ratio(record, name), '.2f') if name in contenders else '' for name in names),
                 _number(contenders.get('mmlska', {}).get('median'), '.2f'),
-                f'{1 / saved:.2f}x' if saved else '',
+                f'{saved:.2f}x' if saved else '',
                 _copy_share(record, results['copy_bytes_per_second']),
             ]
         )
@@ -85,24 +85,24 @@ def draw_chart(results: dict, path: Path) -> None:
     records = results['records']
     passes = list(dict.fromkeys(record['pass'] for record in records))
     rows = max(sum(record['pass'] == p for record in records) for p in passes)
-    figure, axes = plt.subplots(1, len(passes), figsize=(7.5 * len(passes), 1.2 + 0.42 * rows), squeeze=False)
+    size = 7.5 * len(passes), 1.2 + 0.42 * rows
+    figure, axes = plt.subplots(1, len(passes), figsize=size, squeeze=False, layout='constrained')
     for axis, which in zip(axes[0], passes):
         chosen = [record for record in records if record['pass'] == which]
         names = [name for name in _COLORS if any(name in record['contenders'] for record in chosen)]
         height = 0.8 / len(names)
         for i, name in enumerate(names):
-            values = [ratio(record, name) or 0.0 for record in chosen]
-            places = [j + (i - (len(names) - 1) / 2) * height for j in range(len(chosen))]
-            bars = axis.barh(places, values, height, color=_COLORS[name], label=name)
-            axis.bar_label(bars, [f'{v:.1f}' if v else 'failed' for v in values], fontsize=7, padding=2)
+            shown = [(j, ratio(record, name)) for j, record in enumerate(chosen) if name in record['contenders']]
+            places = [j + (i - (len(names) - 1) / 2) * height for j, _ in shown]
+            bars = axis.barh(places, [value or 0.0 for _, value in shown], height, color=_COLORS[name], label=name)
+            axis.bar_label(bars, [f'{v:.1f}' if v else 'failed' for _, v in shown], fontsize=7, padding=2)
         axis.axvline(1.0, color='black', linewidth=0.8)
         axis.set_yticks(range(len(chosen)), [f'{label(record)} {record["dtype"]}' for record in chosen], fontsize=8)
-        axis.invert_yaxis()
+        axis.set_ylim(len(chosen) - 0.4, -0.6)
         axis.set_title(which, fontsize=10)
         axis.set_xlabel('times as fast as published')
         axis.spines[['top', 'right']].set_visible(False)
-    axes[0][-1].legend(fontsize=8, loc='lower right', frameon=False)
+    axes[0][0].legend(fontsize=8, loc='lower right', frameon=False)
     figure.suptitle(f'{results["hardware"]}, torch {results["versions"]["torch"]}, {results["date"]}', fontsize=9)
-    figure.tight_layout()
     figure.savefig(path, dpi=110)
     plt.close(figure)
