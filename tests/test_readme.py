@@ -22,6 +22,7 @@ def section(name: str) -> str:
     [
         ('complexity.py', 'complexity.json', 'config table'),
         ('run_demos.py', 'demo.json', 'demo table'),
+        ('run_demos.py', 'own_data.json', 'own data table'),
         ('run_finetuning.py', 'finetuning.json', 'fine-tuning table'),
     ],
 )
@@ -48,7 +49,9 @@ def test_named_files_exist():
 
 @pytest.mark.parametrize('tool', ['train', 'test'])
 def test_named_options_exist(tool):
-    source = ''.join((ROOT / path).read_text() for path in (f'tools/{tool}.py', 'mmlska/cli.py', 'mmlska/engine/options.py'))
+    source = ''.join(
+        (ROOT / path).read_text() for path in (f'tools/{tool}.py', 'mmlska/cli.py', 'mmlska/engine/options.py')
+    )
     line = re.search(rf'(?s)- {tool}: (.*?)(\n- |\n\n)', README)[1]
     options = re.findall(r'--[a-z0-9-]+', line)
     assert options

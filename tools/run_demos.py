@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Train and test the demos and write what came out to docs/results, into the README's table and into docs/own_data.md's."""
+"""Train and test the demos and write what came out to docs/results and into the README's tables."""
 
 import argparse
 import json
@@ -115,14 +115,12 @@ def main() -> None:
     if any(name.endswith('scenes') for name in args.names):
         write_scenes(Path(os.environ.get('MMLSKA_DATA', ROOT / 'data')) / 'scenes')
     for name in args.names:
-        kind, page, names = (
-            ('own_data', 'docs/own_data.md', OWN_DATA) if name in OWN_DATA else ('demo', 'README.md', DEMOS)
-        )
+        kind, names = ('own_data', OWN_DATA) if name in OWN_DATA else ('demo', DEMOS)
         entry, file = run_demo(name, args.work_dir, args.seed), ROOT / f'docs/results/{kind}.json'
         results = {**(json.loads(file.read_text()) if file.exists() else {}), name: entry}
         ordered = {name: results[name] for name in names if name in results}
         write_json(file, ordered)
-        fill_section(ROOT / page, f'{kind.replace("_", " ")} table', table(ordered))
+        fill_section(ROOT / 'README.md', f'{kind.replace("_", " ")} table', table(ordered))
         print(table(ordered))
     draw_picture(args.work_dir)
 

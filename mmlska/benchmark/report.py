@@ -102,7 +102,8 @@ def draw_chart(results: dict, path: Path) -> None:
         axis.set_title(which, fontsize=10)
         axis.set_xlabel('times as fast as published')
         axis.spines[['top', 'right']].set_visible(False)
-    axes[0][0].legend(fontsize=8, loc='lower right', frameon=False)
+    handles = {label: handle for axis in axes[0] for handle, label in zip(*axis.get_legend_handles_labels())}
+    figure.legend(handles.values(), handles, fontsize=8, loc='outside lower center', ncols=3, frameon=False)
     figure.suptitle(f'{results["hardware"]}, torch {results["versions"]["torch"]}, {results["date"]}', fontsize=9)
     figure.savefig(path, dpi=110)
     plt.close(figure)
