@@ -1,6 +1,6 @@
 """Large Separable Kernel Attention for OpenMMLab: importing this package registers its parts in MMEngine."""
 
-from . import datasets, engine, models
+from . import datasets, engine, models, pretraining
 from .models import (
     LKA,
     LSKA,
@@ -24,6 +24,7 @@ __all__ = [
     'datasets',
     'engine',
     'models',
+    'pretraining',
     'van_lska_base',
     'van_lska_large',
     'van_lska_small',

@@ -108,7 +108,7 @@ def test_config_check_names_every_fault(tree):
     assert status == 1
     for fault in (
         "configs/fpn_van_lska_s.py: needs custom_imports = dict(imports=['mmlska'], allow_failed_imports=False)",
-        "configs/fpn_van_lska_s.py: default_scope is 'mmpose', not 'mmdet', 'mmseg' or 'mmpretrain'",
+        "configs/fpn_van_lska_s.py: default_scope is 'mmpose', not 'mmdet', 'mmseg', 'mmpretrain' or 'mmengine'",
         "configs/fpn_van_lska_s.py: model.backbone.type is 'ResNet', not 'VAN_LSKA'",
         "configs/fpn_van_lska_s.py: data_root is '/home/me/ade', not a relative folder such as 'data/coco/'",
         'configs/fpn_van_lska_s.py: auto_scale_lr.base_batch_size is 8, not 16',

@@ -1,6 +1,6 @@
 #!/usr/bin/env python
 """Train a demo config at a part of its iterations, from scratch and from the backbone of another checkpoint, and write what came out to
-docs/results/finetuning.json and into the README's table."""
+docs/results/finetuning.json and into the README's table; for weights of the package (mmlska://NAME) docs/results/pretrain.json."""
 
 import argparse
 import json
@@ -17,9 +17,11 @@ from mmlska.analysis.report import fill_section, markdown_table, run_environment
 from mmlska.cli import user_errors
 from mmlska.engine.config import load_config
 from mmlska.weights import file_sha256
+from mmlska.weights.manifest import MANIFEST_SCHEME, fetch_published
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / 'docs/results/finetuning.json'
+PRETRAIN_RESULTS = ROOT / 'docs/results/pretrain.json'
 
 
 def shorten(cfg: Config, fraction: float) -> int:
@@ -93,7 +95,7 @@ def table(results: dict) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('checkpoint', help='checkpoint whose backbone to start from')
+    parser.add_argument('checkpoint', help='checkpoint whose backbone to start from, a file or mmlska://NAME')
     parser.add_argument('--config', default='configs/demo/retinanet_van_lska_t_scenes.py')
     parser.add_argument('--fraction', type=float, default=0.25, help="part of the config's iterations")
     parser.add_argument('--seeds', nargs='+', type=int, default=[0])
@@ -101,16 +103,19 @@ def main() -> None:
     parser.add_argument('--debug', action='store_true', help='show the traceback of a wrong setting')
     args = parser.parse_args()
     with user_errors('run_finetuning.py', args.debug):
-        if not Path(args.checkpoint).is_file():
+        shipped = args.checkpoint.startswith(MANIFEST_SCHEME)
+        results_file, section = (PRETRAIN_RESULTS, 'pretraining table') if shipped else (RESULTS, 'fine-tuning table')
+        file = fetch_published(args.checkpoint.removeprefix(MANIFEST_SCHEME)) if shipped else Path(args.checkpoint)
+        if not file.is_file():
             raise FileNotFoundError(f'checkpoint {args.checkpoint} does not exist; tools/run_demos.py trains one')
         scope = load_config(args.config).default_scope
     name = Path(args.config).stem
     for seed in args.seeds:
-        for checkpoint in (None, args.checkpoint):
+        for checkpoint in (None, str(file)):
             work_dir = args.work_dir / f'{name}_{"checkpoint" if checkpoint else "scratch"}_{seed}'
             result = run(args.config, args.fraction, seed, checkpoint, work_dir)
             result['command'] = ' '.join(['python tools/run_finetuning.py', *sys.argv[1:]])
-            results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+            results = json.loads(results_file.read_text()) if results_file.exists() else {}
             old = results.get(name, {}).get('runs', [])
             kept = [
                 r
@@ -119,14 +124,14 @@ def main() -> None:
             ]
             results[name] = dict(
                 metric='coco/bbox_mAP_50' if scope == 'mmdet' else 'mIoU',
-                checkpoint=Path(args.checkpoint).parent.name,
-                sha256=file_sha256(args.checkpoint),
+                checkpoint=args.checkpoint if shipped else file.parent.name,
+                sha256=file_sha256(file),
                 **run_environment(),
                 runs=[*kept, result],
             )
-            write_json(RESULTS, results)
-            fill_section(ROOT / 'README.md', 'fine-tuning table', table(results))
-    print(table(json.loads(RESULTS.read_text())))
+            write_json(results_file, results)
+            fill_section(ROOT / 'README.md', section, table(results))
+    print(table(json.loads(results_file.read_text())))
 
 
 if __name__ == '__main__':

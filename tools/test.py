@@ -11,7 +11,7 @@ def main() -> None:
     parser = runner_parser(
         'Evaluate a checkpoint of a detector (box and mask AP), segmentor (mIoU) or classifier (accuracy).'
     )
-    parser.add_argument('checkpoint', nargs='?', help='checkpoint file')
+    parser.add_argument('checkpoint', nargs='?', help='checkpoint file, or mmlska://NAME')
     parser.add_argument('--onnx', metavar='FILE', help='evaluate this file of tools/export.py instead of a checkpoint')
     parser.add_argument('--show-dir', help='folder for pictures of labels (left) and predictions (right)')
     parser.add_argument('--out', help='predictions: a .pkl file, a .json file (detection) or a folder (segmentation)')

@@ -86,11 +86,16 @@ def check_config(cfg: Config) -> Checked:
 
     Raises:
         FileNotFoundError: If an annotation file or folder is missing.
+        ValueError: If the config is neither a detector's nor a segmentor's.
     """
     from mmengine.registry import DATASETS, init_default_scope
 
     from mmlska.engine.config import check_data
 
+    if cfg.get('default_scope') not in ('mmdet', 'mmseg'):
+        raise ValueError(
+            f'only the data of detectors and segmentors can be checked; the config has default_scope={cfg.get("default_scope")!r}'
+        )
     init_default_scope(cfg.default_scope)
     check_data(cfg, ('train', 'val', 'test'))
     datasets = []

@@ -170,7 +170,7 @@ def use_overlays(cfg: Config, folder: str) -> None:
     Raises:
         ValueError: If the model is a classifier, which has nothing to draw.
     """
-    if cfg.get('default_scope') == 'mmpretrain':
+    if cfg.get('default_scope') in ('mmpretrain', 'mmengine'):
         raise ValueError(
             '--show-dir draws boxes and masks, which a classifier has not; --out FILE.pkl writes its predictions'
         )
@@ -183,7 +183,7 @@ def use_predictions(cfg: Config, out: str) -> None:
     Args:
         cfg: The config.
         out: ``*.pkl`` for the raw data samples; for detection ``*.json`` for files in COCO's result format; for segmentation a
-            folder for index masks as PNG.
+            folder for index masks as PNG. A classifier has raw data samples only.
 
     Raises:
         ValueError: If ``out`` is none of these.

@@ -68,7 +68,9 @@ def _describe(runner: Runner, model: nn.Module, batch: dict, log_vars: dict) -> 
 
 
 def _images(batch: dict) -> str:
-    samples = batch.get('data_samples') or []
+    samples = batch.get('data_samples')
+    if not samples:  # a classifier's batch names no images
+        return f'a batch of {len(batch["inputs"])} images'
     names = [f'{s.metainfo.get("img_id", "?")} ({s.metainfo.get("img_path", "?")})' for s in samples]
     return 'images ' + ', '.join(names)
 
@@ -92,7 +94,7 @@ def _first_bad_module(runner: Runner, model: nn.Module, batch: dict) -> str:
     handles = [m.register_forward_hook(watch(name)) for name, m in model.named_modules() if name and m is not model]
     try:
         with torch.no_grad(), runner.optim_wrapper.optim_context(model):
-            model(batch['inputs'], batch['data_samples'], mode='loss')
+            model(**batch, mode='loss')
     except Exception as error:  # the search must not hide what it was started for
         found.append(f'not found, the second pass failed ({type(error).__name__})')
     finally:

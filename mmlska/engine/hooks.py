@@ -70,7 +70,7 @@ class ChannelsLastHook(Hook):
 
 @HOOKS.register_module()
 class AutocastHook(Hook):
-    """Run a segmentor, or backbone and neck of a detector, under autocast.
+    """Run a segmentor, backbone and neck of a detector, or backbone of a classifier, under autocast.
 
     mmcv's operators and the losses on boxes know float32 only, so a detector's heads get float32 maps.
 

@@ -9,6 +9,7 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
+from ..weights.manifest import MANIFEST_SCHEME, fetch_published
 from .checkpoints import SafeRunner, find_resumable, why_not_resumable
 from .checks import build_data, check_folder, check_settings
 from .config import (
@@ -156,7 +157,7 @@ def build_test_runner(
 
     Args:
         cfg: A config that went through :func:`prepare`.
-        checkpoint: The checkpoint file; None with ``onnx``.
+        checkpoint: The checkpoint file, or 'mmlska://NAME' with a name from the manifest; None with ``onnx``.
         out: Where to write predictions; see :func:`mmlska.engine.config.use_predictions`.
         show_dir: Folder for pictures of labels and predictions.
         tta: Average over flips and scales, as the config's ``tta_pipeline`` says.
@@ -178,6 +179,8 @@ def build_test_runner(
         cfg.load_from = str(_checkpoint(checkpoint))
         cfg.resume = False  # the config that a resumed training left behind says otherwise
     check_data(cfg, ('test',))
+    # A checkpoint's state_dict holds the averaged weights already, and the hook would swap them into a folded model by position.
+    cfg.custom_hooks = [hook for hook in cfg.get('custom_hooks', []) if hook['type'] != 'EMAHook']
     use_dtype(cfg, dtype, training=False)
     if deploy:
         cfg.custom_hooks = [*cfg.get('custom_hooks', []), dict(type='DeployHook')]
@@ -198,6 +201,8 @@ def build_test_runner(
 
 
 def _checkpoint(path: str) -> Path:
+    if path.startswith(MANIFEST_SCHEME):
+        return fetch_published(path.removeprefix(MANIFEST_SCHEME))
     found = find_path(path)
     if found is None or not found.is_file():
         raise FileNotFoundError(f'checkpoint {path} does not exist; a training leaves its own in its work directory')

@@ -143,6 +143,15 @@ class GuardedDataset(Dataset):
     def __len__(self) -> int:
         return len(self.dataset)
 
+    def __getitems__(self, indices: Sequence[int]):
+        """A batch, for torch's DataLoader: of its samples, or as a dataset with ``whole_batches`` makes it.
+
+        Such a dataset holds its images in memory and leaves augmentation to the step, which is seeded too.
+        """
+        if getattr(self.dataset, 'whole_batches', False):
+            return self.dataset.__getitems__(indices)
+        return [self[index] for index in indices]
+
     def __getitem__(self, index: int):
         worker = get_worker_info()
         slot = 2 * (worker.id % _MAX_WORKERS) if worker else 0

@@ -55,9 +55,11 @@ def _build(arch: str, num_classes: int, pretrained: str | None, backbone: dict) 
         return model
     from ..weights import load_weights, read_checkpoint
     from ..weights.dialects import parse
+    from ..weights.load import locate
 
-    load_weights(model.backbone, pretrained)
-    head = {name.rsplit('.', 1)[1]: t for name, t in parse(read_checkpoint(pretrained).content).head.items()}
+    file = str(locate(pretrained))
+    load_weights(model.backbone, file)
+    head = {name.rsplit('.', 1)[1]: t for name, t in parse(read_checkpoint(file).content).head.items()}
     if num_classes and head and head['bias'].shape[0] == num_classes:
         model.head.load_state_dict(head)
     elif num_classes:
@@ -71,7 +73,8 @@ def van_lska_tiny(num_classes: int = 1000, pretrained: str | None = None, **back
 
     Args:
         num_classes: Classes; 0 for pooled features.
-        pretrained: A weight file of any published layout. Its head is used if it has as many classes, else a new one.
+        pretrained: A weight file of any published layout, or 'mmlska://NAME' with a name from the manifest. Its head is used if it has as
+            many classes, else a new one.
         backbone: Arguments of :class:`VAN_LSKA`; ``attention='lka'`` makes it VAN itself.
 
     Example:

@@ -5,7 +5,7 @@ from .dialects import DIALECTS, WeightsError, convert_state_dict, to_classificat
 from .files import UnsafeFileError, check_finite, file_sha256, read_checkpoint, save_weights, use_safe_reader
 from .inspection import WeightsInfo, inspect_state_dict
 from .load import Coverage, adopt_state_dict, compare, init_weights, load_weights
-from .manifest import load_manifest, load_pretrained, published_for, published_names
+from .manifest import load_manifest, load_pretrained, published_for, published_names, shipped_entries
 
 __all__ = [
     'ADAPTATIONS',
@@ -30,6 +30,7 @@ __all__ = [
     'rank1',
     'read_checkpoint',
     'save_weights',
+    'shipped_entries',
     'to_classification',
     'use_safe_reader',
 ]

@@ -124,7 +124,7 @@ def load_weights(
     unknown = [name for name in adapt if name not in ADAPTATIONS]
     if unknown:
         raise WeightsError(f'adapt={unknown[0]!r} is unknown; choose among {", ".join(map(repr, ADAPTATIONS))}')
-    file = read_checkpoint(_locate(checkpoint))
+    file = read_checkpoint(locate(checkpoint))
     source = f'{file.path} (sha256 {file.sha256[:16]})'
     try:
         parsed = parse(file.content, prefix=prefix, ema=ema)
@@ -227,7 +227,8 @@ def _check_nothing_given(module: nn.Module, prefix: str, unexpected: Sequence[st
     print_log(f'{type(module).__name__}: {missing}, it stays as it is', logger='current', level=logging.WARNING)
 
 
-def _locate(checkpoint: str) -> Path:
+def locate(checkpoint: str) -> Path:
+    """The file of a path, a URL or 'mmlska://NAME'; see :func:`load_weights`."""
     if str(checkpoint).startswith(MANIFEST_SCHEME):
         return fetch_published(str(checkpoint).removeprefix(MANIFEST_SCHEME))
     return fetch(str(checkpoint))

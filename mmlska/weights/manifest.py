@@ -1,4 +1,4 @@
-"""Which weights are published, by whom, and fetching those that can be."""
+"""Which weights are published, by whom, which come with the package, and fetching those that can be."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ import yaml
 from torch import Tensor
 
 from .dialects import WeightsError, convert_state_dict
-from .files import fetch, read_checkpoint
+from .files import fetch, file_sha256, read_checkpoint
 
 MANIFEST_PATH = Path(__file__).with_name('manifest.yml')
+#: Weights that come with the package, and in SHIPPED their entries, which ``tools/publish_pretrained.py`` writes.
+FILES = Path(__file__).with_name('files')
+SHIPPED = 'shipped.yml'
 #: ``checkpoint='mmlska://NAME'`` in an init_cfg means the entry NAME.
 MANIFEST_SCHEME = 'mmlska://'
 
@@ -23,9 +26,23 @@ def load_manifest(path: Path = MANIFEST_PATH) -> Mapping:
     return yaml.safe_load(Path(path).read_text(encoding='utf-8'))
 
 
+def shipped_entries(folder: Path | None = None) -> list[dict]:
+    """The entries of the weights that come with the package.
+
+    Args:
+        folder: Look there instead.
+    """
+    path = (folder or FILES) / SHIPPED
+    return yaml.safe_load(path.read_text(encoding='utf-8')) if path.is_file() else []
+
+
 def published_names() -> list[str]:
     """Names that :func:`load_pretrained` knows."""
-    return [entry['name'] for entry in load_manifest()['published']]
+    return [entry['name'] for entry in _entries()]
+
+
+def _entries() -> list[dict]:
+    return [*shipped_entries(), *load_manifest()['published']]
 
 
 def find_entry(name: str) -> dict:
@@ -38,7 +55,7 @@ def find_entry(name: str) -> dict:
         >>> find_entry('van_b0_in1k')['arch']
         't'
     """
-    for entry in load_manifest()['published']:
+    for entry in _entries():
         if entry['name'] == name:
             return entry
     raise WeightsError(f'no published weights are called {name!r}; choose one of {", ".join(published_names())}')
@@ -58,18 +75,30 @@ def published_for(arch: str, k_size: int, attention: str) -> list[dict]:
 
 
 def fetch_published(name: str) -> Path:
-    """Download published weights, or find them in torch.hub's cache, and check their SHA-256 where it is known.
+    """Find weights in the package, or download them into torch.hub's cache, and check their SHA-256 where it is known.
 
     Raises:
-        WeightsError: If the name is unknown, the weights have no direct link (the message names the page to visit), or the download fails.
+        WeightsError: If the name is unknown, the weights have no direct link (the message names the page to visit), the download fails, or
+            the file in the package is missing or another one.
     """
     entry = find_entry(name)
+    if 'file' in entry:
+        return _shipped_file(entry)
     if not entry['url']:
         raise WeightsError(
             f'{name} has no direct link; download it from {entry["page"]} and set '
             f"init_cfg=dict(type='Pretrained', checkpoint='the file')"
         )
     return fetch(entry['url'], sha256=entry['sha256'])
+
+
+def _shipped_file(entry: dict) -> Path:
+    path = FILES / entry['file']
+    if not path.is_file():
+        raise WeightsError(f'{path} is missing from this installation; install the package again')
+    if file_sha256(path) != entry['sha256']:
+        raise WeightsError(f'{path} is not the file that was published: its SHA-256 differs; install the package again')
+    return path
 
 
 def load_pretrained(name: str) -> dict[str, Tensor]:

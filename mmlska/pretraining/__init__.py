@@ -1,0 +1,19 @@
+"""Image classification for pretraining a backbone; importing this registers its parts in MMEngine."""
+
+from .classifier import PretrainingClassifier, zero_unreached_taps
+from .metric import TopK
+from .photos import PhotoFolder, Photos, TinyImageNet, whole_batch
+from .preprocess import BatchPreprocessor, mix, random_resized_crop
+
+__all__ = [
+    'BatchPreprocessor',
+    'PhotoFolder',
+    'Photos',
+    'TinyImageNet',
+    'TopK',
+    'PretrainingClassifier',
+    'mix',
+    'random_resized_crop',
+    'whole_batch',
+    'zero_unreached_taps',
+]

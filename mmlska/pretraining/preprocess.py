@@ -1,0 +1,135 @@
+"""What happens to a batch of photos before the network sees it, on the network's device and on the whole batch at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseDataPreprocessor
+from mmengine.registry import MODELS
+from torch import Tensor
+
+
+def random_resized_crop(images: Tensor, scale: tuple[float, float], ratio: float = 4 / 3, flip: float = 0.5) -> Tensor:
+    """Cut a window out of every image, bring it back to the image's size, and mirror some.
+
+    Args:
+        images: (N, C, H, W), floating point.
+        scale: Smallest and largest part of the area that a window covers.
+        ratio: Most that a window is wider than high, or the other way round, relative to the image.
+        flip: Probability of mirroring left and right.
+
+    Returns:
+        (N, C, H, W); bilinear, windows stay inside the image.
+
+    Source: Going Deeper with Convolutions, arXiv 1409.4842, section 6 (training by crops of 8 % to 100 % of the area).
+
+    Example:
+        >>> random_resized_crop(torch.rand(2, 3, 8, 10), (0.3, 1.0)).shape
+        torch.Size([2, 3, 8, 10])
+    """
+    n = len(images)
+    random = torch.rand(5, n, device=images.device)
+    area = scale[0] + (scale[1] - scale[0]) * random[0]
+    stretch = torch.exp((2 * random[1] - 1) * 0.5 * math.log(ratio))
+    width, height = (area.sqrt() * stretch).clamp(max=1), (area.sqrt() / stretch).clamp(max=1)
+    mirror = torch.where(random[2] < flip, -1.0, 1.0)
+    # In grid_sample's coordinates the image reaches from -1 to 1.
+    theta = torch.zeros(n, 2, 3, device=images.device)
+    theta[:, 0, 0], theta[:, 1, 1] = width * mirror, height
+    theta[:, 0, 2], theta[:, 1, 2] = (1 - width) * (2 * random[3] - 1), (1 - height) * (2 * random[4] - 1)
+    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+    # Windows that touch the border are sampled half a pixel beyond it.
+    return F.grid_sample(images, grid.to(images.dtype), padding_mode='border', align_corners=False)
+
+
+def mix(images: Tensor, labels: Tensor, mixup: float, cutmix: float) -> tuple[Tensor, Tensor, float]:
+    """Mix every image of a batch with another one: all pixels blended (mixup) or a window pasted (CutMix), one or the other by chance.
+
+    Args:
+        images: (N, C, H, W), floating point.
+        labels: (N,).
+        mixup: Parameter of mixup's beta distribution; 0 for no mixup.
+        cutmix: Parameter of CutMix's; 0 for none.
+
+    Returns:
+        The images (N, C, H, W), the labels of the other ones (N,), and the share of the first in the mixture.
+
+    Source: mixup, arXiv 1710.09412, section 2; CutMix, arXiv 1905.04899, section 3.1.
+    """
+    if not (mixup or cutmix):
+        return images, labels, 1.0
+    # A batch is in random order, so its neighbour is as good as any other image.
+    other, other_labels = images.roll(1, 0), labels.roll(1, 0)
+    chance, up, across = torch.rand(3).tolist()
+    cut = cutmix and (not mixup or chance < 0.5)
+    alpha = torch.tensor(float(cutmix if cut else mixup))
+    share = torch.distributions.Beta(alpha, alpha).sample().item()
+    if not cut:
+        return images.lerp(other, 1 - share), other_labels, share
+    height, width = images.shape[-2:]
+    h, w = round(height * math.sqrt(1 - share)), round(width * math.sqrt(1 - share))
+    top, left = round(up * (height - h)), round(across * (width - w))
+    images = images.clone()
+    images[..., top : top + h, left : left + w] = other[..., top : top + h, left : left + w]
+    return images, other_labels, 1 - h * w / (height * width)
+
+
+@MODELS.register_module()
+class BatchPreprocessor(BaseDataPreprocessor):
+    """Normalise a batch of photos; for training crop, mirror and mix it first.
+
+    The random numbers are torch's own, so a seed fixes them.
+
+    Args:
+        mean: Of the channels, for pixels of 0 to 255.
+        std: Of the channels.
+        crop_scale: Smallest and largest part of the area that a crop covers; None for no crop and no flip.
+        mixup: See :func:`mix`.
+        cutmix: See :func:`mix`.
+        mix_prob: Share of the batches that are mixed.
+        non_blocking: Let copies to a GPU run beside it.
+
+    Raises:
+        ValueError: If a part or a probability is not between 0 and 1.
+    """
+
+    def __init__(
+        self,
+        mean: Sequence[float] = (123.675, 116.28, 103.53),
+        std: Sequence[float] = (58.395, 57.12, 57.375),
+        crop_scale: Sequence[float] | None = (0.35, 1.0),
+        mixup: float = 0.0,
+        cutmix: float = 0.0,
+        mix_prob: float = 1.0,
+        non_blocking: bool = False,
+    ) -> None:
+        super().__init__(non_blocking)
+        if crop_scale is not None and not 0 < crop_scale[0] <= crop_scale[1] <= 1:
+            raise ValueError(f'crop_scale={tuple(crop_scale)} must rise and be above 0 and at most 1')
+        if not 0 <= mix_prob <= 1:
+            raise ValueError(f'mix_prob={mix_prob} must be 0 to 1')
+        self.crop_scale, self.mixup, self.cutmix, self.mix_prob = crop_scale, mixup, cutmix, mix_prob
+        self.register_buffer('mean', torch.tensor(mean).view(-1, 1, 1), persistent=False)
+        self.register_buffer('std', torch.tensor(std).view(-1, 1, 1), persistent=False)
+
+    def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
+        """Return the arguments of :meth:`PretrainingClassifier.forward` for a batch of :class:`Photos`.
+
+        Args:
+            data: ``inputs`` (N, 3, H, W) uint8, RGB, and ``labels`` (N,).
+            training: Whether to crop, mirror and mix.
+        """
+        data = self.cast_data(data)
+        images = (data['inputs'].float() - self.mean) / self.std
+        if not training:
+            return dict(inputs=images, labels=data['labels'])
+        if self.crop_scale is not None:
+            images = random_resized_crop(images, self.crop_scale)
+        mixed_labels, share = data['labels'], 1.0
+        if (self.mixup or self.cutmix) and torch.rand(()).item() < self.mix_prob:
+            images, mixed_labels, share = mix(images, data['labels'], self.mixup, self.cutmix)
+        return dict(inputs=images, labels=data['labels'], mixed_labels=mixed_labels, share=share)

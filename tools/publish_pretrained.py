@@ -1,0 +1,42 @@
+#!/usr/bin/env python
+"""Put a pretrained classifier into the package: tools/publish_pretrained.py CONFIG CHECKPOINT NAME.
+
+Writes the weights in half precision and their entry with the accuracy of that file, then log and learning curve of the training.
+"""
+
+import argparse
+from pathlib import Path
+
+from mmengine.config import DictAction
+
+from mmlska.analysis.report import run_environment, write_json
+from mmlska.cli import user_errors
+from mmlska.pretraining.publish import draw_curve, learning_curve, publish
+from mmlska.weights.manifest import FILES
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='config that the checkpoint was trained by')
+    parser.add_argument('checkpoint', help='checkpoint in the work dir of its training')
+    parser.add_argument('name', help='name for mmlska://NAME, such as van_lska_t_k23_tiny_imagenet')
+    parser.add_argument('--folder', type=Path, default=FILES, help="where to; by default the package's weights")
+    parser.add_argument('--docs', type=Path, default=ROOT / 'docs', help='folder for picture and results/NAME.json')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='settings of the config'
+    )
+    parser.add_argument('--debug', action='store_true', help='show the traceback of a wrong setting')
+    args = parser.parse_args()
+    with user_errors('publish_pretrained.py', args.debug):
+        curve = learning_curve(Path(args.checkpoint).parent)
+        log = f'docs/results/{args.name}.json'
+        entry = publish(args.config, args.checkpoint, args.name, log=log, folder=args.folder, options=args.cfg_options)
+        write_json(args.docs / f'results/{args.name}.json', dict(**run_environment(), entry=entry, curve=curve))
+        draw_curve(curve, args.docs / f'{args.name}.png')
+    print(f'written: {args.folder / entry["file"]}, top-1 {entry["top1"]}, top-5 {entry["top5"]}')
+
+
+if __name__ == '__main__':
+    main()
