@@ -50,6 +50,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument('--passes', nargs='+', choices=PASSES, default=list(PASSES))
     parser.add_argument('--contenders', nargs='+', choices=CONTENDERS, default=list(CONTENDERS))
     parser.add_argument('--seconds', type=float, default=3.0, help='time to spend on timing each case')
+    parser.add_argument('--profile', action='store_true', help='also record which operators take the time')
     parser.add_argument('--name', default='', help='added to the name of the results file')
     parser.add_argument('--append', action='store_true', help='add to the results file instead of writing it anew')
     parser.add_argument('--out', type=Path, default=Path('docs/results'), help='folder of the results file and chart')
@@ -103,7 +104,7 @@ def main() -> None:
         results = {**run_environment(), 'allocator': allocator, 'copy_bytes_per_second': bandwidth, 'records': old}
         command = ' '.join(['python tools/benchmark.py', *sys.argv[1:]])
         for build in cases(args, device):
-            record = measure_case(build(), device, args.seconds)
+            record = measure_case(build(), device, args.seconds, args.profile)
             results['records'].append({**record, 'command': command})
             print(label(record), record['dtype'], record['pass'], flush=True)
             for name, values in record['contenders'].items():

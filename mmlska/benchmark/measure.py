@@ -7,16 +7,17 @@ import gc
 import torch
 
 from .contenders import Case, errors
-from .timing import peak_bytes, saved_bytes, time_interleaved
+from .timing import operator_shares, peak_bytes, saved_bytes, time_interleaved
 
 
-def measure_case(case: Case, device: torch.device, seconds: float) -> dict:
+def measure_case(case: Case, device: torch.device, seconds: float, profile: bool = False) -> dict:
     """Check and time the contenders of a case.
 
     Args:
         case: From :mod:`mmlska.benchmark.contenders`.
         device: Where it runs.
         seconds: Time to spend on timing.
+        profile: Also record the share of the time that each operator takes, as ``operators``.
 
     Returns:
         The settings and, for each contender, ``error`` (the largest relative error) and, where that is within the tolerance, milliseconds
@@ -48,6 +49,9 @@ def measure_case(case: Case, device: torch.device, seconds: float) -> dict:
             functions[name] = function
     for name, timing in time_interleaved(functions, device, seconds).items():
         results[name].update(timing._asdict())
+    if profile:
+        for name, function in functions.items():
+            results[name]['operators'] = operator_shares(function, device)
     gc.collect()
     return {**case.settings, 'contenders': results}
 

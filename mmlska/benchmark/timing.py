@@ -79,6 +79,17 @@ def copy_bandwidth(device: torch.device, megabytes: int = 256) -> float:
     return 2 * source.numel() * source.element_size() / (timing.median / 1e3)
 
 
+def operator_shares(function: Function, device: torch.device, count: int = 8) -> dict[str, float]:
+    """Profile one call: the operators that take the largest shares of its time, largest first."""
+    function()
+    with torch.profiler.profile() as profile:
+        function()
+    kind = 'self_device_time_total' if device.type == 'cuda' else 'self_cpu_time_total'
+    times = {event.key: getattr(event, kind) for event in profile.key_averages()}
+    total = sum(times.values()) or 1
+    return {name: round(times[name] / total, 3) for name in sorted(times, key=times.get, reverse=True)[:count]}
+
+
 def saved_bytes(function: Callable[[], object], parameters: list[Tensor]) -> int:
     """Count the bytes that autograd keeps between forward and backward, each piece of memory once, the parameters' aside."""
     own = {p.untyped_storage().data_ptr() for p in parameters}

@@ -100,7 +100,10 @@ def test_a_contender_that_raises_does_not_stop_the_others():
 
     built = case()
     built.contenders['published-channels-last'] = built.contenders['published']._replace(module=Broken())
-    record = measure_case(built, CPU, 0.01)
+    record = measure_case(built, CPU, 0.01, profile=True)
+    shares = record['contenders']['mmlska']['operators']
+    assert 0.2 < sum(shares.values()) <= 1.01
+    assert list(shares.values()) == sorted(shares.values(), reverse=True)
     assert record['contenders']['published-channels-last'] == {'failed': 'RuntimeError: no such kernel'}
     assert record['contenders']['mmlska']['median'] > 0
 
