@@ -117,6 +117,10 @@ class RepeatableEpochLoop(_Steps, EpochBasedTrainLoop):
 class RepeatableIterLoop(_Steps, IterBasedTrainLoop):
     """MMEngine's IterBasedTrainLoop, which resumes at once: the batches seen before are not loaded again."""
 
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.dataloader_iterator = None  # never used here; some versions have started data workers for it
+
     def run(self) -> torch.nn.Module:
         """Train."""
         self.runner.call_hook('before_train')

@@ -84,17 +84,19 @@ class ResumableBatchSampler(Sampler):
             self.batches = BatchSampler(sampler, batch_size, drop_last)
         else:
             self.batches = DATA_SAMPLERS.build(inner, default_args=dict(sampler=sampler, batch_size=batch_size))
-        self.begin(getattr(sampler, 'seed', 0))
+        self._begun = False
 
     def begin(self, seed: int, epoch: int = 0, skip: int = 0) -> None:
         """Set where the next iteration starts: in ``epoch``, behind ``skip`` batches."""
-        self._seed, self._epoch, self._skip = seed, epoch, skip
+        self._begun, self._seed, self._epoch, self._skip = True, seed, epoch, skip
         if hasattr(self.sampler, 'seed'):
             self.sampler.seed = seed  # a resumed run has the seed of the checkpoint, not the one it was built with
         if hasattr(self.sampler, '_indices_of_rank'):
             self.sampler.indices = self.sampler._indices_of_rank()  # InfiniteSampler goes on where it was left
 
     def __iter__(self) -> Iterator[list[Draw]]:
+        if not self._begun:  # MMEngine 0.10.7 makes an iterator while it builds a loop, whose data workers would start to read
+            return
         rank, world_size = get_dist_info()
         epoch, skip, position = self._epoch, self._skip, 0
         while True:
@@ -157,7 +159,8 @@ class GuardedDataset(Dataset):
         slot = 2 * (worker.id % _MAX_WORKERS) if worker else 0
         self._reading[slot] = os.getpid()
         for candidate in ((index + step) % len(self) for step in range(len(self))):
-            if self._bad[candidate]:
+            # More bad samples than allowed stop the run each time: another iterator's workers may have met them first.
+            if self._bad[candidate] and sum(self._bad) <= self.skip_bad:
                 continue
             if isinstance(index, Draw):
                 seed_generators(index.seed)

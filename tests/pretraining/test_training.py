@@ -24,7 +24,9 @@ TINY_IMAGENET = ROOT / 'data/tiny_imagenet'
 
 
 def configured(config: Path, work_dir: Path, **options):
-    cfg = load_config(str(config), dict(log_level='WARNING', experiment_name=str(work_dir), **options))
+    # MMEngine keeps one visualizer of a name in a process: the scalars would go where another test's went.
+    names = {'experiment_name': str(work_dir), 'visualizer.name': str(work_dir)}
+    cfg = load_config(str(config), dict(log_level='WARNING', **names, **options))
     prepare(cfg, str(config), work_dir=str(work_dir), launcher='none', seed=3)
     return cfg
 
