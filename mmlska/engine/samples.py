@@ -84,19 +84,17 @@ class ResumableBatchSampler(Sampler):
             self.batches = BatchSampler(sampler, batch_size, drop_last)
         else:
             self.batches = DATA_SAMPLERS.build(inner, default_args=dict(sampler=sampler, batch_size=batch_size))
-        self._begun = False
+        self.begin(getattr(sampler, 'seed', 0))
 
     def begin(self, seed: int, epoch: int = 0, skip: int = 0) -> None:
         """Set where the next iteration starts: in ``epoch``, behind ``skip`` batches."""
-        self._begun, self._seed, self._epoch, self._skip = True, seed, epoch, skip
+        self._seed, self._epoch, self._skip = seed, epoch, skip
         if hasattr(self.sampler, 'seed'):
             self.sampler.seed = seed  # a resumed run has the seed of the checkpoint, not the one it was built with
         if hasattr(self.sampler, '_indices_of_rank'):
             self.sampler.indices = self.sampler._indices_of_rank()  # InfiniteSampler goes on where it was left
 
     def __iter__(self) -> Iterator[list[Draw]]:
-        if not self._begun:  # MMEngine 0.10.7 makes an iterator while it builds a loop, whose data workers would start to read
-            return
         rank, world_size = get_dist_info()
         epoch, skip, position = self._epoch, self._skip, 0
         while True:
