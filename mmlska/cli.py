@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from mmengine.config import DictAction
+from mmengine.config import Config, DictAction
 
 from .environment import import_advice
 
@@ -61,9 +61,36 @@ def runner_parser(description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def set_local_rank(local_rank: int) -> None:
-    """Give MMEngine the rank where the launcher passed it as an argument only."""
-    os.environ.setdefault('LOCAL_RANK', str(local_rank))
+def prepared_config(args: argparse.Namespace, *, work_dir: str | None = None, seed: int | None = None) -> Config:
+    """The config that the options of ``runner_parser`` describe, ready for a runner.
+
+    Args:
+        args: What ``runner_parser`` parsed.
+        work_dir: Taken where ``--work-dir`` is not given.
+        seed: Taken where ``--seed`` is not given.
+
+    Raises:
+        FileNotFoundError: If there is no such config.
+        ValueError: If a setting is out of range or does not fit the environment.
+    """
+    from .engine.config import load_config
+    from .engine.launch import prepare
+    from .weights import use_safe_reader
+
+    # Where the launcher passed the rank as an argument only.
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    use_safe_reader(trust=args.trust_checkpoint)
+    cfg = load_config(args.config, args.cfg_options)
+    prepare(
+        cfg,
+        args.config,
+        work_dir=args.work_dir or work_dir,
+        launcher=args.launcher,
+        seed=seed if args.seed is None else args.seed,
+        deterministic=args.deterministic,
+        channels_last=args.channels_last,
+    )
+    return cfg
 
 
 _SETTING_ERRORS = (

@@ -1,10 +1,9 @@
 #!/usr/bin/env python
 """Evaluate a checkpoint, box and mask AP, mIoU or accuracy: tools/test.py configs/mask_rcnn_van_lska_t.py CHECKPOINT."""
 
-from mmlska.cli import runner_parser, set_local_rank, user_errors
-from mmlska.engine.config import load_config
-from mmlska.engine.launch import build_test_runner, prepare
-from mmlska.weights import WeightsError, use_safe_reader
+from mmlska.cli import prepared_config, runner_parser, user_errors
+from mmlska.engine.launch import build_test_runner
+from mmlska.weights import WeightsError
 
 
 def main() -> None:
@@ -18,20 +17,9 @@ def main() -> None:
     parser.add_argument('--deploy', action='store_true', help='fold norms and layer scales of the backbone away first')
     parser.add_argument('--tta', action='store_true', help='average over flips and scales')
     args = parser.parse_args()
-    set_local_rank(args.local_rank)
 
     with user_errors('test.py', args.debug):
-        use_safe_reader(trust=args.trust_checkpoint)
-        cfg = load_config(args.config, args.cfg_options)
-        prepare(
-            cfg,
-            args.config,
-            work_dir=args.work_dir,
-            launcher=args.launcher,
-            seed=args.seed,
-            deterministic=args.deterministic,
-            channels_last=args.channels_last,
-        )
+        cfg = prepared_config(args)
         runner = build_test_runner(
             cfg,
             args.checkpoint,

@@ -7,11 +7,9 @@ from mmlska.analysis.figures import corrupted_samples, robustness, save_figure
 from mmlska.analysis.photos import dataset_photos, read_photo
 from mmlska.analysis.report import markdown_table, write_json
 from mmlska.analysis.robustness import choose_corruptions, evaluate, read_reference, summarise
-from mmlska.cli import runner_parser, user_errors
+from mmlska.cli import prepared_config, runner_parser, user_errors
 from mmlska.datasets.corruption import SEVERITIES
-from mmlska.engine.config import load_config
-from mmlska.engine.launch import prepare
-from mmlska.weights import WeightsError, use_safe_reader
+from mmlska.weights import WeightsError
 
 
 def main() -> None:
@@ -34,18 +32,8 @@ def main() -> None:
 
     kinds = (ValueError, FileNotFoundError, TypeError, KeyError, WeightsError)
     with user_errors('test_robustness.py', args.debug, kinds):
-        use_safe_reader(trust=args.trust_checkpoint)
         corruptions, severities = choose_corruptions(args.corruptions), sorted(set(args.severities))
-        cfg = load_config(args.config, args.cfg_options)
-        prepare(
-            cfg,
-            args.config,
-            work_dir=args.work_dir,
-            launcher=args.launcher,
-            seed=args.seed or 0,
-            deterministic=args.deterministic,
-            channels_last=args.channels_last,
-        )
+        cfg = prepared_config(args, seed=0)
         out = args.out or Path(cfg.work_dir) / 'robustness.json'
         content = evaluate(
             cfg,

@@ -4,14 +4,13 @@
 import os
 import sys
 
-from mmlska.cli import interruptions, runner_parser, set_local_rank, user_errors
+from mmlska.cli import interruptions, prepared_config, runner_parser, user_errors
 from mmlska.datasets.check_config import check_config, check_folder
 from mmlska.datasets.own_data import own_work_dir, use_own_data
-from mmlska.engine.config import load_config
 from mmlska.engine.guards import TrainingError
-from mmlska.engine.launch import build_train_runner, prepare
+from mmlska.engine.launch import build_train_runner
 from mmlska.engine.options import add_training_options, use_training_options
-from mmlska.weights import WeightsError, use_safe_reader
+from mmlska.weights import WeightsError
 
 
 def main() -> None:
@@ -43,20 +42,9 @@ def main() -> None:
     args = parser.parse_args()
     if not args.data and (args.epochs is not None or args.palette):
         parser.error('--epochs and --palette go with --data; without it use --cfg-options')
-    set_local_rank(args.local_rank)
 
     with user_errors('train.py', args.debug):
-        use_safe_reader(trust=args.trust_checkpoint)
-        cfg = load_config(args.config, args.cfg_options)
-        prepare(
-            cfg,
-            args.config,
-            work_dir=args.work_dir or (own_work_dir(args.config, args.data) if args.data else None),
-            launcher=args.launcher,
-            seed=args.seed,
-            deterministic=args.deterministic,
-            channels_last=args.channels_last,
-        )
+        cfg = prepared_config(args, work_dir=own_work_dir(args.config, args.data) if args.data else None)
         first = os.environ.get('RANK', '0') == '0'
         if args.check:
             checked = check_folder(args.data, cfg=cfg, palette=args.palette) if args.data else check_config(cfg)

@@ -163,7 +163,10 @@ def _write_onnx(
     session, count = open_session(path), None
     if facts['kind'] == 'RetinaNet':
         wanted = ['boxes', 'scores', 'labels', 'image_index']
-        run = lambda batch, shape: session.run(wanted, {'image': batch, 'shape': shape})  # noqa: E731
+
+        def run(batch, shape):
+            return session.run(wanted, {'image': batch, 'shape': shape})
+
         found, count = compare_detections(run, model, images, facts['input'])
         if facts['dtype'] == 'fp32':  # with less precision, other boxes win ties
             differences = {size: max(value, found[size]) for size, value in differences.items()}

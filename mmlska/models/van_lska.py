@@ -397,7 +397,10 @@ class VAN_LSKA(BaseModule):
     def _run_checkpointed(block: nn.Module, x: Tensor) -> Tensor:
         if torch.compiler.is_compiling():  # refuses a context, and needs none: its recomputation writes no statistics
             return checkpoint(block, x, use_reentrant=False)
-        contexts = lambda: (nullcontext(), _batch_stats_kept(block))  # noqa: E731
+
+        def contexts():
+            return nullcontext(), _batch_stats_kept(block)
+
         return checkpoint(block, x, use_reentrant=False, context_fn=contexts)
 
     def _init_published(self) -> None:

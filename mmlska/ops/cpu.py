@@ -50,12 +50,10 @@ def lska_attention(
     gelu: bool = False,
 ) -> Tensor:
     """See :func:`mmlska.ops.lska_attention`."""
-    if h1 is None:
-        identity = x.new_ones(x.shape[1], 1, 1, 1), x.new_zeros(x.shape[1])
-        h1, v1 = identity, identity
-    if max(h0[0].shape[3], v0[0].shape[2], h1[0].shape[3], v1[0].shape[2]) > _MAX_TAPS:
+    one_dimensional = library.all_four(x, h0, v0, h1, v1)
+    if max(max(t.shape[1:]) for t in one_dimensional[::2]) > _MAX_TAPS:
         return reference.lska_attention(x, h0, v0, h1, v1, pointwise, dilation, gelu)
-    parameters = (*h0, *v0, *h1, *v1, *pointwise)
+    parameters = (*one_dimensional, *pointwise)
     if torch.is_grad_enabled() and any(t.requires_grad for t in (x, *parameters)):
         out, _ = torch.ops.mmlska_cpu.lska_training(_channels_last(x), *parameters, dilation, gelu)
     else:

@@ -87,10 +87,7 @@ def lska_attention(
     gelu: bool = False,
 ) -> Tensor:
     """See :func:`mmlska.ops.lska_attention`."""
-    if h1 is None:
-        identity = x.new_ones(x.shape[1], 1, 1, 1), x.new_zeros(x.shape[1])
-        h1, v1 = identity, identity
-    parameters = (*h0, *v0, *h1, *v1, *pointwise)
+    parameters = (*library.all_four(x, h0, v0, h1, v1), *pointwise)
     if torch.is_grad_enabled() and any(t.requires_grad for t in (x, *parameters)):
         return torch.ops.mmlska_triton.lska_training(dense(x), *parameters, dilation, gelu)[0]
     return torch.ops.mmlska_triton.lska_inference(dense(x), *parameters, dilation, gelu)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from . import reference
+from .checks import Pair
 
 _warned: set[str] = set()
 
@@ -22,6 +23,13 @@ def warn_once(backend: str, problem: str) -> None:
     if backend not in _warned:
         _warned.add(backend)
         warnings.warn(f'mmlska.ops runs in plain PyTorch, which is slower: {problem}', stacklevel=4)
+
+
+def all_four(x: Tensor, h0: Pair, v0: Pair, h1: Pair | None, v1: Pair | None) -> tuple[Tensor, ...]:
+    """Weights and biases of the four 1-D convolutions; a design without the second pair gets taps of 1."""
+    if h1 is None:
+        h1 = v1 = x.new_ones(x.shape[1], 1, 1, 1), x.new_zeros(x.shape[1])
+    return (*h0, *v0, *h1, *v1)
 
 
 def register(

@@ -247,8 +247,8 @@ def _refusal(coverage: Coverage, own: Mapping[str, Tensor], source: str, held: W
     pairs = {k: (getattr(held, k), getattr(wanted, k)) for k in ('arch', 'attention', 'k_size', 'in_channels')}
     differing = {k: pair for k, pair in pairs.items() if pair[0] != pair[1]}
     if differing:
-        describe = lambda i: ', '.join(f'{k} {pair[i]}' for k, pair in differing.items())  # noqa: E731
-        why = f'the file holds {describe(0)}; the model is {describe(1)}'
+        holds, needs = (', '.join(f'{k} {pair[i]}' for k, pair in differing.items()) for i in (0, 1))
+        why = f'the file holds {holds}; the model is {needs}'
     else:
         why = 'architecture and kernel size agree, but tensors are missing or changed'
     ways = ['set the model to what the file holds'] if differing else ['check the file']

@@ -70,7 +70,9 @@ def test_batches_and_sizes_that_parity_does_not_try(exported, tiny_models, shape
 
 
 def test_low_precision(tiny_models, photos, tmp_path):
-    cfg = lambda name: load_config(str(tiny_models[name].config))  # noqa: E731
+    def cfg(name):
+        return load_config(str(tiny_models[name].config))
+
     half = export(
         cfg('upernet'), tiny_models['upernet'].checkpoint, tmp_path / 'half.onnx', dtype='fp16', photos=photos.folder
     )
