@@ -2,15 +2,13 @@
 """Parameters and FLOPs: tools/complexity.py configs/*_van_lska_*.py, or tools/complexity.py --designs for backbones alone."""
 
 import argparse
-import platform
 from pathlib import Path
 
-import torch
 from mmengine.config import DictAction
 
 from mmlska.analysis import measure_config
 from mmlska.analysis.backbone_cost import compare_designs, compare_others, ladder
-from mmlska.analysis.report import fill_section, markdown_table, write_json
+from mmlska.analysis.report import fill_section, markdown_table, run_environment, write_json
 from mmlska.cli import user_errors
 from mmlska.engine.config import load_config
 from mmlska.models.attention import ATTENTIONS
@@ -31,7 +29,9 @@ def main() -> None:
     )
     parser.add_argument('--json', type=Path, help='also write the counts to this file')
     parser.add_argument(
-        '--readme', type=Path, help="also fill the section 'config table', or 'design table', of this file"
+        '--readme',
+        type=Path,
+        help="also fill the section 'config table', 'design table' or 'latency table' of this file",
     )
     parser.add_argument(
         '--designs',
@@ -57,7 +57,8 @@ def main() -> None:
         if not args.designs and (args.figure or args.latency):
             raise ValueError('--figure and --latency go with --designs')
         counts = design_counts(args) if args.designs else config_counts(args)
-        text, section = (design_tables(counts), 'design table') if args.designs else (table(counts), 'config table')
+        text = design_tables(counts) if args.designs else table(counts)
+        section = 'latency table' if args.latency else 'design table' if args.designs else 'config table'
         print(text)
         if args.json:
             write_json(args.json, counts)
@@ -94,13 +95,7 @@ def design_counts(args: argparse.Namespace) -> dict:
     )
     facts = dict(input_shape=(height, width), flops=counted)
     if args.latency:
-        kind = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
-        facts['latency'] = dict(
-            device=kind,
-            threads=torch.get_num_threads(),
-            torch=torch.__version__,
-            what='median seconds of one image, float32',
-        )
+        facts |= dict(latency='median seconds of one image, float32', **run_environment())
     designs = compare_designs(args.archs, args.k_sizes, shape, attentions=args.attentions, timed=args.latency)
     return dict(**facts, designs=designs, others=compare_others(shape, timed=args.latency))
 
@@ -132,12 +127,13 @@ def design_tables(counts: dict) -> str:
     rows = {(row['arch'], row['k_size'], row['attention']): row for row in counts['designs']}
     archs, k_sizes, designs = (list(dict.fromkeys(key[i] for key in rows)) for i in range(3))
     shown = [k for k in k_sizes if k in SHOWN] or k_sizes
+    compared = [name for name in columns if name in ('parameters, M', 'FLOPs, G', 'latency, ms')]
     designs_table = markdown_table(
-        ['parameters, M / FLOPs, G', *designs],
+        [' / '.join(compared), *designs],
         [
             [
                 f'VAN-{arch.upper()}, K = {k}',
-                *(' / '.join(show(rows[arch, k, d]) for show in list(columns.values())[:2]) for d in designs),
+                *(' / '.join(columns[name](rows[arch, k, d]) for name in compared) for d in designs),
             ]
             for arch in archs
             for k in shown

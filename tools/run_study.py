@@ -8,7 +8,8 @@ import sys
 import time
 from pathlib import Path
 
-from mmlska.analysis.report import markdown_table, run_environment, write_json
+from mmlska.analysis.figures import save_figure, study
+from mmlska.analysis.report import fill_section, markdown_table, run_environment, write_json
 from mmlska.cli import user_errors
 from mmlska.datasets.scenes import write_scenes
 
@@ -39,6 +40,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--results', type=Path, default=ROOT / 'docs/results/study.json', help='default: docs/results/study.json'
     )
+    parser.add_argument('--doc', type=Path, help="also fill the section 'study table' of this file")
+    parser.add_argument('--figure', type=Path, help='also draw the results into this file')
     parser.add_argument('--debug', action='store_true', help='show the traceback of a wrong setting')
     return parser
 
@@ -49,39 +52,95 @@ def execute(*command: str) -> str:
     return ' '.join(['python', *command])
 
 
-def run_model(name: str, seed: int, args: argparse.Namespace) -> dict:
-    """Train one model, test it on both kinds of scenes, measure its shape bias; return its entry in the results."""
+def train_model(name: str, seed: int, args: argparse.Namespace) -> dict:
+    """Train one model; return its entry in the results."""
     work_dir = Path(args.work_dir, f'{name}_seed{seed}')
     options = [f'model.backbone.{key}={value}' for key, value in MODELS[name].items()]
     options.append(f'data_root={args.data}/class/')
     train = ['tools/train.py', args.config, '--work-dir', str(work_dir), '--seed', str(seed), '--resume']
     resumed, start = (ROOT / work_dir / 'last_checkpoint').exists(), time.time()
-    commands = [execute(*train, '--cfg-options', *options)]
-    minutes = (time.time() - start) / 60
-    # The config that the training left there names k_size and the rest.
-    config = work_dir / Path(args.config).name
-    checkpoint = work_dir / Path((ROOT / work_dir / 'last_checkpoint').read_text().strip()).name
-    metrics = {}
-    for kind in ('class', 'conflict'):
-        out = work_dir / f'test_{kind}'
-        test = ['tools/test.py', str(config), str(checkpoint), '--work-dir', str(out)]
-        commands.append(execute(*test, '--cfg-options', f'data_root={args.data}/{kind}/'))
-        report = max((ROOT / out).glob('*/*.json'))  # folders are named by time
-        metrics[f'mIoU, {kind} textures'] = json.loads(report.read_text().splitlines()[-1])['mIoU']
-    out = work_dir / 'shape_bias'
-    bias = ['tools/shape_bias.py', str(config), str(checkpoint), '--data', f'{args.data}/conflict', '--out', str(out)]
-    commands.append(execute(*bias, '--names', name))
-    shape_bias = json.loads((ROOT / out / 'shape_bias.json').read_text())['models'][name]
+    command = execute(*train, '--cfg-options', *options)
     return {
         **MODELS[name],
         'seed': seed,
-        'metrics': metrics,
-        'shape_bias': {key: value for key, value in shape_bias.items() if key not in ('config', 'checkpoint')},
-        'train_minutes': None if resumed else round(minutes, 1),
-        'checkpoint': str(checkpoint),
-        'commands': commands,
+        'train_minutes': None if resumed else round((time.time() - start) / 60, 1),
+        'checkpoint': str(work_dir / Path((ROOT / work_dir / 'last_checkpoint').read_text().strip()).name),
+        'commands': [command],
         **run_environment(),
     }
+
+
+def accuracy(config: str, checkpoint: str, out: Path, data: str) -> tuple[dict, list[str]]:
+    """mIoU on both kinds of scenes."""
+    metrics, commands = {}, []
+    for kind in ('class', 'conflict'):
+        folder = out / f'test_{kind}'
+        test = ['tools/test.py', config, checkpoint, '--work-dir', str(folder)]
+        commands.append(execute(*test, '--cfg-options', f'data_root={data}/{kind}/'))
+        report = max((ROOT / folder).glob('*/*.json'))  # folders are named by time
+        metrics[f'mIoU, {kind} textures'] = json.loads(report.read_text().splitlines()[-1])['mIoU']
+    return metrics, commands
+
+
+def shape_bias(config: str, checkpoint: str, out: Path, data: str) -> tuple[dict, list[str]]:
+    """Decisions by shape and by texture."""
+    tool = ['tools/shape_bias.py', config, checkpoint, '--data', f'{data}/conflict', '--names', 'model']
+    commands = [execute(*tool, '--out', str(out / 'shape_bias'))]
+    found = json.loads((ROOT / out / 'shape_bias/shape_bias.json').read_text())['models']['model']
+    return {key: value for key, value in found.items() if key not in ('config', 'checkpoint')}, commands
+
+
+def robustness(config: str, checkpoint: str, out: Path, data: str) -> tuple[dict, list[str]]:
+    """mIoU under the 15 standard corruptions, of middle severity and on a part of the scenes."""
+    report = out / 'robustness.json'
+    tool = ['tools/test_robustness.py', config, checkpoint, '--severities', '3', '--subset', '100', '--seed', '0']
+    commands = [execute(*tool, '--work-dir', str(out / 'robustness'), '--out', str(report))]
+    return json.loads((ROOT / report).read_text())['summary']['metrics']['mIoU'], commands
+
+
+def receptive_field(config: str, checkpoint: str, out: Path, data: str) -> tuple[dict, list[str]]:
+    """Sides of the squares that hold the contributions to a feature of the second stage, with random and trained weights."""
+    tool = ['tools/erf.py', config, '--checkpoints', checkpoint, '--size', '128', '--stage', '2', '--num-images', '32']
+    commands = [execute(*tool, '--out', str(out / 'erf'))]
+    fields = json.loads((ROOT / out / 'erf/erf.json').read_text())['fields']
+    return {name.rpartition(', ')[2]: field['contributions'] for name, field in fields.items()}, commands
+
+
+def cost(config: str, checkpoint: str, out: Path, data: str) -> tuple[dict, list[str]]:
+    """Parameters and FLOPs of the model."""
+    report = out / 'complexity.json'
+    commands = [execute('tools/complexity.py', config, '--shape', '128', '128', '--json', str(report))]
+    return json.loads((ROOT / report).read_text())[Path(config).stem], commands
+
+
+MEASUREMENTS = {
+    'metrics': accuracy,
+    'shape_bias': shape_bias,
+    'robustness': robustness,
+    'receptive_field': receptive_field,
+    'cost': cost,
+}
+
+
+def run_model(name: str, seed: int, args: argparse.Namespace) -> None:
+    """Train a model and measure it; each step is in the results file when it is done."""
+    key = f'{name}_seed{seed}'
+
+    def save(entry: dict) -> None:  # other runs may have written meanwhile
+        write_json(args.results, read_results(args.results) | {key: entry})
+
+    entry = read_results(args.results).get(key)
+    if entry is None:
+        entry = train_model(name, seed, args)
+        save(entry)
+    checkpoint = entry['checkpoint']
+    # The config that the training left there names k_size and the rest.
+    config = str(Path(checkpoint).with_name(Path(args.config).name))
+    for part, measure in MEASUREMENTS.items():
+        if part not in entry:
+            entry[part], commands = measure(config, checkpoint, Path(checkpoint).parent, args.data)
+            entry['commands'] += commands
+            save(entry)
 
 
 def read_results(path: Path) -> dict:
@@ -92,22 +151,60 @@ def read_results(path: Path) -> dict:
         raise ValueError(f'{path} is no results file: {error}; move it away') from error
 
 
+def columns(results: dict) -> dict[str, dict[str, list[float]]]:
+    """What each model reached, one value for each seed: column, model, values."""
+    values = {
+        'mIoU': lambda run: run['metrics']['mIoU, class textures'],
+        'mIoU, textures in conflict': lambda run: run['metrics']['mIoU, conflict textures'],
+        # A model that followed neither cue has no bias.
+        'shape bias, %': lambda run: None if (share := run['shape_bias']['shape_bias']) is None else 100 * share,
+        'mPC, mIoU': lambda run: run['robustness']['mPC'],
+        'half the contribution in, px': lambda run: next(
+            c['side'] for c in run['receptive_field']['trained'] if c['share'] == 0.5
+        ),
+        'training, minutes': lambda run: run['train_minutes'],
+    }
+    runs = {
+        m: [r for k, r in results.items() if k.startswith(f'{m}_seed') and MEASUREMENTS.keys() <= r.keys()]
+        for m in MODELS
+    }
+    return {
+        column: {m: [v for run in found if (v := value(run)) is not None] for m, found in runs.items() if found}
+        for column, value in values.items()
+    }
+
+
 def table(results: dict) -> str:
     """Mean over the seeds of each model, and from the lowest to the highest."""
+    reached = columns(results)
     rows = []
-    for name in MODELS:
-        runs = [entry for key, entry in results.items() if key.startswith(f'{name}_seed')]
-        if not runs:
-            continue
-        columns = [[run['metrics'][f'mIoU, {kind} textures'] for run in runs] for kind in ('class', 'conflict')]
-        # A model that followed neither cue has no bias.
-        shares = [run['shape_bias']['shape_bias'] for run in runs]
-        columns.append([100 * share for share in shares if share is not None])
-        columns.append([run['train_minutes'] for run in runs if run['train_minutes'] is not None])
-        cells = [f'{sum(c) / len(c):.1f} ({min(c):.1f} to {max(c):.1f})' if c else '' for c in columns]
-        rows.append([f'`{name}`', str(len(runs)), *cells])
-    header = ['model', 'seeds', 'mIoU', 'mIoU, textures in conflict', 'shape bias, %', 'training, minutes']
-    return markdown_table(header, rows)
+    for name in reached['mIoU']:
+        runs = [run for key, run in results.items() if key.startswith(f'{name}_seed') and 'cost' in run]
+        costs = f'{runs[0]["cost"]["parameters"] / 1e6:.2f} / {runs[0]["cost"]["flops"] / 1e9:.3f}'
+        cells = [
+            f'{sum(c) / len(c):.1f} ({min(c):.1f} to {max(c):.1f})' if (c := found[name]) else ''
+            for found in reached.values()
+        ]
+        rows.append([f'`{name}`', str(len(runs)), costs, *cells])
+    return markdown_table(['model', 'seeds', 'parameters, M / FLOPs, G', *reached], rows)
+
+
+def differences(results: dict, reference: str = 'lska_k23') -> str:
+    """Each model's means minus those of the reference; in brackets where the seeds of the two overlap."""
+    rows = []
+    reached = {column: found for column, found in columns(results).items() if 'minutes' not in column}
+    for name in (m for m in MODELS if m != reference):
+        cells = []
+        for found in reached.values():
+            own, other = found.get(name), found.get(reference)
+            if not own or not other:
+                cells.append('')
+                continue
+            text = f'{sum(own) / len(own) - sum(other) / len(other):+.1f}'
+            apart = min(own) > max(other) or max(own) < min(other)
+            cells.append(text if apart else f'({text})')
+        rows.append([f'`{name}`', *cells])
+    return markdown_table([f'minus `{reference}`', *reached], rows)
 
 
 def main() -> None:
@@ -123,14 +220,23 @@ def main() -> None:
         write_scenes(ROOT / args.data / 'class', num_train=train, num_val=val, texture='class')
         write_scenes(ROOT / args.data / 'conflict', num_train=0, num_val=val, texture='conflict')
     # All models with one seed before the next seed: whenever it stops, the models are comparable.
-    pending = [(name, seed) for seed in args.seeds for name in args.names if f'{name}_seed{seed}' not in results]
+    pending = [
+        (name, seed)
+        for seed in args.seeds
+        for name in args.names
+        if not MEASUREMENTS.keys() <= results.get(f'{name}_seed{seed}', {}).keys()
+    ]
     for name, seed in pending[: args.runs]:
-        entry = run_model(name, seed, args)
-        results = read_results(args.results) | {f'{name}_seed{seed}': entry}
-        write_json(args.results, results)
-        print(table(results), flush=True)
-    if not pending:
-        print(table(results))
+        run_model(name, seed, args)
+    results = read_results(args.results)
+    print(table(results))
+    with user_errors('run_study.py', args.debug):
+        if args.doc:
+            fill_section(args.doc, 'study table', f'{table(results)}\n\n{differences(results)}')
+        if args.figure:
+            print(
+                f'figure: {save_figure(study(columns(results), "The study: one dot per seed, a bar at their mean"), args.figure)}'
+            )
 
 
 if __name__ == '__main__':

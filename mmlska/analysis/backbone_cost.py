@@ -23,6 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ..engine.hooks import to_channels_last
 from ..models.attention import ATTENTIONS, kernel_ladder
 from ..models.van_lska import ARCHS, VAN_LSKA
+from ..torchvision_cpu import mend_torchvision
 
 
 class ClosedForm(NamedTuple):
@@ -203,6 +204,8 @@ def build_other(name: str) -> nn.Module | None:
     scope, cfg = OTHERS[name]
     if importlib.util.find_spec(scope) is None:
         return None
+    if scope == 'mmpretrain':
+        mend_torchvision()
     importlib.import_module(f'{scope}.models')
     init_default_scope(scope)
     if scope == 'mmseg':

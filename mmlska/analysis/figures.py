@@ -193,3 +193,26 @@ def photo_maps(photo: np.ndarray, maps: Mapping[str, np.ndarray], title: str, co
         axis.imshow(values, cmap='jet', alpha=0.55, extent=extent, interpolation='bilinear')
         axis.set_title(f'{name}\n{values.shape[1]} x {values.shape[0]}', fontsize=8)
     return figure
+
+
+def study(columns: Mapping[str, Mapping[str, Sequence[float]]], title: str) -> Figure:
+    """A panel for each quantity: a dot for every seed of a model and a bar at their mean.
+
+    Args:
+        columns: Quantity, model, one value for each seed.
+        title: Above the figure.
+    """
+    figure = new_figure(2.6 * len(columns) + 0.6, 3.2)
+    figure.suptitle(title, fontsize=11)
+    axes = figure.subplots(1, len(columns), squeeze=False)[0]
+    for axis, (label, models) in zip(axes, columns.items()):
+        for place, values in enumerate(models.values()):
+            axis.plot([place] * len(values), values, 'o', color='#40618f', markersize=5, alpha=0.7)
+            if values:
+                axis.hlines(sum(values) / len(values), place - 0.3, place + 0.3, color='#c0392b')
+        axis.set_xticks(range(len(models)), models, rotation=40, ha='right', fontsize=8)
+        axis.set_xlim(-0.6, len(models) - 0.4)
+        axis.set_title(label, fontsize=9)
+        axis.tick_params(axis='y', labelsize=8)
+        axis.grid(axis='y', alpha=0.3)
+    return figure

@@ -90,7 +90,10 @@ def test_study_runs_one_model_and_does_not_run_it_again(tmp_path, monkeypatch, c
     config, results = small_config(SEGMENTOR, tmp_path / 'study/class', tmp_path), tmp_path / 'study.json'
     args = ['lska_k7', '--config', config, '--data', tmp_path / 'study', '--scenes', 4, 2]
     args += ['--work-dir', tmp_path / 'work', '--results', results, '--seeds', 0]
-    monkeypatch.setattr(sys, 'argv', ['run_study.py', *map(str, args), '3', '--runs', '1'])
+    page, figure = tmp_path / 'study.md', tmp_path / 'study.png'
+    page.write_text('<!-- study table -->\n<!-- end -->\n')
+    drawn = ['--doc', page, '--figure', figure]
+    monkeypatch.setattr(sys, 'argv', ['run_study.py', *map(str, [*args, '3', '--runs', '1', *drawn])])
     study.main()
     saved = json.loads(results.read_text())
     assert list(saved) == ['lska_k7_seed0']  # the run of seed 3 is left for the next time
@@ -99,7 +102,13 @@ def test_study_runs_one_model_and_does_not_run_it_again(tmp_path, monkeypatch, c
     assert entry['shape_bias']['warning'] is None
     objects = json.loads((tmp_path / 'study/conflict/annotations/instances_validation.json').read_text())['annotations']
     assert sum(entry['shape_bias'][key] for key in ('shape', 'texture', 'other', 'none')) == len(objects)
-    assert len(entry['commands']) == 4
+    assert len(entry['commands']) == 7
+    assert 0 < entry['robustness']['mPC'] < entry['metrics']['mIoU, class textures'] * 2
+    assert len(entry['robustness']['corruptions']) == 15
+    assert {c['share'] for c in entry['receptive_field']['trained']} == {0.2, 0.3, 0.5, 0.99}
+    assert entry['cost']['input_shape'] == [128, 128]
+    assert '| `lska_k7` | 1 |' in page.read_text()
+    assert cv2.imread(str(figure)).std() > 10
     assert {'date', 'hardware', 'versions', 'train_minutes', 'k_size', 'attention', 'seed'} <= set(entry)
     assert Path(entry['checkpoint']).is_file()
     assert '| `lska_k7` | 1 |' in capsys.readouterr().out
@@ -109,6 +118,14 @@ def test_study_runs_one_model_and_does_not_run_it_again(tmp_path, monkeypatch, c
     study.main()
     assert '| `lska_k7` | 1 |' in capsys.readouterr().out
     assert json.loads(results.read_text()) == saved
+
+    cost = entry.pop('cost')  # as if it had stopped before the last measurement
+    results.write_text(json.dumps({'lska_k7_seed0': entry}))
+    monkeypatch.undo()
+    monkeypatch.setenv('PYTHONPATH', str(ROOT))
+    monkeypatch.setattr(sys, 'argv', ['run_study.py', *map(str, args)])
+    study.main()
+    assert json.loads(results.read_text())['lska_k7_seed0']['cost'] == cost
     results.write_text('{"half')
     with pytest.raises(SystemExit):
         study.main()
