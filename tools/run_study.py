@@ -40,7 +40,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--results', type=Path, default=ROOT / 'docs/results/study.json', help='default: docs/results/study.json'
     )
-    parser.add_argument('--doc', type=Path, help="also fill the section 'study table' of this file")
+    parser.add_argument('--readme', type=Path, help="also fill the section 'study table' of this file")
     parser.add_argument('--figure', type=Path, help='also draw the results into this file')
     parser.add_argument('--debug', action='store_true', help='show the traceback of a wrong setting')
     return parser
@@ -231,8 +231,8 @@ def main() -> None:
     results = read_results(args.results)
     print(table(results))
     with user_errors('run_study.py', args.debug):
-        if args.doc:
-            fill_section(args.doc, 'study table', f'{table(results)}\n\n{differences(results)}')
+        if args.readme:
+            fill_section(args.readme, 'study table', f'{table(results)}\n\n{differences(results)}')
         if args.figure:
             print(
                 f'figure: {save_figure(study(columns(results), "The study: one dot per seed, a bar at their mean"), args.figure)}'

@@ -34,10 +34,12 @@ def main() -> None:
     parser.add_argument('--lr0', type=float, default=0.002, help='learning rate of AdamW')
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/yolo_ablate'))
     parser.add_argument('--out', type=Path, help='results file; default docs/results/yolo_ablate_<data>.json')
+    parser.add_argument('--readme', type=Path, help="also fill the section 'yolo table' of this file")
     parser.add_argument('--debug', action='store_true', help='show the traceback of a wrong setting')
     args = parser.parse_args()
 
     with user_errors('yolo_ablate.py', args.debug):
+        from mmlska.analysis.report import fill_section
         from mmlska.yolo.ablation import ablate, table
         from mmlska.yolo.data import fruits_to_yolo
 
@@ -47,9 +49,10 @@ def main() -> None:
         )
         # nbs is the batch for which Ultralytics' learning rate holds: one step for each batch of this small data set.
         settings.update(optimizer='AdamW', lr0=args.lr0, nbs=args.batch, amp=False, val=True, patience=0)
+        out = args.out or Path(f'docs/results/yolo_ablate_{data.parent.name}.json')
         results = ablate(
             data.absolute(),
-            args.out or Path(f'docs/results/yolo_ablate_{data.parent.name}.json'),
+            out,
             base=args.base,
             variants=args.variants,
             seeds=args.seeds,
@@ -57,6 +60,8 @@ def main() -> None:
             settings=settings,
             work_dir=args.work_dir.absolute(),
         )
+        if args.readme:
+            fill_section(args.readme, 'yolo table', table(results))
     print(table(results))
 
 

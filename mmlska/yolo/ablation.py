@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 import torch
 from ultralytics import YOLO
 
+from ..analysis.report import markdown_table, run_environment, write_json
 from .attach import attach
 from .configs import PLACES
 from .registration import register
@@ -88,7 +88,8 @@ def ablate(
         note: Is told of each run.
 
     Returns:
-        The content of the file: ``setup``, ``variants`` with ``cost`` and ``mAP50-95`` and ``mAP50`` by seed, ``summary``.
+        The content of the file: ``setup``, ``variants`` with ``cost`` and ``mAP50-95`` and ``mAP50`` by seed, each with date, hardware and
+        versions, ``summary``.
 
     Raises:
         ValueError: If the file belongs to another setup.
@@ -103,7 +104,8 @@ def ablate(
         for variant in variants:
             entry = results['variants'].setdefault(variant, dict(cost=None, runs={}))
             if entry['cost'] is None:
-                entry['cost'] = cost(build(base, variant, k_size), int(settings['imgsz']))
+                entry['cost'] = cost(build(base, variant, k_size), int(settings['imgsz'])) | run_environment()
+                write_json(out, results)
             if str(seed) in entry['runs']:
                 continue
             note(f'{variant}, seed {seed}')
@@ -116,9 +118,10 @@ def ablate(
             model.train(trainer=DetectionTrainer, plots=False, verbose=False, exist_ok=True, **arguments)
             box = model.trainer.validator.metrics.box  # of the best checkpoint
             minutes = round((time.time() - start) / 60, 2)
-            entry['runs'][str(seed)] = {'mAP50-95': float(box.map), 'mAP50': float(box.map50), 'minutes': minutes}
+            run = {'mAP50-95': float(box.map), 'mAP50': float(box.map50), 'minutes': minutes}
+            entry['runs'][str(seed)] = run | run_environment()
             results['summary'] = summarise(results['variants'])
-            _write(out, results)
+            write_json(out, results)
     return results
 
 
@@ -160,8 +163,6 @@ def _compare(differences: Sequence[float]) -> dict:
 
 def table(results: Mapping) -> str:
     """The results as a Markdown table."""
-    from ..analysis.report import markdown_table
-
     rows = []
     for name, row in results['summary'].items():
         cost = results['variants'][name]['cost']
@@ -178,10 +179,3 @@ def table(results: Mapping) -> str:
             ]
         )
     return markdown_table(['model', 'M', 'GFLOPs', 'ms', 'mAP50-95', 'seeds', 'beside stock'], rows)
-
-
-def _write(path: Path, content: dict) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + '.part')
-    part.write_text(json.dumps(content, indent=1) + '\n', encoding='utf-8')
-    os.replace(part, path)

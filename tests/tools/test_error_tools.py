@@ -92,7 +92,7 @@ def test_study_runs_one_model_and_does_not_run_it_again(tmp_path, monkeypatch, c
     args += ['--work-dir', tmp_path / 'work', '--results', results, '--seeds', 0]
     page, figure = tmp_path / 'study.md', tmp_path / 'study.png'
     page.write_text('<!-- study table -->\n<!-- end -->\n')
-    drawn = ['--doc', page, '--figure', figure]
+    drawn = ['--readme', page, '--figure', figure]
     monkeypatch.setattr(sys, 'argv', ['run_study.py', *map(str, [*args, '3', '--runs', '1', *drawn])])
     study.main()
     saved = json.loads(results.read_text())

@@ -118,3 +118,9 @@ def test_the_tool_says_what_is_wrong_and_what_came_out(yolo_data, tmp_path):
     settings = ['--epochs', 1, '--imgsz', 64, '--batch', 4, '--seeds', 0, '--variants', 'stock', '--out', 'a.json']
     assert '| stock | 2.62 |' in fresh(tool, yolo_data, *settings, cwd=tmp_path)
     assert (tmp_path / 'a.json').exists()
+
+
+def test_the_table_in_the_readme_is_that_of_the_results_file():
+    results = json.loads((ROOT / 'docs/results/yolo_ablate_fruits_nuts.json').read_text(encoding='utf-8'))
+    page = (ROOT / 'README.md').read_text(encoding='utf-8')
+    assert page.partition('<!-- yolo table -->\n')[2].partition('\n<!-- end -->')[0] == table(results)
