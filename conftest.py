@@ -3,3 +3,5 @@
 from importlib.util import find_spec
 
 collect_ignore = [] if find_spec('ultralytics') else ['mmlska/yolo', 'tests_extras']
+# The same for requirements/app.txt.
+collect_ignore += [] if find_spec('gradio') else ['mmlska/app/page.py']

@@ -12,7 +12,7 @@ from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
 HERE = Path(__file__).resolve().parent
-EXTRAS = ('onedl', 'openmmlab', 'triton', 'export', 'robustness', 'dev')
+EXTRAS = ('onedl', 'openmmlab', 'triton', 'export', 'app', 'robustness', 'dev')
 MIM = ('configs', 'tools', 'model-index.yml')
 
 

@@ -15,7 +15,9 @@ from .prediction import Prediction
 MAX_SIDE = 2048
 
 
-def draw_prediction(visualizer: Any, prediction: Prediction, out_file: Path, score_thr: float) -> None:
+def draw_prediction(
+    visualizer: Any, prediction: Prediction, out_file: Path, score_thr: float, names: bool = True
+) -> None:
     """Write an image with a prediction drawn over it.
 
     Args:
@@ -23,10 +25,13 @@ def draw_prediction(visualizer: Any, prediction: Prediction, out_file: Path, sco
         prediction: What to draw.
         out_file: A .png or .jpg file.
         score_thr: Instances of a lower score are left out.
+        names: Write the classes into a segmentation.
     """
     import cv2
 
     image, sample = prediction.image, prediction.sample.clone()
+    if not prediction.is_segmentation:
+        sample.pred_instances = sample.pred_instances.clone()  # which clone() of the sample shares
     height, width = image.shape[:2]
     scale = MAX_SIDE / max(height, width)
     if scale < 1:
@@ -44,17 +49,23 @@ def draw_prediction(visualizer: Any, prediction: Prediction, out_file: Path, sco
             instances.pop('masks', None)
     elif not prediction.is_segmentation and isinstance(sample.pred_instances.get('masks'), list):
         sample.pred_instances.masks = _dense(sample.pred_instances.masks, height, width)
-    options = {} if prediction.is_segmentation else dict(pred_score_thr=score_thr)
+    options = dict(with_labels=names) if prediction.is_segmentation else dict(pred_score_thr=score_thr)
     out_file.parent.mkdir(parents=True, exist_ok=True)
     unfinished = out_file.with_name(f'.unfinished{out_file.suffix}')
-    visualizer.add_datasample(
-        'prediction',
-        np.ascontiguousarray(image[..., ::-1]),
-        data_sample=sample,
-        draw_gt=False,
-        out_file=str(unfinished),
-        **options,
-    )
+    # mmdet varies the colours of masks by NumPy's global generator; the same prediction shall give the same picture.
+    state = np.random.get_state()  # noqa: NPY002
+    np.random.seed(0)  # noqa: NPY002
+    try:
+        visualizer.add_datasample(
+            'prediction',
+            np.ascontiguousarray(image[..., ::-1]),
+            data_sample=sample,
+            draw_gt=False,
+            out_file=str(unfinished),
+            **options,
+        )
+    finally:
+        np.random.set_state(state)  # noqa: NPY002
     os.replace(unfinished, out_file)
 
 

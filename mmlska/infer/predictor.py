@@ -197,17 +197,46 @@ class Predictor:
         test_cfg = self.cfg.model.test_cfg
         return test_cfg.get('nms') or test_cfg.rcnn.nms
 
-    def draw(self, prediction: Prediction, out_file: str | Path, score_thr: float = 0.3) -> None:
+    def network_input(self, image: np.ndarray) -> tuple[torch.Tensor, dict[str, Any]]:
+        """What the network gets to see of an image.
+
+        Args:
+            image: uint8 of shape (H, W, 3) in BGR order.
+
+        Returns:
+            The resized, normalised and padded image, (1, 3, H', W'), and what the pipeline noted, such as ``scale_factor`` (of the width,
+            of the height).
+        """
+        packed = self._prepare('', image, 0)
+        data = dict(inputs=[packed['inputs']], data_samples=[packed['data_samples']])
+        return self.model.data_preprocessor(data, False)['inputs'], packed['data_samples'].metainfo
+
+    def draw(
+        self,
+        prediction: Prediction,
+        out_file: str | Path,
+        score_thr: float = 0.3,
+        *,
+        opacity: float = 0.8,
+        names: bool = True,
+    ) -> None:
         """Draw a prediction over its image with the visualiser of mmdet or mmseg, into a file; as small as 2048 px if it is larger.
 
         Instances of an image that large are drawn as boxes.
+
+        Args:
+            prediction: What to draw.
+            out_file: A .png or .jpg file.
+            score_thr: Instances of a lower score are left out.
+            opacity: Of boxes, masks and segments, 0 to 1.
+            names: Write the classes into a segmentation; instances always have theirs.
         """
         from .overlay import draw_prediction
 
         with VISUALIZERS.switch_scope_and_registry(self.cfg.default_scope) as registry:
-            visualizer = registry.get(self.cfg.visualizer.type)()
+            visualizer = registry.get(self.cfg.visualizer.type)(alpha=opacity)
         visualizer.dataset_meta = self.dataset_meta
-        draw_prediction(visualizer, prediction, Path(out_file), score_thr)
+        draw_prediction(visualizer, prediction, Path(out_file), score_thr, names)
 
 
 def image_pipeline(cfg: Config) -> Compose:

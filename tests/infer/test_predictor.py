@@ -211,6 +211,20 @@ def test_draws_large_images_smaller(predictors, tmp_path):
         assert cv2.imread(str(tmp_path / f'{name}.png')).shape == (32, 2048, 3)
 
 
+def test_drawing_changes_neither_the_prediction_nor_numpys_random_numbers(predictors, photos, tmp_path):
+    small = cv2.imread(str(photos / '0.png'))
+    for image in (small, cv2.resize(small, (2100, 80))):
+        (prediction,) = predictors['mask_rcnn'](image)
+        before = prediction.to_dict()
+        np.random.seed(3)  # noqa: NPY002
+        predictors['mask_rcnn'].draw(prediction, tmp_path / 'a.png', score_thr=0.0)
+        after = np.random.rand()  # noqa: NPY002
+        np.random.seed(3)  # noqa: NPY002
+        assert after == np.random.rand()  # noqa: NPY002
+        assert before['instances']
+        assert prediction.to_dict() == before
+
+
 def test_wrong_checkpoint_for_the_config(tiny_models):
     with pytest.raises(
         ValueError,

@@ -1,0 +1,85 @@
+"""The models that the page offers: those a user names, or those that trainings have left."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from ..engine.config import load_config
+from ..infer import Predictor
+
+#: Config and checkpoint of a model.
+Files = tuple[str | Path, str | Path]
+
+
+def find_trained(work_dirs: str | Path) -> dict[str, Files]:
+    """Find the detectors and segmentors that trainings have left.
+
+    Args:
+        work_dirs: The folder of their work directories.
+
+    Returns:
+        Config and last checkpoint of each by its folder's name, in order of names.
+
+    Raises:
+        FileNotFoundError: If there is none.
+    """
+    found = {}
+    for note in sorted(Path(work_dirs).glob('*/last_checkpoint')):
+        folder = note.parent
+        # By name, as the note has the path of the machine that trained.
+        checkpoint = folder / Path(note.read_text(encoding='utf-8').strip()).name
+        configs = list(folder.glob('*.py'))
+        if len(configs) == 1 and checkpoint.is_file() and _predicts_images(configs[0]):
+            found[folder.name] = configs[0], checkpoint
+    if not found:
+        raise FileNotFoundError(
+            f'no trained detector or segmentor in {work_dirs}; run make demo or python tools/run_demos.py first, '
+            f'or give --model NAME CONFIG CHECKPOINT'
+        )
+    return found
+
+
+def _predicts_images(config: Path) -> bool:
+    """Whether a config is of a detector or segmentor; another kind of training may stand beside them."""
+    try:
+        cfg = load_config(str(config))
+    except ValueError:
+        return False
+    model = cfg.get('model', {})
+    return cfg.get('default_scope') in ('mmdet', 'mmseg') and bool(
+        {'bbox_head', 'roi_head', 'decode_head'} & set(model)
+    )
+
+
+class Models:
+    """Predictors by name, each loaded when it is first asked for and kept.
+
+    Args:
+        files: Config and checkpoint of each.
+        device: As :class:`mmlska.infer.Predictor` takes it.
+    """
+
+    def __init__(self, files: Mapping[str, Files], device: str = 'auto') -> None:
+        self._files, self._device = dict(files), device
+        self._loaded: dict[str, Predictor] = {}
+
+    @property
+    def names(self) -> list[str]:
+        """Names of all models, loaded or not."""
+        return list(self._files)
+
+    def __getitem__(self, name: str) -> Predictor:
+        """The predictor of a name.
+
+        Raises:
+            FileNotFoundError: If its config or checkpoint do not exist.
+            ValueError: If the checkpoint is of another model than the config's.
+        """
+        if name not in self._loaded:
+            predictor = Predictor(*self._files[name], device=self._device)
+            predictor(np.zeros((64, 64, 3), np.uint8))  # what only the first image costs is no latency of the model
+            self._loaded[name] = predictor
+        return self._loaded[name]
