@@ -56,10 +56,3 @@ def test_named_options_exist(tool):
     options = re.findall(r'--[a-z0-9-]+', line)
     assert options
     assert [option for option in options if f"'{option}'" not in source] == []
-
-
-def test_the_speed_table_is_that_of_its_results_file():
-    from mmlska.benchmark.report import table
-
-    (file,) = (ROOT / 'docs/results').glob('backbone_cpu_torch*[0-9].json')
-    assert section('backbone benchmark cpu') == table(json.loads(file.read_text()))

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from mmlska.analysis.report import fill_section, run_environment, write_json
-from mmlska.benchmark.contenders import CONTENDERS, PASSES, backbone_case, model_case, op_case, stage_dims
+from mmlska.benchmark.contenders import CONTENDERS, DEPLOYMENT, PASSES, backbone_case, model_case, op_case, stage_dims
 from mmlska.benchmark.measure import measure_case
 from mmlska.benchmark.report import draw_chart, label, table
 from mmlska.benchmark.timing import copy_bandwidth
@@ -48,12 +48,22 @@ def parse() -> argparse.Namespace:
     parser.add_argument('--batch', type=int, default=1)
     parser.add_argument('--dtypes', nargs='+', choices=list(DTYPES), default=['fp32'])
     parser.add_argument('--passes', nargs='+', choices=PASSES, default=list(PASSES))
-    parser.add_argument('--contenders', nargs='+', choices=CONTENDERS, default=list(CONTENDERS))
+    parser.add_argument(
+        '--contenders',
+        nargs='+',
+        choices=[*CONTENDERS, *DEPLOYMENT],
+        default=list(CONTENDERS),
+        metavar='NAME',
+        help=f'of {", ".join(CONTENDERS)}; in inference of backbones and models {" and ".join(DEPLOYMENT)}',
+    )
     parser.add_argument('--seconds', type=float, default=3.0, help='time to spend on timing each case')
     parser.add_argument('--profile', action='store_true', help='also record which operators take the time')
     parser.add_argument('--name', default='', help='added to the name of the results file')
     parser.add_argument('--append', action='store_true', help='add to the results file instead of writing it anew')
     parser.add_argument('--out', type=Path, default=Path('docs/results'), help='folder of the results file and chart')
+    parser.add_argument(
+        '--redraw', action='store_true', help='time nothing: chart and table of the results file as it is'
+    )
     parser.add_argument('--readme', type=Path, help="also fill the section '<kind> benchmark <device>' of this file")
     parser.add_argument('--debug', action='store_true', help='show the traceback of a wrong setting')
     return parser.parse_args()
@@ -91,35 +101,41 @@ def main() -> None:
         torch.set_num_threads(args.threads)
     device = torch.device(args.device)
     with user_errors('benchmark.py', args.debug):
-        bandwidth = copy_bandwidth(device)
         gpu = device.type == 'cuda'
         where = torch.cuda.get_device_name(device).split()[-1].lower() if gpu else 'cpu'
         suffix = f'_{args.name}' if args.name else ''
         file = args.out / f'{args.kind}_{where}_torch{torch.__version__.split("+")[0]}{suffix}.json'
-        old = json.loads(file.read_text())['records'] if args.append and file.exists() else []
-        # Whether freed memory goes back to the system at once decides how often each new map costs page faults.
-        allocator = {
-            key: value for key, value in os.environ.items() if key.startswith(('MALLOC_', 'THP_', 'LD_PRELOAD'))
-        }
-        results = {**run_environment(), 'allocator': allocator, 'copy_bytes_per_second': bandwidth, 'records': old}
-        command = ' '.join(['python tools/benchmark.py', *sys.argv[1:]])
-        for build in cases(args, device):
-            record = measure_case(build(), device, args.seconds, args.profile)
-            results['records'].append({**record, 'command': command})
-            print(label(record), record['dtype'], record['pass'], flush=True)
-            for name, values in record['contenders'].items():
-                print(
-                    f'    {name:24}',
-                    values.get('failed')
-                    or f'{values["median"]:9.3f} ms  {values.get("saved_bytes", 0) / 1e6:8.1f} MB saved',
-                    flush=True,
-                )
-            write_json(file, results)
+        if args.redraw and not file.exists():
+            raise FileNotFoundError(f'results file {file} does not exist; leave out --redraw to measure')
+        results = json.loads(file.read_text()) if args.redraw else measure(args, device, file)
         draw_chart(results, file.with_suffix('.png'))
-        print(f'copy bandwidth {bandwidth / 1e9:.1f} GB/s')
         print(f'results: {file}, chart: {file.with_suffix(".png")}')
         if args.readme:
             fill_section(args.readme, f'{args.kind} benchmark {where}{suffix}', table(results))
+
+
+def measure(args: argparse.Namespace, device: torch.device, file: Path) -> dict:
+    """Time the cases; the results file has each as soon as it is done."""
+    bandwidth = copy_bandwidth(device)
+    print(f'copy bandwidth {bandwidth / 1e9:.1f} GB/s')
+    old = json.loads(file.read_text())['records'] if args.append and file.exists() else []
+    # Whether freed memory goes back to the system at once decides how often each new map costs page faults.
+    allocator = {key: value for key, value in os.environ.items() if key.startswith(('MALLOC_', 'THP_', 'LD_PRELOAD'))}
+    results = {**run_environment(), 'allocator': allocator, 'copy_bytes_per_second': bandwidth, 'records': old}
+    command = ' '.join(['python tools/benchmark.py', *sys.argv[1:]])
+    for build in cases(args, device):
+        record = measure_case(build(), device, args.seconds, args.profile)
+        results['records'].append({**record, 'command': command})
+        print(label(record), record['dtype'], record['pass'], flush=True)
+        for name, values in record['contenders'].items():
+            print(
+                f'    {name:24}',
+                values.get('failed')
+                or f'{values["median"]:9.3f} ms  {values.get("saved_bytes", 0) / 1e6:8.1f} MB saved',
+                flush=True,
+            )
+        write_json(file, results)
+    return results
 
 
 if __name__ == '__main__':

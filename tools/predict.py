@@ -56,12 +56,14 @@ def main() -> None:
 
         def watched():
             bar = ProgressBar(0 if any(map(is_video, items)) else len(items), file=sys.stderr)
-            for prediction in predictions:
-                if args.overlays:
-                    predictor.draw(prediction, args.out / 'overlays' / f'{names(prediction)}.png', args.score_thr)
-                yield prediction
-                bar.update()
-            print(file=sys.stderr)
+            try:
+                for prediction in predictions:
+                    if args.overlays:
+                        predictor.draw(prediction, args.out / 'overlays' / f'{names(prediction)}.png', args.score_thr)
+                    yield prediction
+                    bar.update()
+            finally:
+                print(file=sys.stderr)  # what comes next, an error too, starts a line
 
         files = write_predictions(watched(), args.out, args.format, score_thr=args.score_thr)
     print(f'predictions: {len(files)} {"file" if len(files) == 1 else "files"} in {args.out}')

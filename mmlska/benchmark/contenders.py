@@ -19,6 +19,8 @@ from ..ops import depthwise_gelu
 from .published import PublishedAttention, PublishedMLP, PublishedVAN, published_twin
 
 CONTENDERS = ('published', 'published-channels-last', 'published-compiled', 'mmlska')
+# Of backbones and models in inference alone, the second in float32 on a CPU: a case of another kind leaves them out.
+DEPLOYMENT = ('mmlska-unfolded', 'onnxruntime')
 PASSES = ('forward', 'forward+backward')
 # Relative error of an output or gradient in the Frobenius norm, against `published` in float64 for one operator and in float32 for a
 # network, where the roundings of dozens of layers add up: `published` itself is off by 0.2 in the gradients of VAN-T in bfloat16.
@@ -103,7 +105,7 @@ def op_case(
         dtype: Of maps and weights.
         passes: 'forward' or 'forward+backward'.
         device: Where to run.
-        names: Those of ``CONTENDERS`` to build.
+        names: Those of ``CONTENDERS`` and ``DEPLOYMENT`` to build.
     """
     torch.manual_seed(0)
     if op == 'depthwise_gelu':
@@ -139,7 +141,7 @@ def backbone_case(
         dtype: Of maps and weights.
         passes: 'forward' (inference) or 'forward+backward' (training).
         device: Where to run.
-        names: Those of ``CONTENDERS`` to build.
+        names: Those of ``CONTENDERS`` and ``DEPLOYMENT`` to build.
     """
     torch.manual_seed(0)
     published = PublishedVAN(arch, k_size, attention)
@@ -199,18 +201,58 @@ def _case(
         return Contender(run, list(module.parameters()), data)
 
     nchw, nhwc = torch.contiguous_format, torch.channels_last
-    has_backbone = any(isinstance(m, VAN_LSKA) for m in ours.modules())
-    fast = fold_for_inference(ours) if has_backbone and not training else ours
+    deployed = not training and any(isinstance(m, VAN_LSKA) for m in ours.modules())
+    fast = fold_for_inference(ours) if deployed else ours
     makers = {
         'published': lambda: contender(published, nchw),
         'published-channels-last': lambda: contender(published, nhwc),
         'published-compiled': lambda: contender(published, nchw, compiled=True),
         'mmlska': lambda: contender(fast, nhwc),
     }
+    if deployed:
+        makers['mmlska-unfolded'] = lambda: contender(ours, nhwc)
+        if dtype == torch.float32 and device.type == 'cpu':
+            makers['onnxruntime'] = lambda: Contender(OnnxSession(ours, x), [], x.contiguous())
     tolerance = (TOLERANCE if exact_dtype == torch.float64 else NETWORK_TOLERANCE)[dtype]
     return Case(
-        settings, {name: makers[name]() for name in names}, contender(published, nchw, dtype=exact_dtype), tolerance
+        settings,
+        {name: makers[name]() for name in names if name in makers},
+        contender(published, nchw, dtype=exact_dtype),
+        tolerance,
     )
+
+
+class OnnxSession:
+    """A network as ``tools/export.py`` writes it, run by onnxruntime with as many threads as torch has.
+
+    Args:
+        network: A backbone, or :class:`_Maps` of a model, in evaluation mode.
+        x: An input, from which the number of outputs is counted.
+
+    Shape:
+        (N, 3, H, W) to the network's maps, in a list.
+    """
+
+    def __init__(self, network: nn.Module, x: Tensor) -> None:
+        import onnxruntime
+
+        from ..export.graphs import exportable
+        from ..export.onnx_file import to_onnx
+
+        with torch.inference_mode():
+            count = len(network(x))
+        file = to_onnx(exportable(network), [f'map{i}' for i in range(count)])
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        options.log_severity_level = 3
+        # Its threads would spin on after a run, and take the cores from the contender that is next.
+        options.add_session_config_entry('session.force_spinning_stop', '1')
+        self._session = onnxruntime.InferenceSession(
+            file.SerializeToString(), options, providers=['CPUExecutionProvider']
+        )
+
+    def __call__(self, x: Tensor) -> list[Tensor]:
+        return [torch.from_numpy(value) for value in self._session.run(None, {'image': x.numpy()})]
 
 
 def errors(case: Case, name: str) -> Iterator[float]:
@@ -253,7 +295,7 @@ def model_case(
         batch: Images.
         dtype: Of maps and weights.
         device: Where to run.
-        names: Those of ``CONTENDERS`` to build.
+        names: Those of ``CONTENDERS`` and ``DEPLOYMENT`` to build.
 
     Raises:
         FileNotFoundError: If there is no such config.

@@ -8,39 +8,47 @@ from pathlib import Path
 from ..analysis.report import markdown_table
 from .measure import ratio
 
-_COLORS = {'published-channels-last': '#9aa5b1', 'published-compiled': '#e0a458', 'mmlska': '#2a6f97'}
+_COLORS = {
+    'published-channels-last': '#9aa5b1',
+    'published-compiled': '#e0a458',
+    'onnxruntime': '#6a994e',
+    'mmlska-unfolded': '#89c2d9',
+    'mmlska': '#2a6f97',
+}
 
 
 def table(results: dict) -> str:
-    """The Markdown table of one results file: a row for each case, ratios against `published` in the same run."""
-    names = [name for name in _COLORS if any(name in record['contenders'] for record in results['records'])]
-    header = [
-        'case',
-        'dtype',
-        'pass',
-        'published, ms',
-        *(f'{name}, x' for name in names),
-        'mmlska, ms',
-        'saved',
-        'copy',
-    ]
+    """The Markdown table of one results file: a row for each case, ratios against `published` in the same run.
+
+    Rows are by type, pass, operator and kernel; a column that is empty in all of them is left out.
+    """
+    records = sorted(results['records'], key=_place)
+    names = [name for name in _COLORS if any(name in record['contenders'] for record in records)]
     rows = []
-    for record in results['records']:
+    for record in records:
         contenders = record['contenders']
         saved = ratio(record, 'published', 'mmlska', 'saved_bytes')
         rows.append(
-            [
-                label(record),
-                record['dtype'],
-                record['pass'],
-                _number(contenders['published'].get('median'), '.2f'),
-                *(_number(ratio(record, name), '.2f') if name in contenders else '' for name in names),
-                _number(contenders.get('mmlska', {}).get('median'), '.2f'),
-                f'{saved:.2f}x' if saved else '',
-                _copy_share(record, results['copy_bytes_per_second']),
-            ]
+            {
+                'case': label(record),
+                'dtype': record['dtype'],
+                'pass': record['pass'],
+                'published, ms': _number(contenders['published'].get('median'), '.2f'),
+                **{f'{name}, x': _number(ratio(record, name), '.2f') if name in contenders else '' for name in names},
+                'mmlska, ms': _number(contenders.get('mmlska', {}).get('median'), '.2f'),
+                'saved': f'{saved:.2f}x' if saved else '',
+                'copy': _copy_share(record, results['copy_bytes_per_second']),
+            }
         )
-    return markdown_table(header, rows)
+    header = [column for column in rows[0] if any(row[column] for row in rows)] if rows else []
+    return markdown_table(header, [[row[column] for column in header] for row in rows])
+
+
+def _place(record: dict) -> tuple:
+    """Where a case stands among the others; cases that are alike but for the stage keep their order."""
+    ops = ('lska', 'lka', 'lska_trivial', 'lka_trivial', 'depthwise_gelu')
+    op = ops.index(record['op']) if record['op'] in ops else 0
+    return record['dtype'] != 'float32', record['dtype'], record['pass'], op, record.get('k_size') or 0
 
 
 def label(record: dict) -> str:

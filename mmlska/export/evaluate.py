@@ -11,6 +11,7 @@ from mmengine.registry import MODELS
 from mmengine.structures import InstanceData, PixelData
 
 from .onnx_predictor import OnnxPredictor
+from .rule import network_of
 
 
 @MODELS.register_module()
@@ -70,6 +71,11 @@ def use_onnx(cfg: Config, file: str) -> None:
     if len(predictor.classes) != head.num_classes:
         raise ValueError(
             f'{file} knows {len(predictor.classes)} classes, the config {head.num_classes}; give the config it was exported with'
+        )
+    network = network_of(cfg)
+    if predictor.metadata.get('network', network) != network:  # files of mmlska before it wrote this have no such key
+        raise ValueError(
+            f'{file} holds {predictor.metadata["network"]}, but the config is {network}; give the config it was exported with'
         )
     cfg.model = dict(type='OnnxModel', file=str(Path(file).absolute()))
     cfg.load_from = None

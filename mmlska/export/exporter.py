@@ -15,10 +15,12 @@ from torch import nn
 from ..infer.model import load_model
 from .graphs import graph_of
 from .parity import LIMITS, Parity, compare, compare_detections, read_photos
-from .rule import input_rule
+from .rule import input_rule, network_of
 
 FORMATS = ('onnx', 'torch_export', 'aot_inductor')
 DTYPES = ('fp32', 'fp16')
+#: So many images of a folder, spread over it, calibrate int8: the ranges of a thousand are hardly wider and take minutes.
+CALIBRATION_IMAGES = 100
 _SUFFIXES = {'onnx': '.onnx', 'torch_export': '.pt2', 'aot_inductor': '.pt2'}
 
 
@@ -82,6 +84,7 @@ def export(
     facts = dict(
         kind=kind,
         model=type(model).__name__,
+        network=network_of(cfg),
         config=Path(cfg.filename or '').name,
         classes=list(dataset_meta['classes']),
         palette=dataset_meta['palette'],
@@ -149,6 +152,7 @@ def _write_onnx(
         from ..infer.sources import read_images, resolve
 
         files = resolve(int8)
+        files = files[:: -(-len(files) // CALIBRATION_IMAGES)]
         network = to_int8(network, (prepare(image, facts['input'])[0] for _, image in read_images(files)))
     elif facts['dtype'] == 'fp16':
         network = to_fp16(network)

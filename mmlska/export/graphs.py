@@ -190,7 +190,7 @@ def graph_of(model: nn.Module, cfg: Config, part: str) -> tuple[nn.Module, list[
         raise ValueError(f'part={part!r} is unknown; choose one of {", ".join(map(repr, PARTS))}')
     if not any(isinstance(m, VAN_LSKA) for m in model.modules()):
         raise ValueError(f'{type(model).__name__} has no VAN_LSKA; export is for models with this backbone')
-    model = _exportable(fold_for_inference(copy.deepcopy(model), inplace=True))
+    model = exportable(model)
     if part == 'backbone':
         graph = BackboneGraph(model.backbone)
         return graph, [f'stage{i + 1}' for i in model.backbone.out_indices], 'backbone'
@@ -207,7 +207,9 @@ def graph_of(model: nn.Module, cfg: Config, part: str) -> tuple[nn.Module, list[
     return graph, [f'level{i + 1}' for i in range(model.neck.num_outs)], 'backbone and neck'
 
 
-def _exportable(model: nn.Module) -> nn.Module:
+def exportable(model: nn.Module) -> nn.Module:
+    """A copy, folded for inference, whose operations ONNX has for any size of image."""
+    model = fold_for_inference(copy.deepcopy(model), inplace=True)
     for module in list(model.modules()):
         for name, child in module.named_children():
             if isinstance(child, nn.AdaptiveAvgPool2d):

@@ -120,7 +120,7 @@ def to_int8(model: onnx.ModelProto, images: Iterable[np.ndarray]) -> onnx.ModelP
 
     Args:
         model: The float32 model.
-        images: Prepared images (1, 3, H, W) from which the range of each map is taken.
+        images: Prepared images (1, 3, H, W) from which the range of each map is taken, as the mean of theirs.
     """
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
@@ -144,6 +144,8 @@ def to_int8(model: onnx.ModelProto, images: Iterable[np.ndarray]) -> onnx.ModelP
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
+            # A map's range is the mean of the images' own: the widest of all would be an outlier's.
+            extra_options=dict(CalibMovingAverage=True),
         )
         return onnx.load(after)
 

@@ -84,12 +84,19 @@ def compare(
         reference: What the model gives.
         photos: BGR images; all of them make one batch.
         rule: The input rule, whose normalisation is used.
+
+    Raises:
+        ValueError: If the model's own outputs are not finite.
     """
     differences = {}
     for size in SIZES:
         batch = photo_batch(photos, size, rule)
         with torch.inference_mode():
             expected = [value.numpy() for value in reference(torch.from_numpy(batch))]
+        if not all(np.isfinite(value).all() for value in expected):
+            raise ValueError(
+                "the model's own outputs hold NaN or infinity; its training has diverged, take another checkpoint"
+            )
         differences[size] = max(difference(a, b) for a, b in zip(expected, run(batch), strict=True))
     return differences
 

@@ -1,4 +1,4 @@
-"""How an image becomes the input of an exported model: the config's test pipeline and preprocessor, as plain facts."""
+"""What an exported file says about its config, as plain facts: the network, and how an image becomes its input."""
 
 from __future__ import annotations
 
@@ -39,6 +39,16 @@ def input_rule(cfg: Config) -> dict[str, Any]:
         pad_divisor=padding.get('size_divisor') or padding.get('pad_size_divisor') or 1,
         pad_value=preprocessor.get('pad_value', preprocessor.get('pad_val', 0)),
     )
+
+
+def network_of(cfg: Config) -> str:
+    """Detector or segmentor, backbone and head of a config in words, to tell the files of two configs apart."""
+    backbone = cfg.model.backbone
+    arch = backbone.get('arch', 't')
+    names = [f'{key} {backbone[key]}' for key in ('attention', 'k_size') if key in backbone]
+    whole = [cfg.model.type, ' '.join([backbone.type, arch if isinstance(arch, str) else 'of its own', *names])]
+    heads = [cfg.model.get(key) for key in ('decode_head', 'bbox_head', 'roi_head')]
+    return ', '.join([*whole, *(head.type for head in heads if isinstance(head, dict))])
 
 
 def _resize(step: dict) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import shorten
 
 import numpy as np
 from mmengine.config import Config
@@ -61,7 +62,7 @@ def _check_fits(model: nn.Module, state_dict: dict, meta: dict, checkpoint: str 
     trained = f', it was saved by {meta["experiment_name"]}' if meta.get('experiment_name') else ''
     raise ValueError(
         f'checkpoint {checkpoint} does not fit {config_name}: {coverage.matched} of {coverage.total} tensors fit{trained}; '
-        f'give the config that it was trained with ({coverage.describe()})'
+        f'give the config that it was trained with ({shorten(coverage.describe(), 300, placeholder=" ...")})'
     )
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from .prediction import Prediction
 
@@ -37,18 +36,19 @@ def draw_prediction(
     if scale < 1:
         size = max(round(width * scale), 1), max(round(height * scale), 1)
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-        if prediction.is_segmentation:
-            mask = cv2.resize(prediction.index_mask, size, interpolation=cv2.INTER_NEAREST)
-            sample = sample.new()
-            sample.pred_sem_seg = type(prediction.sample.pred_sem_seg)(
-                data=torch.from_numpy(mask.astype(np.int64))[None]
-            )
-        else:
+        if not prediction.is_segmentation:
             instances = sample.pred_instances
             instances.bboxes = instances.bboxes * scale
             instances.pop('masks', None)
     elif not prediction.is_segmentation and isinstance(sample.pred_instances.get('masks'), list):
         sample.pred_instances.masks = _dense(sample.pred_instances.masks, height, width)
+    if prediction.is_segmentation:
+        mask = prediction.index_mask
+        if scale < 1:
+            mask = cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST)
+        sample = sample.new()
+        # An array, as mmseg indexes with the data, and a tensor of a single pixel counts as a number there.
+        sample.pred_sem_seg = type(prediction.sample.pred_sem_seg)(data=mask.astype(np.int64)[None])
     options = dict(with_labels=names) if prediction.is_segmentation else dict(pred_score_thr=score_thr)
     out_file.parent.mkdir(parents=True, exist_ok=True)
     unfinished = out_file.with_name(f'.unfinished{out_file.suffix}')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 from torch import nn
 
 from mmlska.benchmark import contenders
-from mmlska.benchmark.contenders import CONTENDERS, backbone_case, errors, model_case, op_case
+from mmlska.benchmark.contenders import CONTENDERS, DEPLOYMENT, OnnxSession, backbone_case, errors, model_case, op_case
 from mmlska.benchmark.measure import measure_case, ratio
 from mmlska.benchmark.published import published_twin
 from mmlska.benchmark.report import table
@@ -79,6 +80,77 @@ def test_whole_model():
         assert max(errors(built, name)) < 1e-3, name
     with pytest.raises(ValueError, match='two-stage detector'):
         model_case('configs/mask_rcnn_van_lska_t.py', (64, 64), batch=1, dtype=torch.float32, device=CPU, names=EAGER)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', ['fpn', 'retinanet'])
+def test_onnxruntime_is_right_in_inference(name, tiny_models):
+    names = ('published', *DEPLOYMENT)
+    config = str(tiny_models[name].config)
+    built = model_case(config, (64, 97), batch=2, dtype=torch.float32, device=CPU, names=names)
+    assert set(built.contenders) == set(names)
+    for contender in DEPLOYMENT:
+        assert 0 < max(errors(built, contender)) < 1e-4, contender
+    wrong = built.contenders['onnxruntime']
+    built.contenders['onnxruntime'] = wrong._replace(x=wrong.x + 1)
+    assert 'relative error' in measure_case(built, CPU, 0.01)['contenders']['onnxruntime']['failed']
+
+
+@pytest.mark.slow
+def test_onnxruntime_has_all_maps_of_a_backbone():
+    backbone = VAN_LSKA(dict(embed_dims=[8] * 4, depths=[1] * 4, ffn_ratios=[2] * 4), k_size=7).eval()
+    x = torch.randn(1, 3, 65, 96)
+    with torch.no_grad():
+        wanted = backbone(x)
+    for found, expected in zip(OnnxSession(backbone, x)(x), wanted, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_deployment_is_left_out_of_what_it_is_not_for():
+    rest = dict(batch=1, device=CPU, names=('published', *DEPLOYMENT))
+    built = backbone_case(
+        't', (32, 32), k_size=7, attention='lska', dtype=torch.float32, passes='forward+backward', **rest
+    )
+    assert set(built.contenders) == {'published'}
+    built = op_case('lska', 8, (9, 7), k_size=7, dtype=torch.float32, passes='forward', **rest)
+    assert set(built.contenders) == {'published'}
+
+
+def test_table_is_grouped_and_has_no_empty_columns():
+    def record(k_size, dtype, which):
+        contenders = {'published': {'median': 2.0}, 'mmlska': {'median': 1.0}}
+        return {
+            'op': 'lska',
+            'k_size': k_size,
+            'input': [1, 8, 4, 4],
+            'dtype': dtype,
+            'pass': which,
+            'contenders': contenders,
+        }
+
+    cases = [(23, 'bfloat16', 'forward'), (23, 'float32', 'forward+backward'), (23, 'float32', 'forward')]
+    records = [record(*settings) for settings in [*cases, (7, 'float32', 'forward')]]
+    header, _, *rows = table({'records': records, 'copy_bytes_per_second': 1e9}).splitlines()
+    assert header == '| case | dtype | pass | published, ms | mmlska, x | mmlska, ms | copy |'
+    assert [row.split(' | ')[:3] for row in rows] == [
+        ['| lska K=7, 1x8x4x4', 'float32', 'forward'],
+        ['| lska K=23, 1x8x4x4', 'float32', 'forward'],
+        ['| lska K=23, 1x8x4x4', 'float32', 'forward+backward'],
+        ['| lska K=23, 1x8x4x4', 'bfloat16', 'forward'],
+    ]
+
+
+@pytest.mark.parametrize(('page', 'least'), [('docs/benchmark.md', 3), ('README.md', 1)])
+def test_tables_are_those_of_their_results_files(page, least):
+    text = (ROOT / page).read_text(encoding='utf-8')
+    sections = re.findall(r'(?s)<!-- (op|backbone|model) benchmark cpu(\w*) -->\n(.*?)<!-- end -->', text)
+    filled = 0
+    for kind, suffix, found in sections:
+        for file in (ROOT / 'docs/results').glob(f'{kind}_cpu_torch*[0-9]{suffix}.json'):
+            assert found.strip() == table(json.loads(file.read_text(encoding='utf-8'))), (kind, suffix)
+            filled += 1
+    assert filled >= least
+    assert sum(bool(found) for *_, found in sections) == filled  # no table without a results file
 
 
 def test_a_wrong_contender_gets_no_time():
@@ -158,6 +230,10 @@ def test_tool_writes_results_chart_and_table(tmp_path):
     ]
     command += ['--contenders', *EAGER, '--seconds', '0.01', '--out', str(tmp_path), '--readme', str(readme)]
     subprocess.run(command, check=True, cwd=tmp_path, capture_output=True)
+    filled = readme.read_text()
+    readme.write_text('<!-- op benchmark cpu -->\n<!-- end -->\n')
+    subprocess.run([*command, '--redraw'], check=True, cwd=tmp_path, capture_output=True)
+    assert readme.read_text() == filled  # nothing was timed anew
     (file,) = tmp_path.glob('op_cpu_torch*.json')
     results = json.loads(file.read_text())
     assert {'date', 'hardware', 'versions', 'copy_bytes_per_second'} < set(results)

@@ -10,7 +10,7 @@ import torch
 from mmlska.engine.config import load_config
 from mmlska.export import ParityError, export, exporter
 from mmlska.export.onnx_predictor import open_session
-from mmlska.export.parity import difference, read_photos
+from mmlska.export.parity import compare, difference, read_photos
 from mmlska.export.rule import input_rule
 
 pytestmark = pytest.mark.slow  # the first to ask for the exported files waits for them
@@ -120,6 +120,13 @@ def test_a_file_that_differs_is_deleted(tiny_models, photos, tmp_path, monkeypat
             photos=photos.folder,
         )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_that_diverged_is_named(tiny_models):
+    rule = input_rule(load_config(str(tiny_models['fpn'].config)))
+    images, _ = read_photos(None)
+    with pytest.raises(ValueError, match="the model's own outputs hold NaN or infinity"):
+        compare(lambda batch: [batch], lambda image: [image / 0], images, rule)
 
 
 def test_wrong_settings(tiny_models, photos, tmp_path):

@@ -225,12 +225,21 @@ def test_drawing_changes_neither_the_prediction_nor_numpys_random_numbers(predic
         assert prediction.to_dict() == before
 
 
+def test_draws_an_image_of_one_pixel(predictors, tmp_path):
+    image = np.full((1, 1, 3), 120, np.uint8)
+    for name in ('retinanet', 'upernet'):
+        predictor = predictors[name]
+        predictor.draw(predictor(image)[0], tmp_path / f'{name}.png')
+        assert cv2.imread(str(tmp_path / f'{name}.png')).shape == (1, 1, 3)
+
+
 def test_wrong_checkpoint_for_the_config(tiny_models):
     with pytest.raises(
         ValueError,
         match=r'tiny_upernet.pth does not fit tiny_retinanet.py: .* fit, it was saved by tiny_upernet; give the config',
-    ):
+    ) as error:
         Predictor(tiny_models['retinanet'].config, tiny_models['upernet'].checkpoint)
+    assert len(str(error.value)) < 700  # a screen can hold it; the path of a temporary folder is part of it
 
 
 def test_wrong_settings(tiny_models, predictors):

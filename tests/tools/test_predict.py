@@ -42,5 +42,7 @@ def test_errors_are_one_line(tiny_models, tmp_path):
     ]:
         result = predict(model, *args, cwd=tmp_path)
         assert result.returncode == 2
-        assert message in result.stderr.strip().splitlines()[-1]
+        last = result.stderr.strip().splitlines()[-1]
+        assert last.startswith('predict.py: error: ')  # not behind the progress bar
+        assert message in last
         assert 'Traceback' not in result.stderr
