@@ -93,7 +93,7 @@ def shape_bias(config: str, checkpoint: str, out: Path, data: str) -> tuple[dict
 def robustness(config: str, checkpoint: str, out: Path, data: str) -> tuple[dict, list[str]]:
     """mIoU under the 15 standard corruptions, of middle severity and on a part of the scenes."""
     report = out / 'robustness.json'
-    tool = ['tools/test_robustness.py', config, checkpoint, '--severities', '3', '--subset', '100', '--seed', '0']
+    tool = ['tools/test_robustness.py', config, checkpoint, '--severities', '3', '--subset', '50', '--seed', '0']
     commands = [execute(*tool, '--work-dir', str(out / 'robustness'), '--out', str(report))]
     return json.loads((ROOT / report).read_text())['summary']['metrics']['mIoU'], commands
 
