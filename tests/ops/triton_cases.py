@@ -23,11 +23,13 @@ DTYPES = [torch.float32, torch.float16, torch.bfloat16]
 LSKA = [
     ((1, 1, 1, 1), 7), ((2, 3, 13, 17), 23), ((1, 3, 5, 3), 53), ((1, 32, 5, 3), 7), ((3, 2, 16, 16), 23), ((1, 1, 9, 40), 35),
     ((2, 3, 7, 6), 41), ((1, 3, 1, 13), 11), ((1, 2, 18, 5), 53), ((1, 3, 11, 12), 47), ((1, 18, 2, 3), 23), ((2, 1, 24, 33), 7),
+    ((1, 160, 2, 3), 7), ((1, 1, 97, 131), 23),
 ]  # fmt: skip
 # Shape, output channels of the 1x1 or None. 40 rows and 140 columns are more than one program takes.
 MLP = [
     ((1, 1, 1, 1), None), ((2, 3, 13, 17), 4), ((1, 32, 5, 3), 1), ((1, 3, 40, 2), None), ((1, 1, 2, 140), 3), ((3, 2, 8, 8), None),
     ((1, 33, 4, 5), None), ((1, 70, 1, 2), 8), ((1, 5, 65, 1), 2),
+    ((1, 160, 2, 1), 3), ((1, 1, 97, 131), None),
 ]  # fmt: skip
 
 pytestmark = pytest.mark.usefixtures('poisoned_memory')
