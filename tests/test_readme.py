@@ -13,22 +13,26 @@ ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / 'README.md').read_text(encoding='utf-8')
 
 
-def section(name: str) -> str:
-    return re.search(rf'(?s)<!-- {name} -->\n(.*?)<!-- end -->', README)[1].strip()
+def section(name: str, page: str = 'README.md') -> str:
+    text = (ROOT / page).read_text(encoding='utf-8')
+    return re.search(rf'(?s)<!-- {name} -->\n(.*?)<!-- end -->', text)[1].strip()
 
 
 @pytest.mark.parametrize(
-    ('tool', 'results', 'name'),
+    ('page', 'name', 'tool', 'function', 'results'),
     [
-        ('complexity.py', 'complexity.json', 'config table'),
-        ('run_demos.py', 'demo.json', 'demo table'),
-        ('run_demos.py', 'own_data.json', 'own data table'),
-        ('run_finetuning.py', 'finetuning.json', 'fine-tuning table'),
+        ('README.md', 'config table', 'complexity.py', 'table', 'complexity.json'),
+        ('README.md', 'demo table', 'run_demos.py', 'table', 'demo.json'),
+        ('README.md', 'own data table', 'run_demos.py', 'table', 'own_data.json'),
+        ('README.md', 'fine-tuning table', 'run_finetuning.py', 'table', 'finetuning.json'),
+        ('docs/analysis.md', 'design table', 'complexity.py', 'design_tables', 'complexity_attention.json'),
+        ('docs/analysis.md', 'latency table', 'complexity.py', 'design_tables', 'latency_designs_cpu.json'),
+        ('docs/study.md', 'study table', 'run_study.py', 'tables', 'study.json'),
     ],
 )
-def test_tables_are_those_of_the_results_files(tool, results, name):
-    table = runpy.run_path(str(ROOT / 'tools' / tool))['table']
-    assert section(name) == table(json.loads((ROOT / 'docs/results' / results).read_text()))
+def test_tables_are_those_of_the_results_files(page, name, tool, function, results):
+    make = runpy.run_path(str(ROOT / 'tools' / tool))[function]
+    assert section(name, page) == make(json.loads((ROOT / 'docs/results' / results).read_text()))
 
 
 def test_the_config_snippet_builds(tmp_path):

@@ -162,7 +162,6 @@ def columns(results: dict) -> dict[str, dict[str, list[float]]]:
         'half the contribution in, px': lambda run: next(
             c['side'] for c in run['receptive_field']['trained'] if c['share'] == 0.5
         ),
-        'training, minutes': lambda run: run['train_minutes'],
     }
     runs = {
         m: [r for k, r in results.items() if k.startswith(f'{m}_seed') and MEASUREMENTS.keys() <= r.keys()]
@@ -192,7 +191,7 @@ def table(results: dict) -> str:
 def differences(results: dict, reference: str = 'lska_k23') -> str:
     """Each model's means minus those of the reference; in brackets where the seeds of the two overlap."""
     rows = []
-    reached = {column: found for column, found in columns(results).items() if 'minutes' not in column}
+    reached = columns(results)
     for name in (m for m in MODELS if m != reference):
         cells = []
         for found in reached.values():
@@ -205,6 +204,11 @@ def differences(results: dict, reference: str = 'lska_k23') -> str:
             cells.append(text if apart else f'({text})')
         rows.append([f'`{name}`', *cells])
     return markdown_table([f'minus `{reference}`', *reached], rows)
+
+
+def tables(results: dict) -> str:
+    """Both, as docs/study.md has them."""
+    return f'{table(results)}\n\n{differences(results)}'
 
 
 def main() -> None:
@@ -232,7 +236,7 @@ def main() -> None:
     print(table(results))
     with user_errors('run_study.py', args.debug):
         if args.readme:
-            fill_section(args.readme, 'study table', f'{table(results)}\n\n{differences(results)}')
+            fill_section(args.readme, 'study table', tables(results))
         if args.figure:
             print(
                 f'figure: {save_figure(study(columns(results), "The study: one dot per seed, a bar at their mean"), args.figure)}'

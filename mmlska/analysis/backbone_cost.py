@@ -204,8 +204,7 @@ def build_other(name: str) -> nn.Module | None:
     scope, cfg = OTHERS[name]
     if importlib.util.find_spec(scope) is None:
         return None
-    if scope == 'mmpretrain':
-        mend_torchvision()
+    mend_torchvision()  # which any of them imports where it is installed
     importlib.import_module(f'{scope}.models')
     init_default_scope(scope)
     if scope == 'mmseg':
