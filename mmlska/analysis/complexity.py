@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from functools import partial
 from typing import NamedTuple
 
@@ -35,8 +36,8 @@ def measure_config(cfg: Config, height: int, width: int) -> Complexity:
     """Count what the model of a config costs at one image size, in its forward pass up to and including all heads.
 
     Args:
-        cfg: Config of an mmdet or mmseg model. A two-stage detector is counted with the proposals of its test config (1000), its mask
-            heads with the detections it keeps (100).
+        cfg: Config of an mmdet or mmseg model. A two-stage detector is counted with the proposals of its test config (1000, or all
+            of a small image), its mask heads with the detections it keeps (100).
         height: Height of the image in pixels.
         width: Width of the image in pixels.
 
@@ -52,21 +53,37 @@ def measure_config(cfg: Config, height: int, width: int) -> Complexity:
     sample = _sample(cfg.default_scope, height, width)
     data = model.data_preprocessor(dict(inputs=[image], data_samples=[sample]))
     model.forward = partial(model.forward, data_samples=data['data_samples'])
+    proposals = _keep_all_proposals(model.rpn_head) if getattr(model, 'rpn_head', None) else []
     with torch.no_grad():
-        flops = _count_flops(FlopAnalyzer(model, data['inputs']), cfg.model)
+        flops = _count_flops(FlopAnalyzer(model, data['inputs']), cfg.model, proposals)
     sizes = {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()}
     parts = {name: dict(parameters=size, flops=flops.get(name, 0)) for name, size in sizes.items() if size}
     parameters = sum(p.numel() for p in model.parameters())
     return Complexity(parameters, flops[''], (height, width), parts)
 
 
-def _count_flops(analyzer: FlopAnalyzer, model_cfg: ConfigDict) -> dict[str, int]:
+def _keep_all_proposals(rpn_head: torch.nn.Module) -> list[int]:
+    """Switch NMS off: random weights leave it a random number of boxes. Return the list that will hold the number of proposals."""
+    rpn_head.test_cfg = copy.deepcopy(rpn_head.test_cfg)
+    rpn_head.test_cfg.nms.iou_threshold = 1.0
+    predict, counts = rpn_head.predict, []
+
+    def counting(*args, **kwargs):
+        results = predict(*args, **kwargs)
+        counts.append(len(results[0]))
+        return results
+
+    rpn_head.predict = counting
+    return counts
+
+
+def _count_flops(analyzer: FlopAnalyzer, model_cfg: ConfigDict, proposals: list[int]) -> dict[str, int]:
     """The count of each module, '' being the whole, with mask heads on as many boxes as inference gives them."""
     analyzer.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
     by_module = dict(analyzer.by_module())
     if (model_cfg.get('roi_head') or {}).get('type') == 'CascadeRoIHead':
         # mmdet's forward runs a cascade's mask heads on every proposal; StandardRoIHead's, like inference, on 100.
-        surplus = 1 - model_cfg.test_cfg.rcnn.max_per_img / model_cfg.test_cfg.rpn.max_per_img
+        surplus = 1 - min(model_cfg.test_cfg.rcnn.max_per_img, proposals[-1]) / proposals[-1]
         for name in ('', 'roi_head'):
             by_module[name] -= surplus * by_module['roi_head.mask_head']
     return {name: int(flops) for name, flops in by_module.items()}
