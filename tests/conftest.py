@@ -1,11 +1,14 @@
 """What several tests share."""
 
+import os
+import shutil
 from pathlib import Path
 
 import pytest
 from tiny_models import DEMOS, TinyModel, save_tiny
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+BROWSERS = ('chromium', 'chromium-browser', 'google-chrome', 'chrome', 'chromium-headless-shell', 'msedge')
 
 
 @pytest.fixture(scope='session')
@@ -23,3 +26,17 @@ def tiny_models(tmp_path_factory, scenes) -> dict[str, TinyModel]:
     """Config and checkpoint of a very small random model of each kind."""
     folder = tmp_path_factory.mktemp('tiny')
     return {name: save_tiny(name, folder, scenes) for name in DEMOS}
+
+
+@pytest.fixture(scope='module')
+def browser():
+    """A headless Chromium. Closed with each module: playwright's event loop would be in the way of others."""
+    sync_api = pytest.importorskip('playwright.sync_api', reason='no playwright; pip install playwright')
+    wanted = os.environ.get('MMLSKA_BROWSER') or next(filter(None, map(shutil.which, BROWSERS)), None)
+    with sync_api.sync_playwright() as playwright:
+        try:
+            started = playwright.chromium.launch(executable_path=wanted)
+        except sync_api.Error as error:
+            pytest.skip(f'no Chromium; playwright install chromium, or set MMLSKA_BROWSER: {error.message[:80]}')
+        yield started
+        started.close()

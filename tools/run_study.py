@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from mmlska.analysis.figures import save_figure, study
+from mmlska.analysis.figures import save_figure, seed_spread
 from mmlska.analysis.report import fill_section, markdown_table, run_environment, write_json
 from mmlska.cli import user_errors
 from mmlska.datasets.scenes import write_scenes
@@ -238,9 +238,8 @@ def main() -> None:
         if args.readme:
             fill_section(args.readme, 'study table', tables(results))
         if args.figure:
-            print(
-                f'figure: {save_figure(study(columns(results), "The study: one dot per seed, a bar at their mean"), args.figure)}'
-            )
+            save_figure(seed_spread(columns(results), 'The study: one dot per seed, a bar at their mean'), args.figure)
+            print(f'figure: {args.figure}')
 
 
 if __name__ == '__main__':

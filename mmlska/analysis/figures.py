@@ -195,7 +195,7 @@ def photo_maps(photo: np.ndarray, maps: Mapping[str, np.ndarray], title: str, co
     return figure
 
 
-def study(columns: Mapping[str, Mapping[str, Sequence[float]]], title: str) -> Figure:
+def seed_spread(columns: Mapping[str, Mapping[str, Sequence[float]]], title: str) -> Figure:
     """A panel for each quantity: a dot for every seed of a model and a bar at their mean.
 
     Args:

@@ -1,9 +1,7 @@
 """The gallery of errors: its files, and how it behaves in a real browser."""
 
 import json
-import os
 import re
-import shutil
 from pathlib import Path
 
 import cv2
@@ -17,7 +15,6 @@ from mmlska.datasets.scenes import SHAPES, make_scene, semantic_mask
 
 CLASSES = SHAPES[:5]
 PALETTE = tuple(distinct_colors(6))
-BROWSERS = ('chromium', 'chromium-browser', 'google-chrome', 'chrome', 'chromium-headless-shell', 'msedge')
 OPTIONS = dict(split='validation', seed=0, size=(96, 128), num_classes=5, difficulty='easy', texture='random')
 
 
@@ -143,21 +140,6 @@ def test_a_broken_image_leaves_nothing_behind(tmp_path):
 
 
 # What follows runs in a browser.
-
-
-@pytest.fixture(scope='module')
-def browser():
-    sync_api = pytest.importorskip('playwright.sync_api', reason='no playwright; pip install playwright')
-    wanted = os.environ.get('MMLSKA_BROWSER') or next(filter(None, map(shutil.which, BROWSERS)), None)
-    with sync_api.sync_playwright() as playwright:
-        try:
-            started = playwright.chromium.launch(executable_path=wanted)
-        except sync_api.Error as error:
-            pytest.skip(
-                f'no Chromium; playwright install chromium, or name one in MMLSKA_BROWSER: {error.message[:80]}'
-            )
-        yield started
-        started.close()
 
 
 @pytest.fixture

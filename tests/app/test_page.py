@@ -1,6 +1,5 @@
 """tools/app.py as a visitor sees it, in a real browser."""
 
-import os
 import re
 import shutil
 import socket
@@ -16,25 +15,11 @@ import numpy as np
 import pytest
 
 TOOL = Path(__file__).resolve().parents[2] / 'tools/app.py'
-BROWSERS = ('chromium', 'chromium-browser', 'google-chrome', 'chrome', 'chromium-headless-shell', 'msedge')
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(find_spec('gradio') is None, reason='no Gradio; pip install -r requirements/app.txt'),
 ]
-
-
-@pytest.fixture(scope='module')
-def browser():
-    sync_api = pytest.importorskip('playwright.sync_api', reason='no playwright; pip install playwright')
-    wanted = os.environ.get('MMLSKA_BROWSER') or next(filter(None, map(shutil.which, BROWSERS)), None)
-    with sync_api.sync_playwright() as playwright:
-        try:
-            started = playwright.chromium.launch(executable_path=wanted)
-        except sync_api.Error as error:
-            pytest.skip(f'no Chromium; playwright install chromium, or set MMLSKA_BROWSER: {error.message[:80]}')
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope='module')
