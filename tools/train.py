@@ -59,6 +59,7 @@ def main() -> None:
                 print(*lines, sep='\n', flush=True)
         use_training_options(
             cfg,
+            pretrained=args.pretrained,
             ema=args.ema,
             accumulate=args.accumulate,
             clip_grad=args.clip_grad,

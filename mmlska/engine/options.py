@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from importlib.util import find_spec
+from pathlib import Path
 
 from mmengine.config import Config
 
@@ -12,6 +13,11 @@ _LOGGERS = dict(tensorboard=('TensorboardVisBackend', 'tensorboard'), wandb=('Wa
 
 def add_training_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that :func:`use_training_options` takes."""
+    parser.add_argument(
+        '--pretrained',
+        metavar='CHECKPOINT',
+        help="start the backbone from a file, a URL or the package's mmlska://NAME; 'none': from scratch; by default as the config says",
+    )
     parser.add_argument(
         '--ema',
         nargs='?',
@@ -30,6 +36,7 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
 def use_training_options(
     cfg: Config,
     *,
+    pretrained: str | None = None,
     ema: float | None = None,
     accumulate: int | None = None,
     clip_grad: float | None = None,
@@ -40,6 +47,7 @@ def use_training_options(
 
     Args:
         cfg: The config, changed in place.
+        pretrained: Checkpoint that the backbone starts from: a file, a URL, 'mmlska://NAME', or 'none' for no checkpoint.
         ema: Momentum of an exponential moving average of the weights, above 0 and below 1.
         accumulate: Steps between two updates.
         clip_grad: Largest norm of the gradients.
@@ -47,8 +55,11 @@ def use_training_options(
         loggers: Any of 'tensorboard' and 'wandb'.
 
     Raises:
+        FileNotFoundError: If the checkpoint is no file.
         ValueError: If a value is out of range or does not fit the config, or a logger's package is missing.
     """
+    if pretrained is not None:
+        _use_pretrained(cfg, pretrained)
     if ema is not None:
         if not 0 < ema < 1:
             raise ValueError(f'--ema {ema} is out of range; give a momentum above 0 and below 1, such as 0.0002')
@@ -67,6 +78,23 @@ def use_training_options(
         _use_zero1(cfg)
     for logger in loggers:
         _use_logger(cfg, logger)
+
+
+def _use_pretrained(cfg: Config, checkpoint: str) -> None:
+    backbone = cfg.model.get('backbone')
+    if backbone is None:
+        raise ValueError(f'--pretrained {checkpoint} needs a backbone and the model {cfg.model.get("type")} has none')
+    if checkpoint != 'none' and '://' not in checkpoint and not Path(checkpoint).is_file():
+        raise FileNotFoundError(
+            f"--pretrained {checkpoint} does not exist; give a file, a URL, mmlska://NAME, or 'none' to start from scratch"
+        )
+    configured = backbone.get('init_cfg')
+    if checkpoint == 'none':
+        backbone.init_cfg = None
+    else:
+        # Another checkpoint, but adapt= and strict= as the config has them.
+        options = configured if isinstance(configured, dict) and configured.get('type') == 'Pretrained' else {}
+        backbone.init_cfg = dict(options, type='Pretrained', checkpoint=checkpoint)
 
 
 def _use_zero1(cfg: Config) -> None:

@@ -6,6 +6,7 @@ import re
 import pytest
 import torch
 from mmengine.hooks import Hook
+from mmengine.registry import MODELS
 from small_run import own_names, runner_of, same, weights_of, write_config
 
 from mmlska.engine.config import load_config
@@ -18,8 +19,8 @@ def config(scenes, tmp_path_factory):
     return write_config(scenes, tmp_path_factory.mktemp('config'))
 
 
-def trained(config, folder, options, resume=None):
-    cfg = load_config(config, own_names())
+def trained(config, folder, options, resume=None, change=None):
+    cfg = load_config(config, {**own_names(), **(change or {})})
     prepare(cfg, config, work_dir=str(folder), launcher='none', seed=0, deterministic=True)
     use_training_options(cfg, **options)
     runner = build_train_runner(cfg, resume=resume)
@@ -75,6 +76,36 @@ def test_effective_batch_and_learning_rate(config, tmp_path):
         'effective batch 4 (2 images x 1 processes x 2 steps), the recipe is for 6: learning rate x 0.666667'
         in next(tmp_path.glob('*/*.log')).read_text()
     )
+
+
+def test_the_backbone_starts_from_the_weights_that_are_named(config, tmp_path):
+    cfg = load_config(config)
+    other = MODELS.build(cfg.model.backbone)
+    torch.save(other.state_dict(), tmp_path / 'other.pth')
+    options = dict(pretrained=str(tmp_path / 'other.pth'))
+    runner = trained(
+        config, tmp_path / 'run', options, change={'train_cfg.max_iters': 1, 'optim_wrapper.optimizer.lr': 0.0}
+    )
+    expected = dict(other.named_parameters())
+    found = dict(runner.model.backbone.named_parameters())
+    assert expected.keys() == found.keys()
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+
+
+def test_what_pretrained_does_to_a_config(config):
+    cfg = load_config(config)
+    cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint='old.pth', adapt='k_size')
+    use_training_options(cfg, pretrained='mmlska://new')
+    assert cfg.model.backbone.init_cfg == dict(type='Pretrained', checkpoint='mmlska://new', adapt='k_size')
+    use_training_options(cfg, pretrained='none')
+    assert cfg.model.backbone.init_cfg is None
+    with pytest.raises(
+        FileNotFoundError, match='--pretrained away.pth does not exist; give a file, a URL, mmlska://NAME'
+    ):
+        use_training_options(cfg, pretrained='away.pth')
+    del cfg.model.backbone
+    with pytest.raises(ValueError, match='--pretrained none needs a backbone and the model EncoderDecoder has none'):
+        use_training_options(cfg, pretrained='none')
 
 
 class TimeLeft(Hook):

@@ -132,6 +132,16 @@ CASES = {
         ['train', 'tiny.py', '--skip-bad-images', '-1'],
         r'--skip-bad-images -1 is out of range; give 0 or more',
     ),
+    'flag: no such checkpoint to start from': (
+        None,
+        ['train', 'tiny.py', '--pretrained', 'away.pth'],
+        r'--pretrained away.pth does not exist; give a file, a URL, mmlska://NAME',
+    ),
+    'flag: no such weights in the package': (
+        None,
+        ['train', 'tiny.py', '--pretrained', 'mmlska://van_huge'],
+        r"no published weights are called 'van_huge'; choose one of",
+    ),
     'flag: negative seed': (None, ['train', 'tiny.py', '--seed', '-1'], r'--seed -1 is out of range; give 0 or more'),
     'flag: launcher alone': (
         None,
