@@ -44,6 +44,7 @@ def main() -> None:
             seed=args.seed or 0,
             subset=args.subset,
             workers=args.workers,
+            dtype=args.dtype,
         )
         reference = read_reference(args.reference, content) if args.reference else None
         summary = summarise(content['results'], corruptions, severities, reference)

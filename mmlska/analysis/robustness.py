@@ -18,7 +18,7 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 
 from ..datasets.corruption import ALL_CORRUPTIONS, CORRUPTION_GROUPS, SEVERITIES, STANDARD_CORRUPTIONS, corrupt
-from ..engine.config import _datasets, _evaluators
+from ..engine.config import _datasets, _evaluators, check_data
 from ..engine.launch import build_test_runner
 from ..weights.files import file_sha256
 from .report import write_json
@@ -95,7 +95,7 @@ def use_subset(cfg: Config, count: int, seed: int, work_dir: str | Path) -> None
             evaluator.ann_file = str(write_json(Path(work_dir) / f'subset_{count}_seed_{seed}.json', content))
 
 
-def identity(cfg: Config, checkpoint: str | Path, seed: int, subset: int | None) -> dict:
+def identity(cfg: Config, checkpoint: str | Path, seed: int, subset: int | None, dtype: str = 'fp32') -> dict:
     """What decides about the numbers: two runs of the same identity give the same ones on the same machine."""
     try:
         package = f'imagecorruptions-imaug {version("imagecorruptions-imaug")}'
@@ -112,17 +112,35 @@ def identity(cfg: Config, checkpoint: str | Path, seed: int, subset: int | None)
     return dict(
         checkpoint_sha256=file_sha256(checkpoint),
         config_sha256=hashlib.sha256(text.encode()).hexdigest(),
+        data_sha256=_data_sha256(cfg),
         seed=seed,
         subset=subset,
+        dtype=dtype,
         package=package,
     )
+
+
+def _data_sha256(cfg: Config) -> str:
+    """Of the names and sizes of images and masks and of the annotations: a folder may move, other images are other data."""
+    init_default_scope(cfg.default_scope)
+    facts = [
+        file_sha256(e['ann_file'])
+        for e in _evaluators(cfg, 'test')
+        if e.get('ann_file') and Path(e['ann_file']).is_file()
+    ]
+    for dataset in _datasets(cfg, 'test'):
+        built = DATASETS.build(dict(dataset, pipeline=[]))
+        for info in (built.get_data_info(i) for i in range(len(built))):
+            files = [Path(info[key]) for key in ('img_path', 'seg_map_path') if info.get(key)]
+            facts += [f'{file.name} {file.stat().st_size}' for file in files]
+    return hashlib.sha256('\n'.join(facts).encode()).hexdigest()
 
 
 def read_results(path: Path, expected: dict) -> dict:
     """The results so far, empty where there are none yet.
 
     Raises:
-        ValueError: If the file is of another checkpoint, config, seed or subset, or no such file at all.
+        ValueError: If the file is of another checkpoint, config, data set, seed, subset or precision, or no such file at all.
     """
     if not path.is_file():
         return {'identity': expected, 'results': {}}
@@ -154,6 +172,7 @@ def evaluate(
     seed: int = 0,
     subset: int | None = None,
     workers: int | None = None,
+    dtype: str = 'fp32',
     report: Callable[[str], None] = print,
 ) -> dict:
     """Test a checkpoint on clean and on corrupted images; what ``out`` already holds is not tested again.
@@ -167,6 +186,7 @@ def evaluate(
         seed: Of the corruptions and of the subset.
         subset: Test on so many images only.
         workers: Processes that load and corrupt images; None keeps the config's number.
+        dtype: 'fp32', or 'bf16' or 'fp16' for mixed precision.
         report: Called with one line for each test.
 
     Returns:
@@ -180,7 +200,8 @@ def evaluate(
     if missing or not severities or not corruptions:
         raise ValueError(f'severities {list(severities)} must be some of {", ".join(map(str, SEVERITIES))}')
     work_dir = Path(cfg.work_dir)
-    facts = identity(cfg, checkpoint, seed, subset)
+    check_data(cfg, ('test',))
+    facts = identity(cfg, checkpoint, seed, subset, dtype)
     content = read_results(out, facts)
     content.pop('summary', None)  # of what was there so far
     results = content['results']
@@ -193,7 +214,7 @@ def evaluate(
     if 'glass_blur' in corruptions:
         corrupt(np.zeros((32, 32, 3), np.uint8), 'glass_blur', 1, 0)  # numba compiles it here, not in every worker
     pipelines = [dataset.pipeline for dataset in _datasets(cfg, 'test')]
-    runner = build_test_runner(cfg, checkpoint)
+    runner = build_test_runner(cfg, checkpoint, dtype=dtype)
     run = None
     conditions = [(CLEAN, 0), *((name, severity) for name in corruptions for severity in severities)]
     for name, severity in conditions:
@@ -302,13 +323,15 @@ def read_reference(path: str | Path, own: dict) -> dict:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it was made on another subset, with another seed or another package.
+        ValueError: If it was made on other data or another subset, with another seed or another package.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f'reference {path} does not exist; it is the JSON file that another run wrote')
     content = _read(path)
-    differing = [k for k in ('seed', 'subset', 'package') if content['identity'].get(k) != own['identity'][k]]
+    differing = [
+        k for k in ('data_sha256', 'seed', 'subset', 'package') if content['identity'].get(k) != own['identity'][k]
+    ]
     if differing:
         raise ValueError(
             f'the reference {path} was made with another {", ".join(differing)}; test it again with the same'

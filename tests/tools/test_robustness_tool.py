@@ -1,8 +1,10 @@
 """tools/test_robustness.py as a user runs it, on detection and segmentation."""
 
 import json
+import shutil
 
 import cv2
+import numpy as np
 import pytest
 from evidence import check_picture, small_model
 from test_train_test import MASK_RCNN, UPERNET, ok, run
@@ -59,7 +61,7 @@ def test_segmentor_under_all_corruptions_twice_the_same(segmentor):
 
 
 @pytest.mark.slow
-def test_detector_resumes_and_compares(detector):
+def test_detector_resumes_and_compares(detector, scenes):
     args = ['test_robustness.py', 'small.py', 'small.pth', '--subset', 1, '--out', 'r.json']
     output = ok(run(*args, '--corruptions', 'fog', '--severities', 1, cwd=detector))
     assert conditions(output) == ['clean', 'fog 1']
@@ -77,6 +79,19 @@ def test_detector_resumes_and_compares(detector):
     refused = run(*args[:3], '--out', 'r.json', '--seed', 1, cwd=detector)
     assert refused.returncode == 2
     assert 'r.json holds results of another seed, subset; name another --out' in refused.stderr.splitlines()[-1]
+
+    # images of the same names are other data all the same; moved ones are not
+    for folder, pixel in (('moved', None), ('other', 0)):
+        copied = shutil.copytree(scenes, detector / folder)
+        if pixel is not None:
+            image = next((copied / 'images/validation').glob('*.png'))
+            cv2.imwrite(str(image), np.full_like(cv2.imread(str(image)), pixel))
+    corrupted = [*args, '--corruptions', 'fog', '--severities', 1]
+    assert conditions(ok(run(*corrupted, '--cfg-options', 'data_root=moved/', cwd=detector))) == []
+    refused = run(*corrupted, '--cfg-options', 'data_root=other/', cwd=detector)
+    assert 'r.json holds results of another data_sha256; name another --out' in refused.stderr.splitlines()[-1]
+    refused = run(*corrupted, '--dtype', 'bf16', cwd=detector)
+    assert 'r.json holds results of another dtype; name another --out' in refused.stderr.splitlines()[-1]
 
 
 @pytest.mark.slow
