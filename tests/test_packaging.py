@@ -94,6 +94,28 @@ def test_wheel_brings_compiled_kernels_that_run(source, tmp_path):
     )
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ('script', 'line'),
+    [
+        ('exit 1', 'mmlska: building without the C++ kernels, ops run in plain PyTorch: {compiler} does not run'),
+        ('case " $* " in *" -c "*) exit 1;; esac; exec c++ "$@"', 'building extension "mmlska.ops._cpu" failed'),
+    ],
+    ids=['that does not run', 'that compiles nothing'],
+)
+def test_a_failing_compiler_leaves_an_install_in_plain_pytorch(source, tmp_path, script, line):
+    source = shutil.copytree(source, tmp_path / 'source', ignore=shutil.ignore_patterns('build'))
+    compiler = tmp_path / 'compiler'
+    compiler.write_text(f'#!/bin/sh\n{script}\n')
+    compiler.chmod(0o755)
+    install = (sys.executable, '-m', 'pip', 'install', '--log', tmp_path / 'log', *NO_NETWORK, '--target', 'installed')
+    run(*install, source, cwd=tmp_path, CXX=str(compiler), MMLSKA_BUILD_KERNELS='1')
+    assert line.format(compiler=compiler) in (tmp_path / 'log').read_text()
+    code = 'from mmlska.ops import available_backends; print(available_backends())'
+    printed = run(sys.executable, '-c', code, cwd=tmp_path, PYTHONPATH=str(tmp_path / 'installed'))
+    assert printed == "['reference']\n"
+
+
 def test_wheel_requires_only_torch_and_offers_both_families(wheel):
     archive = zipfile.ZipFile(wheel)
     (name,) = [name for name in archive.namelist() if name.endswith('.dist-info/METADATA')]

@@ -118,14 +118,17 @@ def measure(args: argparse.Namespace, device: torch.device, file: Path) -> dict:
     """Time the cases; the results file has each as soon as it is done."""
     bandwidth = copy_bandwidth(device)
     print(f'copy bandwidth {bandwidth / 1e9:.1f} GB/s')
-    old = json.loads(file.read_text())['records'] if args.append and file.exists() else []
     # Whether freed memory goes back to the system at once decides how often each new map costs page faults.
     allocator = {key: value for key, value in os.environ.items() if key.startswith(('MALLOC_', 'THP_', 'LD_PRELOAD'))}
-    results = {**run_environment(), 'allocator': allocator, 'copy_bytes_per_second': bandwidth, 'records': old}
+    here = {**run_environment(), 'allocator': allocator}
+    results = json.loads(file.read_text()) if args.append and file.exists() else {**here, 'records': []}
     command = ' '.join(['python tools/benchmark.py', *sys.argv[1:]])
+    # What the file says of its first run stays; a record says what was otherwise in its own.
+    own = {key: value for key, value in here.items() if value != results.get(key)}
+    run = {'command': command, 'date': here['date'], **own, 'copy_bytes_per_second': bandwidth}
     for build in cases(args, device):
         record = measure_case(build(), device, args.seconds, args.profile)
-        results['records'].append({**record, 'command': command})
+        results['records'].append({**record, **run})
         print(label(record), record['dtype'], record['pass'], flush=True)
         for name, values in record['contenders'].items():
             print(

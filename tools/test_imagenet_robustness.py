@@ -7,7 +7,7 @@ from pathlib import Path
 from mmengine.config import DictAction
 
 from mmlska.analysis.classify_images import build_predict
-from mmlska.analysis.imagenet_robustness import SETS, class_order, find_conditions, run, table
+from mmlska.analysis.imagenet_robustness import SETS, class_order, find_conditions, incomplete, run, table
 from mmlska.cli import user_errors
 from mmlska.datasets.image_tree import write_standin
 from mmlska.engine.config import load_config
@@ -54,6 +54,8 @@ def main() -> None:
         out = args.out or Path(f'docs/results/robustness_{name}.json')
         results = run(conditions, classes, predict, out, subject, args.limit)
     print(table({name: results['summary']}))
+    for line in incomplete(results['conditions']):
+        print(f'warning: {line}')
     print(f'results: {out}')
 
 

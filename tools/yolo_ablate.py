@@ -41,15 +41,15 @@ def main() -> None:
     with user_errors('yolo_ablate.py', args.debug):
         from mmlska.analysis.report import fill_section
         from mmlska.yolo.ablation import ablate, table
-        from mmlska.yolo.data import fruits_to_yolo
+        from mmlska.yolo.data import data_name, fruits_to_yolo
 
-        data = args.data if args.data.is_file() else fruits_to_yolo(args.data, args.work_dir / args.data.name)
+        data = args.data if args.data.is_file() else fruits_to_yolo(args.data, args.work_dir / args.data.resolve().name)
         settings = dict(
             epochs=args.epochs, imgsz=args.imgsz, batch=args.batch, workers=args.workers, device=args.device
         )
         # nbs is the batch for which Ultralytics' learning rate holds: one step for each batch of this small data set.
         settings.update(optimizer='AdamW', lr0=args.lr0, nbs=args.batch, amp=False, val=True, patience=0)
-        out = args.out or Path(f'docs/results/yolo_ablate_{data.parent.name}.json')
+        out = args.out or Path(f'docs/results/yolo_ablate_{data_name(data)}.json')
         results = ablate(
             data.absolute(),
             out,

@@ -51,7 +51,8 @@ C_BAR = (
     'sparkles',
 )
 SETS = ('imagenet', 'imagenet-c', 'imagenet-c-bar', 'imagenet-a', 'imagenet-r', 'imagenet-sketch')
-_SUBSETS = ('imagenet-a', 'imagenet-r')  # 200 classes each: the model chooses among those
+_SUBSETS = ('imagenet-a', 'imagenet-r')  # the model chooses among their classes
+SUBSET_CLASSES = 200
 _IMAGES = ('.jpeg', '.jpg', '.png')
 SEVERITIES = 5
 
@@ -133,8 +134,13 @@ def find_conditions(root: Path, sets: Iterable[str] = SETS) -> list[Condition]:
     return found
 
 
+def is_class_name(name: str) -> bool:
+    """Whether a folder is named as ImageNet's classes are, such as n01440764."""
+    return name[:1] == 'n' and name[1:].isdigit()
+
+
 def _class_folders(folder: Path) -> list[str]:
-    return sorted(p.name for p in folder.iterdir() if p.is_dir() and p.name[:1] == 'n' and p.name[1:].isdigit())
+    return sorted(p.name for p in folder.iterdir() if p.is_dir() and is_class_name(p.name))
 
 
 def _with_classes(folder: Path) -> Path:
@@ -169,7 +175,7 @@ def measure(
         limit: At most so many images.
 
     Returns:
-        ``error`` in percent and the number of ``images``.
+        ``error`` in percent, the number of ``images`` and of ``classes`` that have a folder.
 
     Raises:
         ValueError: If a folder is none of the model's classes, there is no image, or the scores do not fit.
@@ -201,7 +207,25 @@ def measure(
             answers = [allowed[i] for i in scores[:, allowed].argmax(1).tolist()]
         right += sum(a == t for a, t in zip(answers, truth))
         seen += len(scores)
-    return dict(error=100 * (1 - right / len(images)), images=len(images))
+    return dict(error=100 * (1 - right / len(images)), images=len(images), classes=len(present))
+
+
+def incomplete(conditions: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """One line for each of -A and -R that was measured on other than its 200 classes, among which the choice is easier or harder.
+
+    Args:
+        conditions: What :func:`measure` returned, by the key of the condition.
+
+    Example:
+        >>> incomplete({'imagenet-a': dict(error=20.0, images=5, classes=3)})
+        ['imagenet-a has 3 classes, 200 belong there: its accuracy cannot be compared; unpack all of it']
+    """
+    found = {name: conditions[name].get('classes', 'an unknown number of') for name in _SUBSETS if name in conditions}
+    return [
+        f'{name} has {count} classes, {SUBSET_CLASSES} belong there: its accuracy cannot be compared; unpack all of it'
+        for name, count in found.items()
+        if count != SUBSET_CLASSES
+    ]
 
 
 def summarise(errors: Mapping[str, float]) -> dict[str, float]:

@@ -20,7 +20,8 @@ _COLORS = {
 def table(results: dict) -> str:
     """The Markdown table of one results file: a row for each case, ratios against `published` in the same run.
 
-    Rows are by type, pass, operator and kernel; a column that is empty in all of them is left out.
+    Rows are by type, pass, operator and kernel; a column that is empty in all of them is left out. `copy` is empty where the bandwidth of
+    the record's own run was not kept.
     """
     records = sorted(results['records'], key=_place)
     names = [name for name in _COLORS if any(name in record['contenders'] for record in records)]
@@ -37,7 +38,7 @@ def table(results: dict) -> str:
                 **{f'{name}, x': _number(ratio(record, name), '.2f') if name in contenders else '' for name in names},
                 'mmlska, ms': _number(contenders.get('mmlska', {}).get('median'), '.2f'),
                 'saved': f'{saved:.2f}x' if saved else '',
-                'copy': _copy_share(record, results['copy_bytes_per_second']),
+                'copy': _copy_share(record),
             }
         )
     header = [column for column in rows[0] if any(row[column] for row in rows)] if rows else []
@@ -65,10 +66,10 @@ def label(record: dict) -> str:
     return f'{name}{kernel}, {"x".join(map(str, record["input"]))}'
 
 
-def _copy_share(record: dict, bandwidth: float) -> str:
+def _copy_share(record: dict) -> str:
     """Part of the machine's copy bandwidth that one read and one write of the map in the time of an operator's forward pass come to."""
-    median = record['contenders'].get('mmlska', {}).get('median')
-    if record['op'] in ('backbone', 'model') or record['pass'] != 'forward' or not median:
+    median, bandwidth = record['contenders'].get('mmlska', {}).get('median'), record.get('copy_bytes_per_second')
+    if record['op'] in ('backbone', 'model') or record['pass'] != 'forward' or not (median and bandwidth):
         return ''
     traffic = 2 * math.prod(record['input']) * (4 if record['dtype'] == 'float32' else 2)
     return f'{traffic / (median / 1e3) / bandwidth:.0%}'
@@ -112,6 +113,8 @@ def draw_chart(results: dict, path: Path) -> None:
         axis.spines[['top', 'right']].set_visible(False)
     handles = {label: handle for axis in axes[0] for handle, label in zip(*axis.get_legend_handles_labels())}
     figure.legend(handles.values(), handles, fontsize=8, loc='outside lower center', ncols=3, frameon=False)
-    figure.suptitle(f'{results["hardware"]}, torch {results["versions"]["torch"]}, {results["date"]}', fontsize=9)
+    days = sorted({results['date'], *(record['date'] for record in records if 'date' in record)})
+    when = ' to '.join(dict.fromkeys((days[0], days[-1])))
+    figure.suptitle(f'{results["hardware"]}, torch {results["versions"]["torch"]}, {when}', fontsize=9)
     figure.savefig(path, dpi=110)
     plt.close(figure)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from ..analysis.imagenet_robustness import C_BAR, CORRUPTIONS, EXTRA_CORRUPTIONS
+from ..analysis.imagenet_robustness import C_BAR, CORRUPTIONS, EXTRA_CORRUPTIONS, SETS, is_class_name
 from .scenes import make_scene
 
 CLASSES = 5
@@ -43,7 +44,12 @@ def write_standin(root: Path, per_class: int = 2, size: int = 40, seed: int = 0)
 
     Returns:
         ``root``.
+
+    Raises:
+        ValueError: If one of the six folders holds anything else, such as real images; nothing is written then.
     """
+    for name in SETS:
+        _refuse_others(root / name)
 
     def write(folder: str, wnids: tuple[str, ...], change: Callable) -> None:
         _write_split(root / folder, 'validation', wnids, per_class, size, seed, change)
@@ -59,6 +65,17 @@ def write_standin(root: Path, per_class: int = 2, size: int = 40, seed: int = 0)
     write('imagenet-r', SUBSET, lambda image, _: 255 - image)
     write('imagenet-sketch', WNIDS, lambda image, _: np.repeat(255 - cv2.Canny(image, 60, 120)[..., None], 3, axis=2))
     return root
+
+
+def _refuse_others(root: Path) -> None:
+    for folder, folders, files in os.walk(root, followlinks=True):
+        others = [name for name in folders if is_class_name(name) and name not in WNIDS]
+        if Path(folder).name not in WNIDS:
+            others += [name for name in files if not name.startswith('.')]
+        if others:
+            raise ValueError(
+                f'{Path(folder, min(others))} is not of the stand-in, which would mix with it; give a root without these sets'
+            )
 
 
 def _noise(image: np.ndarray, rng: np.random.Generator, strength: float) -> np.ndarray:

@@ -14,6 +14,7 @@ from ultralytics import YOLO
 from ..analysis.report import markdown_table, run_environment, write_json
 from .attach import attach
 from .configs import PLACES
+from .data import data_name, fingerprint
 from .registration import register
 from .trainers import DetectionTrainer
 
@@ -88,13 +89,13 @@ def ablate(
         note: Is told of each run.
 
     Returns:
-        The content of the file: ``setup``, ``variants`` with ``cost`` and ``mAP50-95`` and ``mAP50`` by seed, each with date, hardware and
-        versions, ``summary``.
+        The content of the file: ``setup`` with name and digest of the data, ``variants`` with ``cost`` and ``mAP50-95`` and ``mAP50`` by
+        seed, each with date, hardware and versions, ``summary``.
 
     Raises:
         ValueError: If the file belongs to another setup.
     """
-    setup = dict(base=base, k_size=k_size, data=data.parent.name, settings=dict(settings))
+    setup = dict(base=base, k_size=k_size, data=data_name(data), data_sha256=fingerprint(data), settings=dict(settings))
     results: dict = dict(setup=setup, variants={}, summary={})
     if out.exists():
         results = json.loads(out.read_text(encoding='utf-8'))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Collection, Mapping
@@ -74,6 +75,46 @@ def fruits_to_yolo(root: Path, out: Path) -> Path:
     every = {Path(im['file_name']).name for im in json.loads(ann_file.read_text(encoding='utf-8'))['images']}
     source = (ann_file, root / 'images')
     return coco_to_yolo(dict(train=source, val=source), out, only=dict(train=every - set(FRUITS_VAL), val=FRUITS_VAL))
+
+
+def data_name(data: Path) -> str:
+    """Name a data.yaml by its folder, and any other file by its folder and itself.
+
+    Example:
+        >>> data_name(Path('data/fruits/data.yaml')), data_name(Path('data/sets/a.yaml'))
+        ('fruits', 'sets_a')
+    """
+    data = data.resolve()
+    return data.parent.name if data.stem == 'data' else f'{data.parent.name}_{data.stem}'
+
+
+def fingerprint(data: Path) -> str:
+    """Digest of what is trained and validated on: classes, labels, names and sizes of the images, wherever the files lie.
+
+    Args:
+        data: Ultralytics' data.yaml.
+
+    Raises:
+        FileNotFoundError: If it or a folder that it names does not exist.
+    """
+    from ultralytics.data.utils import IMG_FORMATS, check_det_dataset, img2label_paths
+
+    found = check_det_dataset(str(data))
+    digest = hashlib.sha256(json.dumps(list(found['names'].values())).encode())
+    for split in ('train', 'val'):
+        digest.update(split.encode())
+        images: list[Path] = []
+        for place in [found[split]] if isinstance(found[split], str) else found[split]:
+            if Path(place).is_dir():
+                images += Path(place).rglob('*.*')
+            else:  # a list of files; those that begin with ./ lie beside it
+                lines = Path(place).read_text(encoding='utf-8-sig').split('\n')
+                images += [Path(place).parent / line if line.startswith('./') else Path(line) for line in lines]
+        images = sorted(p for p in images if p.suffix[1:].lower() in IMG_FORMATS and p.is_file())
+        for image, label in zip(images, map(Path, img2label_paths(images))):
+            text = label.read_bytes() if label.is_file() else b''
+            digest.update(f'{image.name} {image.stat().st_size} {len(text)} '.encode() + text)
+    return digest.hexdigest()
 
 
 def _line(label: int, bbox: list[float], width: int, height: int) -> str:

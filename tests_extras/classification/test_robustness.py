@@ -13,6 +13,7 @@ from mmlska.analysis.imagenet_robustness import (
     SETS,
     class_order,
     find_conditions,
+    incomplete,
     mean_corruption_error,
     measure,
     run,
@@ -98,7 +99,7 @@ def test_layouts_as_the_archives_unpack(tree, tmp_path):
 def test_subsets_answer_among_their_own_classes(tree):
     conditions = {c.key: c for c in find_conditions(tree)}
     for key in ('imagenet-a', 'imagenet-r'):
-        assert measure(conditions[key], WNIDS, oracle()) == dict(error=0.0, images=3)
+        assert measure(conditions[key], WNIDS, oracle()) == dict(error=0.0, images=3, classes=3)
         assert measure(conditions[key], WNIDS, oracle(right=False))['error'] == pytest.approx(200 / 3)
 
     def prefers_outsiders(paths, cropped):
@@ -112,6 +113,41 @@ def test_subsets_answer_among_their_own_classes(tree):
     assert measure(conditions['imagenet-a'], WNIDS, prefers_outsiders)['error'] == 0
     assert measure(conditions['imagenet-sketch'], WNIDS, prefers_outsiders)['error'] == pytest.approx(80)
     assert measure(conditions['imagenet-sketch'], WNIDS, oracle(answer=2))['error'] == pytest.approx(80)
+
+
+def test_subsets_that_are_not_whole_are_named(tree, tmp_path):
+    assert incomplete({'imagenet-r': dict(classes=200), 'imagenet-sketch': dict(classes=5)}) == []
+    assert incomplete({'imagenet-r': dict(error=1.0)})[0].startswith('imagenet-r has an unknown number of classes')
+    conditions = find_conditions(tree, ['imagenet-a', 'imagenet-sketch'])
+    results = run(conditions, WNIDS, oracle(), tmp_path / 'results.json', dict(config='a'))
+    (line,) = incomplete(results['conditions'])
+    assert line.startswith('imagenet-a has 3 classes, 200 belong there')
+
+
+@pytest.mark.parametrize(
+    ('folder', 'file'),
+    [
+        ('imagenet/val/n01440764', None),
+        ('imagenet-c/noise/fog/3/n01440764', 'a.JPEG'),
+        ('imagenet-r', 'README.txt'),
+        ('imagenet/val', 'ILSVRC2012_val_00000001.JPEG'),
+    ],
+)
+def test_standin_leaves_real_sets_alone(tmp_path, folder, file):
+    (tmp_path / folder).mkdir(parents=True)
+    if file:
+        (tmp_path / folder / file).touch()
+    before = sorted(tmp_path.rglob('*'))
+    with pytest.raises(ValueError, match=rf'{folder}.* is not of the stand-in'):
+        write_standin(tmp_path, per_class=1)
+    assert sorted(tmp_path.rglob('*')) == before
+
+
+def test_standin_may_be_written_again(tmp_path):
+    (tmp_path / 'scenes').mkdir()
+    (tmp_path / 'scenes/other.png').touch()
+    files = sorted(write_standin(tmp_path, per_class=1).rglob('*'))
+    assert sorted(write_standin(tmp_path, per_class=1).rglob('*')) == files
 
 
 def test_models_that_do_not_fit(tree):
@@ -160,4 +196,5 @@ def test_a_trained_classifier_goes_through_all_sets(crops, tree, tmp_path):
     columns = ['accuracy', 'mCE', 'mCE of the extra four', 'C-bar error', 'A accuracy', 'R accuracy', 'Sketch accuracy']
     assert list(results['summary']) == columns
     assert '| model | ' + ' | '.join(columns) + ' |' in printed
+    assert 'warning: imagenet-a has 3 classes, 200 belong there' in printed
     assert fresh(*command, cwd=tmp_path).splitlines()[-1] == 'results: robustness.json'

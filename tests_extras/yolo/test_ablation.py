@@ -1,13 +1,15 @@
 """The ablation, the data converter and the results that they make."""
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 from PIL import Image
 from ultralytics.data.utils import check_det_dataset
 
 from mmlska.yolo.ablation import STOCK, ablate, build, cost, summarise, table
-from mmlska.yolo.data import coco_to_yolo, fruits_to_yolo
+from mmlska.yolo.data import coco_to_yolo, data_name, fingerprint, fruits_to_yolo
 from tests_extras.helpers import ROOT, fresh
 
 SETTINGS = dict(epochs=1, imgsz=64, batch=4, nbs=4, workers=0, device='cpu', optimizer='SGD', amp=False)
@@ -65,6 +67,47 @@ def test_a_run_is_resumed_and_refuses_another_setup(yolo_data, tmp_path):
         ablate(yolo_data, out, variants=[STOCK], seeds=[0], settings={**SETTINGS, 'epochs': 2}, **arguments)
 
 
+def test_other_data_is_another_setup(yolo_data, tmp_path):
+    assert data_name(yolo_data) == yolo_data.parent.name
+    out, arguments = tmp_path / 'results.json', dict(base='yolo11n.yaml', k_size=11, work_dir=tmp_path / 'runs')
+
+    def stop(_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):  # the results file has its setup, and no training yet
+        ablate(yolo_data, out, variants=[STOCK], seeds=[0], settings=SETTINGS, note=stop, **arguments)
+    sets = {name: tmp_path / 'sets' / name for name in ('a.yaml', 'b.yaml')}
+    (tmp_path / 'sets').mkdir()
+    for path in sets.values():
+        path.write_text(yolo_data.read_text())
+    assert {data_name(path) for path in sets.values()} == {'sets_a', 'sets_b'}
+    # The same name in another place; then with one box less.
+    other = Path(shutil.copytree(yolo_data.parent, tmp_path / yolo_data.parent.name)) / 'data.yaml'
+    other.write_text(yolo_data.read_text().replace(str(yolo_data.parent), str(other.parent)))
+    assert data_name(other) == data_name(yolo_data)
+    assert fingerprint(other) == fingerprint(yolo_data)  # a copy is the same
+    label = next((other.parent / 'labels/train').glob('*.txt'))
+    label.write_text(''.join(label.read_text().splitlines(keepends=True)[1:]))
+    for changed in (*sets.values(), other):
+        with pytest.raises(ValueError, match='holds results of another setup'):
+            ablate(changed, out, variants=[STOCK], seeds=[0], settings=SETTINGS, **arguments)
+
+
+def test_data_in_the_current_folder_has_a_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert data_name(Path('data.yaml')) == data_name(Path('../', tmp_path.name, 'data.yaml')) == tmp_path.name
+
+
+def test_listed_images_count_as_those_of_a_folder(yolo_data, tmp_path):
+    images = sorted((yolo_data.parent / 'images/train').iterdir())
+    (tmp_path / 'train.txt').write_text('\n'.join(map(str, images)) + '\n')
+    text = yolo_data.read_text()
+    (tmp_path / 'data.yaml').write_text(text.replace('train: images/train', f'train: {tmp_path}/train.txt'))
+    assert fingerprint(tmp_path / 'data.yaml') == fingerprint(yolo_data)
+    (tmp_path / 'train.txt').write_text('\n'.join(map(str, images[1:])))
+    assert fingerprint(tmp_path / 'data.yaml') != fingerprint(yolo_data)
+
+
 def test_boxes_become_yolo_lines(scenes, yolo_data):
     coco = json.loads((scenes / 'annotations/instances_training.json').read_text())
     image = coco['images'][0]
@@ -99,12 +142,15 @@ FRUITS = ROOT / 'data/fruits_nuts'
 
 @pytest.mark.skipif(not FRUITS.is_dir(), reason='data/fruits_nuts is not there')
 def test_fruits_split_as_their_source_says(tmp_path):
-    data = check_det_dataset(str(fruits_to_yolo(FRUITS, tmp_path)))
+    file = fruits_to_yolo(FRUITS, tmp_path / 'fruits_nuts')
+    setup = json.loads((ROOT / 'docs/results/yolo_ablate_fruits_nuts.json').read_text(encoding='utf-8'))['setup']
+    assert (setup['data'], setup['data_sha256']) == (data_name(file), fingerprint(file))
+    data = check_det_dataset(str(file))
     assert list(data['names'].values()) == ['date', 'fig', 'hazelnut']
     counts = {}
     for split in ('train', 'val'):
-        files = sorted((tmp_path / f'images/{split}').iterdir())
-        labels = ''.join(p.read_text() for p in (tmp_path / f'labels/{split}').iterdir()).splitlines()
+        files = sorted((file.parent / f'images/{split}').iterdir())
+        labels = ''.join(p.read_text() for p in (file.parent / f'labels/{split}').iterdir()).splitlines()
         counts[split] = len(files), len(labels)
         assert Image.open(files[0]).size == (800, 600)
     assert counts == dict(train=(14, 127), val=(4, 38))
