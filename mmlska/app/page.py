@@ -25,6 +25,8 @@ from .models import Models
 from .views import MIN_SCORE, View, draw_view, enlarged, legend, make_view, read_photo, zoom
 
 NO_MODEL = 'none'
+#: Gradio drops the session of a page after an hour without a change, or when others need its place.
+NO_PHOTO = 'this page was idle for long, or has no photo yet; drop the photo again'
 INTRODUCTION = (
     '# What does the model see?\n'
     'Drop a photo: a trained model marks what it finds. Click into a result to see which pixels decide about that point.'
@@ -185,7 +187,7 @@ class Page:
     ) -> list:
         """Another model was chosen; photo and point stay."""
         if session is None:
-            return self._only_message(session, '')
+            return self._only_message(session, NO_PHOTO)
         try:
             session.views = self._views(session.image, first, second)
             fields = self._fields(session, stage)
@@ -197,15 +199,16 @@ class Page:
         """A slider was moved: nothing is predicted again."""
         return self._overlays(session, score, opacity) if session else [gr.skip()] * OVERLAY_PARTS
 
-    def click(self, event: gr.SelectData, session: Session, stage: int) -> list:
+    def click(self, event: gr.SelectData, session: Session | None, stage: int) -> list:
         """A point of a result was clicked."""
-        session.point = tuple(place // zoom(session.image) for place in event.index)
+        if session is not None:
+            session.point = tuple(place // zoom(session.image) for place in event.index)
         return self.change_stage(session, stage)
 
     def change_stage(self, session: Session | None, stage: int) -> list:
         """The receptive field of the point that was clicked last, if there is one."""
         if session is None:
-            return [gr.skip()] * (2 + FIELD_PARTS)
+            return [session, _alert(NO_PHOTO), *[gr.skip()] * FIELD_PARTS]
         try:
             return [session, '', *self._fields(session, stage)]
         except ValueError as error:

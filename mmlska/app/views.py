@@ -16,7 +16,7 @@ from ..analysis.photos import photos_in, spread
 from ..engine.config import find_path
 from ..infer import Prediction, Predictor, resolve
 from ..infer.overlay import MAX_SIDE
-from ..infer.sources import is_video, read_images
+from ..infer.sources import image_size, is_video, read_images
 
 #: Lowest score that the page can show; what is below is not kept.
 MIN_SCORE = 0.05
@@ -55,20 +55,15 @@ def read_photo(path: str | Path, max_megapixels: float) -> tuple[np.ndarray, str
         ValueError: If the file is not an image or has too many pixels.
     """
     import cv2
-    from PIL import Image, UnidentifiedImageError
 
     path = Path(path)
     broken = f'{path.name} is not an image that can be read; give a photo, for example a .jpg or .png file'
     if is_video(path):
         raise ValueError(f'{path.name} is a video; give a photo here, tools/predict.py predicts videos')
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # the limit here is ours, with a message of its own
-    try:
-        with Image.open(path) as opened:
-            width, height = opened.size
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise ValueError(broken) from error
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit
+    stored = image_size(path)
+    if stored is None:
+        raise ValueError(broken)
+    width, height = stored
     if width * height > max_megapixels * 1e6:
         raise ValueError(
             f'{path.name} has {width} x {height} = {width * height / 1e6:.1f} million pixels, more than {max_megapixels:g}; '

@@ -25,7 +25,7 @@ _SUFFIXES = {'onnx': '.onnx', 'torch_export': '.pt2', 'aot_inductor': '.pt2'}
 
 
 class ParityError(ValueError):
-    """An exported file differs from its model; it was deleted."""
+    """An exported file differs from its model; it was not written."""
 
 
 @dataclass(frozen=True)
@@ -102,8 +102,10 @@ def export(
             parity = _write_torch(unfinished, graph, format, rule, images, source, reference)
         limit = LIMITS[facts['dtype']]
         if not parity.largest <= limit:
+            older = ', the older file there is untouched' if out.exists() else ''
             raise ParityError(
-                f'{out} was deleted, as it differs from the model by more than {limit:g}: {parity.describe()}; please report this'
+                f'{out} was not written{older}: the new one differs from the model by more than {limit:g}: {parity.describe()}; '
+                f'please report this'
             )
         os.replace(unfinished, out)
     finally:
@@ -153,7 +155,7 @@ def _write_onnx(
 
         files = resolve(int8)
         files = files[:: -(-len(files) // CALIBRATION_IMAGES)]
-        network = to_int8(network, (prepare(image, facts['input'])[0] for _, image in read_images(files)))
+        network = to_int8(network, (prepare(image, facts['input'], name)[0] for name, image in read_images(files)))
     elif facts['dtype'] == 'fp16':
         network = to_fp16(network)
     whole = with_detections(network, model.bbox_head) if facts['kind'] == 'RetinaNet' else network

@@ -23,6 +23,8 @@ import onnxruntime
 
 #: The key of the file's metadata.
 METADATA = 'mmlska'
+#: What is read of a folder.
+IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 
 
 @dataclass
@@ -87,16 +89,18 @@ class OnnxPredictor:
         """Predict images one by one.
 
         Args:
-            inputs: A path, an array of uint8 (H, W, 3) in BGR order, or a list of these.
+            inputs: An image file, a folder (its images, without its subfolders, by name), an array of uint8 (H, W, 3) in BGR order, or
+                a list of these.
 
         Raises:
-            FileNotFoundError: If an image does not exist.
-            ValueError: If one can't be read.
+            FileNotFoundError: If an image does not exist or a folder has none.
+            ValueError: If one can't be read or resized.
         """
-        return [self._predict(*_read(item)) for item in (inputs if isinstance(inputs, (list, tuple)) else [inputs])]
+        items = inputs if isinstance(inputs, (list, tuple)) else [inputs]
+        return [self._predict(*_read(image)) for image in [each for item in items for each in _images(item)]]
 
     def _predict(self, name: str, image: np.ndarray) -> OnnxPrediction:
-        tensor, (height, width) = prepare(image, self.metadata['input'])
+        tensor, (height, width) = prepare(image, self.metadata['input'], name)
         prediction = OnnxPrediction(name, image, self.classes)
         if self.is_segmentor:
             logits = self.session.run(['logits'], {'image': tensor})[0][0, :, :height, :width]
@@ -146,18 +150,28 @@ def read_metadata(session: onnxruntime.InferenceSession, file: str | Path) -> di
     return json.loads(text)
 
 
-def prepare(image: np.ndarray, rule: dict[str, Any]) -> tuple[np.ndarray, tuple[int, int]]:
+def prepare(image: np.ndarray, rule: dict[str, Any], name: str = '') -> tuple[np.ndarray, tuple[int, int]]:
     """Resize, normalise and pad an image as the model's test pipeline does.
 
     Args:
         image: uint8 of shape (H, W, 3) in BGR order.
         rule: The metadata's ``input``.
+        name: What messages call the image.
 
     Returns:
         float32 of shape (1, 3, H', W'), and height and width without padding.
+
+    Raises:
+        ValueError: If the image is so elongated that resizing leaves no pixel of its shorter side.
     """
     if rule['resize']:
-        image = cv2.resize(image, _new_size(image.shape, **rule['resize']), interpolation=cv2.INTER_LINEAR)
+        size = _new_size(image.shape, **rule['resize'])
+        if 0 in size:
+            raise ValueError(
+                f'image {name or "array"} has {image.shape[1]}x{image.shape[0]} pixels, of whose shorter side resizing to '
+                f'{size[0]}x{size[1]} leaves none; crop the image or pad that side'
+            )
+        image = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
     if rule['channels'] == 'RGB':
         image = image[:, :, ::-1]
     tensor = (image.astype(np.float32) - np.array(rule['mean'], np.float32)) / np.array(rule['std'], np.float32)
@@ -181,6 +195,16 @@ def _new_size(
     return int(width * factor + 0.5), int(height * factor + 0.5)
 
 
+def _images(item: str | Path | np.ndarray) -> list:
+    """The images of a folder, or the item itself."""
+    if isinstance(item, np.ndarray) or not Path(item).is_dir():
+        return [item]
+    found = sorted(p for p in Path(item).iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+    if not found:
+        raise FileNotFoundError(f'folder {item} has no images ({" ".join(IMAGE_SUFFIXES)}); give another folder')
+    return found
+
+
 def _read(item: str | Path | np.ndarray) -> tuple[str, np.ndarray]:
     if isinstance(item, np.ndarray):
         if item.dtype != np.uint8 or item.ndim != 3 or item.shape[2] != 3 or 0 in item.shape:
@@ -189,7 +213,7 @@ def _read(item: str | Path | np.ndarray) -> tuple[str, np.ndarray]:
             )
         return '', item
     if not Path(item).is_file():
-        raise FileNotFoundError(f'image {item} does not exist; check the path')
+        raise FileNotFoundError(f'image {item} does not exist; give an image or a folder')
     try:
         image = cv2.imdecode(np.fromfile(item, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error:

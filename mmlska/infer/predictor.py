@@ -18,7 +18,7 @@ from ..engine.hooks import to_channels_last
 from ..models import fold_for_inference
 from .model import load_model
 from .prediction import Prediction, encode_mask
-from .sources import Source, read_images, resolve
+from .sources import Source, image_size, is_video, read_images, resolve
 from .tiles import Blender, check_tile, cut_by_tile, drop_pieces
 
 #: Above so many pixels an image is predicted in tiles or refused: results are as large as the image, once for each mask or class.
@@ -115,18 +115,14 @@ class Predictor:
 
     def _stream(self, items: list, batch_size: int, tile: int, overlap: int) -> Iterator[Prediction]:
         waiting: list[tuple[str, np.ndarray, dict]] = []
-        for index, (name, image) in enumerate(read_images(items)):
+        for index, (name, image) in enumerate(read_images(items if tile else _small_enough(items))):
             height, width = image.shape[:2]
             if tile and max(height, width) > tile:
                 yield from self._finish(waiting)
                 waiting = []
                 yield self._tiled(name, image, batch_size, tile, overlap)
                 continue
-            if height * width > MAX_PIXELS:
-                raise ValueError(
-                    f'image {name or index} has {width}x{height} pixels, more than {MAX_PIXELS // 10**6} million: '
-                    f'predict it in tiles (tile=1024, --tile 1024)'
-                )
+            _check_size(name or index, width, height)
             packed = self._prepare(name, image, index)
             if waiting and waiting[0][2]['inputs'].shape != packed['inputs'].shape:
                 yield from self._finish(waiting)
@@ -138,10 +134,20 @@ class Predictor:
         yield from self._finish(waiting)
 
     def _prepare(self, name: str, image: np.ndarray, index: int) -> dict:
+        import cv2
+
         shape = image.shape[:2]
-        return self.pipeline(
-            dict(img=image, img_shape=shape, ori_shape=shape, img_path=name, img_id=index, scale_factor=(1.0, 1.0))
-        )
+        try:
+            return self.pipeline(
+                dict(img=image, img_shape=shape, ori_shape=shape, img_path=name, img_id=index, scale_factor=(1.0, 1.0))
+            )
+        except cv2.error as error:
+            if 'inv_scale' not in str(error):  # what OpenCV says to a size of 0
+                raise
+            raise ValueError(
+                f'image {name or index} has {shape[1]}x{shape[0]} pixels, of whose shorter side the resizing of the test pipeline '
+                f'leaves none; crop the image or pad that side'
+            ) from error
 
     def _finish(self, waiting: list[tuple[str, np.ndarray, dict]]) -> Iterator[Prediction]:
         samples = self._run([packed for *_, packed in waiting]) if waiting else []
@@ -254,6 +260,23 @@ def image_pipeline(cfg: Config) -> Compose:
     steps[-1]['meta_keys'] = _META_KEYS  # without what only labels bring
     init_default_scope(cfg.default_scope)
     return Compose(steps)
+
+
+def _small_enough(items: list[Path | np.ndarray]) -> Iterator[Path | np.ndarray]:
+    """The items one by one; what an image's header says is checked before the image is decoded."""
+    for item in items:
+        size = image_size(item) if isinstance(item, Path) and not is_video(item) else None
+        if size:
+            _check_size(item, *size)
+        yield item
+
+
+def _check_size(name: str | Path | int, width: int, height: int) -> None:
+    if height * width > MAX_PIXELS:
+        raise ValueError(
+            f'image {name} has {width}x{height} pixels, more than {MAX_PIXELS // 10**6} million: '
+            f'predict it in tiles (tile=1024, --tile 1024)'
+        )
 
 
 def _type(step: dict) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +52,7 @@ def resolve(inputs: Source | Sequence[Source]) -> list[Path | np.ndarray]:
     raise FileNotFoundError(f'input {inputs} does not exist; give an image, a video, a folder or a pattern')
 
 
-def read_images(items: Sequence[Path | np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
+def read_images(items: Iterable[Path | np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
     """Read what :func:`resolve` listed, one image at a time, each with its name: the path, '' for an array, path#frame for a video.
 
     Raises:
@@ -65,6 +65,25 @@ def read_images(items: Sequence[Path | np.ndarray]) -> Iterator[tuple[str, np.nd
             yield from _frames(item)
         else:
             yield str(item), _read(item)
+
+
+def image_size(path: Path) -> tuple[int, int] | None:
+    """Width and height by an image's header, as they are stored: a photo taken with the camera turned may be read the other way round.
+
+    Returns:
+        None if the header cannot be read.
+    """
+    from PIL import Image
+
+    # Nothing is decoded here, and our own limits have messages of their own.
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        with Image.open(path) as opened:
+            return opened.size
+    except (OSError, SyntaxError, ValueError):
+        return None
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
 
 
 def is_video(item: Path | np.ndarray) -> bool:

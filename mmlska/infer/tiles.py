@@ -1,6 +1,6 @@
 """Very large images in overlapping tiles: where they lie, and how their results become one.
 
-Memory beside the image and its result is that of one batch of tiles and, for a segmentor, one strip of logits as high as the overlap.
+Memory beside the image and its result is that of one batch of tiles and, for a segmentor, two strips of logits as high as the overlap.
 """
 
 from __future__ import annotations

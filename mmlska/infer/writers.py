@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 
 from ..weights.files import write_atomically
 from .prediction import Prediction, encode_mask
+from .sources import is_video
 
 
 def write_predictions(
@@ -24,14 +26,14 @@ def write_predictions(
         format: 'coco': one predictions.json with images, annotations (with ``score``) and categories; a segmentor gives one annotation
             for each class in an image. 'json': ``to_dict()`` of each image, a segmentation as run lengths of each class. 'png': the
             index mask, or of a detector the number of the instance, from 1 in the order of its scores, 0 elsewhere (16 bit).
-            'labelme': polygons, or boxes where there are no masks.
+            'labelme': polygons, or boxes where there are no masks, of images in files.
         score_thr: Leave out instances of a lower score.
 
     Returns:
         The files.
 
     Raises:
-        ValueError: If the format is unknown, or 'png' is asked of a detector without masks.
+        ValueError: If the format is unknown, 'png' is asked of a detector without masks, or 'labelme' for a video or an array.
     """
     if format not in FORMATS:
         raise ValueError(f'format={format!r} is unknown; choose one of {", ".join(map(repr, FORMATS))}')
@@ -122,13 +124,23 @@ def _labelme(predictions: Iterable[Prediction], out: Path, score_thr: float) -> 
             version='5.0.1',
             flags={},
             shapes=shapes,
-            imagePath=found['name'].partition('#')[0],
+            imagePath=_image_path(prediction.name, out),
             imageData=None,
             imageHeight=found['height'],
             imageWidth=found['width'],
         )
         files.append(_dump(out / f'{names(prediction)}.json', content))
     return files
+
+
+def _image_path(name: str, out: Path) -> str:
+    """The image as labelme looks for it: from the folder of the JSON file."""
+    if not name or is_video(Path(name.rpartition('#')[0])):
+        what = f'{name} is a frame of a video' if name else 'an array is none'
+        raise ValueError(
+            f"format='labelme' refers to image files and {what}; use 'coco' or 'json', or save images first and give these"
+        )
+    return Path(os.path.relpath(Path(name).resolve(), out.resolve())).as_posix()
 
 
 def _shapes(item: dict[str, Any]) -> list[dict[str, Any]]:

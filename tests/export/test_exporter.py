@@ -1,6 +1,9 @@
 """Exported files hold what the model says, in plain operators, for any batch and size."""
 
 import json
+import os
+import shutil
+import sys
 
 import numpy as np
 import onnx
@@ -12,6 +15,8 @@ from mmlska.export import ParityError, export, exporter
 from mmlska.export.onnx_predictor import open_session
 from mmlska.export.parity import compare, difference, read_photos
 from mmlska.export.rule import input_rule
+
+COMPILER = os.environ.get('CXX', 'clang++' if sys.platform == 'darwin' else 'g++')  # which AOTInductor takes
 
 pytestmark = pytest.mark.slow  # the first to ask for the exported files waits for them
 
@@ -100,7 +105,21 @@ def test_torch_export(tiny_models, photos, tmp_path):
     assert torch.export.load(file.path).module()(torch.rand(1, 3, 40, 72)).shape == (1, 6, 40, 72)
 
 
-def test_a_file_that_differs_is_deleted(tiny_models, photos, tmp_path, monkeypatch):
+@pytest.mark.skipif(not shutil.which(COMPILER), reason=f'no C++ compiler {COMPILER}; set CXX')
+def test_aot_inductor(tiny_models, photos, tmp_path):
+    model = tiny_models['upernet']
+    cfg = load_config(str(model.config))
+    file = export(
+        cfg, model.checkpoint, tmp_path / 'backbone.pt2', part='backbone', format='aot_inductor', photos=photos.folder
+    )
+    assert file.parity.largest < 1e-4
+    outputs = torch._inductor.aoti_load_package(str(file.path))(torch.rand(1, 3, 40, 72))
+    assert [tuple(o.shape[2:]) for o in outputs] == [(10, 18), (5, 9), (3, 5), (2, 3)]
+    assert list(tmp_path.iterdir()) == [file.path]
+
+
+@pytest.mark.parametrize('older', [False, True])
+def test_a_file_that_differs_is_not_written(tiny_models, photos, tmp_path, monkeypatch, older):
     """A backbone whose export drops the last norm."""
     real = exporter.graph_of
 
@@ -111,7 +130,12 @@ def test_a_file_that_differs_is_deleted(tiny_models, photos, tmp_path, monkeypat
 
     monkeypatch.setattr(exporter, 'graph_of', wrong)
     model = tiny_models['upernet']
-    with pytest.raises(ParityError, match=r'wrong.onnx was deleted, as it differs from the model by more than 0.001'):
+    if older:
+        (tmp_path / 'wrong.onnx').write_bytes(b'older')
+    untouched = ', the older file there is untouched' if older else ''
+    with pytest.raises(
+        ParityError, match=f'wrong.onnx was not written{untouched}: the new one differs from the model by'
+    ):
         export(
             load_config(str(model.config)),
             model.checkpoint,
@@ -119,7 +143,7 @@ def test_a_file_that_differs_is_deleted(tiny_models, photos, tmp_path, monkeypat
             part='backbone',
             photos=photos.folder,
         )
-    assert list(tmp_path.iterdir()) == []
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b'older'] * older
 
 
 def test_a_model_that_diverged_is_named(tiny_models):

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from mmlska.export import OnnxPredictor, onnx_predictor
 from mmlska.infer import Predictor
+from mmlska.infer.sources import IMAGE_SUFFIXES
 
 pytestmark = pytest.mark.slow
 FILE = Path(onnx_predictor.__file__)
@@ -134,6 +135,28 @@ def test_files_of_other_models(exported, photos, tmp_path):
     onnx.save(other, tmp_path / 'other.onnx')
     with pytest.raises(ValueError, match='other.onnx was not written by mmlska'):
         OnnxPredictor(tmp_path / 'other.onnx')
+
+
+def test_folders_as_predictor_takes_them(exported, photos, tmp_path):
+    assert onnx_predictor.IMAGE_SUFFIXES == IMAGE_SUFFIXES  # which a file that stands alone cannot import
+    predictor = OnnxPredictor(exported['upernet'].path)
+    for name in ('b.JPG', 'a.png'):
+        (tmp_path / name).write_bytes(photos.paths[0].read_bytes())
+    (tmp_path / 'notes.txt').write_text('no image')
+    (tmp_path / 'folder.png').mkdir()
+    assert [p.name for p in predictor(tmp_path)] == [str(tmp_path / name) for name in ('a.png', 'b.JPG')]
+    assert [p.name for p in predictor([photos.paths[1], str(tmp_path)])][1:] == [p.name for p in predictor(tmp_path)]
+    with pytest.raises(FileNotFoundError, match=r'folder .*folder.png has no images \(.jpg .*; give another folder'):
+        predictor(tmp_path / 'folder.png')
+
+
+def test_image_too_elongated_to_be_resized(exported, tmp_path):
+    cv2.imwrite(str(tmp_path / 'line.png'), np.full((1, 4000, 3), 90, np.uint8))
+    predictor = OnnxPredictor(exported['upernet'].path)
+    with pytest.raises(ValueError, match=r'line.png has 4000x1 pixels, .* resizing to 160x0 leaves none; crop'):
+        predictor(tmp_path / 'line.png')
+    with pytest.raises(ValueError, match='image array has 1x4000 pixels'):
+        predictor(np.full((4000, 1, 3), 90, np.uint8))
 
 
 def test_images_that_are_none(exported, tmp_path):

@@ -1,5 +1,10 @@
 """Predictor on real images with small random models."""
 
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -190,6 +195,56 @@ def test_large_image_needs_tiles(predictors, monkeypatch):
     with pytest.raises(ValueError, match=r'image 0 has 120x110 pixels.*tile=1024'):
         predictors['upernet'](np.zeros((110, 120, 3), np.uint8))
     assert predictors['upernet'](np.zeros((110, 120, 3), np.uint8), tile=64)[0].index_mask.shape == (110, 120)
+
+
+def test_large_file_is_refused_by_its_header(predictors, tmp_path):
+    """The header is all there is of it: whoever decodes the file finds it broken."""
+    content = bytearray(cv2.imencode('.png', np.zeros((2, 2, 3), np.uint8))[1].tobytes())
+    content[16:24] = (20000).to_bytes(4, 'big') * 2
+    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, 'big')
+    (tmp_path / 'large.png').write_bytes(content[:60])
+    with pytest.raises(ValueError, match=r'large.png has 20000x20000 pixels, more than 64 million: .*tile=1024'):
+        predictors['upernet'](tmp_path / 'large.png')
+
+
+@pytest.mark.parametrize('name', ['retinanet', 'upernet'])
+def test_image_too_elongated_to_be_resized(name, predictors, tmp_path):
+    cv2.imwrite(str(tmp_path / 'line.png'), np.full((1, 4000, 3), 90, np.uint8))
+    with pytest.raises(ValueError, match=r'line.png has 4000x1 pixels, of whose shorter side .* leaves none; crop'):
+        predictors[name](tmp_path / 'line.png')
+    with pytest.raises(ValueError, match='image 0 has 1x4000 pixels'):
+        predictors[name](np.full((4000, 1, 3), 90, np.uint8))
+    assert predictors[name](np.full((2, 160, 3), 90, np.uint8))[0].image.shape == (2, 160, 3)
+
+
+MEMORY = """
+import sys
+import numpy as np
+from pathlib import Path
+from mmlska.infer import Predictor
+
+predictor = Predictor(*sys.argv[1:3], device='cpu')
+for width in (2048, 20000):
+    (prediction,) = predictor(np.full((2048, width, 3), 90, np.uint8), tile=1024)
+    assert prediction.index_mask.shape == (2048, width)
+    print(next(line for line in Path('/proc/self/status').read_text().splitlines() if line.startswith('VmHWM')))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not Path('/proc/self/status').exists(), reason='the largest memory of one process is read from /proc'
+)
+def test_tiles_bound_memory(tiny_models):
+    """A wider image needs itself, its mask and two strips of logits more: 2048 and 2 x 128 rows of six classes."""
+    result = subprocess.run(
+        [sys.executable, '-c', MEMORY, *tiny_models['upernet']], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr[-2000:]
+    lines = result.stdout.splitlines()
+    small, large = (int(line.split()[1]) * 1024 for line in lines if line.startswith('VmHWM'))
+    logits = 20000 * 6 * 4  # of one row
+    assert large - small < 20000 * 2048 * (3 + 1) + 2 * 128 * logits + 100e6 < 2048 * logits
 
 
 def test_draws_masks_boxes_and_segmentations(predictors, photos, tmp_path):

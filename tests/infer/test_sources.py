@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mmlska.infer.sources import read_images, resolve
+from mmlska.infer.sources import image_size, read_images, resolve
 
 
 def test_broken_image(tmp_path):
@@ -13,6 +13,14 @@ def test_broken_image(tmp_path):
     for name in ('broken.png', 'empty.jpg'):
         with pytest.raises(ValueError, match=f'{name} is not an image that OpenCV can read'):
             list(read_images(resolve(tmp_path / name)))
+
+
+def test_size_by_the_header_alone(tmp_path):
+    path = tmp_path / 'photo.png'
+    path.write_bytes(cv2.imencode('.png', np.zeros((3, 5, 3), np.uint8))[1].tobytes()[:60])
+    assert image_size(path) == (5, 3)
+    path.write_bytes(b'nothing')
+    assert image_size(path) is None
 
 
 def test_broken_video(tmp_path):

@@ -1,6 +1,8 @@
 """Files of predictions."""
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -74,10 +76,29 @@ def test_labelme(predictions, tmp_path):
         file = write_predictions(predictions[name], tmp_path / name, 'labelme', score_thr=0.15)[0]
         content = json.loads(file.read_text())
         assert (content['imageHeight'], content['imageWidth']) == (50, 70)
-        assert content['imagePath'] == predictions[name][0].name
+        assert not Path(content['imagePath']).is_absolute()
+        assert cv2.imread(str(file.parent / content['imagePath'])).shape == (50, 70, 3)
         assert {s['shape_type'] for s in content['shapes']} == {kind}
         assert {s['label'] for s in content['shapes']} <= set(predictions[name][0].classes)
         assert all(0 <= x <= 70 and 0 <= y <= 50 for s in content['shapes'] for x, y in s['points'])
+
+
+def test_labelme_finds_images_that_were_named_from_elsewhere(predictions, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path('photos').mkdir()
+    Path('photos/a#1.png').write_bytes(Path(predictions['retinanet'][0].name).read_bytes())
+    prediction = replace(predictions['retinanet'][0], name='photos/a#1.png')
+    (file,) = write_predictions([prediction], 'results/labels', 'labelme')
+    assert json.loads(file.read_text())['imagePath'] == '../../photos/a#1.png'
+
+
+@pytest.mark.parametrize(
+    ('name', 'what'), [('clips/a.mp4#000003', r'clips/a.mp4#000003 is a frame of a video'), ('', 'an array is none')]
+)
+def test_labelme_needs_image_files(predictions, tmp_path, name, what):
+    prediction = replace(predictions['retinanet'][0], name=name)
+    with pytest.raises(ValueError, match=f"format='labelme' refers to image files and {what}; use 'coco' or 'json'"):
+        write_predictions([prediction], tmp_path / 'out', 'labelme')
 
 
 def test_unknown_format(tmp_path):
