@@ -1,5 +1,12 @@
 """Large Separable Kernel Attention for OpenMMLab: importing this package registers its parts in MMEngine."""
 
+try:
+    import mmengine  # noqa: F401, the one requirement that pip cannot choose: two distributions have this import name
+except ImportError as error:
+    from .environment import import_advice
+
+    raise ImportError(import_advice(error)) from error
+
 from . import datasets, engine, models, pretraining
 from .models import (
     LKA,

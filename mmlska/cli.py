@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 
 from mmengine.config import Config, DictAction
 
@@ -71,6 +72,7 @@ def prepared_config(args: argparse.Namespace, *, work_dir: str | None = None, se
 
     Raises:
         FileNotFoundError: If there is no such config.
+        ImportError: If mmdet or mmseg, whose model the config trains, cannot be imported or refuses the installed mmcv.
         ValueError: If a setting is out of range or does not fit the environment.
     """
     from .engine.config import load_config
@@ -90,7 +92,17 @@ def prepared_config(args: argparse.Namespace, *, work_dir: str | None = None, se
         deterministic=args.deterministic,
         channels_last=args.channels_last,
     )
+    _import_models(cfg.get('default_scope'))
     return cfg
+
+
+def _import_models(scope: str | None) -> None:
+    """Import mmdet's or mmseg's models: MMEngine hides an import that fails and finds them missing in its registry later."""
+    if scope in ('mmdet', 'mmseg'):
+        try:
+            import_module(f'{scope}.models')
+        except AssertionError as error:  # of the versions of mmcv and mmengine that they know
+            raise ImportError(str(error)) from error
 
 
 _SETTING_ERRORS = (

@@ -10,17 +10,18 @@ import importlib.metadata
 import json
 import platform
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
-#: Import name to (distribution of the OneDL family, of the original OpenMMLab).
+#: Import name to what pip installs of the OneDL family and of the original OpenMMLab, whose mmdet refuses the newest mmcv.
 FAMILIES = {
-    'mmcv': ('onedl-mmcv', 'mmcv'),
+    'mmcv': ('onedl-mmcv', 'mmcv>=2.1.0,<2.2.0'),
     'mmengine': ('onedl-mmengine', 'mmengine'),
     'mmdet': ('onedl-mmdetection', 'mmdet'),
     'mmseg': ('onedl-mmsegmentation', 'mmsegmentation'),
 }
-_ORIGINALS = {original for _, original in FAMILIES.values()} | {'mmcv-full', 'mmcv-lite'}
+_ORIGINALS = {re.match(r'[\w-]+', original)[0] for _, original in FAMILIES.values()} | {'mmcv-full', 'mmcv-lite'}
 
 
 @dataclass(frozen=True)
@@ -216,14 +217,14 @@ class _Problems:
             return (
                 f'pip install {missing[1]}'  # mmsegmentation's models import ftfy and regex, which it does not require
             )
-        if module in ('mmcv', 'mmcv.ops'):
+        if module in ('mmcv', 'mmcv.ops') or 'MMCV==' in error:  # mmdet and mmseg assert the versions that they know
             return self._install('mmcv')
         if module in FAMILIES:
             return self._install(module)
         return '' if module.startswith('mmlska') else f'pip install {module}'
 
     def _install(self, module: str) -> str:
-        distribution = FAMILIES[module][self.family]
+        distribution = shlex.quote(FAMILIES[module][self.family])
         if module != 'mmcv':
             return f'pip install {distribution}'
         # mmcv is a pure Python package unless told otherwise, and pip would reuse such a build.

@@ -25,14 +25,24 @@ def main() -> None:
     parser.add_argument('--folder', type=Path, default=FILES, help="where to; by default the package's weights")
     parser.add_argument('--docs', type=Path, default=ROOT / 'docs', help='folder for picture and results/NAME.json')
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='settings of the config'
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='settings of the config that the training had; the entry keeps them',
+    )
+    parser.add_argument(
+        '--licence',
+        metavar='TEXT',
+        help='on what terms the weights may be used; required unless trained on Tiny-ImageNet',
     )
     parser.add_argument('--debug', action='store_true', help='show the traceback of a wrong setting')
     args = parser.parse_args()
     with user_errors('publish_pretrained.py', args.debug):
         curve = learning_curve(Path(args.checkpoint).parent)
         log = f'docs/results/{args.name}.json'
-        entry = publish(args.config, args.checkpoint, args.name, log=log, folder=args.folder, options=args.cfg_options)
+        options = dict(folder=args.folder, options=args.cfg_options, licence=args.licence)
+        entry = publish(args.config, args.checkpoint, args.name, log=log, **options)
         write_json(args.docs / f'results/{args.name}.json', dict(**run_environment(), entry=entry, curve=curve))
         draw_curve(curve, args.docs / f'{args.name}.png')
     print(f'written: {args.folder / entry["file"]}, top-1 {entry["top1"]}, top-5 {entry["top5"]}')

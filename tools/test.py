@@ -1,6 +1,14 @@
 #!/usr/bin/env python
 """Evaluate a checkpoint, box and mask AP, mIoU or accuracy: tools/test.py configs/mask_rcnn_van_lska_t.py CHECKPOINT."""
 
+import sys
+
+try:
+    import mmlska  # noqa: F401
+except ImportError as error:  # without MMEngine; the error says what mends it
+    print(f'test.py: error: {error}', file=sys.stderr)
+    sys.exit(2)
+
 from mmlska.cli import prepared_config, runner_parser, user_errors
 from mmlska.engine.launch import build_test_runner
 from mmlska.weights import WeightsError

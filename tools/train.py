@@ -4,6 +4,12 @@
 import os
 import sys
 
+try:
+    import mmlska  # noqa: F401
+except ImportError as error:  # without MMEngine; the error says what mends it
+    print(f'train.py: error: {error}', file=sys.stderr)
+    sys.exit(2)
+
 from mmlska.cli import interruptions, prepared_config, runner_parser, user_errors
 from mmlska.datasets.check_config import check_config, check_folder
 from mmlska.datasets.own_data import own_work_dir, use_own_data
@@ -31,7 +37,9 @@ def main() -> None:
     own.add_argument(
         '--data', metavar='DIR', help='train on the images and COCO files or masks in a folder; see docs/own_data.md'
     )
-    own.add_argument('--val-fraction', type=float, default=0.2, help='share held out where DIR has no split of its own')
+    own.add_argument(
+        '--val-fraction', type=float, help='share held out where DIR has no split of its own; by default 0.2'
+    )
     own.add_argument('--epochs', type=int, help='how often training sees each image; by default as the recipe')
     own.add_argument(
         '--palette', metavar='FILE', help='names and colours of the classes in masks; by default DIR/classes.json'
@@ -40,8 +48,10 @@ def main() -> None:
         '--check', action='store_true', help='list what is wrong with the data first, and stop if there are errors'
     )
     args = parser.parse_args()
-    if not args.data and (args.epochs is not None or args.palette):
-        parser.error('--epochs and --palette go with --data; without it use --cfg-options')
+    own_options = dict(val_fraction=args.val_fraction, epochs=args.epochs, palette=args.palette)
+    own_options = {name: value for name, value in own_options.items() if value is not None}
+    if own_options and not args.data:
+        parser.error('--val-fraction, --epochs and --palette go with --data; without it use --cfg-options')
 
     with user_errors('train.py', args.debug):
         cfg = prepared_config(args, work_dir=own_work_dir(args.config, args.data) if args.data else None)
@@ -53,8 +63,7 @@ def main() -> None:
             if checked.report.errors:
                 sys.exit(1)
         if args.data:
-            options = dict(val_fraction=args.val_fraction, epochs=args.epochs, palette=args.palette)
-            lines = use_own_data(cfg, args.data, **options)
+            lines = use_own_data(cfg, args.data, **own_options)
             if first:
                 print(*lines, sep='\n', flush=True)
         use_training_options(

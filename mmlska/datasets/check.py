@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .coco_files import CocoFile, box_of, categories_of, labelled_as_stored, mask_of, problem
+from .coco_files import WRONG_MASK_SIZE, CocoFile, box_of, categories_of, labelled_as_stored, mask_of, problem
 from .layout import Header, read_header, spelling
 from .mask_files import IGNORE, Labels, MaskPair, classes_in, scan_one
 
@@ -225,6 +225,9 @@ def _check_annotations(report: Report, item: CocoFile, mapping: dict, as_is: boo
         if image is not None and not image.get('width'):
             continue  # its image is missing, which is said already
         reason = problem(annotation, image, category_ids)
+        if reason == WRONG_MASK_SIZE:
+            size = annotation['segmentation']['size']
+            place += f': {size}, not [{image["height"]}, {image["width"]}]'
         if reason:
             report.add(ERROR, reason, place)
             continue
@@ -248,12 +251,7 @@ def _check_shape(report: Report, annotation: dict, image: dict, place: str, as_i
     x, y, width, height = box_of(annotation)
     if x < -1 or y < -1 or x + width > image['width'] + 1 or y + height > image['height'] + 1:
         report.add(WARNING, 'box partly outside the image', place)
-    mask, written = mask_of(annotation), annotation.get('segmentation')
-    if isinstance(mask, dict) and list(mask['size']) != [image['height'], image['width']]:
-        report.add(
-            ERROR, 'mask size unlike the image', f'{place}: {mask["size"]}, not [{image["height"]}, {image["width"]}]'
-        )
-    elif written and mask is None:
+    if annotation.get('segmentation') and mask_of(annotation) is None:
         report.add(WARNING, 'mask of less than three points or broken runs', place)
     missing = [key for key in ('id', 'bbox', 'area') if key not in annotation]
     if as_is and missing:

@@ -125,6 +125,7 @@ def check_config(cfg: Config) -> Checked:
 
 def _coco_file(split: str, built) -> CocoFile:
     content = coco_files.read_json(Path(built.ann_file))
+    coco_files.check_entries(Path(built.ann_file), content)
     prefix = Path(built.data_prefix.get('img') or '')
     names = [image.get('file_name') for image in content['images']]
     paths = {name: prefix / name for name in names if isinstance(name, str)}

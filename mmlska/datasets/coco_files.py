@@ -42,13 +42,14 @@ def find_coco(root: Path) -> list[CocoFile]:
     ``images/``, with sub-folders in ``file_name`` or not: the folder is taken that has the images named.
 
     Raises:
-        ValueError: If a json file is broken.
+        ValueError: If a json file is broken, or an image or annotation in it is no object.
     """
     files = [path for path in walk(root) if path.suffix.lower() == '.json' and not path.name.startswith(_OTHER_COCO)]
     found = []
     for path in files:
         content = read_json(path)
         if isinstance(content, dict) and all(isinstance(content.get(k), list) for k in ('images', 'annotations')):
+            check_entries(path, content)
             found.append(CocoFile(path, split_of(path.relative_to(root)), content))
     folders = sorted({path.parent for path in walk(root) if is_image(path)} | {root})
     for item in found:
@@ -66,6 +67,22 @@ def read_json(path: Path):
         return json.loads(path.read_text(encoding='utf-8-sig'))
     except (ValueError, RecursionError) as error:
         raise ValueError(f'{path} is not valid JSON: {error}') from error
+
+
+def check_entries(path: Path, content) -> None:
+    """Make sure that the content of a JSON file has a list of images and one of annotations, each an object.
+
+    Raises:
+        ValueError: If not; the message names the file and the entry.
+    """
+    for key, example in (('images', '"file_name": "a.jpg"'), ('annotations', '"image_id": 1')):
+        entries = content.get(key) if isinstance(content, dict) else None
+        if not isinstance(entries, list):
+            raise ValueError(f'{path} has no list "{key}"; write it as a COCO file has it')
+        for place, entry in enumerate(entries):
+            if not isinstance(entry, dict):
+                text = f'entry {place} of "{key}" in {path} is {entry!r:.60}'
+                raise ValueError(f'{text}: it must be an object such as {{"id": 1, {example}, ...}}')
 
 
 def _locate(names: list, folders: list[Path], item: CocoFile) -> dict[str, Path]:
@@ -91,6 +108,9 @@ def _parts(name: str) -> tuple[str, ...]:
     return tuple(part for part in PurePosixPath(name.replace('\\', '/')).parts if part not in ('/', '.'))
 
 
+WRONG_MASK_SIZE = 'mask size unlike the image'
+
+
 def problem(annotation: dict, image: dict | None, category_ids: set) -> str | None:
     """Say why training has to do without an annotation; None where it can use it.
 
@@ -110,8 +130,11 @@ def problem(annotation: dict, image: dict | None, category_ids: set) -> str | No
         return 'box of zero area'
     if x >= image['width'] or y >= image['height'] or x + width <= 0 or y + height <= 0:
         return 'box outside the image'
-    # mmdet skips boxes thinner than a pixel.
-    return 'box thinner than a pixel' if width < 1 or height < 1 else None
+    if width < 1 or height < 1:  # mmdet skips these
+        return 'box thinner than a pixel'
+    mask = mask_of(annotation)
+    # Only run lengths have a size; mmdet stops at a wrong one.
+    return WRONG_MASK_SIZE if isinstance(mask, dict) and mask['size'] != [image['height'], image['width']] else None
 
 
 def box_of(annotation: dict) -> list[float] | None:

@@ -30,6 +30,10 @@ _MASK_WORDS = {
     ),
     *('segmentations', 'segmentationclass', 'labelids', 'groundtruth'),
 }
+# Masks of single objects, beside those of classes in Pascal VOC and Mapillary: neither photos nor masks that can be used.
+_INSTANCE_FOLDER = re.compile(
+    r'segmentationobject|instances?([ _-]?(masks?|ids?|labels?|annotations?))?', re.IGNORECASE
+)
 _MASK_ENDS = re.compile(r'[_-]((gtFine_)?(labelIds|labelTrainIds|color)|masks?|labels?|gt|seg|segmentation|L|ann)$')
 _IMAGE_ENDS = re.compile(r'[_-](leftImg8bit|image|img|rgb|sat)$')
 IGNORE = 255
@@ -71,6 +75,8 @@ class Labels:
 def find_pairs(root: Path) -> tuple[list[MaskPair], list[Path]]:
     """Pair images with masks of the same name, in other folders or with endings such as ``_mask``.
 
+    Folders of instance masks, such as Pascal VOC's ``SegmentationObject``, are skipped.
+
     Returns:
         The pairs, and the images without a mask.
 
@@ -78,7 +84,9 @@ def find_pairs(root: Path) -> tuple[list[MaskPair], list[Path]]:
         ValueError: If two masks fit an image equally well.
     """
     images, masks = [], []
-    files = [path for path in walk(root) if is_image(path)]
+    files = [
+        path for path in walk(root) if is_image(path) and not any(map(_INSTANCE_FOLDER.fullmatch, _folders(path, root)))
+    ]
     for path in files:
         (masks if _is_mask(path.relative_to(root)) else images).append(path)
     if not masks:  # x.jpg and x.png in one folder

@@ -174,7 +174,11 @@ def use_overlays(cfg: Config, folder: str) -> None:
         raise ValueError(
             '--show-dir draws boxes and masks, which a classifier has not; --out FILE.pkl writes its predictions'
         )
-    cfg.custom_hooks = [*cfg.get('custom_hooks', []), dict(type='OverlayHook', out_dir=str(Path(folder).absolute()))]
+    transforms = (transform for dataset in _datasets(cfg, 'test') for transform in dataset.get('pipeline', []))
+    loader = next((transform for transform in transforms if transform['type'] == 'LoadImageFromFile'), {})
+    reading = {key: loader[key] for key in ('color_type', 'imdecode_backend') if key in loader}
+    hook = dict(type='OverlayHook', out_dir=str(Path(folder).absolute()), **reading)
+    cfg.custom_hooks = [*cfg.get('custom_hooks', []), hook]
 
 
 def use_predictions(cfg: Config, out: str) -> None:

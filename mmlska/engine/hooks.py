@@ -25,21 +25,27 @@ class OverlayHook(Hook):
     Args:
         out_dir: Folder for the pictures; made when the first one is written.
         score_thr: Detections below this score are not drawn.
+        color_type, imdecode_backend: Those of ``LoadImageFromFile`` in the test pipeline, which decide whether EXIF data turn a photo.
     """
 
-    def __init__(self, out_dir: str, score_thr: float = 0.3) -> None:
+    def __init__(
+        self, out_dir: str, score_thr: float = 0.3, color_type: str = 'color', imdecode_backend: str = 'cv2'
+    ) -> None:
         self.out_dir, self.score_thr = Path(out_dir), score_thr
+        # Always three channels to draw on; 'unchanged' does not turn a photo either.
+        flag = 'color' if color_type in ('color', 'grayscale') else 'color_ignore_orientation'
+        self._reading = dict(flag=flag, backend=imdecode_backend)
         self._written: set[str] = set()
 
     def after_test_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs: Sequence | None = None) -> None:
         """Draw the samples of one batch."""
-        from mmcv import imread  # mmcv is there whenever a Runner tests an mmdet or mmseg model
+        from mmcv import bgr2rgb, imread  # mmcv is there whenever a Runner tests an mmdet or mmseg model
 
         for sample in outputs or ():
             options = dict(pred_score_thr=self.score_thr) if 'pred_instances' in sample else {}
             runner.visualizer.add_datasample(
                 'overlay',
-                imread(sample.img_path, channel_order='rgb'),
+                bgr2rgb(imread(sample.img_path, **self._reading)),
                 data_sample=sample.cpu(),
                 out_file=str(self._file_for(sample.img_path)),
                 **options,

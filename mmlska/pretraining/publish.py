@@ -9,14 +9,18 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
+from mmengine.config import ConfigDict
+from mmengine.registry import DATASETS
 from torch import Tensor
 
+from ..engine.config import load_config
 from ..weights import check_finite, file_sha256, read_checkpoint, save_weights, shipped_entries
 from ..weights.dialects import WeightsError
 from ..weights.files import write_atomically
 from ..weights.inspection import inspect_state_dict
 from ..weights.manifest import FILES, SHIPPED
 
+#: For Tiny-ImageNet; other data have a licence of their own.
 LICENCE = 'research and education only: trained on photos of ImageNet, whose terms allow no more'
 
 
@@ -33,7 +37,14 @@ def half_precision(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def publish(
-    config: str, checkpoint: str, name: str, *, log: str, folder: Path = FILES, options: dict | None = None
+    config: str,
+    checkpoint: str,
+    name: str,
+    *,
+    log: str,
+    folder: Path = FILES,
+    options: dict | None = None,
+    licence: str | None = None,
 ) -> dict:
     """Write a classifier's weights in half precision into the package, and their entry with the accuracy of that very file.
 
@@ -43,27 +54,34 @@ def publish(
         name: Name for 'mmlska://NAME'; an entry of that name is replaced.
         log: Where the training's log is kept, for the entry.
         folder: Folder of the package's weights.
-        options: ``--cfg-options`` for the evaluation.
+        options: The ``--cfg-options`` that they were trained with; the entry keeps them.
+        licence: On what terms the weights may be used; None for those of Tiny-ImageNet's photos.
 
     Returns:
         The entry.
 
     Raises:
         FileNotFoundError: If config, checkpoint or data are missing.
-        ValueError: If the name has other signs than letters, digits and underscores.
+        ValueError: If the name has other signs than letters, digits and underscores, or other data than Tiny-ImageNet come without
+            a licence.
         WeightsError: If the weights are no classifier's or not finite.
     """
     if not re.fullmatch(r'\w+', name):
         raise ValueError(f'name {name!r} must be made of letters, digits and underscores')
+    dataset = load_config(config, options).train_dataloader.dataset
+    if licence is None and dataset.type != 'TinyImageNet':
+        raise ValueError(f'--licence is missing: say on what terms weights trained on {dataset.type} data may be used')
+    licence = licence or LICENCE
     file = read_checkpoint(checkpoint)
     tensors = file.content.get('state_dict', {})
     if 'head.weight' not in tensors:
         raise WeightsError(f'{checkpoint} holds no classifier: no head.weight in its state_dict; give one of {config}')
     info = inspect_state_dict(tensors)
+    data = describe_data(dataset)
     folder = Path(folder)
     unnamed = folder / f'.unpublished-{name}.safetensors'
     try:
-        save_weights(half_precision(tensors), unnamed, metadata=dict(config=Path(config).name, licence=LICENCE))
+        save_weights(half_precision(tensors), unnamed, metadata=dict(config=Path(config).name, licence=licence))
         accuracy = evaluate(config, str(unnamed), options)
         sha256 = file_sha256(unnamed)
         path = folder / f'{name}-{sha256[:8]}.safetensors'
@@ -77,9 +95,10 @@ def publish(
         k_size=info.k_size,
         attention=info.attention,
         by='the authors of mmlska',
-        licence=LICENCE,
-        data='Tiny-ImageNet, 100,000 photos of 64 px, 200 classes',
+        licence=licence,
+        data=data,
         config=f'configs/{Path(config).name}',
+        **(dict(options=dict(options)) if options else {}),
         epochs=meta.get('epoch'),
         seed=meta.get('seed'),
         top1=accuracy['accuracy/top1'],
@@ -100,9 +119,16 @@ def publish(
     return entry
 
 
+def describe_data(dataset: ConfigDict) -> str:
+    """What a training data set holds, counted, from its config."""
+    photos = DATASETS.build(dataset)
+    name = 'Tiny-ImageNet' if dataset.type == 'TinyImageNet' else f'{dataset.type} {Path(dataset.data_root).name}'
+    size, classes = photos.images.shape[1], len(photos.metainfo['classes'])
+    return f'{name}, {len(photos):,} photos of {size} px, {classes} classes'
+
+
 def evaluate(config: str, checkpoint: str, options: dict | None = None) -> dict[str, float]:
     """The metrics of a checkpoint on a config's test data, as ``tools/test.py`` computes them."""
-    from ..engine.config import load_config
     from ..engine.launch import build_test_runner, prepare
     from ..weights import use_safe_reader
 

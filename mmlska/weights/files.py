@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import numpy as np
 import torch
@@ -133,7 +134,8 @@ def write_atomically(path: Path, write) -> Path:
 def fetch(location: str, *, sha256: str | None = None) -> Path:
     """Return a local path for a path or URL; a download is kept in torch.hub's cache and checked.
 
-    In distributed training the first process downloads while the others wait.
+    A file URL stands for its path, so the file is read anew each time. In distributed training the first process downloads while
+    the others wait.
 
     Args:
         location: A path, or an http, https or file URL.
@@ -150,6 +152,10 @@ def fetch(location: str, *, sha256: str | None = None) -> Path:
     name = Path(url.path).name
     in_name = _SHA256_IN_NAME.search(name)
     sha256 = sha256 or (in_name.group(1) if in_name else None)
+    if url.scheme == 'file':
+        return _checked(Path(url2pathname(url.path)), sha256)
+    if sha256 is None:  # else a file of the same name from another place would be taken for this one
+        name = f'{hashlib.sha256(location.encode()).hexdigest()[:8]}_{name}'
     target = Path(torch.hub.get_dir()) / 'checkpoints' / name
     try:
         if get_rank() == 0:
@@ -158,6 +164,12 @@ def fetch(location: str, *, sha256: str | None = None) -> Path:
         barrier()
     _download(location, target, sha256)  # finds it, unless this process runs on another machine
     return target
+
+
+def _checked(path: Path, sha256: str | None) -> Path:
+    if sha256 and path.is_file() and not file_sha256(path).startswith(sha256):
+        raise WeightsError(f'{path} is not the file that was published: its SHA-256 is not {sha256}...; do not use it')
+    return path
 
 
 def _download(location: str, target: Path, sha256: str | None) -> None:

@@ -2,12 +2,15 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import torch
+from mmengine.structures import InstanceData
 from PIL import Image
 
 from mmlska.datasets.own_data import use_own_data
-from mmlska.engine.config import load_config
+from mmlska.engine.config import load_config, use_overlays
 from mmlska.engine.launch import prepare
 
 MASK_RCNN = 'configs/demo/mask_rcnn_van_lska_t_fruits.py'
@@ -68,6 +71,23 @@ def build(cfg, split='train'):
 
     init_default_scope(cfg.default_scope)
     return DATASETS.build(cfg[f'{split}_dataloader'].dataset)
+
+
+def overlay(cfg, folder: Path) -> np.ndarray:
+    """The picture of ``tools/test.py --show-dir`` for the first test image, (H, 2 * W, 3) RGB, without predictions of a detector."""
+    from mmengine.registry import HOOKS, VISUALIZERS
+
+    sample = build(cfg, 'test')[0]['data_samples']
+    if 'gt_instances' in sample:
+        sample.gt_instances.bboxes = sample.gt_instances.bboxes.tensor  # as the model's preprocessor does
+        sample.pred_instances = InstanceData(bboxes=torch.zeros(0, 4), labels=torch.zeros(0), scores=torch.zeros(0))
+    else:
+        sample.pred_sem_seg = sample.gt_sem_seg.clone()
+    use_overlays(cfg, str(folder))
+    visualizer = VISUALIZERS.build(dict(cfg.visualizer, name=str(folder), vis_backends=[]))
+    visualizer.dataset_meta = build(cfg, 'test').metainfo
+    HOOKS.build(cfg.custom_hooks[-1]).after_test_iter(SimpleNamespace(visualizer=visualizer), 0, outputs=[sample])
+    return np.asarray(Image.open(next(folder.glob('*.png'))).convert('RGB'))
 
 
 def mask(path: Path, array, mode=None, palette=None) -> None:

@@ -13,7 +13,19 @@ from mmlska.datasets.check_config import check_folder
 from mmlska.datasets.layout import choose_val
 
 sys.path.insert(0, str(Path(__file__).parent))
-from own_sets import MASK_RCNN, RETINANET, SIZE, adapt, annotation, build, coco, image, photo, simple  # noqa: E402
+from own_sets import (  # noqa: E402
+    MASK_RCNN,
+    RETINANET,
+    SIZE,
+    adapt,
+    annotation,
+    build,
+    coco,
+    image,
+    overlay,
+    photo,
+    simple,
+)
 
 
 def instances(cfg, split='val') -> dict[str, list[tuple[int, list[float], int]]]:
@@ -293,6 +305,20 @@ def test_photos_labelled_as_stored_are_read_as_stored(tmp_path):
         adapt(MASK_RCNN, turned_set(tmp_path / 'f', [SIZE, SIZE[::-1]]), tmp_path / 'work')
 
 
+@pytest.mark.parametrize('size', [SIZE, SIZE[::-1]])
+def test_pictures_show_photos_as_they_were_read(size, tmp_path):
+    root = turned_set(tmp_path / 'd', [size] * 2)
+    cfg, _ = adapt(RETINANET, root, tmp_path / 'work')
+    picture = overlay(cfg, tmp_path / 'show')
+    assert picture.shape == (size[1], 2 * size[0], 3)
+    photo = np.asarray(
+        Image.open(root / 'images/0.jpg' if (tmp_path / 'show/0.png').is_file() else root / 'images/1.jpg')
+    )
+    photo = photo if size == SIZE else np.rot90(photo, -1)  # 0x0112 = 6: a quarter turn to the right
+    corner = picture[-15:, -20:].astype(int)  # where nothing is drawn
+    assert np.abs(corner - photo[-15:, -20:]).mean() < 20
+
+
 def test_what_training_can_not_use_is_left_out_and_counted(tmp_path):
     root = simple(tmp_path / 'd', count=2)
     bad = [
@@ -300,15 +326,18 @@ def test_what_training_can_not_use_is_left_out_and_counted(tmp_path):
         annotation(11, 0, 1, (10, 10, 0, 20)),
         annotation(12, 0, 77),
         annotation(13, 99, 1),
+        annotation(14, 0, 1, segmentation=dict(size=[80, 60], counts=[800, 500, 3500])),  # width before height
         annotation(1, 0, 1, (70, 50, 20, 20)),  # half outside, and its id is used twice
     ]
     coco(root / 'all.json', [image(i, f'{i}.png') for i in range(2)], [annotation(1, 0, 1), annotation(2, 1, 1), *bad])
     cfg, lines = adapt(MASK_RCNN, root, tmp_path / 'work')
-    assert lines[1].startswith('4 annotations left out: ')
-    for reason in ('box outside the image', 'box of zero area', 'unknown category id', 'unknown image id'):
+    assert lines[1].startswith('5 annotations left out: ')
+    masks = 'mask size unlike the image'
+    for reason in ('box outside the image', 'box of zero area', 'unknown category id', 'unknown image id', masks):
         assert f'1 {reason}' in lines[1]
     assert everything(cfg)['0.png'][1][1] == [70, 50, 80, 60]
-    build(cfg)
+    for split in ('train', 'val'):
+        assert len(build(cfg, split)[0]['data_samples'].gt_instances) >= 1
 
 
 ERRORS = {
@@ -331,6 +360,16 @@ ERRORS = {
     ),
     'broken image': (lambda root: (simple(root) / 'images/2.png').write_text('x'), ValueError, '2.png is not an image'),
     'no categories': (lambda root: simple(root, categories=()), ValueError, 'has no "categories"'),
+    'image no object': (
+        lambda root: (root.mkdir(), (root / 'a.json').write_text('{"images": ["a.jpg"], "annotations": []}')),
+        ValueError,
+        r'entry 0 of "images" in .*a.json is \'a.jpg\': it must be an object such as {"id": 1, "file_name": "a.jpg"',
+    ),
+    'annotation no object': (
+        lambda root: (root.mkdir(), (root / 'a.json').write_text('{"images": [], "annotations": [{}, 1]}')),
+        ValueError,
+        r'entry 1 of "annotations" in .*a.json is 1: it must be an object',
+    ),
     'one image': (lambda root: simple(root, count=1), ValueError, '1 labelled image is too few'),
 }
 

@@ -11,7 +11,7 @@ from PIL import Image
 from mmlska.datasets.palettes import read_palette
 
 sys.path.insert(0, str(Path(__file__).parent))
-from own_sets import MASK_RCNN, SIZE, UPERNET, adapt, build, mask, photo, simple  # noqa: E402
+from own_sets import MASK_RCNN, SIZE, UPERNET, adapt, build, mask, overlay, photo, simple  # noqa: E402
 
 COLORS = [[60, 16, 152], [226, 169, 41], [110, 193, 228]]
 
@@ -87,9 +87,25 @@ def layout_tiles(root):
         mask(root / f'Tile {i % 2}/masks/{i // 2}.png', stripes([0, 1, 2]))
 
 
-@pytest.mark.parametrize(
-    'layout', [layout_mmseg, layout_ade, layout_one_folder, layout_endings, layout_cityscapes, layout_tiles]
-)
+def layout_voc(root):
+    for i in range(5):
+        photo(root / f'JPEGImages/{i}.jpg')
+        mask(root / f'SegmentationClass/{i}.png', stripes([0, 1, 2]))
+        mask(root / f'SegmentationObject/{i}.png', stripes([0, 1, 2, 3]))
+
+
+def layout_vistas(root):
+    for split, count in (('training', 3), ('validation', 2)):
+        for i in range(count):
+            photo(root / f'{split}/images/{i}.jpg')
+            mask(root / f'{split}/labels/{i}.png', stripes([0, 1, 2]))
+            mask(root / f'{split}/instances/{i}.png', stripes([0, 1, 2, 3]))
+
+
+LAYOUTS = [layout_mmseg, layout_ade, layout_one_folder, layout_endings, layout_cityscapes, layout_tiles]
+
+
+@pytest.mark.parametrize('layout', [*LAYOUTS, layout_voc, layout_vistas])
 def test_layouts(layout, tmp_path):
     root = tmp_path / 'my data'
     layout(root)
@@ -216,6 +232,16 @@ def test_kinds_of_photos(tmp_path):
     for split in ('train', 'val'):
         built = build(cfg, split)
         assert all(built[i]['data_samples'].ori_shape == (60, 80) for i in range(2))
+
+
+def test_pictures_show_photos_as_they_were_read(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    root = folder(tmp_path / 'd', count=2)
+    for i in range(2):
+        photo(root / f'images/{i}.jpg', exif=exif)
+    cfg, _ = adapt(UPERNET, root, tmp_path / 'work')
+    assert overlay(cfg, tmp_path / 'show').shape == (60, 160, 3)
 
 
 @pytest.mark.parametrize('mode', ['1', 'I;16', 'LA'])

@@ -1,22 +1,26 @@
 """Training by MMEngine's Runner as the tools start it: resumed, in two processes, published and loaded again."""
 
+import itertools
 import os
 import pickle
 import subprocess
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from mmengine.registry import MODELS
 from mmengine.runner import Runner
+from safetensors import safe_open
 
 from mmlska import VAN_LSKA
 from mmlska.engine.config import load_config, use_overlays, use_predictions
 from mmlska.engine.guards import TrainingError
 from mmlska.engine.launch import build_test_runner, build_train_runner, prepare
 from mmlska.models.classifier import _build as build_plain
-from mmlska.pretraining.publish import draw_curve, half_precision, learning_curve, publish
+from mmlska.pretraining.publish import describe_data, draw_curve, half_precision, learning_curve, publish
 from mmlska.weights import WeightsError, load_pretrained, manifest, published_names, read_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -159,6 +163,8 @@ def test_published_weights_load_by_their_name(shipped, small_config, trained, tm
     assert shipped['file'] == f'tiny_one-{shipped["sha256"][:8]}.safetensors'
     assert (shipped['epochs'], shipped['seed'], shipped['k_size']) == (2, 3, 7)
     assert published_names()[0] == 'tiny_one'
+    assert shipped['data'] == 'Tiny-ImageNet, 32 photos of 32 px, 4 classes'
+    assert 'options' not in shipped
     arch = load_config(str(small_config)).model.backbone.arch
     cfg = dict(type='Pretrained', checkpoint='mmlska://tiny_one')
     net = VAN_LSKA(arch, k_size=7, init_cfg=cfg)
@@ -177,6 +183,46 @@ def test_published_weights_load_by_their_name(shipped, small_config, trained, tm
     # and as tools/test.py loads it
     found = build_test_runner(configured(small_config, tmp_path / 'test'), 'mmlska://tiny_one').test()
     assert round(found['accuracy/top1'], 2) == shipped['top1']
+
+
+FOLDER = """
+_base_ = {base!r}
+photos = dict(_delete_=True, type='PhotoFolder', data_root={root!r}, size=32)
+train_dataloader = dict(dataset=dict(**photos, data_prefix=dict(img='train'), photos_per_class=3))
+val_dataloader = test_dataloader = dict(dataset=dict(**photos, data_prefix=dict(img='val')))
+"""
+
+
+def test_published_weights_of_other_data_say_so(small_config, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # for its work_dirs
+    for split, name in itertools.product(('train', 'val'), 'abcd'):
+        (tmp_path / f'my_photos/{split}/{name}').mkdir(parents=True)
+        for i in range(4):
+            picture = np.full((40, 50, 3), 60 * 'abcd'.index(name), np.uint8)
+            cv2.imwrite(str(tmp_path / f'my_photos/{split}/{name}/{i}.png'), picture)
+    config = tmp_path / 'folder.py'
+    config.write_text(FOLDER.format(base=str(small_config), root=f'{tmp_path}/my_photos/'))
+    options = {'model.backbone.k_size': 11}
+    cfg = load_config(str(config), options)
+    model = MODELS.build(cfg.model)
+    torch.save(dict(state_dict=model.state_dict(), meta=dict(epoch=1, seed=0)), tmp_path / 'epoch_1.pth')
+    given = (str(config), str(tmp_path / 'epoch_1.pth'), 'other')
+    with pytest.raises(ValueError, match='--licence is missing: say on what terms weights trained on PhotoFolder data'):
+        publish(*given, log='', folder=tmp_path / 'files', options=options)
+    assert not (tmp_path / 'files').exists()
+    published = publish(*given, log='', folder=tmp_path / 'files', options=options, licence='CC BY 4.0')
+    assert published['data'] == 'PhotoFolder my_photos, 12 photos of 32 px, 4 classes'
+    assert (published['licence'], published['options'], published['k_size']) == ('CC BY 4.0', options, 11)
+    assert manifest.shipped_entries(tmp_path / 'files') == [published]
+    with safe_open(tmp_path / 'files' / published['file'], 'pt') as file:
+        assert file.metadata()['licence'] == 'CC BY 4.0'
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not TINY_IMAGENET.is_dir(), reason='data/tiny_imagenet is not here; see docs/pretraining.md')
+def test_the_words_for_tiny_imagenet():
+    dataset = load_config(str(ROOT / 'configs/pretrain_van_lska_t_tiny_imagenet.py')).train_dataloader.dataset
+    assert describe_data(dataset) == 'Tiny-ImageNet, 100,000 photos of 64 px, 200 classes'
 
 
 def test_changed_or_missing_files_are_refused(shipped, tmp_path):

@@ -305,6 +305,21 @@ CASES = {
         ['train', 'tiny.py'],
         r'cannot be used .*it has the label 76, there are 6 classes.*mend or remove',
     ),
+    'data: image no object': (
+        edit(lambda c: c.update(images=['a.jpg'])),
+        ['train', 'det.py', '--data', 'data/scenes'],
+        r'entry 0 of "images" in \S*instances_training.json is \'a.jpg\': it must be an object',
+    ),
+    'data: annotation no object': (
+        edit(lambda c: c.update(annotations=[1])),
+        ['check_dataset', 'data/scenes'],
+        r'entry 0 of "annotations" in \S*instances_training.json is 1: it must be an object',
+    ),
+    'data: json without images': (
+        edit(lambda c: c.pop('images')),
+        ['check_dataset', 'det.py'],
+        r'instances_training.json has no list "images"; write it as a COCO file has it',
+    ),
     # images
     'image: empty': (
         write(f'{IMAGES}/000001.png', ''),
@@ -353,7 +368,7 @@ def test_one_line_that_names_problem_and_next_step(case, scenes, tmp_path, monke
         (tmp_path / name).write_text(f'{text}experiment_name = {re.sub(r"[^a-z]", "_", case)!r}\n')
     if prepare:
         prepare(tmp_path)
-    if '--work-dir' not in args:
+    if tool != 'check_dataset' and '--work-dir' not in args:
         args += ['--work-dir', 'work']
     before = files_in(tmp_path)
     monkeypatch.chdir(tmp_path)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 from mmlska.environment import Probe, environment_report, import_advice
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'doctor.py'
+REQUIREMENTS = Path(__file__).parents[2] / 'requirements' / 'openmmlab.txt'
 ONEDL = {
     'mmcv': 'onedl-mmcv',
     'mmengine': 'onedl-mmengine',
@@ -76,15 +79,17 @@ def test_a_good_installation_works(family):
     assert {'Python', 'torch', 'mmengine', 'mmdet', 'mmseg', 'numpy', 'triton'} <= set(rows)
 
 
-@pytest.mark.parametrize(('family', 'name'), [(ONEDL, 'onedl-mmcv'), (ORIGINAL, 'mmcv')])
-def test_mmcv_without_operators(family, name):
+@pytest.mark.parametrize(
+    ('family', 'name', 'wanted'), [(ONEDL, 'onedl-mmcv', 'onedl-mmcv'), (ORIGINAL, 'mmcv', 'mmcv>=2.1.0,<2.2.0')]
+)
+def test_mmcv_without_operators(family, name, wanted):
     probe = Fake(family, {'mmcv.ops': "ModuleNotFoundError: No module named 'mmcv._ext'"})
     found = capabilities(probe)
     for job in ('detection', 'segmentation'):
         assert not found[job].works
         assert "import mmcv.ops: ModuleNotFoundError: No module named 'mmcv._ext'" in found[job].reason
         assert 'MMCV_WITH_OPS=1 pip install --no-build-isolation --no-cache-dir --force-reinstall' in found[job].fix
-        assert found[job].fix.endswith(f' {name}')
+        assert shlex.split(found[job].fix)[-1] == wanted
     assert not environment_report(probe).main_job_works
     assert f'{name}, without operators' in environment_report(probe).to_text()
 
@@ -95,6 +100,18 @@ def test_two_distributions_of_one_import_name():
     assert job.reason == 'mmengine and onedl-mmengine both own the import name mmengine'
     assert job.fix == 'pip uninstall -y mmengine onedl-mmengine && pip install onedl-mmengine'
     assert 'mmengine and onedl-mmengine: two distributions own one import name' in environment_report(probe).to_text()
+
+
+def test_the_original_mmcv_is_one_that_mmdet_takes():
+    """mmdet 3.3.0 stops at mmcv 2.2.0, which is what pip chooses where it may."""
+    wanted = next(line for line in REQUIREMENTS.read_text().splitlines() if line.startswith('mmcv'))
+    found = capabilities(Fake({k: v for k, v in ORIGINAL.items() if k != 'mmcv'}))
+    assert found['detection'].fix.endswith(f" '{wanted}'")  # quoted: the shell reads < as a redirection
+    refused = 'AssertionError: MMCV==2.2.0 is used but incompatible. Please install mmcv>=2.0.0rc4, <2.2.0.'
+    found = capabilities(Fake(ORIGINAL, {'mmdet': refused, 'mmseg': refused}))
+    for job in ('detection', 'segmentation'):
+        assert refused in found[job].reason
+        assert found[job].fix.endswith(f" --force-reinstall --no-deps '{wanted}'")
 
 
 def test_setuptools_without_pkg_resources():
@@ -177,3 +194,59 @@ def test_it_runs_where_mmengine_is_broken(tmp_path):
     done = subprocess.run([sys.executable, str(TOOL)], capture_output=True, text=True, env=env, timeout=300)
     assert done.returncode == 1, done.stderr
     assert 'import mmengine: ImportError: broken on purpose' in done.stdout
+
+
+MISSING = "raise ModuleNotFoundError(\"No module named '{0}'\", name='{0}')\n"
+REFUSED = "raise AssertionError('MMCV==2.2.0 is used but incompatible. Please install mmcv>=2.0.0rc4, <2.2.0.')\n"
+
+
+def without(package: str, folder: Path, why: str = MISSING) -> dict[str, str]:
+    """An environment in which importing a package fails."""
+    (folder / package).mkdir()
+    (folder / package / '__init__.py').write_text(why.format(package))
+    paths = [str(folder), str(TOOL.parents[1]), os.environ.get('PYTHONPATH', '')]
+    return {**os.environ, 'PYTHONPATH': os.pathsep.join(filter(None, paths))}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('tool', ['train.py', 'test.py'])
+def test_tools_tell_what_mends_a_missing_mmengine(tool, tmp_path):
+    command = [sys.executable, str(TOOL.with_name(tool)), 'configs/retinanet_van_lska_t.py']
+    env = without('mmengine', tmp_path)
+    done = subprocess.run(command, capture_output=True, text=True, env=env, cwd=tmp_path, timeout=300)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[:2] == [
+        f"{tool}: error: No module named 'mmengine'",
+        f'mend it by: pip install {ONEDL["mmengine"]}',
+    ]
+    assert 'Traceback' not in done.stderr
+
+
+def test_the_package_tells_what_mends_a_missing_mmengine(tmp_path):
+    command = [sys.executable, '-c', 'import mmlska']
+    env = without('mmengine', tmp_path)
+    done = subprocess.run(command, capture_output=True, text=True, env=env, cwd=tmp_path, timeout=300)
+    assert "ImportError: No module named 'mmengine'\nmend it by: pip install " in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ('tool', 'package', 'why', 'line', 'mended'),
+    [
+        ('train.py', 'mmdet', MISSING, "No module named 'mmdet'", 'pip install (onedl-mmdetection|mmdet)'),
+        ('train.py', 'mmcv', MISSING, "No module named 'mmcv'", 'pip install ninja .* pip install .*mmcv'),
+        ('test.py', 'mmdet', REFUSED, 'MMCV==2.2.0 is used but', 'pip install ninja .* pip install .*mmcv'),
+    ],
+    ids=['no mmdet', 'no mmcv', 'mmdet refuses mmcv'],
+)
+def test_tools_tell_what_mends_a_missing_or_refused_package(tool, package, why, line, mended, tmp_path):
+    command = [sys.executable, str(TOOL.with_name(tool)), 'configs/demo/retinanet_van_lska_t_scenes.py', 'x.pth']
+    command = command[:3] if tool == 'train.py' else command
+    env = without(package, tmp_path, why)
+    done = subprocess.run(command, capture_output=True, text=True, env=env, cwd=tmp_path, timeout=300)
+    assert done.returncode == 2
+    assert 'Traceback' not in done.stderr
+    error = done.stderr[done.stderr.index(f'{tool}: error: ') :]
+    assert error.startswith(f'{tool}: error: {line}')
+    assert re.search(f'^mend it by: {mended}', error, re.MULTILINE), error
+    assert not (tmp_path / 'work_dirs').exists()
