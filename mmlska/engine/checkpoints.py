@@ -7,21 +7,25 @@ import shlex
 import shutil
 import signal
 import sys
-import threading
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
-from mmengine.dist import is_main_process
+import torch
+from mmengine.dist import all_reduce, barrier, is_main_process
 from mmengine.hooks import CheckpointHook, EMAHook
 from mmengine.registry import HOOKS, VISBACKENDS
 from mmengine.runner import Runner
 from mmengine.visualization import LocalVisBackend
 from torch import nn
+from torch.utils.data import DataLoader
 
-from ..weights import WeightsError
+from ..weights import DIALECTS, WeightsError, check_finite, inspect_state_dict
+from ..weights.dialects import grouped
 from ..weights.files import file_sha256, read_checkpoint, write_atomically
 from .guards import bare_model
 from .hooks import to_channels_last
+from .signals import StopRequest, start_worker
 
 INTERRUPTED = 'interrupted.pth'
 
@@ -40,13 +44,13 @@ class SafeRunner(Runner):
     A checkpoint of another network, which MMEngine loads in part or not at all without an error, stops it.
     """
 
-    needs_whole_weights = False  # set for tests: training may start from a part of a network
+    needs_whole_weights = False  # training may start from a part of a network
 
     def load_checkpoint(self, filename: str, *args, **kwargs):
         """Load weights; see MMEngine's ``Runner.load_checkpoint``.
 
         Raises:
-            WeightsError: If the file has no tensor of the model, or for a test not all of its parameters.
+            WeightsError: If the file has no tensor of the model, for a test not all of its parameters, or, unless resumed, NaN.
         """
         model, absent = bare_model(self), set()
         # Asked after loading: the backbone takes other layouts too, whose names are not the model's.
@@ -56,9 +60,13 @@ class SafeRunner(Runner):
         finally:
             handle.remove()
         content = checkpoint.get('state_dict', checkpoint)
+        if not self._resume:
+            check_finite({name: t for name, t in content.items() if isinstance(t, torch.Tensor)}, filename)
         shapes = {name.removeprefix('module.'): getattr(t, 'shape', None) for name, t in content.items()}
+        tensors = model.state_dict()
+        unfit = [name for name, t in tensors.items() if name in absent or shapes.get(name, t.shape) != t.shape]
         own = dict(model.named_parameters())
-        missing = [name for name, p in own.items() if name in absent or shapes.get(name, p.shape) != p.shape]
+        missing = [name for name in unfit if name in own]
         if len(missing) == len(own):
             example = f'it has {next(iter(shapes), "nothing")}, the model {next(iter(own))}'
             raise WeightsError(f'{filename} has no tensor of this model ({example}); give a checkpoint of this config')
@@ -67,6 +75,10 @@ class SafeRunner(Runner):
                 f'{filename} lacks {len(missing)} of the {len(own)} parameters of this model, or has them in another shape '
                 f'({missing[0]}, ...); give a checkpoint of this config'
             )
+        what = f'{len(tensors) - len(unfit)}/{len(tensors)} tensors loaded, {_layout(content)}, from {filename}'
+        digest = f' (sha256 {file_sha256(filename)[:16]})' if Path(filename).is_file() else ''
+        rest = f'; missing or of another shape: {grouped(unfit)}' if unfit else ''
+        self.logger.info(f'{type(model).__name__}: {what}{digest}{rest}')
         return checkpoint
 
     def save_checkpoint(self, out_dir: str, filename: str, *args, **kwargs) -> None:
@@ -96,6 +108,13 @@ class SafeRunner(Runner):
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
 
+    @staticmethod
+    def build_dataloader(*args, **kwargs) -> DataLoader:
+        """Build a data loader; see MMEngine's ``Runner.build_dataloader``. Its workers end with this process, not before."""
+        loader = Runner.build_dataloader(*args, **kwargs)
+        loader.worker_init_fn = partial(start_worker, loader.worker_init_fn)
+        return loader
+
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """Wrap the model for several processes, its memory format set.
 
@@ -112,6 +131,25 @@ class SafeRunner(Runner):
             steps = self.cfg.optim_wrapper.get('accumulative_counts', 1)
             auto_scale_lr = dict(auto_scale_lr, base_batch_size=auto_scale_lr['base_batch_size'] / steps)
         super().scale_lr(optim_wrapper, auto_scale_lr)
+
+
+class EvaluationRunner(SafeRunner):
+    """The SafeRunner of tests: the checkpoint has to fill the model, and a training's config in the work directory stays as it is."""
+
+    needs_whole_weights = True
+
+    def dump_config(self) -> None:
+        """Write the config of this test beside its log."""
+        if is_main_process():
+            name = Path(self.cfg.filename).name if self.cfg.filename else f'{self.timestamp}.py'
+            self.cfg.dump(Path(self.log_dir, name))
+
+
+def _layout(state_dict: dict) -> str:
+    try:
+        return DIALECTS[inspect_state_dict(state_dict).dialect]
+    except WeightsError:
+        return 'of no layout known here'
 
 
 def _sync(path: Path) -> None:
@@ -181,47 +219,40 @@ class SafeCheckpointHook(CheckpointHook):
     """MMEngine's CheckpointHook that never deletes a checkpoint before its successor is on the disk.
 
     A checkpoint that can't be saved, for a full disk say, is reported, and the run goes on. SIGTERM and Ctrl-C save
-    ``interrupted.pth`` behind the current iteration and raise :class:`Interrupted`; a second one ends the process at once. Gradients
-    that were accumulated for the next update are part of a checkpoint.
+    ``interrupted.pth`` behind the current iteration and raise :class:`Interrupted`, in all processes of a training if one of them was
+    signalled. Gradients that were accumulated for the next update are part of a checkpoint.
     """
 
-    _asked: int | None = None
+    _request: StopRequest | None = None
 
     def before_train(self, runner: Runner) -> None:
-        """Prepare the folder and the signal handlers."""
+        """Prepare the folder and listen to signals."""
         super().before_train(runner)
         if is_main_process():
             for leftover in Path(self.out_dir).glob('.*.pth.tmp'):
                 leftover.unlink()
-        self._pid = os.getpid()
-        if threading.current_thread() is threading.main_thread():
-            for signum in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(signum, self._ask)
-
-    def _ask(self, signum: int, frame) -> None:
-        if os.getpid() != self._pid:  # a data worker, which inherited the handler
-            if signum == signal.SIGTERM:
-                os._exit(128 + signum)
-            return
-        self._asked = signum
-        signal.signal(signum, signal.SIG_DFL)
+        self._request = StopRequest()
 
     def after_train(self, runner: Runner) -> None:
         """Let signals end the process again."""
         super().after_train(runner)
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+        StopRequest.release()
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
-        """Save where it is time to, or where a signal came."""
+        """Save where it is time to, or where a signal came to any of the processes."""
         super().after_train_iter(runner, batch_idx, data_batch, outputs)
-        if self._asked:
+        if self._request.agreed():
             self._stop(runner, runner.iter + 1)
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        """Learn how many steps all processes have; behind them nothing can be agreed on."""
+        steps = torch.tensor(len(runner.val_dataloader))
+        all_reduce(steps, 'min')
+        self._val_steps = int(steps)
 
     def after_val_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         """Stop a validation where a signal came; it is done again after the resume."""
-        if self._asked:
+        if self._request and batch_idx < self._val_steps and self._request.agreed():
             for hook in runner.hooks:
                 if isinstance(hook, EMAHook):
                     hook.after_val_epoch(runner)  # puts the weights of the training back
@@ -229,13 +260,15 @@ class SafeCheckpointHook(CheckpointHook):
             self._stop(runner, runner.iter)
 
     def _stop(self, runner: Runner, iteration: int) -> None:
-        name = signal.Signals(self._asked).name
+        signum = self._request.signum
+        name = signal.Signals(signum).name
         try:
             runner.save_checkpoint(self.out_dir, INTERRUPTED, meta=dict(epoch=runner.epoch, iter=iteration))
             saved = f'saved {Path(self.out_dir, INTERRUPTED)}'
         except OSError as error:
             saved = _report(INTERRUPTED, self.out_dir, error)
-        raise Interrupted(f'{name} at iteration {iteration}: {saved}', self._asked)
+        barrier()  # torchrun ends the others as soon as one has ended
+        raise Interrupted(f'{name} at iteration {iteration}: {saved}', signum)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Add the gradients of a half-done accumulation."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,18 +12,12 @@ from mmengine.runner import Runner
 
 from .config import _datasets
 
-# What torchrun and srun tell each process.
-_NEEDED = dict(
-    pytorch=('torchrun', 'tools/dist_train.sh', ('RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT')),
-    slurm=('srun', 'tools/slurm_train.sh', ('SLURM_PROCID', 'SLURM_NTASKS')),
-)
 
-
-def check_settings(cfg: Config, config_path: str, *, work_dir: str | None, launcher: str, seed: int | None) -> None:
+def check_settings(cfg: Config, config_path: str, *, work_dir: str | None, seed: int | None) -> None:
     """Make sure that config and options can start a run.
 
     Raises:
-        ValueError: If the config has no model, or an option is out of range or does not fit the environment.
+        ValueError: If the config has no model, or an option is out of range.
         FileExistsError: If the work directory is a file.
     """
     if 'model' not in cfg:
@@ -33,13 +26,6 @@ def check_settings(cfg: Config, config_path: str, *, work_dir: str | None, launc
         )
     if seed is not None and not 0 <= seed < 2**32:
         raise ValueError(f'--seed {seed} is out of range; give 0 or more, below 2**32')
-    if launcher in _NEEDED:
-        program, script, variables = _NEEDED[launcher]
-        missing = [name for name in variables if name not in os.environ]
-        if missing:
-            raise ValueError(
-                f'--launcher {launcher} needs the variables of {program} ({missing[0]}); start with {script}'
-            )
     if work_dir:
         check_folder('--work-dir', work_dir)
 

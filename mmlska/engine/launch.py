@@ -10,7 +10,7 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from ..weights.manifest import MANIFEST_SCHEME, fetch_published
-from .checkpoints import SafeRunner, find_resumable, why_not_resumable
+from .checkpoints import EvaluationRunner, SafeRunner, find_resumable, why_not_resumable
 from .checks import build_data, check_folder, check_settings
 from .config import (
     check_data,
@@ -24,6 +24,7 @@ from .config import (
 )
 from .loops import use_repeatable_training
 from .options import effective_batch
+from .processes import use_launcher
 
 
 def prepare(
@@ -51,7 +52,8 @@ def prepare(
         ValueError: If the config has no model, or a setting is out of range or does not fit the environment.
         FileExistsError: If the work directory is a file.
     """
-    check_settings(cfg, config_path, work_dir=work_dir, launcher=launcher, seed=seed)
+    check_settings(cfg, config_path, work_dir=work_dir, seed=seed)
+    use_launcher(launcher)
     if work_dir is not None:
         cfg.work_dir = work_dir
     elif cfg.get('work_dir') is None:
@@ -70,10 +72,10 @@ def prepare(
 
 def _without_gpu(cfg: Config) -> None:
     cfg.env_cfg.dist_cfg.backend = 'gloo'
-    if cfg.launcher == 'pytorch' and not torch.distributed.is_initialized():
-        # MMEngine selects a CUDA device before it starts the process group, which fails without one.
-        torch.distributed.init_process_group('gloo')
     if cfg.launcher != 'none':
+        if not torch.distributed.is_initialized():
+            # MMEngine selects a CUDA device before it starts the process group, which fails without one.
+            torch.distributed.init_process_group('gloo')
         # MMEngine's own default names a CUDA device.
         unused = cfg.get('find_unused_parameters', False)
         default = dict(type='MMDistributedDataParallel', broadcast_buffers=False, find_unused_parameters=unused)
@@ -111,17 +113,18 @@ def build_train_runner(
                 '--auto-scale-lr needs auto_scale_lr.base_batch_size in the config; set it with --cfg-options'
             )
         cfg.auto_scale_lr.enable = True
-    if resume:
-        _resume(cfg, resume)
+    found = _find_resume(cfg, resume) if resume else None
     use_repeatable_training(cfg, skip_bad_images)
     use_safe_parts(cfg)
     runner = SafeRunner.from_cfg(cfg)
+    if found:  # not in the config, which is written beside the checkpoints: a run from that file starts anew
+        runner._resume, runner._load_from = True, str(found)
     build_data(runner, cfg, ('train', 'val'))
     runner.logger.info(effective_batch(cfg, runner.world_size))
     return runner
 
 
-def _resume(cfg: Config, resume: str) -> None:
+def _find_resume(cfg: Config, resume: str) -> Path | None:
     if resume == 'auto':
         found, skipped = find_resumable(cfg.work_dir)
         for path, reason in skipped:
@@ -138,8 +141,7 @@ def _resume(cfg: Config, resume: str) -> None:
         found = _checkpoint(resume)
         if reason := why_not_resumable(found):
             raise ValueError(f'--resume {resume} cannot be resumed: {reason}; --resume alone takes the newest that can')
-    if found:
-        cfg.resume, cfg.load_from = True, str(found)
+    return found
 
 
 def build_test_runner(
@@ -177,7 +179,7 @@ def build_test_runner(
         use_onnx(cfg, onnx)
     else:
         cfg.load_from = str(_checkpoint(checkpoint))
-        cfg.resume = False  # the config that a resumed training left behind says otherwise
+        cfg.resume = False
     check_data(cfg, ('test',))
     # A checkpoint's state_dict holds the averaged weights already, and the hook would swap them into a folded model by position.
     cfg.custom_hooks = [hook for hook in cfg.get('custom_hooks', []) if hook['type'] != 'EMAHook']
@@ -190,8 +192,7 @@ def build_test_runner(
         use_overlays(cfg, show_dir)
     if out:
         use_predictions(cfg, out)
-    runner = SafeRunner.from_cfg(cfg)
-    runner.needs_whole_weights = True
+    runner = EvaluationRunner.from_cfg(cfg)
     build_data(runner, cfg, ('test',))
     if tta_model is not None:
         from mmengine.hooks import PrepareTTAHook

@@ -2,18 +2,28 @@
 
 from .adapt import ADAPTATIONS, adapt_weights, rank1
 from .dialects import DIALECTS, WeightsError, convert_state_dict, to_classification
-from .files import UnsafeFileError, check_finite, file_sha256, read_checkpoint, save_weights, use_safe_reader
+from .files import (
+    MissingCheckpoint,
+    UnsafeFileError,
+    check_finite,
+    file_sha256,
+    read_checkpoint,
+    save_weights,
+    use_safe_reader,
+)
 from .inspection import WeightsInfo, inspect_state_dict
-from .load import Coverage, adopt_state_dict, compare, init_weights, load_weights
+from .load import Coverage, WrongInitCfg, adopt_state_dict, compare, init_weights, load_weights
 from .manifest import load_manifest, load_pretrained, published_for, published_names, shipped_entries
 
 __all__ = [
     'ADAPTATIONS',
     'DIALECTS',
     'Coverage',
+    'MissingCheckpoint',
     'UnsafeFileError',
     'WeightsError',
     'WeightsInfo',
+    'WrongInitCfg',
     'adapt_weights',
     'adopt_state_dict',
     'check_finite',

@@ -37,6 +37,10 @@ class UnsafeFileError(WeightsError):
         self.global_name = global_name
 
 
+class MissingCheckpoint(WeightsError, FileNotFoundError):
+    """There is no such file."""
+
+
 @dataclass(frozen=True)
 class CheckpointFile:
     """What a file held, and which file it was."""
@@ -54,13 +58,13 @@ def read_checkpoint(path: str | os.PathLike, *, trust: bool | None = None) -> Ch
         trust: Allow a pickle to run code. Only for files whose maker you know; by default what ``--trust-checkpoint`` said.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        MissingCheckpoint: If there is no such file.
         UnsafeFileError: If the file asks for a function or class beyond tensors and what MMEngine checkpoints need.
         WeightsError: If the file is empty, truncated, a web page or no checkpoint at all.
     """
     path = Path(path).expanduser()
     if not path.is_file():
-        raise FileNotFoundError(f'no checkpoint file {path}; check the path')
+        raise MissingCheckpoint(f'no checkpoint file {path}; check the path')
     kind = _kind(path)
     content = (
         _read_safetensors(path) if kind == 'safetensors' else _read_torch(path, _trusted if trust is None else trust)
@@ -200,10 +204,21 @@ def use_safe_reader(*, trust: bool = False) -> None:
 
     def load(filename, map_location=None, **_):  # tensors stay on the CPU: load_state_dict moves them, optimizers' too
         file = read_checkpoint(fetch(str(filename)))
+        _check_names(file)
         print_log(f'read checkpoint {file.path}, sha256 {file.sha256[:16]}', logger='current')
         return file.content
 
     CheckpointLoader.register_scheme(['', 'http://', 'https://', 'file://'], load, force=True)
+
+
+def _check_names(file: CheckpointFile) -> None:
+    content = file.content
+    tensors = content.get('state_dict', content) if isinstance(content, Mapping) else content
+    if not isinstance(tensors, Mapping):
+        raise WeightsError(f'{file.path} holds a {type(tensors).__name__}, no names with tensors; give a checkpoint')
+    strange = next((name for name in tensors if not isinstance(name, str)), None)
+    if strange is not None:
+        raise WeightsError(f'{file.path} has {strange!r} where names of tensors should be; give a checkpoint')
 
 
 def _kind(path: Path) -> str:
@@ -245,12 +260,12 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _read_torch(path: Path, trust: bool) -> Any:
-    if trust:
-        return torch.load(path, map_location='cpu', weights_only=False)
     try:
+        if trust:
+            return torch.load(path, map_location='cpu', weights_only=False)
         with torch.serialization.safe_globals(_allowed_globals()):
             return torch.load(path, map_location='cpu', weights_only=True)
-    except MemoryError:
+    except (MemoryError, ImportError):  # the latter of a trusted file, whose classes are in a package
         raise
     except Exception as error:  # a damaged stream fails in any of the operations that it is made of
         raise _read_error(path, error) from error

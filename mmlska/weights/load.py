@@ -28,6 +28,10 @@ from .manifest import MANIFEST_SCHEME, fetch_published
 MIN_MATCHED = 0.9
 
 
+class WrongInitCfg(WeightsError, TypeError):
+    """An entry of ``init_cfg`` of type 'Pretrained' with arguments that :func:`load_weights` does not take."""
+
+
 @dataclass(frozen=True)
 class Coverage:
     """How much of a model a state dict fills.
@@ -117,7 +121,7 @@ def load_weights(
         How much was loaded; logged in one line as well.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        MissingCheckpoint: If there is no such file.
         WeightsError: If the file can't be read or does not fit.
     """
     adapt = (adapt,) if isinstance(adapt, str) else tuple(adapt)
@@ -154,6 +158,10 @@ def init_weights(module: nn.Module, init_others: Callable[[], None]) -> None:
         module: A backbone that is an MMEngine BaseModule. A 'Pretrained' entry of its ``init_cfg`` takes the arguments of
             :func:`load_weights`.
         init_others: BaseModule's own ``init_weights``, which does the rest.
+
+    Raises:
+        WrongInitCfg: If it has other arguments, or no checkpoint.
+        WeightsError: If the file can't be read or does not fit.
     """
     configs = [module.init_cfg] if isinstance(module.init_cfg, dict) else list(module.init_cfg or [])
     pretrained = [cfg for cfg in configs if cfg.get('type') in ('Pretrained', PretrainedInit)]
@@ -167,7 +175,7 @@ def init_weights(module: nn.Module, init_others: Callable[[], None]) -> None:
         arguments = {k: v for k, v in cfg.items() if k != 'type'}
         allowed = list(signature(load_weights).parameters)[1:]
         if not set(arguments) <= set(allowed) or 'checkpoint' not in arguments:
-            raise TypeError(
+            raise WrongInitCfg(
                 f'init_cfg of type Pretrained has {sorted(arguments)}; it takes {", ".join(allowed)}, checkpoint at least'
             )
         load_weights(module, **arguments)

@@ -3,17 +3,20 @@
 import io
 import logging
 import os
+import re
 import resource
 import signal
 import subprocess
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
 from small_run import runner_of, same, weights_of, write_config
 
 from mmlska.engine.checkpoints import Interrupted, find_resumable, why_not_resumable
+from mmlska.weights import DIALECTS, file_sha256
 
 
 class At(Hook):
@@ -123,6 +126,29 @@ def test_resume_takes_the_newest_that_verifies(config, whole, tmp_path):
     assert same(weights_of(runner), whole[0])
     assert f'--resume skips {tmp_path}/iter_6.pth: its SHA-256' in said.getvalue()
     assert f'--resume goes on from {tmp_path}/iter_4.pth' in said.getvalue()
+
+
+def test_the_config_beside_the_checkpoints_starts_anew(config, whole, tmp_path):
+    runner = runner_of(config, tmp_path, {'load_from': 'weights.pth'}, resume=str(whole[1] / 'iter_4.pth'))
+    dumped = Config.fromfile(tmp_path / 'small.py')
+    assert (dumped.resume, dumped.load_from) == (False, 'weights.pth')
+    runner.load_or_resume()
+    assert runner.iter == 4
+
+
+def test_a_loaded_checkpoint_has_a_line_in_the_log(config, whole, tmp_path):
+    path = whole[1] / 'iter_4.pth'
+    content = torch.load(path, weights_only=False)
+    del content['state_dict']['decode_head.conv_seg.bias']
+    torch.save(content, tmp_path / 'part.pth')
+    runner = runner_of(config, tmp_path, {'load_from': str(path)})
+    runner.load_or_resume()
+    runner.load_checkpoint(str(tmp_path / 'part.pth'))
+    log = next(tmp_path.glob('*/*.log')).read_text()
+    total = len(runner.model.state_dict())
+    layout, digest = DIALECTS['mmlska'], file_sha256(path)[:16]
+    assert f'EncoderDecoder: {total}/{total} tensors loaded, {layout}, from {path} (sha256 {digest})\n' in log
+    assert re.search(rf': {total - 1}/{total} .*; missing or of another shape: decode_head', log)
 
 
 def test_resume_from_nothing_and_from_damaged_files_only(config, whole, tmp_path):

@@ -1,13 +1,27 @@
-"""Trains ten steps of a segmentor and saves its weights: python two_processes.py CONFIG OUT LAUNCHER IMAGES [zero1]."""
+"""Trains ten steps of a segmentor and saves its weights: python two_processes.py CONFIG OUT LAUNCHER IMAGES [zero1] [stop] [resume].
 
+With ``stop`` the second process gets a SIGTERM in the third step, and each writes OUT.RANK with what it says about that.
+"""
+
+import os
+import signal
 import sys
+from pathlib import Path
 
 import torch
+from mmengine.hooks import Hook
 
+from mmlska.engine.checkpoints import Interrupted
 from mmlska.engine.config import load_config
 from mmlska.engine.guards import bare_model
 from mmlska.engine.launch import build_train_runner, prepare
 from mmlska.engine.options import use_training_options
+
+
+class Stop(Hook):
+    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+        if runner.iter == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def main() -> None:
@@ -16,8 +30,14 @@ def main() -> None:
     cfg = load_config(config, {'train_dataloader.batch_size': int(images)})
     prepare(cfg, config, work_dir=f'{out}_work', launcher=launcher, seed=0)
     use_training_options(cfg, zero1='zero1' in options)
-    runner = build_train_runner(cfg)
-    runner.train()
+    runner = build_train_runner(cfg, resume='auto' if 'resume' in options else None)
+    if 'stop' in options and runner.rank == 1:
+        runner.register_hook(Stop())
+    try:
+        runner.train()
+    except Interrupted as stop:
+        Path(f'{out}.{runner.rank}').write_text(str(stop))
+        return
     if runner.rank == 0:
         torch.save(bare_model(runner).state_dict(), out)
 

@@ -14,6 +14,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from mmlska.analysis.photos import build_model
+from mmlska.engine.config import load_config
+
 ROOT = Path(__file__).resolve().parents[2]
 DET = 'configs/demo/mask_rcnn_van_lska_t_scenes.py'
 SEG = 'configs/demo/upernet_van_lska_t_scenes.py'
@@ -77,6 +80,12 @@ def saved(name, content):
 
 def base(text):
     return write('own.py', f'_base_ = {str(ROOT / SEG)!r}\n{text}\n')
+
+
+def diverged(folder):
+    model = build_model(load_config(str(folder / 'tiny.py')), seed=0)
+    model.decode_head.conv_seg.bias.data[0] = torch.nan
+    torch.save(dict(state_dict=model.state_dict()), folder / 'w.pth')
 
 
 class RunsCode:
@@ -252,6 +261,51 @@ CASES = {
         ),
         ['test', 'tiny.py', 'w.safetensors'],
         r'w.safetensors is truncated or damaged',
+    ),
+    'checkpoint: truncated and trusted': (
+        write('w.pth', b'PK\x03\x04abc'),
+        ['test', 'tiny.py', 'w.pth', '--trust-checkpoint'],
+        r'truncated or damaged.*download it again',
+    ),
+    'checkpoint: a list': (
+        saved('w.pth', [torch.rand(3)]),
+        ['test', 'tiny.py', 'w.pth'],
+        r'w.pth holds a list, no names with tensors; give a checkpoint',
+    ),
+    'checkpoint: a list inside': (
+        saved('w.pth', dict(state_dict=[torch.rand(3)])),
+        ['test', 'tiny.py', 'w.pth'],
+        r'w.pth holds a list, no names with tensors; give a checkpoint',
+    ),
+    'checkpoint: numbers for names': (
+        saved('w.pth', {1: torch.rand(3)}),
+        ['test', 'tiny.py', 'w.pth'],
+        r'w.pth has 1 where names of tensors should be; give a checkpoint',
+    ),
+    'checkpoint: missing in init_cfg': (
+        base("model = dict(backbone=dict(init_cfg=dict(type='Pretrained', checkpoint='typo.pth')))"),
+        ['train', 'own.py'],
+        r'no checkpoint file typo.pth; check the path',
+    ),
+    'checkpoint: misspelt option of init_cfg': (
+        base("model = dict(backbone=dict(init_cfg=dict(type='Pretrained', checkpoint='typo.pth', stric=False)))"),
+        ['train', 'own.py'],
+        r"init_cfg of type Pretrained has .*'stric'.*; it takes checkpoint",
+    ),
+    'checkpoint: missing in load_from': (
+        None,
+        ['train', 'tiny.py', *option('load_from=typo.pth')],
+        r'no checkpoint file typo.pth; check the path',
+    ),
+    'checkpoint: not finite': (
+        diverged,
+        ['test', 'tiny.py', 'w.pth'],
+        r'w.pth holds NaN or infinity in decode_head.conv_seg.bias; the training diverged',
+    ),
+    'checkpoint: not finite in load_from': (
+        diverged,
+        ['train', 'tiny.py', *option('load_from=w.pth')],
+        r'w.pth holds NaN or infinity in decode_head.conv_seg.bias; the training diverged',
     ),
     'checkpoint: of another network': (
         saved('w.pth', dict(state_dict={'fc.weight': torch.rand(3, 3)})),

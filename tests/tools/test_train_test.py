@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from mmengine.config import Config
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ROOT / 'tools'
@@ -131,6 +132,17 @@ def test_detector_tta_merges_boxes(detector):
     assert '--tta merges boxes only' in output
     assert 'coco/bbox_mAP' in output
     assert 'coco/segm_mAP' not in output
+
+
+@pytest.mark.slow
+def test_a_test_leaves_the_config_of_the_training_as_it_is(detector):
+    cwd, _ = detector
+    config = cwd / 'work/small.py'
+    before = config.read_bytes()
+    ok(run('test.py', 'work/small.py', 'work/epoch_1.pth', '--tta', cwd=cwd))
+    assert config.read_bytes() == before
+    (tested,) = (cwd / 'work').glob('*/small.py')  # beside its log
+    assert Config.fromfile(tested).load_from.endswith('epoch_1.pth')
 
 
 @pytest.mark.slow

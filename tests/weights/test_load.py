@@ -14,7 +14,7 @@ from published_layouts import SMALL, features, published
 from torch import nn
 
 from mmlska import VAN_LSKA
-from mmlska.weights import WeightsError, compare, file_sha256, load_weights
+from mmlska.weights import MissingCheckpoint, WeightsError, WrongInitCfg, compare, file_sha256, load_weights
 
 DIALECTS = ('classification', 'detection', 'mmpretrain', 'detector')
 
@@ -269,11 +269,11 @@ def test_other_init_cfgs_come_first_and_bad_ones_are_named(saved):
     net.init_weights()
     assert holds(net, tensors)
     assert net.init_cfg == both
-    with pytest.raises(TypeError, match="has .*'stric'.*; it takes checkpoint, prefix"):
+    with pytest.raises(WrongInitCfg, match="has .*'stric'.*; it takes checkpoint, prefix"):
         small(init_cfg=pretrained('x.pth', stric=False)).init_weights()
     with pytest.raises(WeightsError, match="adapt='rank2' is unknown; choose among 'rank1', 'k_size', 'in_channels'"):
         small(init_cfg=pretrained(saved(checkpoint), adapt='rank2')).init_weights()
-    with pytest.raises(FileNotFoundError, match='no checkpoint file nowhere.pth'):
+    with pytest.raises(MissingCheckpoint, match='no checkpoint file nowhere.pth'):
         small(init_cfg=pretrained('nowhere.pth')).init_weights()
 
 
