@@ -12,6 +12,8 @@ PIPX := $(PYX) -m pip --disable-pip-version-check install -c .venv-extras/constr
 
 DEMO := configs/demo/mask_rcnn_van_lska_t_scenes.py
 DEMO_WORK := work_dirs/demo
+# Weights that come with the package; `make demo DEMO_START=none` starts from scratch.
+DEMO_START := mmlska://van_lska_t_k23_tiny_imagenet
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-openmmlab install-extras test-extras lint clean
@@ -39,9 +41,10 @@ install: .venv/.installed ## create .venv with torch, mmcv and its operators, mm
 	$(PIP) --no-build-isolation -r requirements/dev.txt -e .
 	@touch $@
 
-demo: install ## train Mask R-CNN on generated scenes, test it, draw its predictions
+demo: install ## train Mask R-CNN on generated scenes from the weights in the package, test it, draw its predictions
 	$(PY) tools/make_scenes.py "$${MMLSKA_DATA:-data}/scenes"
-	$(PY) tools/train.py $(DEMO) --work-dir $(DEMO_WORK)
+	@echo 'The backbone of the demo starts from $(DEMO_START).'
+	$(PY) tools/train.py $(DEMO) --pretrained $(DEMO_START) --work-dir $(DEMO_WORK)
 	$(PY) tools/test.py $(DEMO) "$$(cat $(DEMO_WORK)/last_checkpoint)" --work-dir $(DEMO_WORK) --show-dir $(DEMO_WORK)/overlays
 
 test: install ## run the whole test suite

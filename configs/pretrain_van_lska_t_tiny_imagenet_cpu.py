@@ -1,7 +1,7 @@
 # The same network in hours on two CPU cores: fewer epochs, so a smaller batch for more steps and little to make learning harder.
 _base_ = 'pretrain_van_lska_t_tiny_imagenet.py'
 
-epochs = 16
+epochs = 10
 warm_up = 1
 model = dict(
     data_preprocessor=dict(crop_scale=(0.5, 1.0), mixup=0.0, cutmix=0.0),

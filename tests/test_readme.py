@@ -25,6 +25,7 @@ def section(name: str, page: str = 'README.md') -> str:
         ('README.md', 'demo table', 'run_demos.py', 'table', 'demo.json'),
         ('README.md', 'own data table', 'run_demos.py', 'table', 'own_data.json'),
         ('README.md', 'fine-tuning table', 'run_finetuning.py', 'table', 'finetuning.json'),
+        ('README.md', 'pretraining table', 'run_finetuning.py', 'table', 'pretrain.json'),
         ('docs/analysis.md', 'design table', 'complexity.py', 'design_tables', 'complexity_attention.json'),
         ('docs/analysis.md', 'latency table', 'complexity.py', 'design_tables', 'latency_designs_cpu.json'),
         ('docs/study.md', 'study table', 'run_study.py', 'tables', 'study.json'),

@@ -70,26 +70,14 @@ def table(results: dict) -> str:
     """The README's table of the results file."""
     rows = []
     for name, entry in results.items():
-        key = entry['metric']
-        for init in ('scratch', 'checkpoint'):
-            values = [
-                100 * r['metrics'][key] if key.startswith('coco') else r['metrics'][key]
-                for r in entry['runs']
-                if r['init'] == init
-            ]
-            if values:
-                spread = f'{min(values):.1f} to {max(values):.1f}' if len(values) > 1 else ''
-                start = 'scratch' if init == 'scratch' else f'`{entry["checkpoint"]}`'
-                rows.append(
-                    [
-                        f'`{name}`',
-                        start,
-                        str(entry['runs'][0]['iterations']),
-                        str(len(values)),
-                        f'{mean(values):.1f}',
-                        spread,
-                    ]
-                )
+        key, percent = entry['metric'], 100 if entry['metric'].startswith('coco') else 1
+        groups = {}
+        for r in entry['runs']:
+            groups.setdefault((r['iterations'], r['init'] == 'checkpoint'), []).append(percent * r['metrics'][key])
+        for (iterations, from_checkpoint), values in sorted(groups.items()):
+            spread = f'{min(values):.1f} to {max(values):.1f}' if len(values) > 1 else ''
+            start = f'`{entry["checkpoint"]}`' if from_checkpoint else 'scratch'
+            rows.append([f'`{name}`', start, str(iterations), str(len(values)), f'{mean(values):.1f}', spread])
     return markdown_table(['config', 'backbone from', 'iterations', 'seeds', 'box AP50 / mIoU', 'range'], rows)
 
 
