@@ -1,13 +1,12 @@
 """Draw docs/app.jpg: python tests/app/screenshot.py WORK_DIRS docs/app.jpg."""
 
 import argparse
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 from playwright.sync_api import sync_playwright
-from test_page import BROWSERS, TOOL, choose, settled
+from test_page import TOOL, choose, settled
 
 PORT = 7899
 
@@ -22,13 +21,14 @@ def main() -> None:
     parser.add_argument(
         '--point', nargs=2, type=float, default=(0.55, 0.5), help='where to click, in shares of the picture'
     )
+    parser.add_argument('--browser', help="path of a Chromium; by default playwright's own")
     args = parser.parse_args()
     command = [sys.executable, TOOL, '--work-dirs', args.work_dirs, '--port', str(PORT)]
     server = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, text=True)
     try:
         next(line for line in server.stdout if 'the page is at' in line)
         with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=next(filter(None, map(shutil.which, BROWSERS)), None))
+            browser = playwright.chromium.launch(executable_path=args.browser)
             page = browser.new_page(viewport={'width': 1280, 'height': 800})
             page.goto(f'http://127.0.0.1:{PORT}')
             settled(page, '#side0')
