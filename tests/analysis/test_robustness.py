@@ -122,11 +122,12 @@ def test_results_of_something_else_are_refused(tmp_path):
 
 
 def test_references_must_fit(tmp_path):
-    path, own = tmp_path / 'r.json', {'identity': dict(seed=0, subset=4, package='p'), 'results': {}}
+    path, facts = tmp_path / 'r.json', dict(data_sha256='d', seed=0, subset=4, package='p')
+    own = {'identity': facts, 'results': {}}
     with pytest.raises(FileNotFoundError, match='reference .* does not exist'):
         read_reference(path, own)
-    path.write_text(json.dumps({'identity': dict(seed=0, subset=5, package='p'), 'results': {}}))
-    with pytest.raises(ValueError, match='made with another subset'):
+    path.write_text(json.dumps({'identity': dict(facts, data_sha256='e', subset=5), 'results': {}}))
+    with pytest.raises(ValueError, match='made with another data_sha256, subset; test it again'):
         read_reference(path, own)
     with pytest.raises(ValueError, match='the reference lacks fog at severity 2'):
         summarise(
