@@ -100,5 +100,7 @@ def test_weights_without_a_link_name_the_page():
         WeightsError, match='lska_t_in1k has no direct link; download it from https://portland-my.sharepoint.com/'
     ):
         load_pretrained('lska_t_in1k')
-    with pytest.raises(WeightsError, match="no published weights are called 'lska'; choose one of lska_t_in1k, "):
+    with pytest.raises(
+        WeightsError, match="no published weights are called 'lska'; choose one of van_lska_t_k23_tiny_imagenet, lska_t"
+    ):
         load_pretrained('lska')
