@@ -16,6 +16,7 @@ from mmengine.registry import DATASETS, init_default_scope
 from mmlska.analysis.report import fill_section, markdown_table, run_environment, write_json
 from mmlska.cli import user_errors
 from mmlska.engine.config import load_config
+from mmlska.engine.options import use_training_options
 from mmlska.weights import file_sha256
 from mmlska.weights.manifest import MANIFEST_SCHEME, fetch_published
 
@@ -53,8 +54,7 @@ def run(config: str, fraction: float, seed: int, checkpoint: str | None, work_di
     """Train and evaluate once; return the metrics of the last evaluation."""
     cfg = load_config(config)
     iterations = shorten(cfg, fraction)
-    if checkpoint:
-        cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=str(Path(checkpoint).resolve()))
+    use_training_options(cfg, pretrained=str(Path(checkpoint).resolve()) if checkpoint else 'none')
     work_dir.mkdir(parents=True, exist_ok=True)
     written = work_dir / f'{Path(config).stem}.py'
     cfg.dump(written)

@@ -10,7 +10,7 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from ..weights.manifest import MANIFEST_SCHEME, fetch_published
-from .checkpoints import EvaluationRunner, SafeRunner, find_resumable, why_not_resumable
+from .checkpoints import find_resumable, why_not_resumable
 from .checks import build_data, check_folder, check_settings
 from .config import (
     check_data,
@@ -25,6 +25,7 @@ from .config import (
 from .loops import use_repeatable_training
 from .options import effective_batch
 from .processes import use_launcher
+from .runner import EvaluationRunner, SafeRunner
 
 
 def prepare(

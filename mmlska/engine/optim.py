@@ -31,7 +31,7 @@ class Zero1Optimizer(ZeroRedundancyOptimizer):
     """MMEngine's ZeroRedundancyOptimizer for checkpoints that the first process writes alone.
 
     MMEngine's asks all processes for their part when only the first one saves, and waits for ever. Here
-    :class:`mmlska.engine.checkpoints.SafeRunner` has them call ``consolidate_state_dict`` before.
+    :class:`mmlska.engine.runner.SafeRunner` has them call ``consolidate_state_dict`` before.
     """
 
     def state_dict(self) -> dict:

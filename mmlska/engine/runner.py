@@ -1,0 +1,128 @@
+"""MMEngine's Runner, made safe: whole checkpoints in and out, workers that outlive a signal, a test that changes nothing."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+import torch
+from mmengine.dist import is_main_process
+from mmengine.runner import Runner
+from torch import nn
+from torch.utils.data import DataLoader
+
+from ..weights import DIALECTS, WeightsError, check_finite, inspect_state_dict
+from ..weights.dialects import grouped
+from ..weights.files import file_sha256
+from .checkpoints import put_in_place
+from .guards import bare_model
+from .hooks import to_channels_last
+from .signals import start_worker
+
+
+class SafeRunner(Runner):
+    """MMEngine's Runner; a checkpoint appears under its name when all of it is on the disk, beside a file with its SHA-256.
+
+    A checkpoint of another network, which MMEngine loads in part or not at all without an error, stops it.
+    """
+
+    needs_whole_weights = False  # training may start from a part of a network
+
+    def load_checkpoint(self, filename: str, *args, **kwargs):
+        """Load weights; see MMEngine's ``Runner.load_checkpoint``.
+
+        Raises:
+            WeightsError: If the file has no tensor of the model, for a test not all of its parameters, or, unless resumed, NaN.
+        """
+        model, absent = bare_model(self), set()
+        # Asked after loading: the backbone takes other layouts too, whose names are not the model's.
+        handle = model.register_load_state_dict_post_hook(lambda _, keys: absent.update(keys.missing_keys))
+        try:
+            checkpoint = super().load_checkpoint(filename, *args, **kwargs)
+        finally:
+            handle.remove()
+        content = checkpoint.get('state_dict', checkpoint)
+        if not self._resume:
+            check_finite({name: t for name, t in content.items() if isinstance(t, torch.Tensor)}, filename)
+        shapes = {name.removeprefix('module.'): getattr(t, 'shape', None) for name, t in content.items()}
+        tensors = model.state_dict()
+        unfit = [name for name, t in tensors.items() if name in absent or shapes.get(name, t.shape) != t.shape]
+        own = dict(model.named_parameters())
+        missing = [name for name in unfit if name in own]
+        if len(missing) == len(own):
+            example = f'it has {next(iter(shapes), "nothing")}, the model {next(iter(own))}'
+            raise WeightsError(f'{filename} has no tensor of this model ({example}); give a checkpoint of this config')
+        if missing and self.needs_whole_weights:
+            raise WeightsError(
+                f'{filename} lacks {len(missing)} of the {len(own)} parameters of this model, or has them in another shape '
+                f'({missing[0]}, ...); give a checkpoint of this config'
+            )
+        what = f'{len(tensors) - len(unfit)}/{len(tensors)} tensors loaded, {_layout(content)}, from {filename}'
+        digest = f' (sha256 {file_sha256(filename)[:16]})' if Path(filename).is_file() else ''
+        rest = f'; missing or of another shape: {grouped(unfit)}' if unfit else ''
+        self.logger.info(f'{type(model).__name__}: {what}{digest}{rest}')
+        return checkpoint
+
+    def save_checkpoint(self, out_dir: str, filename: str, *args, **kwargs) -> None:
+        """Save a checkpoint; see MMEngine's ``Runner.save_checkpoint``.
+
+        Raises:
+            OSError: If it can't be written; an older file of that name is then untouched.
+        """
+        optimizer = getattr(self.optim_wrapper, 'optimizer', None)
+        if kwargs.get('save_optimizer', True) and hasattr(optimizer, 'consolidate_state_dict'):
+            optimizer.consolidate_state_dict(to=0)  # ZeRO-1: each process holds a part
+        if '://' in str(out_dir) or not is_main_process():  # storage that is no file system has no rename
+            super().save_checkpoint(out_dir, filename, *args, **kwargs)
+            return
+        temporary, path = Path(out_dir, f'.{filename}.tmp'), Path(out_dir, filename)
+        try:
+            super().save_checkpoint(out_dir, temporary.name, *args, **kwargs)
+            put_in_place(temporary, path)
+        finally:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+    @staticmethod
+    def build_dataloader(*args, **kwargs) -> DataLoader:
+        """Build a data loader; see MMEngine's ``Runner.build_dataloader``. Its workers end with this process, not before."""
+        loader = Runner.build_dataloader(*args, **kwargs)
+        loader.worker_init_fn = partial(start_worker, loader.worker_init_fn)
+        return loader
+
+    def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
+        """Wrap the model for several processes, its memory format set.
+
+        DistributedDataParallel lays out its buckets by the strides that weights have when it is built; gradients of weights that are
+        converted later end in the wrong places.
+        """
+        if any(hook.get('type') == 'ChannelsLastHook' for hook in self.cfg.get('custom_hooks', [])):
+            model = to_channels_last(model)
+        return super().wrap_model(model_wrapper_cfg, model)
+
+    def scale_lr(self, optim_wrapper, auto_scale_lr: dict | None = None) -> None:
+        """Scale the learning rate by the effective batch; MMEngine leaves out the steps between two updates."""
+        if auto_scale_lr and auto_scale_lr.get('enable'):
+            steps = self.cfg.optim_wrapper.get('accumulative_counts', 1)
+            auto_scale_lr = dict(auto_scale_lr, base_batch_size=auto_scale_lr['base_batch_size'] / steps)
+        super().scale_lr(optim_wrapper, auto_scale_lr)
+
+
+class EvaluationRunner(SafeRunner):
+    """The SafeRunner of tests: the checkpoint has to fill the model, and a training's config in the work directory stays as it is."""
+
+    needs_whole_weights = True
+
+    def dump_config(self) -> None:
+        """Write the config of this test beside its log."""
+        if is_main_process():
+            name = Path(self.cfg.filename).name if self.cfg.filename else f'{self.timestamp}.py'
+            self.cfg.dump(Path(self.log_dir, name))
+
+
+def _layout(state_dict: dict) -> str:
+    try:
+        return DIALECTS[inspect_state_dict(state_dict).dialect]
+    except WeightsError:
+        return 'of no layout known here'
