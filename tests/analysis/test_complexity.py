@@ -59,18 +59,26 @@ def test_cost_grows_with_the_area():
     assert large.parameters == small.parameters
 
 
+def few_boxes(cfg) -> None:
+    """A thousand proposals and a hundred masks take a minute to count."""
+    cfg.model.test_cfg.rpn.max_per_img, cfg.model.test_cfg.rcnn.max_per_img = 40, 20
+
+
 @pytest.mark.slow
 def test_a_cascade_is_counted_with_the_boxes_that_it_keeps():
-    """Three box heads on all proposals, three mask heads on 100, whatever boxes random weights predict."""
+    """Three box heads on all proposals, three mask heads on the boxes kept, whatever boxes random weights predict.
+
+    Mask R-CNN's mask head takes 100 boxes at most, here as many as there are proposals.
+    """
     counts = []
     for name in ('mask_rcnn', 'cascade_mask_rcnn'):
         cfg = read(f'{name}_van_lska_t')
-        cfg.model.test_cfg.rpn.max_per_img = 150  # a thousand take a minute
+        few_boxes(cfg)
         counts.append(measure_config(cfg, 128, 128).parts['roi_head']['flops'])
     # Multiply-adds of the heads for one box (12544x1024 + 1024x1024 + 1024x401) and for one mask.
     box, mask = 14_304_256, 529_858_560
-    mask_rcnn = 150 * box + 100 * mask
-    assert counts == [pytest.approx(mask_rcnn, rel=0.02), pytest.approx(3 * mask_rcnn, rel=0.02)]
+    expected = [40 * (box + mask), 3 * (40 * box + 20 * mask)]
+    assert counts == [pytest.approx(count, rel=0.02) for count in expected]
 
 
 @pytest.mark.slow
@@ -105,7 +113,7 @@ def test_with_lka_the_models_cost_what_van_publishes(name, shape, published):
 def test_parts_add_up(name, parts):
     cfg = read(name)
     if 'rpn_head' in parts:
-        cfg.model.test_cfg.rpn.max_per_img = 150
+        few_boxes(cfg)
     count = measure_config(cfg, 64, 64)
     assert list(count.parts) == parts
     assert sum(part['parameters'] for part in count.parts.values()) == count.parameters
