@@ -4,11 +4,14 @@ import json
 import os
 import shutil
 import sys
+from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 import torch
+from mmengine.registry import init_default_scope
+from mmseg.registry import MODELS
 
 from mmlska.engine.config import load_config
 from mmlska.export import ParityError, export, exporter
@@ -16,6 +19,7 @@ from mmlska.export.onnx_predictor import open_session
 from mmlska.export.parity import compare, difference, read_photos
 from mmlska.export.rule import input_rule
 
+CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 COMPILER = os.environ.get('CXX', 'clang++' if sys.platform == 'darwin' else 'g++')  # which AOTInductor takes
 
 pytestmark = pytest.mark.slow  # the first to ask for the exported files waits for them
@@ -33,6 +37,31 @@ def test_all_pass_parity(exported):
     assert exported['retinanet'].parity.detections > 20
     assert 'exported as backbone and neck' in exported['mask_rcnn'].note
     assert [p for p in exported['fpn'].path.parent.iterdir() if p.name.startswith('.')] == []
+
+
+@pytest.mark.parametrize('arch', ['t', 's', 'b'])
+def test_backbones_of_every_size(arch, photos, tmp_path):
+    """T with the weights of the package; S and B as they are initialised, their norms' statistics drawn."""
+    cfg = load_config(str(CONFIGS / f'fpn_van_lska_{arch}.py'))
+    init_default_scope(cfg.default_scope)
+    cfg.model.pretrained = cfg.model.backbone.init_cfg = None
+    if arch == 't':
+        cfg.model.backbone.init_cfg = dict(
+            type='Pretrained', checkpoint='mmlska://van_lska_t_k23_tiny_imagenet', prefix='backbone.'
+        )
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    for norm in model.modules():
+        if isinstance(norm, torch.nn.BatchNorm2d) and arch != 't':
+            norm.running_mean.normal_(0, 0.1)
+            norm.running_var.uniform_(0.5, 2)
+    torch.save(dict(state_dict=model.state_dict(), meta={}), tmp_path / 'model.pth')
+    cfg.model.backbone.init_cfg = None
+    file = export(cfg, tmp_path / 'model.pth', tmp_path / 'backbone.onnx', part='backbone', photos=photos.folder)
+    assert file.parity.largest < 1e-4
+    channels = [32, 64, 160, 256] if arch == 't' else [64, 128, 320, 512]
+    outputs = open_session(file.path).run(None, {'image': np.zeros((1, 3, 33, 64), np.float32)})
+    assert [o.shape[1:] for o in outputs] == [(c, -(-33 // s), 64 // s) for c, s in zip(channels, (4, 8, 16, 32))]
 
 
 def test_operators_are_plain_and_sizes_free(exported):
