@@ -48,7 +48,8 @@ demo: install ## train Mask R-CNN on generated scenes from the weights in the pa
 	$(PY) tools/test.py $(DEMO) "$$(cat $(DEMO_WORK)/last_checkpoint)" --work-dir $(DEMO_WORK) --show-dir $(DEMO_WORK)/overlays
 
 test: install ## run the whole test suite
-	$(PY) -m pytest
+	@# Two processes of one thread each: most tests work on small tensors or start tools, which a second thread does not speed up.
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile
 
 test-openmmlab: .venv-openmmlab/.installed ## train, save, resume and test on OpenMMLab's original packages, in a .venv-openmmlab of their own
 	.venv-openmmlab/bin/python -m pytest tests/engine tests/models tests/weights tests/tools/test_train_test.py
