@@ -113,12 +113,13 @@ def check_folder(folder: Path, overwrite: bool) -> None:
 
 def _write_pictures(folder: Path, stem: str, image: BoxImage | MapImage, predictions: Predictions) -> dict:
     """Write the pictures of one image; return their names and the size of the image."""
-    # Not cv2.imread, which returns None where it should raise. Photos are turned by their EXIF data, as mmcv's loader turns them.
+    # Not cv2.imread, which returns None where it should raise. Photos are turned by their EXIF data where the test turned them.
     try:
         content = np.frombuffer(Path(image.path).read_bytes(), np.uint8)
     except OSError as error:
         raise FileNotFoundError(f'image {image.path} cannot be read; give the config of that test') from error
-    pixels = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
+    flag = cv2.IMREAD_COLOR | (cv2.IMREAD_IGNORE_ORIENTATION if predictions.as_stored else 0)
+    pixels = cv2.imdecode(content, flag) if content.size else None
     if pixels is None:
         raise FileNotFoundError(f'image {image.path} is no picture; give the config of that test')
     height, width = pixels.shape[:2]

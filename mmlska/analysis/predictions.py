@@ -13,7 +13,7 @@ import numpy as np
 from mmengine.config import Config
 from mmengine.hooks import Hook
 
-from ..engine.config import check_data
+from ..engine.config import check_data, image_reading
 from ..engine.launch import build_test_runner
 
 
@@ -59,6 +59,7 @@ class Predictions:
         palette: A colour (red, green, blue; 0..255) for each class.
         images: One entry for each image, in the order of the data set.
         metrics: What the evaluators of the config reported; empty where the predictions were read from a file.
+        as_stored: Whether the model saw photos as they are stored, not turned as their EXIF data say; labels count pixels likewise.
     """
 
     task: str
@@ -66,6 +67,7 @@ class Predictions:
     palette: tuple[tuple[int, int, int], ...]
     images: list[BoxImage] | list[MapImage]
     metrics: dict[str, float]
+    as_stored: bool = False
 
 
 class _Collect(Hook):
@@ -142,7 +144,12 @@ def _predictions(cfg: Config, dataset, images: list, metrics: dict[str, float]) 
         palette = distinct_colors(len(classes))
     palette = tuple(tuple(int(c) for c in color) for color in palette[: len(classes)])
     return Predictions(
-        'detection' if cfg.default_scope == 'mmdet' else 'segmentation', classes, palette, images, metrics
+        task='detection' if cfg.default_scope == 'mmdet' else 'segmentation',
+        classes=classes,
+        palette=palette,
+        images=images,
+        metrics=metrics,
+        as_stored=image_reading(cfg).get('color_type') in ('color_ignore_orientation', 'unchanged'),
     )
 
 

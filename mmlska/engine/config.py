@@ -164,6 +164,13 @@ def use_safe_parts(cfg: Config) -> None:
         cfg.custom_hooks = [*cfg.get('custom_hooks', []), dict(type='LossGuardHook')]
 
 
+def image_reading(cfg: Config) -> dict[str, str]:
+    """How the test of a config reads its images: ``color_type`` and ``imdecode_backend`` where it names them."""
+    transforms = (transform for dataset in _datasets(cfg, 'test') for transform in dataset.get('pipeline', []))
+    loader = next((transform for transform in transforms if transform['type'] == 'LoadImageFromFile'), {})
+    return {key: loader[key] for key in ('color_type', 'imdecode_backend') if key in loader}
+
+
 def use_overlays(cfg: Config, folder: str) -> None:
     """Write each test image with its labels and its predictions side by side into ``folder``.
 
@@ -174,10 +181,7 @@ def use_overlays(cfg: Config, folder: str) -> None:
         raise ValueError(
             '--show-dir draws boxes and masks, which a classifier has not; --out FILE.pkl writes its predictions'
         )
-    transforms = (transform for dataset in _datasets(cfg, 'test') for transform in dataset.get('pipeline', []))
-    loader = next((transform for transform in transforms if transform['type'] == 'LoadImageFromFile'), {})
-    reading = {key: loader[key] for key in ('color_type', 'imdecode_backend') if key in loader}
-    hook = dict(type='OverlayHook', out_dir=str(Path(folder).absolute()), **reading)
+    hook = dict(type='OverlayHook', out_dir=str(Path(folder).absolute()), **image_reading(cfg))
     cfg.custom_hooks = [*cfg.get('custom_hooks', []), hook]
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from mmlska.analysis.errors import find_errors
 from mmlska.analysis.gallery import write_gallery
@@ -108,6 +109,20 @@ def test_large_images_get_a_thumbnail_and_are_bounded(tmp_path):
     index = write(tmp_path / 'gallery', Predictions('detection', CLASSES, PALETTE, [image], {}))
     shapes = {file.name: cv2.imread(str(file)).shape for file in (index.parent / 'images').iterdir()}
     assert shapes == {'00000.jpg': (640, 1280, 3), '00000_s.jpg': (160, 320, 3)}
+
+
+@pytest.mark.parametrize('as_stored', [False, True])
+def test_photos_are_turned_as_the_test_turned_them(tmp_path, as_stored):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees
+    Image.fromarray(np.full((40, 70, 3), 90, np.uint8)).save(tmp_path / 'a.jpg', exif=exif)
+    none = np.zeros((0, 4))
+    image = BoxImage(
+        str(tmp_path / 'a.jpg'), none, np.zeros(0, int), np.zeros(0), none, np.zeros(0, int), np.zeros(0, bool)
+    )
+    index = write(tmp_path / 'gallery', Predictions('detection', CLASSES, PALETTE, [image], {}, as_stored))
+    (picture,) = (index.parent / 'images').iterdir()
+    assert cv2.imread(str(picture)).shape == ((40, 70, 3) if as_stored else (70, 40, 3))
 
 
 def test_only_the_costliest_are_shown(tmp_path):

@@ -35,6 +35,9 @@ def test_file_and_test_loop_agree_with_the_labels_beside(base, scenes, tmp_path)
     assert loaded.classes == tested.classes
     assert len(loaded.palette) == len(loaded.classes)
     assert not loaded.metrics
+    assert not loaded.as_stored
+    color = {'test_dataloader.dataset.pipeline.0.color_type': 'color_ignore_orientation'}
+    assert read_predictions(read(config, tmp_path / 'd', **color), out).as_stored
     assert {'detection': 'coco/bbox_mAP_50', 'segmentation': 'mIoU'}[tested.task] in tested.metrics
     assert len(loaded.images) == len(tested.images) == 2
     for a, b in zip(loaded.images, tested.images):
