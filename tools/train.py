@@ -53,6 +53,9 @@ def main() -> None:
     if own_options and not args.data:
         parser.error('--val-fraction, --epochs and --palette go with --data; without it use --cfg-options')
 
+    if args.fsdp and args.channels_last is None:  # the default without a GPU, and nothing that FSDP can spread
+        args.channels_last = False
+
     with user_errors('train.py', args.debug):
         cfg = prepared_config(args, work_dir=own_work_dir(args.config, args.data) if args.data else None)
         first = os.environ.get('RANK', '0') == '0'
@@ -73,6 +76,7 @@ def main() -> None:
             accumulate=args.accumulate,
             clip_grad=args.clip_grad,
             zero1=args.zero1,
+            fsdp=args.fsdp,
             loggers=tuple(name for name in ('tensorboard', 'wandb') if getattr(args, name)),
         )
         runner = build_train_runner(

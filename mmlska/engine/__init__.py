@@ -1,6 +1,7 @@
 """Parts for MMEngine's Runner; importing this registers them."""
 
 from .checkpoints import SafeCheckpointHook, SafeLocalVisBackend
+from .fsdp import FSDPHook
 from .guards import LossGuardHook
 from .hooks import ChannelsLastHook, OverlayHook
 from .layer_decay import LayerDecayOptimWrapperConstructor
@@ -11,6 +12,7 @@ from .samples import GuardedDataset, ResumableBatchSampler
 __all__ = [
     'BF16OptimWrapper',
     'ChannelsLastHook',
+    'FSDPHook',
     'GuardedDataset',
     'LayerDecayOptimWrapperConstructor',
     'LossGuardHook',

@@ -168,7 +168,7 @@ class SafeCheckpointHook(CheckpointHook):
         named = bare_model(runner).named_parameters()
         gradients = {name: p.grad.detach().cpu() for name, p in named if p.grad is not None}
         if gradients:
-            checkpoint['gradients'] = gradients
+            checkpoint.setdefault('gradients', gradients)  # FSDP has collected them
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Put the accumulated gradients back."""

@@ -8,10 +8,11 @@ from pathlib import Path
 import torch
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
-from mmengine.registry import HOOKS
+from mmengine.registry import HOOKS, MODELS
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
+from .fsdp import fsdp_hook, own_share
 from .hooks import AutocastHook
 
 
@@ -78,11 +79,13 @@ def _images(batch: dict) -> str:
 def _first_bad_module(runner: Runner, model: nn.Module, batch: dict) -> str:
     """Run the batch again and return the name of the first module with NaN or infinity in its output."""
     found: list[str] = []
-    if not all(torch.isfinite(p).all() for p in model.parameters()):
-        name = next(name for name, p in model.named_parameters() if not torch.isfinite(p).all())
-        return f'the weight {name} itself'
+    for name, p in model.named_parameters():
+        if not torch.isfinite(own_share(p)).all():
+            return f'the weight {name} itself'
     if not _finite(batch['inputs']):
         return 'the images themselves, after data_preprocessor'
+    if fsdp_hook(runner):  # the others, which hold a part of each weight, may have gone on to the backward pass
+        return 'not searched for with --fsdp'
 
     def watch(name: str):
         def hook(_, __, output) -> None:
@@ -136,11 +139,16 @@ def memory_advice(runner: Runner, data_batch: dict, error: RuntimeError) -> str:
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
     trained = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
     # gradients, and the two moments of Adam
-    fixed = f'weights, gradients and optimizer take {_size(weights + 3 * trained)}'
+    spread = runner.world_size if fsdp_hook(runner) else 1
+    fixed = f'weights, gradients and optimizer take {_size((weights + 3 * trained) / spread)}'
     message = (
         f'out of memory at iteration {runner.iter + 1} with batch {batch} of {height}x{width} ({first_line}); {fixed}'
     )
-    options = _savings(runner, model.backbone, batch, height, width)
+    backbone = model.backbone
+    if fsdp_hook(runner):  # can't be copied
+        with torch.device('meta'):
+            backbone = MODELS.build(runner.cfg.model.backbone)
+    options = _savings(runner, backbone, batch, height, width)
     if not options:
         return f'{message}; try a smaller train_dataloader.batch_size, smaller images, with_cp or --dtype bf16'
     now, remedies = options

@@ -22,6 +22,7 @@ from .config import (
     use_safe_parts,
     use_tta,
 )
+from .fsdp import check_fsdp, uses_fsdp
 from .loops import use_repeatable_training
 from .options import effective_batch
 from .processes import use_launcher
@@ -47,7 +48,7 @@ def prepare(
         launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
         seed: Seed of all random numbers; None for a new one.
         deterministic: Only deterministic algorithms.
-        channels_last: Memory format of the model; None for channels_last where there is no GPU, where it is much faster.
+        channels_last: Memory format of the model; None for channels_last where there is no GPU, where it is much faster, and no FSDP.
 
     Raises:
         ValueError: If the config has no model, or a setting is out of range or does not fit the environment.
@@ -62,7 +63,7 @@ def prepare(
     cfg.launcher = launcher
     if seed is not None or deterministic:
         cfg.randomness = dict(seed=seed, deterministic=deterministic)
-    if channels_last or (channels_last is None and not torch.cuda.is_available()):
+    if channels_last or (channels_last is None and not torch.cuda.is_available() and not uses_fsdp(cfg)):
         # A config dumped by an earlier run has the hook already.
         others = [hook for hook in cfg.get('custom_hooks', []) if hook['type'] != 'ChannelsLastHook']
         cfg.custom_hooks = [*others, dict(type='ChannelsLastHook')]
@@ -108,6 +109,7 @@ def build_train_runner(
         raise ValueError(f'--skip-bad-images {skip_bad_images} is out of range; give 0 or more')
     check_data(cfg, ('train', 'val'))
     use_dtype(cfg, dtype, training=True)
+    check_fsdp(cfg)
     if auto_scale_lr:
         if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
             raise ValueError(
@@ -183,7 +185,8 @@ def build_test_runner(
         cfg.resume = False
     check_data(cfg, ('test',))
     # A checkpoint's state_dict holds the averaged weights already, and the hook would swap them into a folded model by position.
-    cfg.custom_hooks = [hook for hook in cfg.get('custom_hooks', []) if hook['type'] != 'EMAHook']
+    # And one process tests with whole weights.
+    cfg.custom_hooks = [hook for hook in cfg.get('custom_hooks', []) if hook['type'] not in ('EMAHook', 'FSDPHook')]
     use_dtype(cfg, dtype, training=False)
     if deploy:
         cfg.custom_hooks = [*cfg.get('custom_hooks', []), dict(type='DeployHook')]

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from .fsdp import use_fsdp
+
 _LOGGERS = dict(tensorboard=('TensorboardVisBackend', 'tensorboard'), wandb=('WandbVisBackend', 'wandb'))
 
 
@@ -29,6 +31,9 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--accumulate', type=int, metavar='N', help='update the weights every N steps')
     parser.add_argument('--clip-grad', type=float, metavar='NORM', help='clip the gradients to this norm')
     parser.add_argument('--zero1', action='store_true', help='spread the state of the optimizer over the processes')
+    parser.add_argument(
+        '--fsdp', action='store_true', help='spread weights, gradients and optimizer over the processes'
+    )
     parser.add_argument('--tensorboard', action='store_true', help='log for TensorBoard too')
     parser.add_argument('--wandb', action='store_true', help='log to Weights & Biases too')
 
@@ -41,6 +46,7 @@ def use_training_options(
     accumulate: int | None = None,
     clip_grad: float | None = None,
     zero1: bool = False,
+    fsdp: bool = False,
     loggers: tuple[str, ...] = (),
 ) -> None:
     """Change what the options of a training say.
@@ -52,6 +58,7 @@ def use_training_options(
         accumulate: Steps between two updates.
         clip_grad: Largest norm of the gradients.
         zero1: Spread the optimizer's state over the processes (ZeRO stage 1); needs several.
+        fsdp: Spread weights and gradients too (FSDP); see :func:`mmlska.engine.fsdp.check_fsdp` for what can't go with it.
         loggers: Any of 'tensorboard' and 'wandb'.
 
     Raises:
@@ -76,6 +83,8 @@ def use_training_options(
         cfg.optim_wrapper.clip_grad = dict(max_norm=clip_grad)
     if zero1:
         _use_zero1(cfg)
+    if fsdp:
+        use_fsdp(cfg)
     for logger in loggers:
         _use_logger(cfg, logger)
 

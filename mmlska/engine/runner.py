@@ -7,7 +7,9 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from mmengine.device import get_device
 from mmengine.dist import is_main_process
+from mmengine.model import convert_sync_batchnorm
 from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import DataLoader
@@ -16,6 +18,7 @@ from ..weights import DIALECTS, WeightsError, check_finite, inspect_state_dict
 from ..weights.dialects import grouped
 from ..weights.files import file_sha256
 from .checkpoints import put_in_place
+from .fsdp import fsdp_hook, shard, uses_fsdp
 from .guards import bare_model
 from .hooks import to_channels_last
 from .signals import start_worker
@@ -36,6 +39,8 @@ class SafeRunner(Runner):
             WeightsError: If the file has no tensor of the model, for a test not all of its parameters, or, unless resumed, NaN.
         """
         model, absent = bare_model(self), set()
+        if fsdp_hook(self):  # each tensor goes to its device when it is spread
+            kwargs['map_location'] = 'cpu'
         # Asked after loading: the backbone takes other layouts too, whose names are not the model's.
         handle = model.register_load_state_dict_post_hook(lambda _, keys: absent.update(keys.missing_keys))
         try:
@@ -73,6 +78,8 @@ class SafeRunner(Runner):
         optimizer = getattr(self.optim_wrapper, 'optimizer', None)
         if kwargs.get('save_optimizer', True) and hasattr(optimizer, 'consolidate_state_dict'):
             optimizer.consolidate_state_dict(to=0)  # ZeRO-1: each process holds a part
+        if hook := fsdp_hook(self):
+            hook.gather(self, optimizer=kwargs.get('save_optimizer', True))
         if '://' in str(out_dir) or not is_main_process():  # storage that is no file system has no rename
             super().save_checkpoint(out_dir, filename, *args, **kwargs)
             return
@@ -95,11 +102,21 @@ class SafeRunner(Runner):
         """Wrap the model for several processes, its memory format set.
 
         DistributedDataParallel lays out its buckets by the strides that weights have when it is built; gradients of weights that are
-        converted later end in the wrong places.
+        converted later end in the wrong places. FSDP wraps nothing: it spreads the weights, which have to be the initial ones by then.
         """
+        if uses_fsdp(self.cfg):
+            self.model = model.to(get_device())
+            if sync_bn := self.cfg.get('sync_bn'):
+                self.model = convert_sync_batchnorm(self.model, sync_bn)
+            super()._init_model_weights()
+            return shard(self.model, get_device())
         if any(hook.get('type') == 'ChannelsLastHook' for hook in self.cfg.get('custom_hooks', [])):
             model = to_channels_last(model)
         return super().wrap_model(model_wrapper_cfg, model)
+
+    def _init_model_weights(self) -> None:
+        if not fsdp_hook(self):  # else they are since wrap_model()
+            super()._init_model_weights()
 
     def scale_lr(self, optim_wrapper, auto_scale_lr: dict | None = None) -> None:
         """Scale the learning rate by the effective batch; MMEngine leaves out the steps between two updates."""

@@ -131,6 +131,11 @@ CASES = {
         ['train', 'tiny.py', '--zero1'],
         r'--zero1 needs several processes; start with tools/dist_train',
     ),
+    'flag: fsdp alone': (
+        None,
+        ['train', 'tiny.py', '--fsdp'],
+        r'--fsdp needs several processes; start with tools/dist_train',
+    ),
     'flag: no wandb': (
         None,
         ['train', 'tiny.py', '--wandb'],
