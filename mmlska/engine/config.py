@@ -132,7 +132,9 @@ def use_dtype(cfg: Config, dtype: str, training: bool) -> None:
     if dtype == 'fp16' and training:
         cfg.optim_wrapper.update(type='AmpOptimWrapper', dtype='float16', loss_scale='dynamic')
     elif dtype != 'fp32':
-        cfg.custom_hooks = [*cfg.get('custom_hooks', []), dict(type='AutocastHook', dtype=dtype)]
+        # A config dumped by an earlier run has the hook already.
+        others = [hook for hook in cfg.get('custom_hooks', []) if hook.get('type') != 'AutocastHook']
+        cfg.custom_hooks = [*others, dict(type='AutocastHook', dtype=dtype)]
 
 
 def replace_sync_bn(cfg: Config) -> None:

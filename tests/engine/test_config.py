@@ -105,7 +105,9 @@ def test_mixed_precision():
         use_dtype(cfg, 'fp16', training=True)
     use_dtype(cfg, 'fp32', training=True)
     assert cfg.to_dict() == before
-    use_dtype(cfg, 'bf16', training=True)
+    for _ in range(2):  # as with the config that a training wrote
+        use_dtype(cfg, 'bf16', training=True)
+    assert [hook.type for hook in cfg.custom_hooks].count('AutocastHook') == 1
     assert cfg.custom_hooks[-1] == dict(type='AutocastHook', dtype='bf16')
 
 
