@@ -20,43 +20,41 @@ from mmlska.engine.launch import build_train_runner, prepare
 from mmlska.engine.options import use_training_options
 from mmlska.weights import use_safe_reader
 
-SEGMENTOR, DETECTOR, DATA, FOLDER = sys.argv[1:]
-FOLDER = Path(FOLDER)
 
+class Runs:
+    """Makes runs on one data set, each in a folder of its own."""
 
-def build(name, config=SEGMENTOR, change=None, resume=None, dtype='fp32', **options):
-    cfg = load_config(config, {**own_names(), 'data_root': DATA, **(change or {})})
-    prepare(
-        cfg,
-        config,
-        work_dir=str(FOLDER / name),
-        launcher='pytorch',
-        seed=0,
-        deterministic=True,
-        channels_last=False,
-    )
-    use_training_options(cfg, **options)
-    return build_train_runner(cfg, resume=resume, dtype=dtype)
+    def __init__(self, segmentor: str, detector: str, data: str, folder: str) -> None:
+        self.segmentor, self.detector, self.data, self.folder = segmentor, detector, data, Path(folder)
 
+    def build(self, name, config=None, change=None, resume=None, dtype='fp32', **options):
+        config = config or self.segmentor
+        cfg = load_config(config, {**own_names(), 'data_root': self.data, **(change or {})})
+        prepare(
+            cfg,
+            config,
+            work_dir=str(self.folder / name),
+            launcher='pytorch',
+            seed=0,
+            deterministic=True,
+            channels_last=False,
+        )
+        use_training_options(cfg, **options)
+        return build_train_runner(cfg, resume=resume, dtype=dtype)
 
-def train(name, **options):
-    runner = build(name, **options)
-    runner.train()
-    barrier()
-    return runner
+    def train(self, name, **options):
+        runner = self.build(name, **options)
+        runner.train()
+        barrier()
+        return runner
 
-
-def resume(checkpoint, name, **options):
-    """Go on from a checkpoint of another run."""
-    if runner_rank() == 0:
-        (FOLDER / name).mkdir()
-        shutil.copy(FOLDER / checkpoint, FOLDER / name)
-    barrier()
-    train(name, resume='auto', **options)
-
-
-def runner_rank() -> int:
-    return torch.distributed.get_rank()
+    def resume(self, checkpoint, name, **options):
+        """Go on from a checkpoint of another run."""
+        if torch.distributed.get_rank() == 0:
+            (self.folder / name).mkdir()
+            shutil.copy(self.folder / checkpoint, self.folder / name)
+        barrier()
+        self.train(name, resume='auto', **options)
 
 
 def held(runner) -> dict:
@@ -74,30 +72,32 @@ def held(runner) -> dict:
 def main() -> None:
     torch.set_num_threads(1)
     use_safe_reader()
+    runs = Runs(*sys.argv[1:])
+    folder = runs.folder
     # The third step is the first of two whose gradients add up: the checkpoint of FSDP behind it holds those of all processes.
-    options = dict(clip_grad=0.5, accumulate=2, pretrained=str(FOLDER / 'backbone.pth'))
+    options = dict(clip_grad=0.5, accumulate=2, pretrained=str(folder / 'backbone.pth'))
     validate, every_second = {'train_cfg.val_begin': 0}, {'default_hooks.checkpoint.interval': 2}
-    train('ddp', change=validate | every_second, **options)
-    runner = train('fsdp', change=validate, fsdp=True, **options)
-    (FOLDER / f'shares_{runner.rank}.json').write_text(json.dumps(held(runner)))
+    runs.train('ddp', change=validate | every_second, **options)
+    runner = runs.train('fsdp', change=validate, fsdp=True, **options)
+    (folder / f'shares_{runner.rank}.json').write_text(json.dumps(held(runner)))
     batch = dict(inputs=[torch.empty(3, 96, 96)] * 2)
     message = memory_advice(runner, batch, RuntimeError('DefaultCPUAllocator: not enough memory'))
-    (FOLDER / f'memory_{runner.rank}.txt').write_text(message)
+    (folder / f'memory_{runner.rank}.txt').write_text(message)
 
-    resume('fsdp/iter_3.pth', 'fsdp_resumed', change=every_second, fsdp=True, **options)
-    resume('ddp/iter_4.pth', 'fsdp_from_ddp', fsdp=True, **options)
-    resume('fsdp_resumed/iter_4.pth', 'ddp_from_fsdp', **options)
+    runs.resume('fsdp/iter_3.pth', 'fsdp_resumed', change=every_second, fsdp=True, **options)
+    runs.resume('ddp/iter_4.pth', 'fsdp_from_ddp', fsdp=True, **options)
+    runs.resume('fsdp_resumed/iter_4.pth', 'ddp_from_fsdp', **options)
 
     # Blocks computed again in the backward pass, weights that are not trained, and a norm that torch leaves spread.
     change = {'model.backbone.with_cp': True, 'model.backbone.frozen_stages': 0}
     change['optim_wrapper.clip_grad'] = dict(max_norm=0.1, norm_type='inf')
-    train('detector_ddp', config=DETECTOR, change=change, dtype='bf16')
-    train('detector', config=DETECTOR, change=change, dtype='bf16', fsdp=True)
+    runs.train('detector_ddp', config=runs.detector, change=change, dtype='bf16')
+    runs.train('detector', config=runs.detector, change=change, dtype='bf16', fsdp=True)
 
     try:
-        train('diverged', change={'optim_wrapper.optimizer.lr': 1e30}, fsdp=True)
+        runs.train('diverged', change={'optim_wrapper.optimizer.lr': 1e30}, fsdp=True)
     except TrainingError as error:
-        (FOLDER / f'diverged_{runner.rank}.txt').write_text(str(error))
+        (folder / f'diverged_{runner.rank}.txt').write_text(str(error))
 
 
 if __name__ == '__main__':
