@@ -76,7 +76,8 @@ def main() -> None:
     folder = runs.folder
     # The third step is the first of two whose gradients add up: the checkpoint of FSDP behind it holds those of all processes.
     options = dict(clip_grad=0.5, accumulate=2, pretrained=str(folder / 'backbone.pth'))
-    validate, every_second = {'train_cfg.val_begin': 0}, {'default_hooks.checkpoint.interval': 2}
+    every_second = {'default_hooks.checkpoint.interval': 2}
+    validate = {'train_cfg.val_begin': 0, 'load_from': str(folder / 'heads.pth')}
     runs.train('ddp', change=validate | every_second, **options)
     runner = runs.train('fsdp', change=validate, fsdp=True, **options)
     (folder / f'shares_{runner.rank}.json').write_text(json.dumps(held(runner)))

@@ -57,10 +57,13 @@ def runs(scenes, tmp_path_factory) -> Path:
     (folder / 'segmentor.py').write_text(SEGMENTOR)
     base = str(ROOT / 'configs/demo/mask_rcnn_van_lska_t_scenes.py')
     (folder / 'detector.py').write_text(DETECTOR.format(base=base))
-    torch.manual_seed(1)
-    torch.save(
-        MODELS.build(load_config(str(folder / 'segmentor.py')).model.backbone).state_dict(), folder / 'backbone.pth'
-    )
+    # Initial weights for all: the heads' are drawn before or after the first worker is seeded, which depends on MMEngine's version.
+    cfg = load_config(str(folder / 'segmentor.py'))
+    init_default_scope(cfg.default_scope)
+    model = MODELS.build(cfg.model).state_dict()
+    backbone = {name: tensor for name, tensor in model.items() if name.startswith('backbone.')}
+    torch.save({name.removeprefix('backbone.'): tensor for name, tensor in backbone.items()}, folder / 'backbone.pth')
+    torch.save({name: tensor for name, tensor in model.items() if name not in backbone}, folder / 'heads.pth')
     env = environment()
     command = ['torchrun', '--nproc_per_node', '2', '--master_port', env['MASTER_PORT'], str(DRIVER)]
     command += [str(folder / 'segmentor.py'), str(folder / 'detector.py'), f'{scenes}/', str(folder)]

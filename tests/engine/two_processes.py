@@ -16,6 +16,7 @@ from mmlska.engine.config import load_config
 from mmlska.engine.guards import bare_model
 from mmlska.engine.launch import build_train_runner, prepare
 from mmlska.engine.options import use_training_options
+from mmlska.weights import use_safe_reader
 
 
 class Stop(Hook):
@@ -27,6 +28,7 @@ class Stop(Hook):
 def main() -> None:
     config, out, launcher, images, *options = sys.argv[1:]
     torch.set_num_threads(1)
+    use_safe_reader()
     cfg = load_config(config, {'train_dataloader.batch_size': int(images)})
     prepare(cfg, config, work_dir=f'{out}_work', launcher=launcher, seed=0)
     use_training_options(cfg, zero1='zero1' in options)
