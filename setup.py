@@ -52,7 +52,7 @@ def kernels():
     extension = CppExtension(
         'mmlska.ops._cpu',
         ['mmlska/ops/csrc/ops.cpp'],
-        depends=[f'mmlska/ops/csrc/{name}.h' for name in ('rows', 'lska', 'depthwise_gelu')],
+        depends=[str(path) for path in Path('mmlska/ops/csrc').glob('*.h')],
         extra_compile_args=['-O3', '-ffp-contract=fast', '-g0', *openmp],
         extra_link_args=openmp,
         optional=True,  # a compiler that fails leaves a warning and an installation in plain PyTorch

@@ -135,12 +135,17 @@ class MixFFN(nn.Module):
         self.drop = nn.Dropout(drop_rate)
 
     def forward(self, x: Tensor, scale: Tensor | None = None) -> Tensor:
-        x = self.fc1(x)
         drops = self.training and self.drop.p > 0
         if not _is_exact_gelu(self.act) or drops or runs_apart(x, self.dwconv, self.act, self.fc2):
-            x = self.drop(self.fc2(self.drop(self.act(self.dwconv(x)))))
+            x = self.drop(self.fc2(self.drop(self.act(self.dwconv(self.fc1(x))))))
             return x if scale is None else scale[:, None, None] * x
-        return depthwise_gelu(x, self.dwconv.weight, self.dwconv.bias, pointwise=_scaled(self.fc2, scale))
+        expand = None
+        if runs_apart(x, self.fc1):
+            x = self.fc1(x)
+        else:
+            expand = self.fc1.weight, self.fc1.bias
+        pointwise = _scaled(self.fc2, scale)
+        return depthwise_gelu(x, self.dwconv.weight, self.dwconv.bias, expand=expand, pointwise=pointwise)
 
 
 class SpatialAttention(nn.Module):

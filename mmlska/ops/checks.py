@@ -24,33 +24,31 @@ def check_lska_attention(
         weight, bias = _check_pair(name, pair)
         shape = '(C, 1, 1, k)' if horizontal else '(C, 1, k, 1)'
         _check_depthwise(name, weight, x, shape, long_axis=3 if horizontal else 2)
-        _check_bias(name, bias, x)
+        _check_bias(name, bias, x.shape[1])
     weight, bias = _check_pair('pointwise', pointwise)
     channels = x.shape[1]
     if tuple(weight.shape) != (channels, channels, 1, 1):
         raise ValueError(
             f'pointwise weight has shape {tuple(weight.shape)}; it must be ({channels}, {channels}, 1, 1), as x has {channels} channels'
         )
-    _check_bias('pointwise', bias, x)
+    _check_bias('pointwise', bias, channels)
 
 
-def check_depthwise_gelu(x: Tensor, weight: Tensor, bias: Tensor, pointwise: Pair | None) -> None:
+def check_depthwise_gelu(x: Tensor, weight: Tensor, bias: Tensor, pointwise: Pair | None, expand: Pair | None) -> None:
     """Raise a TypeError or ValueError that names the first argument of :func:`depthwise_gelu` that does not fit."""
     _check_map(x)
     _check_pair('weight and bias', (weight, bias))
-    channels = x.shape[1]
+    channels, source = x.shape[1], 'x'
+    if expand is not None:
+        _check_pointwise('expand', expand, channels, 'x')
+        channels, source = expand[0].shape[0], 'the output of expand'
     if tuple(weight.shape) != (channels, 1, 3, 3):
         raise ValueError(
-            f'weight has shape {tuple(weight.shape)}; it must be ({channels}, 1, 3, 3), as x has {channels} channels'
+            f'weight has shape {tuple(weight.shape)}; it must be ({channels}, 1, 3, 3), as {source} has {channels} channels'
         )
-    _check_bias('depthwise', bias, x)
+    _check_bias('depthwise', bias, channels, source)
     if pointwise is not None:
-        weight, bias = _check_pair('pointwise', pointwise)
-        if weight.dim() != 4 or tuple(weight.shape[1:]) != (channels, 1, 1) or bias.shape != weight.shape[:1]:
-            raise ValueError(
-                f'pointwise has weight and bias of shapes {tuple(weight.shape)} and {tuple(bias.shape)}; '
-                f'they must be (C2, {channels}, 1, 1) and (C2,), as x has {channels} channels'
-            )
+        _check_pointwise('pointwise', pointwise, channels, source)
 
 
 def check_alike(x: Tensor, **pairs: Pair | None) -> None:
@@ -103,8 +101,17 @@ def _check_depthwise(name: str, weight: Tensor, x: Tensor, shape: str, long_axis
         )
 
 
-def _check_bias(name: str, bias: Tensor, x: Tensor) -> None:
-    if tuple(bias.shape) != (x.shape[1],):
+def _check_pointwise(name: str, pair: Pair, channels: int, source: str) -> None:
+    weight, bias = _check_pair(name, pair)
+    if weight.dim() != 4 or tuple(weight.shape[1:]) != (channels, 1, 1) or bias.shape != weight.shape[:1]:
         raise ValueError(
-            f'{name} bias has shape {tuple(bias.shape)}; it must be ({x.shape[1]},), as x has {x.shape[1]} channels'
+            f'{name} has weight and bias of shapes {tuple(weight.shape)} and {tuple(bias.shape)}; '
+            f'they must be (C2, {channels}, 1, 1) and (C2,), as {source} has {channels} channels'
+        )
+
+
+def _check_bias(name: str, bias: Tensor, channels: int, source: str = 'x') -> None:
+    if tuple(bias.shape) != (channels,):
+        raise ValueError(
+            f'{name} bias has shape {tuple(bias.shape)}; it must be ({channels},), as {source} has {channels} channels'
         )

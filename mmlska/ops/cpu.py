@@ -5,12 +5,13 @@ from __future__ import annotations
 from importlib import import_module
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from . import library, reference
 from .checks import Pair
 
-_SCHEMAS = 2  # that of csrc/ops.cpp for which this file is written
+_SCHEMAS = 3  # that of csrc/ops.cpp for which this file is written
 _MEND = 'with a C++ compiler, `pip install --no-build-isolation .` (or `-e .`) in the mmlska repository builds them'
 
 try:
@@ -61,8 +62,15 @@ def lska_attention(
     return _like(out, x)
 
 
-def depthwise_gelu(x: Tensor, weight: Tensor, bias: Tensor, pointwise: Pair | None = None) -> Tensor:
+def depthwise_gelu(
+    x: Tensor, weight: Tensor, bias: Tensor, pointwise: Pair | None = None, expand: Pair | None = None
+) -> Tensor:
     """See :func:`mmlska.ops.depthwise_gelu`."""
+    if expand is not None:
+        tensors = (x, *expand, weight, bias, *(pointwise or ()))
+        if pointwise is not None and not (torch.is_grad_enabled() and any(t.requires_grad for t in tensors)):
+            return _like(torch.ops.mmlska_cpu.mlp_inference(_channels_last(x), *tensors[1:]), x)
+        x = F.conv2d(x, *expand)  # the backward pass wants its output as a whole
     if pointwise is None:
         out = torch.ops.mmlska_cpu.depthwise_gelu(_channels_last(x), weight, bias)
     else:
@@ -82,3 +90,6 @@ def _like(out: Tensor, x: Tensor) -> Tensor:
 if PROBLEM is None:
     # Maps are channels_last on both sides of every operator; what is kept is the 1x1's output.
     library.register('mmlska_cpu', lambda x: torch.channels_last, torch.channels_last)
+    torch.library.register_fake('mmlska_cpu::mlp_inference')(
+        lambda x, *rest: library.new_map(x, rest[4].shape[0], torch.channels_last)
+    )

@@ -83,21 +83,30 @@ def lska_attention(
 
 
 def depthwise_gelu(
-    x: Tensor, weight: Tensor, bias: Tensor, *, pointwise: Pair | None = None, backend: str | None = None
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    *,
+    expand: Pair | None = None,
+    pointwise: Pair | None = None,
+    backend: str | None = None,
 ) -> Tensor:
-    """Convolve with a biased, zero-padded 3x3 depthwise kernel, apply the exact GELU, and, if given, a 1x1 convolution.
+    """Convolve with a biased, zero-padded 3x3 depthwise kernel and apply the exact GELU, with a 1x1 convolution before and after if given.
 
-    Only x is kept for the backward pass, with the 1x1 too.
+    With all three it is the whole MLP of a block; without gradients its wide maps then never exist. Kept for the backward pass is the
+    input of the depthwise kernel alone, and x if there is a 1x1 before it.
 
     Equivalent to::
 
+        x = x if expand is None else F.conv2d(x, *expand)
         y = F.gelu(F.conv2d(x, weight, bias, padding=1, groups=x.shape[1]))
         return y if pointwise is None else F.conv2d(y, *pointwise)
 
     Args:
-        x: (N, C, H, W), any size, any strides; the output has its memory format.
+        x: (N, C, H, W), any size, any strides; the output has its memory format. With ``expand``, (N, C0, H, W).
         weight: (C, 1, 3, 3).
         bias: (C,).
+        expand: Weight (C, C0, 1, 1) and bias (C,) of a 1x1 convolution before the depthwise kernel.
         pointwise: Weight (C2, C, 1, 1) and bias (C2,) of a 1x1 convolution after the GELU.
         backend: One of :func:`available_backends`; None takes the fastest that is correct for device, dtype and layout.
 
@@ -112,13 +121,14 @@ def depthwise_gelu(
         torch.Size([1, 8, 13, 17])
     """
     if stays_plain(x) and backend is None:
-        return reference.depthwise_gelu(x, weight, bias, pointwise)
-    check_depthwise_gelu(x, weight, bias, pointwise)
+        return reference.depthwise_gelu(x, weight, bias, pointwise, expand)
+    check_depthwise_gelu(x, weight, bias, pointwise, expand)
     low = _autocast_dtype(x)
     if low is not None:
-        x, (weight, bias), pointwise = x.to(low), _lowered((weight, bias), low), _lowered(pointwise, low)
-    check_alike(x, depthwise=(weight, bias), pointwise=pointwise)
-    return _choose('depthwise_gelu', x, backend).depthwise_gelu(x, weight, bias, pointwise)
+        x, (weight, bias) = x.to(low), _lowered((weight, bias), low)
+        expand, pointwise = _lowered(expand, low), _lowered(pointwise, low)
+    check_alike(x, depthwise=(weight, bias), expand=expand, pointwise=pointwise)
+    return _choose('depthwise_gelu', x, backend).depthwise_gelu(x, weight, bias, pointwise, expand)
 
 
 def available_backends(device: str | torch.device = 'cpu', dtype: torch.dtype = torch.float32) -> list[str]:

@@ -93,8 +93,11 @@ def lska_attention(
     return torch.ops.mmlska_triton.lska_inference(dense(x), *parameters, dilation, gelu)
 
 
-def depthwise_gelu(x: Tensor, weight: Tensor, bias: Tensor, pointwise: Pair | None = None) -> Tensor:
+def depthwise_gelu(
+    x: Tensor, weight: Tensor, bias: Tensor, pointwise: Pair | None = None, expand: Pair | None = None
+) -> Tensor:
     """See :func:`mmlska.ops.depthwise_gelu`."""
+    x = x if expand is None else F.conv2d(x, *expand)
     if pointwise is None:
         return torch.ops.mmlska_triton.depthwise_gelu(dense(x), weight, bias)
     return torch.ops.mmlska_triton.depthwise_gelu_pointwise(dense(x), weight, bias, *pointwise)

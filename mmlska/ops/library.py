@@ -2,6 +2,7 @@
 
 The operators of a backend are ``torch.ops.NAMESPACE``'s: lska_inference, lska_training (which also returns the one intermediate map that is
 kept), lska_backward, depthwise_gelu, depthwise_gelu_pointwise and their backward operators, with the schemas of csrc/ops.cpp.
+The C++ backend alone has mlp_inference, the MLP with the 1x1 before its 3x3.
 """
 
 from __future__ import annotations
@@ -32,6 +33,12 @@ def all_four(x: Tensor, h0: Pair, v0: Pair, h1: Pair | None, v1: Pair | None) ->
     return (*h0, *v0, *h1, *v1)
 
 
+def new_map(x: Tensor, channels: int, memory_format: torch.memory_format) -> Tensor:
+    """A map of the size of x without values."""
+    shape = (x.shape[0], channels, *x.shape[2:])
+    return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=memory_format)
+
+
 def register(
     namespace: str, map_format: Callable[[Tensor], torch.memory_format], kept_format: torch.memory_format
 ) -> None:
@@ -43,20 +50,19 @@ def register(
         kept_format: The memory format of the intermediate map that lska_training returns.
     """
 
-    def new_map(x, channels=None):
-        shape = (x.shape[0], channels or x.shape[1], *x.shape[2:])
-        return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=map_format(x))
+    def map_like(x, channels=None):
+        return new_map(x, channels or x.shape[1], map_format(x))
 
     def new_grads(x, *parameters):
-        return [new_map(x), *(torch.empty_like(p, memory_format=torch.contiguous_format) for p in parameters)]
+        return [map_like(x), *(torch.empty_like(p, memory_format=torch.contiguous_format) for p in parameters)]
 
     fake = {
-        'lska_inference': lambda x, *_: new_map(x),
-        'lska_training': lambda x, *_: (new_map(x), torch.empty_like(x, memory_format=kept_format)),
+        'lska_inference': lambda x, *_: map_like(x),
+        'lska_training': lambda x, *_: (map_like(x), torch.empty_like(x, memory_format=kept_format)),
         'lska_backward': lambda grad, x, kept, *rest: new_grads(x, *rest[:-2]),
-        'depthwise_gelu': lambda x, weight, bias: new_map(x),
+        'depthwise_gelu': lambda x, weight, bias: map_like(x),
         'depthwise_gelu_backward': lambda grad, *inputs: new_grads(*inputs),
-        'depthwise_gelu_pointwise': lambda x, weight, bias, pw, pb: new_map(x, pw.shape[0]),
+        'depthwise_gelu_pointwise': lambda x, weight, bias, pw, pb: map_like(x, pw.shape[0]),
         'depthwise_gelu_pointwise_backward': lambda grad, *inputs: [
             *new_grads(*inputs),
             inputs[3].new_empty(inputs[3].shape[0]),

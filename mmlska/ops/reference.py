@@ -45,8 +45,11 @@ def depthwise_chain(x: Tensor, h0: Pair, v0: Pair, h1: Pair | None, v1: Pair | N
     return x if h1 is None else _depthwise(_depthwise(x, h1, dilation), v1, dilation)
 
 
-def depthwise_gelu(x: Tensor, weight: Tensor, bias: Tensor, pointwise: Pair | None = None) -> Tensor:
+def depthwise_gelu(
+    x: Tensor, weight: Tensor, bias: Tensor, pointwise: Pair | None = None, expand: Pair | None = None
+) -> Tensor:
     """See :func:`mmlska.ops.depthwise_gelu`."""
+    x = x if expand is None else F.conv2d(x, *expand)
     x = F.gelu(_depthwise(x, (weight, bias)))
     return x if pointwise is None else F.conv2d(x, *pointwise)
 

@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable
+from functools import partial
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from mmlska.ops import depthwise_gelu, lska_attention, reference
 
 # k_size: taps of the first pair, taps of the dilated pair, dilation. 47 has a dilated kernel that no specialised loop covers.
 LADDER = {7: (3, 3, 2), 11: (3, 5, 2), 23: (5, 7, 3), 35: (5, 11, 3), 41: (5, 13, 3), 47: (5, 15, 3), 53: (5, 17, 3)}
 LAYOUTS = ('channels_last', 'contiguous', 'strided')
-# Largest error of a tensor over its largest entry. bfloat16 has 8 bits: 2^-8 = 4e-3 for each rounding, of which a gradient sees a few.
-# float16 has 11.
-TOLERANCE = {torch.float64: 1e-12, torch.float32: 4e-6, torch.float16: 2e-3, torch.bfloat16: 1.6e-2}
+_DENSE = {'channels_last': torch.channels_last, 'contiguous': torch.contiguous_format}
+# Largest error of an element over the size of the terms it is made of. bfloat16 has 8 bits: 2^-8 = 4e-3 for each rounding, of which a
+# gradient sees a few. float16 has 11, and float32 24, but a kernel rounds in it for every term.
+TOLERANCE = {torch.float64: 1e-14, torch.float32: 3e-6, torch.float16: 2.5e-3, torch.bfloat16: 2e-2}
 
 
 def make_map(
     shape: tuple[int, ...], dtype: torch.dtype, layout: str, seed: int = 0, device: str | torch.device = 'cpu'
 ) -> Tensor:
-    """A map of random values in one of ``LAYOUTS``; 'strided' is dense in no memory format."""
-    n, c, h, w = shape
-    if layout == 'strided':
-        return make_map((n, 2 * c, h, w + 1), dtype, 'contiguous', seed, device)[:, ::2, :, 1:]
-    x = torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(device, dtype)
-    return x.contiguous(memory_format=torch.channels_last) if layout == 'channels_last' else x
+    """A map of random values, the same ones in each of ``LAYOUTS``."""
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return lay_out(x.to(device, dtype), layout)
+
+
+def lay_out(x: Tensor, layout: str) -> Tensor:
+    """The same map in one of ``LAYOUTS``; 'strided' is dense in no memory format and has NaN between its elements."""
+    if layout in _DENSE:
+        return x.contiguous(memory_format=_DENSE[layout])
+    n, c, h, w = x.shape
+    out = x.new_full((n, 2 * c, h, w + 1), torch.nan)[:, ::2, :, 1:]
+    return out.copy_(x)
 
 
 def make_pair(shape: tuple[int, ...], dtype: torch.dtype, seed: int) -> tuple[Tensor, Tensor]:
@@ -53,28 +66,89 @@ def outputs_and_grads(function, inputs: list[Tensor], grad: Tensor) -> list[Tens
     return [out.detach(), *torch.autograd.grad(out, leaves, grad)]
 
 
+class _Record(TorchFunctionMode):
+    """Keeps the squares of what the convolutions give and of the gradients that they get."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.outputs: list[Tensor] = []
+        self.grads: dict[int, Tensor] = {}
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        if func is F.conv2d:
+            i = len(self.outputs)
+            self.outputs.append(out.detach().square())
+            out.register_hook(lambda grad: self.grads.update({i: grad.square()}))
+        return out
+
+
+class _Squares(TorchFunctionMode):
+    """Given squares, an operator adds up the squares of its terms. Its intermediates count at their recorded size where that is larger."""
+
+    def __init__(self, record: _Record) -> None:
+        super().__init__()
+        self.record = record
+        self.count = itertools.count()
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func is F.gelu:
+            return args[0]  # GELU keeps an error, and makes nothing larger
+        out = func(*args, **(kwargs or {}))
+        if func is F.conv2d:
+            i = next(self.count)
+            out = out + (self.record.outputs[i] - out).clamp_min(0).detach()
+            out.register_hook(lambda grad: torch.maximum(grad, self.record.grads[i]))
+        return out
+
+
+def in_float64(twin, inputs: list[Tensor], grad: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Output and all gradients of the twin in float64, each with the sizes that the errors of its elements are measured by.
+
+    A sum's rounding errors are as large as its terms and as random in sign: they add up to the root of the sum of the terms' squares,
+    which is also the usual size of the sum itself. Where the terms cancel the sum is smaller, and its errors are not.
+    """
+    record = _Record()
+    with record:
+        wanted = outputs_and_grads(twin, [t.double() for t in inputs], grad.double())
+    with _Squares(record):
+        squares = outputs_and_grads(twin, [t.double().square() for t in inputs], grad.double().square())
+    return [(a, torch.maximum(a.abs(), s.sqrt())) for a, s in zip(wanted, squares)]
+
+
 def assert_close_to_reference(
     fused,
     twin,
     inputs: list[Tensor],
-    layout: str = 'channels_last',
+    layouts: Iterable[str] = ('channels_last',),
     out_channels: int | None = None,
     slack: float = 1,
+    case: str = '',
 ) -> list[Tensor]:
-    """Compare output and all gradients of a fused operator with its twin in float64; return the fused ones."""
+    """Compare output and all gradients of a fused operator with its twin in float64, and the output where no gradient is wanted.
+
+    Returns those of the last layout, that output last.
+    """
     x = inputs[0]
-    tolerance = slack * TOLERANCE[x.dtype]
-    grad = make_map((x.shape[0], out_channels or x.shape[1], *x.shape[2:]), x.dtype, layout, seed=1, device=x.device)
-    found = outputs_and_grads(fused, inputs, grad)
-    wanted = outputs_and_grads(twin, [t.double() for t in inputs], grad.double())
-    for i, (a, b) in enumerate(zip(found, wanted)):
-        assert a.dtype == x.dtype
-        assert a.shape == b.shape
-        # A parameter's gradient sums N * H * W terms of size 1: where they cancel, their rounding errors do not.
-        scale = max(b.abs().max().item(), 1e-6 if i < 2 else (x.numel() / x.shape[1]) ** 0.5)
-        error = (a.double() - b).abs().max().item() / scale
-        # Not `error > tolerance`: a NaN must fail.
-        assert error <= tolerance, f'{"output" if i == 0 else f"gradient of input {i - 1}"}: error {error:.1e}'
+    grad = make_map((x.shape[0], out_channels or x.shape[1], *x.shape[2:]), x.dtype, 'contiguous', 1, x.device)
+    wanted = in_float64(twin, inputs, grad)
+    # What a kernel adds up in. The gradient of a parameter has a term for each pixel: added one by one, n of them take n roundings.
+    accumulator = torch.promote_types(x.dtype, torch.float32)
+    growing = (x.numel() / x.shape[1]) ** 0.5 * torch.finfo(accumulator).eps / 2
+    for layout in layouts:
+        tensors = [lay_out(x, layout), *inputs[1:]]
+        found = outputs_and_grads(fused, tensors, lay_out(grad, layout))
+        with torch.no_grad():
+            found.append(fused(*tensors))
+        names = ['output', *(f'gradient of input {i}' for i in range(len(inputs))), 'output without gradients']
+        for i, (a, (b, size)) in enumerate(zip(found, [*wanted, wanted[0]], strict=True)):
+            name = f'{names[i]} of {case or tuple(x.shape)}, {layout}'
+            assert a.dtype == x.dtype, name
+            assert a.shape == b.shape, name
+            tolerance = slack * TOLERANCE[x.dtype] + (growing if 1 < i < len(wanted) else 0)
+            error = ((a.double() - b).abs() / size.clamp_min(torch.finfo(x.dtype).tiny)).max().item()
+            # Not `error > tolerance`: a NaN must fail.
+            assert error <= tolerance, f'{name}: error {error:.1e}, allowed {tolerance:.1e}'
     return found
 
 
@@ -89,16 +163,69 @@ def lska_twin(x: Tensor, *flat_and_dilation, gelu=False) -> Tensor:
     return reference.lska_attention(x, *as_pairs(flat), dilation, gelu)
 
 
-def mlp_tensors(c: int, dtype: torch.dtype, out_channels: int | None = None) -> list[Tensor]:
-    """Weight and bias of the 3x3, and of the 1x1 if ``out_channels`` is given, flat."""
+def mlp_tensors(
+    c: int, dtype: torch.dtype, out_channels: int | None = None, in_channels: int | None = None
+) -> list[Tensor]:
+    """Weight and bias of the 3x3, of the 1x1 after it if ``out_channels`` is given and of the one before it if ``in_channels`` is, flat."""
     pointwise = [] if out_channels is None else make_pair((out_channels, c, 1, 1), dtype, 6)
-    return [*make_pair((c, 1, 3, 3), dtype, 5), *pointwise]
+    expand = [] if in_channels is None else make_pair((c, in_channels, 1, 1), dtype, 7)
+    return [*make_pair((c, 1, 3, 3), dtype, 5), *pointwise, *expand]
 
 
-def mlp(x: Tensor, weight: Tensor, bias: Tensor, *pointwise: Tensor, backend=None) -> Tensor:
-    """The front door with flat parameters."""
-    return depthwise_gelu(x, weight, bias, pointwise=pointwise or None, backend=backend)
+def mlp(*tensors: Tensor, expand: bool = False, backend=None) -> Tensor:
+    """The front door with flat parameters, as :func:`mlp_tensors` orders them; with ``expand``, the last pair is that."""
+    return depthwise_gelu(**_mlp_arguments(*tensors, expand=expand), backend=backend)
 
 
-def mlp_twin(x: Tensor, weight: Tensor, bias: Tensor, *pointwise: Tensor) -> Tensor:
-    return reference.depthwise_gelu(x, weight, bias, pointwise or None)
+def mlp_twin(*tensors: Tensor, expand: bool = False) -> Tensor:
+    return reference.depthwise_gelu(**_mlp_arguments(*tensors, expand=expand))
+
+
+def _mlp_arguments(x: Tensor, weight: Tensor, bias: Tensor, *pairs: Tensor, expand: bool) -> dict:
+    before, after = (pairs[-2:], pairs[:-2]) if expand else (None, pairs)
+    return dict(x=x, weight=weight, bias=bias, pointwise=after or None, expand=before)
+
+
+def check_lska(
+    backend: str,
+    shape: tuple[int, ...],
+    k_size: int,
+    dtype: torch.dtype,
+    layouts: Iterable[str] = ('channels_last',),
+    gelu: bool = False,
+    device: str | torch.device = 'cpu',
+    slack: float = 1,
+) -> list[Tensor]:
+    """:func:`assert_close_to_reference` of an LSKA."""
+    flat, dilation = lska_tensors(shape[1], k_size, dtype)
+    inputs = [make_map(shape, dtype, 'contiguous', device=device), *(t.to(device) for t in flat)]
+    case = f'{backend} lska {tuple(shape)}, k_size {k_size}, {dtype}, gelu {gelu}'
+
+    def fused(*tensors):
+        return lska(*tensors, dilation, gelu=gelu, backend=backend)
+
+    def twin(*tensors):
+        return lska_twin(*tensors, dilation, gelu=gelu)
+
+    return assert_close_to_reference(fused, twin, inputs, layouts, slack=slack, case=case)
+
+
+def check_depthwise_gelu(
+    backend: str,
+    shape: tuple[int, ...],
+    dtype: torch.dtype,
+    layouts: Iterable[str] = ('channels_last',),
+    out_channels: int | None = None,
+    device: str | torch.device = 'cpu',
+    slack: float = 1,
+    in_channels: int | None = None,
+) -> list[Tensor]:
+    """:func:`assert_close_to_reference` of the MLP; ``shape`` is that of the 3x3's map."""
+    n, c, h, w = shape
+    tensors = mlp_tensors(c, dtype, out_channels, in_channels)
+    x = make_map((n, in_channels or c, h, w), dtype, 'contiguous', device=device)
+    case = f'{backend} depthwise_gelu {tuple(shape)}, in_channels {in_channels}, out_channels {out_channels}, {dtype}'
+    expand = in_channels is not None
+    fused, twin = partial(mlp, expand=expand, backend=backend), partial(mlp_twin, expand=expand)
+    inputs = [x, *(t.to(device) for t in tensors)]
+    return assert_close_to_reference(fused, twin, inputs, layouts, out_channels or c, slack, case)

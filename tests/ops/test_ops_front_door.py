@@ -44,13 +44,15 @@ class Ops(nn.Module):
         flat, self.dilation = cases.lska_tensors(c, k_size, torch.float32)
         self.flat = nn.ParameterList(flat)
         self.mlp = nn.ParameterList(cases.mlp_tensors(c, torch.float32))
-        self.whole_mlp = nn.ParameterList(cases.mlp_tensors(c, torch.float32, c))
+        self.reducing_mlp = nn.ParameterList(cases.mlp_tensors(c, torch.float32, c))
+        self.whole_mlp = nn.ParameterList(cases.mlp_tensors(4 * c, torch.float32, c, c))
         self.backend = backend
 
     def forward(self, x: Tensor) -> Tensor:
         x = cases.lska(x, *self.flat, self.dilation, backend=self.backend)
         x = cases.mlp(x, *self.mlp, backend=self.backend)
-        return cases.mlp(x, *self.whole_mlp, backend=self.backend)
+        x = cases.mlp(x, *self.reducing_mlp, backend=self.backend)
+        return cases.mlp(x, *self.whole_mlp, expand=True, backend=self.backend)
 
 
 def channels_last(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -151,6 +153,26 @@ def test_wrong_arguments_of_lska(change, error, text):
             ValueError,
             r'pointwise has .* shapes \(2, 3, 1, 1\) and \(2,\); they must be \(C2, 4, 1, 1\) and \(C2,\)',
         ),
+        (
+            dict(expand=torch.rand(4, 4, 1, 1)),
+            TypeError,
+            r'expand must be a pair \(weight, bias\) of Tensors, got Tensor',
+        ),
+        (
+            dict(expand=(torch.rand(4, 3, 1, 1), torch.rand(4))),
+            ValueError,
+            r'expand has .* shapes \(4, 3, 1, 1\) and \(4,\); they must be \(C2, 4, 1, 1\) and \(C2,\), as x has 4 channels',
+        ),
+        (
+            dict(expand=(torch.rand(6, 4, 1, 1), torch.rand(6))),
+            ValueError,
+            r'weight has shape \(4, 1, 3, 3\); it must be \(6, 1, 3, 3\), as the output of expand has 6 channels',
+        ),
+        (
+            dict(expand=(torch.rand(4, 4, 1, 1), torch.rand(4).double())),
+            ValueError,
+            r'expand bias is torch.float64 on cpu but x is torch.float32',
+        ),
     ],
 )
 def test_wrong_arguments_of_depthwise_gelu(change, error, text):
@@ -185,6 +207,12 @@ def test_the_fused_backend_runs_by_default():
     assert calls == ['lska_inference']
     weight, bias = cases.make_pair((4, 1, 3, 3), torch.float32, 0)
     assert record_fused_calls(lambda: ops.depthwise_gelu(channels_last(1, 4, 5, 6), weight, bias)) == ['depthwise_gelu']
+    # Without gradients the whole MLP is one operator; with them the wide map is kept, which autograd sees.
+    flat = [t.requires_grad_() for t in cases.mlp_tensors(8, torch.float32, 4, 4)]
+    whole = partial(cases.mlp, channels_last(1, 4, 40, 6), *flat, expand=True)
+    assert record_fused_calls(whole) == ['depthwise_gelu_pointwise']
+    with torch.no_grad():
+        assert record_fused_calls(whole) == ['mlp_inference']
     # Converting the wide map of the MLP twice costs more than the fused kernel saves.
     assert record_fused_calls(lambda: ops.depthwise_gelu(torch.rand(1, 4, 5, 6), weight, bias)) == []
 
@@ -283,7 +311,7 @@ def test_autocast_has_the_dtypes_of_plain_pytorch(dtype):
         assert y.dtype == cases.lska_twin(x, *model.flat, model.dilation).dtype == torch.float32
         low = cases.lska(x.to(dtype), *model.flat, model.dilation)
         assert low.dtype == cases.lska_twin(x.to(dtype), *model.flat, model.dilation).dtype == dtype
-        z = cases.mlp(cases.mlp(x, *model.mlp), *model.whole_mlp)
+        z = cases.mlp(cases.mlp(cases.mlp(x, *model.mlp), *model.reducing_mlp), *model.whole_mlp, expand=True)
         assert z.dtype == cases.mlp_twin(x, *model.mlp).dtype == dtype
         (low.float().square().sum() + z.float().square().sum()).backward()
     assert all(p.grad.dtype == torch.float32 for p in model.parameters())
@@ -299,7 +327,8 @@ def test_autocast_has_the_dtypes_of_plain_pytorch(dtype):
 def test_autocast_runs_the_fused_kernels():
     model, x = Ops(), channels_last(1, 8, 9, 5, dtype=torch.bfloat16)
     with torch.autocast('cpu', torch.bfloat16):
-        assert record_fused_calls(lambda: model(x)) == ['lska_training', 'depthwise_gelu', 'depthwise_gelu_pointwise']
+        wanted = ['lska_training', 'depthwise_gelu', 'depthwise_gelu_pointwise', 'depthwise_gelu_pointwise']
+        assert record_fused_calls(lambda: model(x)) == wanted
 
 
 @needs_cpu
@@ -315,7 +344,9 @@ def test_compile_in_one_graph(layout):
         torch.testing.assert_close(a, b)
     assert results[0][0].stride() == results[1][0].stride()
     with torch.no_grad():
-        torch.testing.assert_close(torch.compile(model, fullgraph=True, backend='aot_eager')(x), results[0][0])
+        found = torch.compile(model, fullgraph=True, backend='aot_eager')(x)
+    torch.testing.assert_close(found, results[0][0])
+    assert found.stride() == results[0][0].stride()
 
 
 @needs_cpu
@@ -325,6 +356,7 @@ def test_operators_keep_the_rules_of_custom_operators():
     learnt = [t.clone().requires_grad_() for t in (x, *flat)]
     mlp = cases.mlp_tensors(4, torch.float32, 6)
     learnt_mlp = [x.clone().requires_grad_(), *(t.clone().requires_grad_() for t in mlp)]
+    whole_mlp = cases.mlp_tensors(8, torch.float32, 6, 4)
     y = channels_last(2, 6, 5, 6)
     namespace = torch.ops.mmlska_cpu
     torch.library.opcheck(namespace.lska_inference.default, (x, *flat, dilation, False))
@@ -334,6 +366,7 @@ def test_operators_keep_the_rules_of_custom_operators():
     torch.library.opcheck(namespace.depthwise_gelu_backward.default, (x, x, *mlp[:2]))
     torch.library.opcheck(namespace.depthwise_gelu_pointwise.default, learnt_mlp)
     torch.library.opcheck(namespace.depthwise_gelu_pointwise_backward.default, (y, x, *mlp[:3]))
+    torch.library.opcheck(namespace.mlp_inference.default, (x, *whole_mlp[4:], *whole_mlp[:4]))
 
 
 @needs_cpu

@@ -1,4 +1,4 @@
-"""Every fused backend against the reference in float64: outputs and all gradients, with uninitialised memory filled with NaN."""
+"""The fused backends on the CPU beyond the grid of test_ops_grid.py: derivatives, extreme values, threads, instruction sets."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ import os
 import subprocess
 import sys
 from functools import partial
-from itertools import product
 from pathlib import Path
 
 import ops_cases as cases
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from mmlska import ops
 from mmlska.ops import functional
@@ -21,12 +19,9 @@ from mmlska.ops import functional
 # Those that run on the CPU; triton_cases.py tests the one for GPUs.
 FUSED = [name for name in functional._BACKENDS if name not in ('reference', 'triton')]
 DTYPES = [torch.float64, torch.float32, torch.bfloat16]
-SIZES = [(1, 1), (1, 13), (13, 1), (2, 3), (8, 8), (15, 16), (24, 33), (5, 40)]
-CHANNELS = [1, 3, 32, 160, 16, 33]
 
 every_backend = pytest.mark.parametrize('backend', FUSED)
 every_dtype = pytest.mark.parametrize('dtype', DTYPES, ids=lambda d: str(d)[6:])
-every_layout = pytest.mark.parametrize('layout', cases.LAYOUTS)
 
 
 pytestmark = pytest.mark.usefixtures('poisoned_memory')
@@ -37,66 +32,6 @@ def _need_backend(request):
     backend = request.node.callspec.params.get('backend') if hasattr(request.node, 'callspec') else None
     if backend and functional._BACKENDS[backend].PROBLEM:
         pytest.skip(functional._BACKENDS[backend].PROBLEM)
-
-
-def check_lska(
-    backend: str, shape: tuple[int, ...], k_size: int, dtype: torch.dtype, layout: str, gelu: bool = False
-) -> list[Tensor]:
-    flat, dilation = cases.lska_tensors(shape[1], k_size, dtype)
-    x = cases.make_map(shape, dtype, layout)
-
-    def fused(*tensors):
-        return cases.lska(*tensors, dilation, gelu=gelu, backend=backend)
-
-    def twin(*tensors):
-        return cases.lska_twin(*tensors, dilation, gelu=gelu)
-
-    return cases.assert_close_to_reference(fused, twin, [x, *flat], layout)
-
-
-def check_depthwise_gelu(
-    backend: str, shape: tuple[int, ...], dtype: torch.dtype, layout: str, out_channels: int | None = None
-) -> list[Tensor]:
-    inputs = [cases.make_map(shape, dtype, layout), *cases.mlp_tensors(shape[1], dtype, out_channels)]
-    fused = partial(cases.mlp, backend=backend)
-    return cases.assert_close_to_reference(fused, cases.mlp_twin, inputs, layout, out_channels)
-
-
-@every_backend
-@every_dtype
-@every_layout
-@pytest.mark.parametrize('k_size', cases.LADDER)
-def test_lska(backend, dtype, layout, k_size):
-    # Each test takes two of the 48 pairs of size and channels, so that together they run through all of them with every value of the rest.
-    pairs = list(product(SIZES, CHANNELS))
-    first = 13 * list(cases.LADDER).index(k_size) + 5 * cases.LAYOUTS.index(layout) + 7 * DTYPES.index(dtype)
-    for i, gelu in ((first, False), (first + 24, True)):
-        size, c = pairs[i % len(pairs)]
-        check_lska(backend, (2, c, *size), k_size, dtype, layout, gelu)
-
-
-@every_backend
-@every_dtype
-@every_layout
-def test_depthwise_gelu(backend, dtype, layout):
-    for i, (size, c) in enumerate(product(SIZES, CHANNELS)):
-        if i % 3 == cases.LAYOUTS.index(layout):
-            check_depthwise_gelu(backend, (2, c, *size), dtype, layout)
-            check_depthwise_gelu(backend, (2, c, *size), dtype, layout, out_channels=(1, 8, 20)[i // 3 % 3])
-
-
-@every_backend
-@every_dtype
-def test_large_odd_map(backend, dtype):
-    check_lska(backend, (1, 32, 97, 131), 23, dtype, 'channels_last')
-    check_depthwise_gelu(backend, (1, 32, 97, 131), dtype, 'channels_last')
-    check_depthwise_gelu(backend, (1, 64, 97, 131), dtype, 'channels_last', out_channels=8)
-
-
-@every_backend
-@pytest.mark.parametrize('k_size', [7, 53])
-def test_many_channels_on_a_large_odd_map(backend, k_size):
-    check_lska(backend, (1, 160, 97, 131), k_size, torch.float32, 'channels_last')
 
 
 @every_backend
@@ -142,9 +77,13 @@ def test_gradcheck(backend):
     for gelu in (False, True):
         fused = partial(cases.lska, gelu=gelu, backend=backend)
         assert torch.autograd.gradcheck(lambda *t, f=fused: f(*t, dilation), inputs, fast_mode=True)
-    for out_channels in (None, 2):
-        tensors = [inputs[0], *(t.requires_grad_() for t in cases.mlp_tensors(3, torch.float64, out_channels))]
-        assert torch.autograd.gradcheck(partial(cases.mlp, backend=backend), tensors)
+    for out_channels, in_channels in ((None, None), (2, None), (2, 3)):
+        tensors = [
+            inputs[0],
+            *(t.requires_grad_() for t in cases.mlp_tensors(3, torch.float64, out_channels, in_channels)),
+        ]
+        fused = partial(cases.mlp, expand=in_channels is not None, backend=backend)
+        assert torch.autograd.gradcheck(fused, tensors)
 
 
 @every_backend
@@ -205,10 +144,10 @@ def test_bfloat16_rounds_to_nearest_even(backend):
 @every_dtype
 def test_twice_the_same(backend, dtype):
     for shape in ((2, 32, 30, 17), (1, 160, 9, 8)):
-        first, second = (check_lska(backend, shape, 23, dtype, 'channels_last') for _ in range(2))
+        first, second = (cases.check_lska(backend, shape, 23, dtype) for _ in range(2))
         assert all(torch.equal(a, b) for a, b in zip(first, second))
-        for out in (None, 8):
-            first, second = (check_depthwise_gelu(backend, shape, dtype, 'channels_last', out) for _ in range(2))
+        for sizes in (dict(), dict(out_channels=8), dict(in_channels=5, out_channels=8)):
+            first, second = (cases.check_depthwise_gelu(backend, shape, dtype, **sizes) for _ in range(2))
             assert all(torch.equal(a, b) for a, b in zip(first, second))
 
 
@@ -220,11 +159,22 @@ def test_threads_share_the_rows(backend, threads):
     try:
         torch.set_num_threads(threads)
         for k_size in (7, 23):
-            check_lska(backend, (1, 16, 131, 9), k_size, torch.float64, 'channels_last')
-        for out_channels in (None, 5):
-            check_depthwise_gelu(backend, (1, 16, 131, 9), torch.float64, 'channels_last', out_channels)
+            cases.check_lska(backend, (1, 16, 131, 9), k_size, torch.float64)
+        for sizes in (dict(), dict(out_channels=5), dict(in_channels=3, out_channels=5)):
+            for dtype in (torch.float64, torch.float32):
+                # A thread's share may end, and the next one's begin, in the middle of either image.
+                for shape in ((1, 16, 131, 9), (2, 33, 61, 9)):
+                    cases.check_depthwise_gelu(backend, shape, dtype, **sizes)
     finally:
         torch.set_num_threads(before)
+
+
+@every_backend
+@every_dtype
+def test_rows_too_long_for_the_cache(backend, dtype):
+    """A task of the MLP then takes a few rows, or one, of which the next one needs those at its border."""
+    for width, channels in ((2900, 64), (1300, 64), (400, 160)):
+        cases.check_depthwise_gelu(backend, (1, channels, 19, width), dtype, in_channels=4, out_channels=3)
 
 
 @every_backend
@@ -244,10 +194,10 @@ def test_parameters_that_need_gradients_in_several_threads(backend):
 @pytest.mark.parametrize('capability', ['default', 'avx2'])
 def test_narrower_instruction_sets(backend, capability):
     script = (
-        'import torch, test_ops_kernels as t\n'
-        'for dtype in t.DTYPES:\n'
-        '    t.check_lska("cpu", (2, 33, 12, 11), 23, dtype, "channels_last")\n'
-        '    t.check_depthwise_gelu("cpu", (2, 33, 12, 11), dtype, "channels_last", 8)\n'
+        'import torch, ops_cases as cases\n'
+        'for dtype in (torch.float64, torch.float32, torch.bfloat16):\n'
+        '    cases.check_lska("cpu", (2, 33, 12, 11), 23, dtype)\n'
+        '    cases.check_depthwise_gelu("cpu", (2, 33, 12, 11), dtype, out_channels=8, in_channels=5)\n'
     )
     env = {**os.environ, 'ATEN_CPU_CAPABILITY': capability, 'OMP_NUM_THREADS': '1'}
     done = subprocess.run(

@@ -22,7 +22,7 @@ if torch.cuda.is_available() and gpu.PROBLEM is None:
 else:
 
     @needs_triton
-    @pytest.mark.slow
+    @pytest.mark.slow(120)
     def test_kernels_in_the_interpreter():
         command = [
             sys.executable,

@@ -23,7 +23,6 @@ DTYPES = [torch.float32, torch.float16, torch.bfloat16]
 LSKA = [
     ((1, 1, 1, 1), 7), ((2, 3, 13, 17), 23), ((1, 3, 5, 3), 53), ((1, 32, 5, 3), 7), ((3, 2, 16, 16), 23), ((1, 1, 9, 40), 35),
     ((2, 3, 7, 6), 41), ((1, 3, 1, 13), 11), ((1, 2, 18, 5), 53), ((1, 3, 11, 12), 47), ((1, 18, 2, 3), 23), ((2, 1, 24, 33), 7),
-    ((1, 160, 2, 3), 7), ((1, 1, 97, 131), 23),
 ]  # fmt: skip
 # Shape, output channels of the 1x1 or None. 40 rows and 140 columns are more than one program takes.
 MLP = [
@@ -55,27 +54,17 @@ def make_map(*shape: int, dtype: torch.dtype = torch.float32, layout: str = 'con
     return cases.make_map(shape, dtype, layout, device=DEVICE)
 
 
-def check(fused, twin, inputs: list[Tensor], layout: str, out_channels: int | None = None) -> list[Tensor]:
-    # The interpreter rounds to bfloat16 towards zero, which doubles an error and lets several add up.
-    slack = 2 if DEVICE == 'cpu' and inputs[0].dtype == torch.bfloat16 else 1
-    return cases.assert_close_to_reference(fused, twin, inputs, layout, out_channels, slack)
+def slack(dtype: torch.dtype) -> float:
+    """The interpreter rounds to bfloat16 towards zero, which doubles an error and lets several add up."""
+    return 2 if DEVICE == 'cpu' and dtype == torch.bfloat16 else 1
 
 
 def check_lska(shape, k_size: int, dtype: torch.dtype, layout: str, gelu: bool = False) -> list[Tensor]:
-    flat, dilation = lska_tensors(shape[1], k_size, dtype)
-
-    def fused(*tensors):
-        return cases.lska(*tensors, dilation, gelu=gelu, backend='triton')
-
-    def twin(*tensors):
-        return cases.lska_twin(*tensors, dilation, gelu=gelu)
-
-    return check(fused, twin, [make_map(*shape, dtype=dtype, layout=layout), *flat], layout)
+    return cases.check_lska('triton', shape, k_size, dtype, [layout], gelu, DEVICE, slack(dtype))
 
 
 def check_depthwise_gelu(shape, dtype: torch.dtype, layout: str, out_channels: int | None = None) -> list[Tensor]:
-    inputs = [make_map(*shape, dtype=dtype, layout=layout), *mlp_tensors(shape[1], dtype, out_channels)]
-    return check(partial(cases.mlp, backend='triton'), cases.mlp_twin, inputs, layout, out_channels)
+    return cases.check_depthwise_gelu('triton', shape, dtype, [layout], out_channels, DEVICE, slack(dtype))
 
 
 def share(of: list, dtype: torch.dtype, layout: str) -> list:
@@ -94,15 +83,18 @@ def test_lska(dtype, layout):
         check_lska(shape, k_size, dtype, layout, gelu=i % 2 == 1)
 
 
+# Larger than a tile, many channels, a whole map: what takes the interpreter long runs in one dtype there.
 @pytest.mark.parametrize(
     ('shape', 'k_size', 'dtype'),
     [
         ((1, 1, 150, 3), 53, torch.float32),
         ((1, 1, 3, 150), 7, torch.float32),
         ((1, 1, 2, 140), 23, torch.bfloat16),
+        ((1, 160, 2, 3), 7, torch.float32),
+        ((1, 1, 97, 131), 23, torch.bfloat16),
     ],
 )
-def test_lska_larger_than_a_tile(shape, k_size, dtype):
+def test_large_lska(shape, k_size, dtype):
     check_lska(shape, k_size, dtype, 'contiguous')
 
 
@@ -116,7 +108,8 @@ def test_design_without_dilated_kernels(dtype, k_size):
         return ops.lska_attention(x, (h0w, h0b), (v0w, v0b), None, None, (pw, pb), 1, backend=backend)
 
     x = make_map(1, 3, 11, 6, dtype=dtype)
-    check(partial(call, backend='triton'), partial(call, backend='reference'), [x, *flat], 'contiguous')
+    fused, twin = (partial(call, backend=backend) for backend in ('triton', 'reference'))
+    cases.assert_close_to_reference(fused, twin, [x, *flat], ['contiguous'], slack=slack(dtype))
 
 
 @every_dtype
@@ -124,6 +117,10 @@ def test_design_without_dilated_kernels(dtype, k_size):
 def test_depthwise_gelu(dtype, layout):
     for shape, out_channels in share(MLP, dtype, layout):
         check_depthwise_gelu(shape, dtype, layout, out_channels)
+
+
+def test_pointwise_before_depthwise_gelu():
+    cases.check_depthwise_gelu('triton', (2, 3, 4, 5), torch.float32, ['contiguous'], 2, DEVICE, in_channels=4)
 
 
 def test_extreme_values_of_gelu():

@@ -28,9 +28,9 @@ void square(const V** src, const Ring<V>& ring, int64_t i, int64_t H, int sign =
   for (int t = 0; t < 9; ++t) src[t] = ring.row(i + sign * (t / 3 - 1), H) + 1 + sign * (t % 3 - 1);
 }
 
-// The output map starts at row `origin` of the batch.
+// The output may overwrite the rows of x up to the one before it.
 template <class T>
-void depthwise_gelu_forward(const MapShape& s, const T* weight, const T* bias, const T* x, T* out, int64_t origin, const Task& task,
+void depthwise_gelu_forward(const MapShape& s, const T* weight, const T* bias, const Rows<const T>& x, const Rows<T>& out, const Task& task,
                             void* memory) {
   using V = Vec<T>;
   const int64_t c0 = task.block * kLanes<T>, H = s.H, W = s.W;
@@ -41,16 +41,16 @@ void depthwise_gelu_forward(const MapShape& s, const T* weight, const T* bias, c
   load_taps<T>(taps, weight, 9, c0, lanes);
   const V b = load<T>(bias + c0, lanes);
   const V* src[9];
-  const auto map = [&](auto* p, int64_t i) { return p + ((task.image * H + i) * W) * s.C + c0; };
+  const auto row = [&](const auto& map, int64_t i) { return map.data + (task.image * H + i - map.origin) * W * map.pitch + c0; };
 
   for (int64_t r = task.begin - 1; r <= task.end; ++r) {
-    if (r >= 0 && r < H) load_row<T>(rows.x.at(r) + 1, map(x, r), s.C, lanes, W);
+    if (r >= 0 && r < H) load_row<T>(rows.x.at(r) + 1, row(x, r), x.pitch, lanes, W);
     const int64_t o = r - 1;
     if (o < task.begin) continue;
     square(src, rows.x, o, H);
     fir_k<V, 9>(rows.out, src, taps, b, W);
     gelu_row<V>(rows.out, W);
-    store_row<T>(out + (task.image * H + o - origin) * W * s.C + c0, rows.out, s.C, lanes, W);
+    store_row<T>(row(out, o), rows.out, out.pitch, lanes, W);
   }
 }
 

@@ -1,0 +1,82 @@
+// 1x1 convolutions: our own tiles (tiles.h) where they run, ATen's matrix products elsewhere. Part of ops.cpp.
+
+// Whether our own tiles run: on AVX-512 in float32. ATen's matrix products do the rest, and bfloat16's are good; those of float32 pack the weight
+// again for every few rows, use half of some processors, and split narrow products badly.
+bool own_tiles(const at::Tensor& t) {
+#ifdef MMLSKA_X86
+  return kLevel == 2 && t.scalar_type() == at::kFloat;
+#else
+  return false;
+#endif
+}
+
+// A 1x1 from K to N channels, to be applied to any number of pixels.
+class Pointwise {
+ public:
+  // Weight (N, K); the bias may be undefined.
+  Pointwise(const at::Tensor& weight, const at::Tensor& bias) : weight_(weight.contiguous()), bias_(bias.defined() ? bias.contiguous() : bias) {
+#ifdef MMLSKA_X86
+    if (!own_tiles(weight)) return;
+    const int64_t N = weight.size(0), K = weight.size(1), panels = (N + kPanel - 1) / kPanel;
+    packed_ = at::empty({panels, K, kPanel}, weight.options());
+    at::parallel_for(0, panels, 1, [&](int64_t first, int64_t last) {
+      for (int64_t i = first; i < last; ++i) avx512::pack_panel(in<float>(weight_), N, K, i * kPanel, out<float>(packed_) + i * K * kPanel);
+    });
+#endif
+  }
+
+  // From (pixels, K) to (pixels, N) in this thread; rows of either may be further apart than their length.
+  void operator()(const at::Tensor& x, at::Tensor y) const {
+#ifdef MMLSKA_X86
+    if (packed_.defined())
+      return avx512::pointwise_rows(in<float>(x), x.stride(0), in<float>(packed_), bias_.defined() ? in<float>(bias_) : nullptr, x.size(0),
+                                    x.size(1), y.size(1), out<float>(y), y.stride(0));
+#endif
+    if (bias_.defined())
+      at::addmm_out(y, bias_, x, weight_.t());
+    else
+      at::mm_out(y, x, weight_.t());
+  }
+
+  // The same in all threads, into a new matrix.
+  at::Tensor all(const at::Tensor& x) const {
+    const at::Tensor y = at::empty({x.size(0), weight_.size(0)}, x.options());
+    if (!packed_.defined()) {
+      (*this)(x, y);  // with ATen's own threads
+      return y;
+    }
+    constexpr int64_t kPixels = 384;
+    at::parallel_for(0, (x.size(0) + kPixels - 1) / kPixels, 1, [&](int64_t first, int64_t last) {
+      const at::AutoDispatchBelowADInplaceOrView no_autograd;
+      for (int64_t begin = first * kPixels; begin < std::min(last * kPixels, x.size(0)); begin += kPixels) {
+        const int64_t n = std::min(kPixels, x.size(0) - begin);
+        (*this)(x.narrow(0, begin, n), y.narrow(0, begin, n));
+      }
+    });
+    return y;
+  }
+
+ private:
+  at::Tensor weight_, bias_, packed_;
+};
+
+// The gradient (N, K) of the weight, of grad (pixels, N) and x (pixels, K).
+at::Tensor pointwise_weight_grad(const at::Tensor& grad, const at::Tensor& x) {
+#ifdef MMLSKA_X86
+  if (own_tiles(x)) {
+    const int64_t pixels = x.size(0), N = grad.size(1), K = x.size(1), panels = (K + kPanel - 1) / kPanel, threads = at::get_num_threads();
+    // Where there are fewer panels than threads, each adds up a part of the pixels.
+    const int64_t parts = std::min((threads + panels - 1) / panels, pixels / 1024 + 1);
+    const at::Tensor totals = at::zeros({parts, N, K}, x.options());
+    at::parallel_for(0, parts * panels, 1, [&](int64_t first, int64_t last) {
+      for (int64_t i = first; i < last; ++i) {
+        const int64_t part = i / panels, begin = part * pixels / parts, end = (part + 1) * pixels / parts;
+        avx512::pointwise_weight_grad(in<float>(grad) + begin * N, in<float>(x) + begin * K, end - begin, N, K, i % panels * kPanel,
+                                      out<float>(totals) + part * N * K);
+      }
+    });
+    return parts == 1 ? totals.squeeze(0) : totals.sum(0);
+  }
+#endif
+  return at::mm(grad.t(), x);
+}
