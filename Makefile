@@ -16,10 +16,10 @@ DEMO_WORK := work_dirs/demo
 DEMO_START := mmlska://van_lska_t_k23_tiny_imagenet
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-openmmlab install-extras test-extras lint clean
+.PHONY: help install demo test test-without-kernels test-openmmlab install-extras test-extras lint clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-16s%s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-22s%s\n", $$1, $$2}' Makefile
 
 install: .venv/.installed ## create .venv with torch, mmcv and its operators, mmdet, mmseg and this package (editable)
 
@@ -50,6 +50,16 @@ demo: install ## train Mask R-CNN on generated scenes from the weights in the pa
 test: install ## run the whole test suite
 	@# Two processes of one thread each: most tests work on small tensors or start tools, which a second thread does not speed up.
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile
+
+WITHOUT_KERNELS := build/without-kernels
+
+test-without-kernels: install ## run the tests of the operators and of what uses them on a copy that lacks the C++ kernels
+	rm -rf $(WITHOUT_KERNELS) && mkdir -p $(WITHOUT_KERNELS)
+	cp -R conftest.py pyproject.toml README.md configs docs mmlska tests tools $(WITHOUT_KERNELS)
+	rm -f $(WITHOUT_KERNELS)/mmlska/ops/_cpu.*
+	cd $(WITHOUT_KERNELS) && $(CURDIR)/$(PY) -c 'from mmlska.ops import cpu; print(cpu.PROBLEM); raise SystemExit(not cpu.PROBLEM)'
+	cd $(WITHOUT_KERNELS) && PYTHONPATH="$$PWD" OMP_NUM_THREADS=1 $(CURDIR)/$(PY) -m pytest -n 2 --dist loadfile \
+	  --ignore tests/ops/test_triton.py tests/ops tests/models tests/benchmark tests/infer tests/pretraining
 
 test-openmmlab: .venv-openmmlab/.installed ## train, save, resume and test on OpenMMLab's original packages, in a .venv-openmmlab of their own
 	.venv-openmmlab/bin/python -m pytest tests/engine tests/models tests/weights tests/tools/test_train_test.py

@@ -1,6 +1,8 @@
-"""Random numbers that are the same in every run of the tests, and what pytest leaves out where packages are not installed."""
+"""Random numbers that are the same in every run of the tests, what pytest leaves out where packages are not installed, and how
+several processes share the tests."""
 
 import random
+from collections import Counter
 from importlib.util import find_spec
 
 import numpy as np
@@ -28,3 +30,34 @@ def seeded_session() -> None:
 @pytest.fixture(autouse=True)
 def seeded() -> None:
     seed()
+
+
+def unit(nodeid: str) -> str:
+    """What one process runs as a whole: a file, or the folder whose files share exported models, which take a minute to make."""
+    file = nodeid.split('::')[0]
+    return 'tests/export' if file.startswith('tests/export/') else file
+
+
+def pytest_collection_modifyitems(config, items) -> None:
+    """What takes long comes first, or one process would still be at it when the others have nothing left to do."""
+    if not hasattr(config, 'workerinput'):
+        return
+    seconds = Counter()
+    for item in items:
+        slow = item.get_closest_marker('slow')
+        seconds[unit(item.nodeid)] += (*slow.args, 10)[0] if slow else 0.1
+    items.sort(key=lambda item: (-seconds[unit(item.nodeid)], unit(item.nodeid)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    if config.getoption('dist') != 'loadfile':
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByUnit(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return unit(nodeid)
+
+    config.option.loadscopereorder = False  # they come sorted
+    return ByUnit(config, log)

@@ -37,6 +37,26 @@ def test_demo_makes_data_then_trains_then_tests():
     assert (ROOT / config).is_file()
 
 
+def test_kernels_are_out_of_reach_of_the_tests_without_them(tmp_path):
+    """The copy holds what its tests ask for, and the command stops where a kernel is found all the same."""
+    commands = make('--dry-run', 'test-without-kernels').splitlines()
+    copied = next(line for line in commands if line.startswith('cp -R ')).split()[2:-1]
+    assert all((ROOT / name).exists() for name in copied)
+    (tests,) = [line for line in commands if line.strip().startswith('--ignore')]
+    assert all((ROOT / name).exists() and name.split('/')[0] in copied for name in tests.split()[1:])
+    (removed,) = [line.split()[-1] for line in commands if line.startswith('rm -f ')]
+    (tmp_path / removed).parent.mkdir(parents=True)
+    built = tmp_path / removed.replace('*', 'cpython-311-x86_64-linux-gnu.so')
+    built.touch()
+    subprocess.run(f'rm -f {removed}', shell=True, cwd=tmp_path, check=True)
+    assert not built.exists()
+    check = next(line for line in commands if 'cpu.PROBLEM' in line).split('-c ')[1].strip("'")
+    for problem, status in ((None, 1), ('not there', 0)):
+        known = f'import mmlska.ops.cpu as known; known.PROBLEM = {problem!r}; {check}'
+        done = subprocess.run([sys.executable, '-c', known], env={**os.environ, 'PYTHONPATH': str(ROOT)}, check=False)
+        assert done.returncode == status
+
+
 def test_clean_spares_data_and_sources(tmp_path):
     shutil.copy(ROOT / 'Makefile', tmp_path)
     kept = ['data/scenes/image.png', 'mmlska/models/__init__.py', 'configs/a.py', 'tests/test_a.py', 'tools/train.py']

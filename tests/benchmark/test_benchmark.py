@@ -255,7 +255,8 @@ def test_tool_writes_results_chart_and_table(tmp_path):
     ]
     assert all('--stages 4' in record['command'] for record in results['records'])
     assert table(results) in readme.read_text()
-    assert ' 0.29x |' in readme.read_text()  # LSKA keeps 2 maps of the published 7
+    maps = 6 if cpu.PROBLEM else 2  # that LSKA keeps of the published 7
+    assert f' {maps / 7:.2f}x |' in readme.read_text()
     chart = cv2.imread(str(file.with_suffix('.png')))
     assert chart.shape[1] > 600
     assert len({tuple(color) for color in chart.reshape(-1, 3)}) > 20

@@ -43,7 +43,7 @@ def final(work_dir: Path) -> dict:
     return torch.load(work_dir / f'iter_{4 * EPOCHS}.pth', weights_only=False)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(60)
 def test_twenty_kills_change_nothing(scenes, tmp_path):
     config = write_config(scenes, tmp_path, epochs=EPOCHS)
     environment = dict(os.environ, OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT))

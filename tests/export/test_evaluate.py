@@ -5,6 +5,7 @@ import runpy
 import sys
 from pathlib import Path
 
+import onnx
 import pytest
 
 from mmlska.engine.config import load_config
@@ -51,6 +52,9 @@ def test_what_exporting_costs(tiny_models, photos, tmp_path, monkeypatch, capsys
     formats = entry['formats']
     assert list(formats) == ['torch', 'fp32', 'fp16', 'int8']
     assert formats['fp32']['metrics'] == pytest.approx(formats['torch']['metrics'], abs=0.1, nan_ok=True)
+    half = onnx.load(tmp_path / 'work/fp16.onnx')
+    assert {i.data_type for i in half.graph.initializer if len(i.dims) == 4} == {onnx.TensorProto.FLOAT16}
+    assert 1e-6 < formats['fp16']['difference'] < 5e-2
     assert formats['fp16']['bytes'] < 0.8 * formats['fp32']['bytes']
     assert formats['fp32']['difference'] < formats['fp16']['difference'] < formats['int8']['difference']
     assert table(results) in page.read_text()

@@ -282,15 +282,12 @@ def test_training_on_own_data_can_be_repeated_without_the_flag(config, tmp_path)
     assert all(torch.equal(first[key], again[key]) for key in first)
 
 
-def test_check_stops_a_training_on_bad_data(bad, tmp_path):
+def test_check_stops_a_training_on_bad_data(bad, tmp_path, refused):
     result = run('train.py', MASK_RCNN, '--data', bad, '--check', cwd=tmp_path)
     assert result.returncode == 1
     assert 'missing image: 2.png' in result.stdout
     assert not (tmp_path / 'work_dirs').exists()
-    result = run('train.py', MASK_RCNN, '--data', bad, cwd=tmp_path)
-    assert result.returncode == 2
-    assert 'names 1 of 6 images that are not below' in result.stderr.splitlines()[-1]
+    assert 'names 1 of 6 images that are not below' in refused('train.py', MASK_RCNN, '--data', bad, cwd=tmp_path)
     for option in ('--epochs=3', '--val-fraction=0.1'):
-        result = run('train.py', MASK_RCNN, option, cwd=tmp_path)
-        assert result.returncode == 2
-        assert '--val-fraction, --epochs and --palette go with --data' in result.stderr
+        line = refused('train.py', MASK_RCNN, option, cwd=tmp_path)
+        assert '--val-fraction, --epochs and --palette go with --data' in line

@@ -80,7 +80,7 @@ def test_wrong_arguments_of_shape_bias(tmp_path):
     assert 'give pairs of CONFIG and CHECKPOINT' in refused(run('shape_bias.py', 'a.py', cwd=tmp_path))
 
 
-@pytest.mark.slow
+@pytest.mark.slow(80)
 def test_study_runs_one_model_and_does_not_run_it_again(tmp_path, monkeypatch, capsys):
     monkeypatch.delenv('MMLSKA_DATA', raising=False)
     monkeypatch.setenv('OMP_NUM_THREADS', '1')
