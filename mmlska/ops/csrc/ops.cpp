@@ -149,8 +149,9 @@ struct Weights {
     }                                                                              \
   }
 
-// The attention map: the chain of depthwise convolutions, then the 1x1.
-at::Tensor attention_map(const at::Tensor& x, const Weights& weights, const at::Tensor& pw, const at::Tensor& pb, int64_t dilation) {
+// The attention map, times another if that is defined: the chain of depthwise convolutions, then the 1x1.
+at::Tensor attention_map(const at::Tensor& x, const Weights& weights, const at::Tensor& pw, const at::Tensor& pb, int64_t dilation,
+                         const at::Tensor& times = {}) {
   const LskaShape shape = weights.shape(x, dilation);
   const at::Tensor chain = new_map(x);
   with_type(x, [&](auto type) {
@@ -159,11 +160,23 @@ at::Tensor attention_map(const at::Tensor& x, const Weights& weights, const at::
     for_each_task(Split(shape, kLanes<T>, shape.p0() + shape.p1()), RUN(lska_forward_scratch<T>, shape),
                   [&](int64_t, const Task& task, void* scratch) { RUN(lska_forward<T>, shape, w, in<T>(x), out<T>(chain), task, scratch); });
   });
-  return as_map(Pointwise(pw.flatten(1), pb).all(as_matrix(chain)), x);
+  return as_map(Pointwise(pw.flatten(1), pb).all(as_matrix(chain), times.defined() ? as_matrix(times) : times), x);
 }
 
 // The GELU before an attention is one cheap pass: done here, forward and again in backward, its output need not be kept.
-at::Tensor maybe_gelu(const at::Tensor& x, bool gelu) { return gelu ? at::gelu(x) : x; }
+at::Tensor maybe_gelu(const at::Tensor& x, bool gelu) {
+  if (!gelu) return x;
+  const at::Tensor y = new_map(x);
+  constexpr int64_t kNumbers = 4096;  // a multiple of the lanes
+  with_type(x, [&](auto type) {
+    using T = decltype(type);
+    at::parallel_for(0, (x.numel() + kNumbers - 1) / kNumbers, 1, [&](int64_t first, int64_t last) {
+      const int64_t begin = first * kNumbers, end = std::min(last * kNumbers, x.numel());
+      RUN(gelu_numbers<T>, in<T>(x) + begin, out<T>(y) + begin, end - begin);
+    });
+  });
+  return y;
+}
 
 std::tuple<at::Tensor, at::Tensor> lska_training(const at::Tensor& x_, LSKA_PARAMETERS) {
   const at::Tensor x = maybe_gelu(channels_last(x_), gelu), attn = attention_map(x, LSKA_WEIGHTS, pw, pb, dilation);
@@ -172,7 +185,7 @@ std::tuple<at::Tensor, at::Tensor> lska_training(const at::Tensor& x_, LSKA_PARA
 
 at::Tensor lska_inference(const at::Tensor& x_, LSKA_PARAMETERS) {
   const at::Tensor x = maybe_gelu(channels_last(x_), gelu);
-  return attention_map(x, LSKA_WEIGHTS, pw, pb, dilation).mul_(x);
+  return attention_map(x, LSKA_WEIGHTS, pw, pb, dilation, x);
 }
 
 std::vector<at::Tensor> lska_backward(const at::Tensor& grad_, const at::Tensor& x_, const at::Tensor& attn_, LSKA_PARAMETERS) {

@@ -13,14 +13,15 @@ bool own_tiles(const at::Tensor& t) {
 // A 1x1 from K to N channels, to be applied to any number of pixels.
 class Pointwise {
  public:
-  // Weight (N, K); the bias may be undefined.
-  Pointwise(const at::Tensor& weight, const at::Tensor& bias) : weight_(weight.contiguous()), bias_(bias.defined() ? bias.contiguous() : bias) {
+  // Weight (N, K), of any strides; the bias may be undefined.
+  Pointwise(const at::Tensor& weight, const at::Tensor& bias) : weight_(weight), bias_(bias.defined() ? bias.contiguous() : bias) {
 #ifdef MMLSKA_X86
     if (!own_tiles(weight)) return;
     const int64_t N = weight.size(0), K = weight.size(1), panels = (N + kPanel - 1) / kPanel;
     packed_ = at::empty({panels, K, kPanel}, weight.options());
     at::parallel_for(0, panels, 1, [&](int64_t first, int64_t last) {
-      for (int64_t i = first; i < last; ++i) avx512::pack_panel(in<float>(weight_), N, K, i * kPanel, out<float>(packed_) + i * K * kPanel);
+      for (int64_t i = first; i < last; ++i)
+        avx512::pack_panel(in<float>(weight), weight.stride(0), weight.stride(1), N, K, i * kPanel, out<float>(packed_) + i * K * kPanel);
     });
 #endif
   }
@@ -38,11 +39,12 @@ class Pointwise {
       at::mm_out(y, x, weight_.t());
   }
 
-  // The same in all threads, into a new matrix.
-  at::Tensor all(const at::Tensor& x) const {
+  // The same in all threads, into a new matrix, and times another if that is defined.
+  at::Tensor all(const at::Tensor& x, const at::Tensor& times = {}) const {
     const at::Tensor y = at::empty({x.size(0), weight_.size(0)}, x.options());
     if (!packed_.defined()) {
       (*this)(x, y);  // with ATen's own threads
+      if (times.defined()) y.mul_(times);
       return y;
     }
     constexpr int64_t kPixels = 384;
@@ -51,6 +53,7 @@ class Pointwise {
       for (int64_t begin = first * kPixels; begin < std::min(last * kPixels, x.size(0)); begin += kPixels) {
         const int64_t n = std::min(kPixels, x.size(0) - begin);
         (*this)(x.narrow(0, begin, n), y.narrow(0, begin, n));
+        if (times.defined()) y.narrow(0, begin, n).mul_(times.narrow(0, begin, n));
       }
     });
     return y;

@@ -229,6 +229,18 @@ void gelu_row(V* line, int64_t n) {
   }
 }
 
+// The same for the n numbers of any map.
+template <class T>
+void gelu_numbers(const T* x, T* y, int64_t n) {
+  for (int64_t j = 0; j < n; j += kLanes<T>) {
+    const int lanes = n - j < kLanes<T> ? n - j : kLanes<T>;
+    const Vec<T> v = load<T>(x + j, lanes);
+    Vec<T> cdf, pdf;
+    normal(v, cdf, pdf);
+    store<T>(y + j, v * cdf, lanes);
+  }
+}
+
 // grad[j] *= gelu'(line[j]), then line[j] = gelu(line[j])
 template <class V>
 void gelu_grad_row(V* grad, V* line, int64_t n) {

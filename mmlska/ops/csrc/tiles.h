@@ -1,10 +1,22 @@
 // 1x1 convolutions in float32 as matrix products of our own, for 512-bit registers: of a few rows of pixels at a time, on weights that are packed
 // once, and the gradient of the weight. See rows.h.
 
-// Panels of `kPanel` output channels: of the weight (N, K), the entry (k, n) of the panel that begins at n0; the last is filled up with zeros.
-inline void pack_panel(const float* weight, int64_t N, int64_t K, int64_t n0, float* panel) {
-  for (int64_t l = 0; l < kPanel; ++l)
-    for (int64_t k = 0; k < K; ++k) panel[k * kPanel + l] = n0 + l < N ? weight[(n0 + l) * K + k] : 0.0f;
+// Terms that are summed up at a time: their part of a panel stays in the first-level cache, and sums of sums lose less to rounding than one long
+// sum.
+constexpr int64_t kDepth = 128;
+
+// Panels of `kPanel` output channels: of the weight (N, K), whose entries lie at n * to_n + k * to_k, the entry (k, n) of the panel that begins
+// at n0; the last is filled up with zeros.
+inline void pack_panel(const float* weight, int64_t to_n, int64_t to_k, int64_t N, int64_t K, int64_t n0, float* panel) {
+  const int64_t lanes = N - n0 < kPanel ? N - n0 : kPanel;
+  if (lanes < kPanel) std::memset(panel, 0, K * kPanel * sizeof(float));
+  if (to_n == 1) {
+    for (int64_t k = 0; k < K; ++k) std::memcpy(panel + k * kPanel, weight + n0 + k * to_k, lanes * sizeof(float));
+    return;
+  }
+  for (int64_t k0 = 0; k0 < K; k0 += kDepth)
+    for (int64_t l = 0; l < lanes; ++l)
+      for (int64_t k = k0; k < K && k < k0 + kDepth; ++k) panel[k * kPanel + l] = weight[(n0 + l) * to_n + k * to_k];
 }
 
 // y(m, l) = bias(l) + sum_k x(m, k) * panel(k, l), or y(m, l) += the sum without a bias, for M rows and up to 32 columns: the sums stay in 2 M
@@ -43,10 +55,6 @@ inline void tiles(int64_t M, const float* x, int64_t x_m, int64_t x_k, const flo
   run(std::integral_constant<int, 4>{});
   run(std::integral_constant<int, 1>{});
 }
-
-// Terms that are summed up at a time: their part of a panel stays in the first-level cache, and sums of sums lose less to rounding than one long
-// sum.
-constexpr int64_t kDepth = 128;
 
 // y (pixels, N) of x (pixels, K); pixels lie `pitch` apart.
 inline void pointwise_rows(const float* x, int64_t x_pitch, const float* packed, const float* bias, int64_t pixels, int64_t K, int64_t N, float* y,
