@@ -11,7 +11,7 @@ from torch import Tensor
 from . import library, reference
 from .checks import Pair
 
-_SCHEMAS = 3  # that of csrc/ops.cpp for which this file is written
+_SCHEMAS = 4  # that of csrc/ops.cpp for which this file is written
 _MEND = 'with a C++ compiler, `pip install --no-build-isolation .` (or `-e .`) in the mmlska repository builds them'
 
 try:
@@ -67,10 +67,14 @@ def depthwise_gelu(
 ) -> Tensor:
     """See :func:`mmlska.ops.depthwise_gelu`."""
     if expand is not None:
-        tensors = (x, *expand, weight, bias, *(pointwise or ()))
-        if pointwise is not None and not (torch.is_grad_enabled() and any(t.requires_grad for t in tensors)):
-            return _like(torch.ops.mmlska_cpu.mlp_inference(_channels_last(x), *tensors[1:]), x)
-        x = F.conv2d(x, *expand)  # the backward pass wants its output as a whole
+        if pointwise is not None:
+            parameters = (*expand, weight, bias, *pointwise)
+            if torch.is_grad_enabled() and any(t.requires_grad for t in (x, *parameters)):
+                out, _ = torch.ops.mmlska_cpu.mlp_training(_channels_last(x), *parameters)
+            else:
+                out = torch.ops.mmlska_cpu.mlp_inference(_channels_last(x), *parameters)
+            return _like(out, x)
+        x = F.conv2d(x, *expand)
     if pointwise is None:
         out = torch.ops.mmlska_cpu.depthwise_gelu(_channels_last(x), weight, bias)
     else:
@@ -87,9 +91,50 @@ def _like(out: Tensor, x: Tensor) -> Tensor:
     return out if x.is_contiguous(memory_format=torch.channels_last) else out.contiguous()
 
 
+def _flat_mlp(x: Tensor, ew: Tensor, eb: Tensor, weight: Tensor, bias: Tensor, pw: Tensor, pb: Tensor) -> Tensor:
+    """The reference with the arguments of the operators."""
+    return reference.depthwise_gelu(x, weight, bias, (pw, pb), (ew, eb))
+
+
+def _mlp_setup(ctx, inputs, output) -> None:
+    ctx.save_for_backward(*inputs, output[1])
+    ctx.set_materialize_grads(False)
+
+
+def _mlp_backward(ctx, grad, _):
+    *inputs, wide = ctx.saved_tensors
+    if grad is None:
+        return (None,) * len(inputs)
+    if torch.is_grad_enabled():  # someone differentiates this gradient too
+        return tuple(reference.differentiable_grads(_flat_mlp, inputs, grad))
+    x, ew, _, weight, bias, pw, _ = inputs
+    return tuple(torch.ops.mmlska_cpu.mlp_backward(grad, x, wide, ew, weight, bias, pw))
+
+
+def _register_mlp() -> None:
+    """The operators that the other backends do not have; see :func:`library.register`."""
+
+    def new_map(x, channels):
+        return library.new_map(x, channels, torch.channels_last)
+
+    def like(parameter):
+        return torch.empty_like(parameter, memory_format=torch.contiguous_format)
+
+    fake = {
+        'mlp_inference': lambda x, ew, eb, weight, bias, pw, pb: new_map(x, pw.shape[0]),
+        'mlp_training': lambda x, ew, eb, weight, bias, pw, pb: (new_map(x, pw.shape[0]), new_map(x, ew.shape[0])),
+        'mlp_backward': lambda grad, x, wide, ew, weight, bias, pw: [
+            new_map(x, x.shape[1]),
+            *map(like, (ew, bias, weight, bias, pw)),
+            pw.new_empty(pw.shape[0]),
+        ],
+    }
+    for name, function in fake.items():
+        torch.library.register_fake(f'mmlska_cpu::{name}')(function)
+    torch.library.register_autograd('mmlska_cpu::mlp_training', _mlp_backward, setup_context=_mlp_setup)
+
+
 if PROBLEM is None:
     # Maps are channels_last on both sides of every operator; what is kept is the 1x1's output.
     library.register('mmlska_cpu', lambda x: torch.channels_last, torch.channels_last)
-    torch.library.register_fake('mmlska_cpu::mlp_inference')(
-        lambda x, *rest: library.new_map(x, rest[4].shape[0], torch.channels_last)
-    )
+    _register_mlp()

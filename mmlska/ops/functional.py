@@ -93,8 +93,8 @@ def depthwise_gelu(
 ) -> Tensor:
     """Convolve with a biased, zero-padded 3x3 depthwise kernel and apply the exact GELU, with a 1x1 convolution before and after if given.
 
-    With all three it is the whole MLP of a block; without gradients its wide maps then never exist. Kept for the backward pass is the
-    input of the depthwise kernel alone, and x if there is a 1x1 before it.
+    With all three it is the whole MLP of a block, of whose wide maps a fused backend makes few rows at a time. Kept for the backward pass
+    is the input of the depthwise kernel alone, and x if there is a 1x1 before it.
 
     Equivalent to::
 

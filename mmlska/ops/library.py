@@ -2,7 +2,7 @@
 
 The operators of a backend are ``torch.ops.NAMESPACE``'s: lska_inference, lska_training (which also returns the one intermediate map that is
 kept), lska_backward, depthwise_gelu, depthwise_gelu_pointwise and their backward operators, with the schemas of csrc/ops.cpp.
-The C++ backend alone has mlp_inference, the MLP with the 1x1 before its 3x3.
+The C++ backend alone has mlp_inference and mlp_training, the MLP with the 1x1 before its 3x3.
 """
 
 from __future__ import annotations

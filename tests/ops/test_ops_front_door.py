@@ -207,10 +207,10 @@ def test_the_fused_backend_runs_by_default():
     assert calls == ['lska_inference']
     weight, bias = cases.make_pair((4, 1, 3, 3), torch.float32, 0)
     assert record_fused_calls(lambda: ops.depthwise_gelu(channels_last(1, 4, 5, 6), weight, bias)) == ['depthwise_gelu']
-    # Without gradients the whole MLP is one operator; with them the wide map is kept, which autograd sees.
+    # The whole MLP is one operator.
     flat = [t.requires_grad_() for t in cases.mlp_tensors(8, torch.float32, 4, 4)]
     whole = partial(cases.mlp, channels_last(1, 4, 40, 6), *flat, expand=True)
-    assert record_fused_calls(whole) == ['depthwise_gelu_pointwise']
+    assert record_fused_calls(whole) == ['mlp_training']
     with torch.no_grad():
         assert record_fused_calls(whole) == ['mlp_inference']
     # Converting the wide map of the MLP twice costs more than the fused kernel saves.
@@ -327,7 +327,7 @@ def test_autocast_has_the_dtypes_of_plain_pytorch(dtype):
 def test_autocast_runs_the_fused_kernels():
     model, x = Ops(), channels_last(1, 8, 9, 5, dtype=torch.bfloat16)
     with torch.autocast('cpu', torch.bfloat16):
-        wanted = ['lska_training', 'depthwise_gelu', 'depthwise_gelu_pointwise', 'depthwise_gelu_pointwise']
+        wanted = ['lska_training', 'depthwise_gelu', 'depthwise_gelu_pointwise', 'mlp_training']
         assert record_fused_calls(lambda: model(x)) == wanted
 
 
@@ -366,7 +366,12 @@ def test_operators_keep_the_rules_of_custom_operators():
     torch.library.opcheck(namespace.depthwise_gelu_backward.default, (x, x, *mlp[:2]))
     torch.library.opcheck(namespace.depthwise_gelu_pointwise.default, learnt_mlp)
     torch.library.opcheck(namespace.depthwise_gelu_pointwise_backward.default, (y, x, *mlp[:3]))
-    torch.library.opcheck(namespace.mlp_inference.default, (x, *whole_mlp[4:], *whole_mlp[:4]))
+    whole_mlp = [*whole_mlp[4:], *whole_mlp[:4]]
+    torch.library.opcheck(namespace.mlp_inference.default, (x, *whole_mlp))
+    learnt_mlp = [learnt[0], *(t.clone().requires_grad_() for t in whole_mlp)]
+    torch.library.opcheck(namespace.mlp_training.default, learnt_mlp)
+    wide = channels_last(2, 8, 5, 6)
+    torch.library.opcheck(namespace.mlp_backward.default, (y, x, wide, whole_mlp[0], *whole_mlp[2:5]))
 
 
 @needs_cpu
@@ -427,3 +432,7 @@ def test_memory_saved_for_backward(dtype):
         mlp = [t.requires_grad_() for t in cases.mlp_tensors(32, dtype, out_channels)]
         assert saved_for_backward(lambda mlp=mlp: cases.mlp(x, *mlp, backend='cpu'), *mlp) == one
         assert saved_for_backward(lambda mlp=mlp: cases.mlp_twin(x, *mlp), *mlp) == plain * one
+    # The input and the output of the first 1x1, which is four times as wide; plain PyTorch keeps two more of that.
+    mlp = [t.requires_grad_() for t in cases.mlp_tensors(128, dtype, 32, 32)]
+    assert saved_for_backward(lambda: cases.mlp(x, *mlp, expand=True, backend='cpu'), *mlp) == 5 * one
+    assert saved_for_backward(lambda: cases.mlp_twin(x, *mlp, expand=True), *mlp) == 13 * one

@@ -93,9 +93,13 @@ def test_second_derivatives(backend):
     for gelu in (False, True):
         fused = partial(cases.lska, gelu=gelu, backend=backend)
         assert torch.autograd.gradgradcheck(lambda *t, f=fused: f(*t, dilation), inputs, fast_mode=True)
-    for out_channels in (None, 3):
-        tensors = [inputs[0], *(t.requires_grad_() for t in cases.mlp_tensors(2, torch.float64, out_channels))]
-        assert torch.autograd.gradgradcheck(partial(cases.mlp, backend=backend), tensors, fast_mode=True)
+    for out_channels, in_channels in ((None, None), (3, None), (3, 2)):
+        tensors = [
+            inputs[0],
+            *(t.requires_grad_() for t in cases.mlp_tensors(2, torch.float64, out_channels, in_channels)),
+        ]
+        fused = partial(cases.mlp, expand=in_channels is not None, backend=backend)
+        assert torch.autograd.gradgradcheck(fused, tensors, fast_mode=True)
 
 
 @every_backend

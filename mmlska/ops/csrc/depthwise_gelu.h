@@ -54,42 +54,46 @@ void depthwise_gelu_forward(const MapShape& s, const T* weight, const T* bias, c
   }
 }
 
-// Writes the output of the forward pass again to `again` unless that is null: a 1x1 after it needs it for its weight.
+// Writes the output of the forward pass again to `again` unless that is null: a 1x1 after it needs it for its weight. `again` may overwrite the
+// rows of grad up to the one before it, and grad_x those up to its own. The share is that of the nine taps, of the bias, and the sum of grad_x,
+// which is the gradient of a bias before.
 template <class T>
-void depthwise_gelu_backward(const MapShape& s, const T* weight, const T* bias, const T* x, const T* grad, T* grad_x, T* again,
-                             typename Acc<T>::type* share, const Task& task, void* memory) {
+void depthwise_gelu_backward(const MapShape& s, const T* weight, const T* bias, const Rows<const T>& x, const Rows<const T>& grad,
+                             const Rows<T>& grad_x, const Rows<T>& again, typename Acc<T>::type* share, const Task& task, void* memory) {
   using V = Vec<T>;
   const int64_t c0 = task.block * kLanes<T>, H = s.H, W = s.W;
   const int lanes = s.C - c0 < kLanes<T> ? s.C - c0 : kLanes<T>;
   DepthwiseLines<T> rows(s, memory);
   rows.reset(s);
-  V taps[9], gtaps[9] = {}, gbias = {};
+  V taps[9], gtaps[9] = {}, gbias = {}, gsum = {};
   load_taps<T>(taps, weight, 9, c0, lanes);
   const V b = load<T>(bias + c0, lanes);
   const V* src[9];
-  const auto map = [&](auto* p, int64_t i) { return p + ((task.image * H + i) * W) * s.C + c0; };
+  const auto row = [&](const auto& map, int64_t i) { return map.data + (task.image * H + i - map.origin) * W * map.pitch + c0; };
   const auto mine = [&](int64_t i) { return i >= task.begin && i < task.end; };
 
   for (int64_t r = task.begin - 2; r <= task.end + 1; ++r) {
-    if (r >= 0 && r < H) load_row<T>(rows.x.at(r) + 1, map(x, r), s.C, lanes, W);
+    if (r >= 0 && r < H) load_row<T>(rows.x.at(r) + 1, row(x, r), x.pitch, lanes, W);
     const int64_t m = r - 1;  // the gradient before the GELU
     if (m >= 0 && m < H && m >= task.begin - 1) {
       square(src, rows.x, m, H);
       fir_k<V, 9>(rows.out, src, taps, b, W);
       V* g = rows.g.at(m) + 1;
-      load_row<T>(g, map(grad, m), s.C, lanes, W);
+      load_row<T>(g, row(grad, m), grad.pitch, lanes, W);
       gelu_grad_row<V>(g, rows.out, W);
       if (mine(m)) {
         gbias += sum_row<V>(g, W);
-        if (again) store_row<T>(map(again, m), rows.out, s.C, lanes, W);
+        if (again.data) store_row<T>(row(again, m), rows.out, again.pitch, lanes, W);
       }
     }
     const int64_t i = m - 1;
     if (mine(i)) {
       square(src, rows.g, i, H, -1);
       fir_grad_k<V, 9>(rows.out, src, taps, rows.x.at(i) + 1, gtaps, W);
-      store_row<T>(map(grad_x, i), rows.out, s.C, lanes, W);
+      gsum += sum_row<V>(rows.out, W);
+      store_row<T>(row(grad_x, i), rows.out, grad_x.pitch, lanes, W);
     }
   }
-  *append(reinterpret_cast<V*>(share), gtaps, 9) = gbias;
+  V* const rest = append(reinterpret_cast<V*>(share), gtaps, 9);
+  rest[0] = gbias, rest[1] = gsum;
 }

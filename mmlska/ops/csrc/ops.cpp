@@ -301,9 +301,23 @@ at::Tensor mlp_inference(const at::Tensor& x_, const at::Tensor& ew, const at::T
   return mlp(x, &expand, weight, bias, pw, pb);
 }
 
+// The output, and that of the first 1x1, which the backward pass reads.
+std::tuple<at::Tensor, at::Tensor> mlp_training(const at::Tensor& x, const at::Tensor& ew, const at::Tensor& eb, const at::Tensor& weight,
+                                                const at::Tensor& bias, const at::Tensor& pw, const at::Tensor& pb) {
+  const at::Tensor wide = channels_last(at::conv2d(channels_last(x), ew, eb));
+  return {mlp(wide, nullptr, weight, bias, pw, pb), wide};
+}
+
+constexpr int64_t kDepthwiseShares = 11;  // nine taps, the bias, the bias before
+
 struct DepthwiseGrads {
-  at::Tensor x, weight, bias;
+  at::Tensor x, weight, bias, bias_before;
 };
+
+// Of the totals (shares, C).
+DepthwiseGrads depthwise_grads(const at::Tensor& grad_x, const at::Tensor& totals, const at::Tensor& weight) {
+  return {grad_x, weight_grad(totals, 0, 9, weight), totals.select(0, 9).clone(), totals.select(0, 10).clone()};
+}
 
 // With `again`, the output of the forward pass is written to it, and the gradient of the output is ours to overwrite: rows of the input's are
 // written after the rows of it that they need were read, unless another task still needs some for its halo.
@@ -316,15 +330,18 @@ DepthwiseGrads depthwise_gelu_grads(const at::Tensor& grad, const at::Tensor& x,
     using A = typename Acc<T>::type;
     const Split split(shape, kLanes<T>, 2);
     grad_x = again.defined() && split.strips == 1 ? grad : new_map(x);
-    const at::Tensor shares = at::empty({split.tasks(), 10, kLanes<T>}, x.options().dtype(c10::CppTypeToScalarType<A>::value));
+    constexpr int64_t kShares = kDepthwiseShares * kLanes<T>;
+    const at::Tensor shares =
+        at::empty({split.tasks(), kDepthwiseShares, kLanes<T>}, x.options().dtype(c10::CppTypeToScalarType<A>::value));
     T* const y = again.defined() ? out<T>(again) : nullptr;
     for_each_task(split, RUN(depthwise_scratch<T>, shape), [&](int64_t i, const Task& task, void* scratch) {
-      RUN(depthwise_gelu_backward<T>, shape, in<T>(weight), in<T>(bias), in<T>(x), in<T>(grad), out<T>(grad_x), y,
-          out<A>(shares) + i * 10 * kLanes<T>, task, scratch);
+      RUN(depthwise_gelu_backward<T>, shape, in<T>(weight), in<T>(bias), Rows<const T>{in<T>(x), 0, shape.C},
+          Rows<const T>{in<T>(grad), 0, shape.C}, Rows<T>{out<T>(grad_x), 0, shape.C}, Rows<T>{y, 0, shape.C}, out<A>(shares) + i * kShares, task,
+          scratch);
     });
     totals = reduce_shares<A>(shares, split, shape.C).to(x.scalar_type());
   });
-  return {grad_x, weight_grad(totals, 0, 9, weight), totals.select(0, 9).clone()};
+  return depthwise_grads(grad_x, totals, weight);
 }
 
 std::vector<at::Tensor> depthwise_gelu_backward(const at::Tensor& grad, const at::Tensor& x, const at::Tensor& weight,
@@ -341,6 +358,81 @@ std::vector<at::Tensor> depthwise_gelu_pointwise_backward(const at::Tensor& grad
   return {grads.x, grads.weight, grads.bias, pointwise_weight_grad(grad, as_matrix(wide)).view(pw.sizes()), grad.sum(0)};
 }
 
+// The whole backward pass in float32 by our own tiles. As in mlp(), the wide gradients never exist as a whole; a thread takes a few rows at a
+// time, makes their gradients before and after the 3x3, and multiplies these while they are in its cache. Each thread adds up its own gradients of
+// the weights.
+std::vector<at::Tensor> mlp_backward_by_rows(const at::Tensor& grad, const at::Tensor& x, const at::Tensor& wide, const at::Tensor& ew,
+                                             const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& pw) {
+  const MapShape s = shape_of(wide);
+  const at::Tensor grad_x = new_map(x), x_matrix = as_matrix(x), grad_matrix = as_matrix(grad), grad_x_matrix = as_matrix(grad_x);
+  const Pointwise widen(pw.flatten(1).t(), {}), reduce(ew.flatten(1).t(), {});
+  constexpr int64_t kCache = 1024 * 1024;  // bytes: rows at the border of a strip are computed twice, so better too many than too few
+  const int64_t pitch = s.C + 16, row = s.W * pitch, all = s.N * s.H, parts = std::min<int64_t>(at::get_num_threads(), all);
+  const int64_t rows = std::min(std::max<int64_t>(8, kCache / (row * 4)), s.H);
+  const int64_t blocks = (s.C + 15) / 16, scratch_bytes = RUN(depthwise_scratch<float>, s);
+  constexpr int64_t kShares = kDepthwiseShares * 16;
+  const at::Tensor grad_pw = at::empty({parts, pw.size(0), s.C}, x.options()), grad_ew = at::empty({parts, s.C, x.size(1)}, x.options());
+  const at::Tensor shares = at::zeros({parts, blocks, kShares}, x.options());
+  at::parallel_for(0, parts, 1, [&](int64_t first, int64_t last) {
+    const at::AutoDispatchBelowADInplaceOrView no_autograd;
+    const at::Tensor scratch = at::empty({scratch_bytes}, at::kByte), share = at::empty({kShares}, x.options());
+    const at::Tensor after = at::empty({(rows + 2) * s.W, pitch}, x.options()), before = at::empty({rows * s.W, pitch}, x.options());
+    float* const memory = out<float>(after);
+    for (int64_t part = first; part < last; ++part) {
+      const int64_t start = part * all / parts, stop = (part + 1) * all / parts;
+      bool follows = false;
+      for (int64_t at = start, next; at < stop; at = next) {
+        const int64_t image = at / s.H, begin = at % s.H, end = std::min({begin + rows, s.H, begin + stop - at}), origin = at;
+        next = at + end - begin;
+        // As in mlp(): the rows begin - 1 to end, of which the strip before has left two; the output of the forward pass overwrites the others.
+        if (follows) std::memmove(memory, memory + rows * row, 2 * row * sizeof(float));
+        const int64_t fresh = follows ? begin + 1 : std::max<int64_t>(begin - 1, 0), pixels = (std::min(end + 1, s.H) - fresh) * s.W;
+        if (pixels > 0)
+          widen(grad_matrix.narrow(0, (image * s.H + fresh) * s.W, pixels), after.narrow(1, 0, s.C).narrow(0, (fresh - begin + 1) * s.W, pixels));
+        for (int64_t block = 0; block < blocks; ++block) {
+          RUN(depthwise_gelu_backward<float>, s, in<float>(weight), in<float>(bias), Rows<const float>{in<float>(wide), 0, s.C},
+              Rows<const float>{memory, origin - 1, pitch}, Rows<float>{out<float>(before), origin, pitch}, Rows<float>{memory, origin, pitch},
+              out<float>(share), Task{image, block, begin, end}, scratch.mutable_data_ptr());
+          float* const total = out<float>(shares) + (part * blocks + block) * kShares;
+          for (int64_t i = 0; i < kShares; ++i) total[i] += in<float>(share)[i];
+        }
+        const int64_t here = at * s.W, count = (end - begin) * s.W;
+        const at::Tensor grad_before = before.narrow(1, 0, s.C).narrow(0, 0, count);
+        const at::Tensor again = after.narrow(1, 0, s.C).narrow(0, 0, count);
+        pointwise_weight_grad_rows(grad_matrix.narrow(0, here, count), again, at > start, grad_pw.select(0, part));
+        pointwise_weight_grad_rows(grad_before, x_matrix.narrow(0, here, count), at > start, grad_ew.select(0, part));
+        reduce(grad_before, grad_x_matrix.narrow(0, here, count));
+        follows = end < s.H && end - begin == rows;
+      }
+    }
+  });
+  const at::Tensor totals = shares.sum(0).view({blocks, kDepthwiseShares, 16}).transpose(0, 1).reshape({kDepthwiseShares, -1}).narrow(1, 0, s.C);
+  const auto grads = depthwise_grads(grad_x, totals, weight);
+  return {grads.x, grad_ew.sum(0).view(ew.sizes()), grads.bias_before, grads.weight, grads.bias, grad_pw.sum(0).view(pw.sizes()), grad_matrix.sum(0)};
+}
+
+std::vector<at::Tensor> mlp_backward(const at::Tensor& grad_, const at::Tensor& x_, const at::Tensor& wide_, const at::Tensor& ew,
+                                     const at::Tensor& weight_, const at::Tensor& bias_, const at::Tensor& pw) {
+  const at::Tensor x = channels_last(x_), wide = channels_last(wide_), grad = channels_last(grad_);
+  const at::Tensor weight = weight_.contiguous(), bias = bias_.contiguous();
+  // By rows, each thread needs gradients of the weights of its own: too much where these are larger than the wide map.
+  if (own_tiles(x) && at::get_num_threads() * (x.size(1) + pw.size(0)) <= 2 * as_matrix(x).size(0))
+    return mlp_backward_by_rows(grad, x, wide, ew, weight, bias, pw);
+  const at::Tensor grad_matrix = as_matrix(grad), again = new_map(wide);
+  const at::Tensor grad_wide = as_map(Pointwise(pw.flatten(1).t(), {}).all(grad_matrix), wide);
+  const auto grads = depthwise_gelu_grads(grad_wide, wide, weight, bias, again);
+  const auto [grad_x, grad_ew, grad_eb] =
+      at::convolution_backward(grads.x, x, ew, ew.size(0), {1, 1}, {0, 0}, {1, 1}, false, {0, 0}, 1, {true, true, true});
+  const at::Tensor grad_pw = pointwise_weight_grad(grad_matrix, as_matrix(again));
+  return {channels_last(grad_x),
+          grad_ew.flatten(1).view(ew.sizes()),
+          grad_eb,
+          grads.weight,
+          grads.bias,
+          grad_pw.view(pw.sizes()),
+          grad_matrix.sum(0)};
+}
+
 }  // namespace
 
 #define LSKA_SCHEMA "Tensor h0w, Tensor h0b, Tensor v0w, Tensor v0b, Tensor h1w, Tensor h1b, Tensor v1w, Tensor v1b, Tensor pw, Tensor pb, int dilation, bool gelu"
@@ -353,6 +445,8 @@ TORCH_LIBRARY(mmlska_cpu, m) {
   m.def("depthwise_gelu_backward(Tensor grad, Tensor x, Tensor weight, Tensor bias) -> Tensor[]");
   m.def("depthwise_gelu_pointwise(Tensor x, Tensor weight, Tensor bias, Tensor pw, Tensor pb) -> Tensor");
   m.def("mlp_inference(Tensor x, Tensor ew, Tensor eb, Tensor weight, Tensor bias, Tensor pw, Tensor pb) -> Tensor");
+  m.def("mlp_training(Tensor x, Tensor ew, Tensor eb, Tensor weight, Tensor bias, Tensor pw, Tensor pb) -> (Tensor, Tensor)");
+  m.def("mlp_backward(Tensor grad, Tensor x, Tensor wide, Tensor ew, Tensor weight, Tensor bias, Tensor pw) -> Tensor[]");
   m.def("depthwise_gelu_pointwise_backward(Tensor grad, Tensor x, Tensor weight, Tensor bias, Tensor pw) -> Tensor[]");
 }
 
@@ -364,6 +458,8 @@ TORCH_LIBRARY_IMPL(mmlska_cpu, CPU, m) {
   m.impl("depthwise_gelu_backward", depthwise_gelu_backward);
   m.impl("depthwise_gelu_pointwise", depthwise_gelu_pointwise);
   m.impl("mlp_inference", mlp_inference);
+  m.impl("mlp_training", mlp_training);
+  m.impl("mlp_backward", mlp_backward);
   m.impl("depthwise_gelu_pointwise_backward", depthwise_gelu_pointwise_backward);
 }
 
@@ -371,6 +467,6 @@ TORCH_LIBRARY_IMPL(mmlska_cpu, CPU, m) {
 PyMODINIT_FUNC PyInit__cpu() {
   static PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_cpu", nullptr, -1, nullptr};
   PyObject* const module = PyModule_Create(&definition);
-  if (module != nullptr) PyModule_AddIntConstant(module, "SCHEMAS", 3);  // raise it, and cpu.py's, with every change of a schema
+  if (module != nullptr) PyModule_AddIntConstant(module, "SCHEMAS", 4);  // raise it, and cpu.py's, with every change of a schema
   return module;
 }

@@ -63,18 +63,28 @@ class Pointwise {
   at::Tensor weight_, bias_, packed_;
 };
 
+// Writes the gradient of the weight to total (N, K) or adds it, in this thread, where own tiles run; rows of grad and x may be further apart than
+// their length.
+void pointwise_weight_grad_rows(const at::Tensor& grad, const at::Tensor& x, bool add, const at::Tensor& total) {
+#ifdef MMLSKA_X86
+  for (int64_t k = 0; k < x.size(1); k += kPanel)
+    avx512::pointwise_weight_grad(in<float>(grad), grad.stride(0), in<float>(x), x.stride(0), x.size(0), grad.size(1), x.size(1), k, add,
+                                  out<float>(total));
+#endif
+}
+
 // The gradient (N, K) of the weight, of grad (pixels, N) and x (pixels, K).
 at::Tensor pointwise_weight_grad(const at::Tensor& grad, const at::Tensor& x) {
 #ifdef MMLSKA_X86
-  if (own_tiles(x)) {
+  if (own_tiles(x) && x.size(0) > 0) {
     const int64_t pixels = x.size(0), N = grad.size(1), K = x.size(1), panels = (K + kPanel - 1) / kPanel, threads = at::get_num_threads();
     // Where there are fewer panels than threads, each adds up a part of the pixels.
     const int64_t parts = std::min((threads + panels - 1) / panels, pixels / 1024 + 1);
-    const at::Tensor totals = at::zeros({parts, N, K}, x.options());
+    const at::Tensor totals = at::empty({parts, N, K}, x.options());
     at::parallel_for(0, parts * panels, 1, [&](int64_t first, int64_t last) {
       for (int64_t i = first; i < last; ++i) {
         const int64_t part = i / panels, begin = part * pixels / parts, end = (part + 1) * pixels / parts;
-        avx512::pointwise_weight_grad(in<float>(grad) + begin * N, in<float>(x) + begin * K, end - begin, N, K, i % panels * kPanel,
+        avx512::pointwise_weight_grad(in<float>(grad) + begin * N, N, in<float>(x) + begin * K, K, end - begin, N, K, i % panels * kPanel, false,
                                       out<float>(totals) + part * N * K);
       }
     });

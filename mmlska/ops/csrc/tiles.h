@@ -67,17 +67,19 @@ inline void pointwise_rows(const float* x, int64_t x_pitch, const float* packed,
   }
 }
 
-// Adds the sum of grad(pixel, n) * x(pixel, k) over the pixels to total(n, k), for the columns k0 to k0 + 32 of (N, K).
-inline void pointwise_weight_grad(const float* grad, const float* x, int64_t pixels, int64_t N, int64_t K, int64_t k0, float* total) {
+// Writes the sum of grad(pixel, n) * x(pixel, k) over the pixels to total(n, k), or adds it, for the columns k0 to k0 + 32 of (N, K).
+inline void pointwise_weight_grad(const float* grad, int64_t grad_pitch, const float* x, int64_t x_pitch, int64_t pixels, int64_t N, int64_t K,
+                                  int64_t k0, bool add, float* total) {
+  const vf nothing[2] = {};
   const int lanes = K - k0 < kPanel ? K - k0 : kPanel, first = lanes < 16 ? lanes : 16;
   alignas(64) float panel[kDepth * kPanel];
   for (int64_t p = 0; p < pixels; p += kDepth) {
     const int64_t depth = pixels - p < kDepth ? pixels - p : kDepth;
     for (int64_t i = 0; i < depth; ++i) {
-      const float* const from = x + (p + i) * K + k0;
+      const float* const from = x + (p + i) * x_pitch + k0;
       store_full<float>(panel + i * kPanel, load<float>(from, first));
       store_full<float>(panel + i * kPanel + 16, lanes > 16 ? load<float>(from + 16, lanes - 16) : vf{});
     }
-    tiles(N, grad + p * N, 1, N, panel, depth, nullptr, total + k0, K, lanes);
+    tiles(N, grad + p * grad_pitch, 1, grad_pitch, panel, depth, add || p > 0 ? nullptr : nothing, total + k0, K, lanes);
   }
 }
