@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from ..models import fold_for_inference
 from ..models.attention import ATTENTIONS
-from ..models.van_lska import ARCHS, VAN_LSKA
+from ..models.van_lska import ARCHS, VAN_LSKA, MixFFN
 from ..ops import depthwise_gelu
-from .published import PublishedAttention, PublishedMLP, PublishedVAN, published_twin
+from .published import PublishedAttention, PublishedDepthwiseGELU, PublishedMLP, PublishedVAN, published_twin
+from .timing import dense_flops
 
 CONTENDERS = ('published', 'published-channels-last', 'published-compiled', 'mmlska')
 # Of backbones and models in inference alone, the second in float32 on a CPU: a case of another kind leaves them out.
@@ -69,9 +70,10 @@ class Case(NamedTuple):
     contenders: dict[str, Contender]
     exact: Contender
     tolerance: float
+    dense_flops: int  # of its dense convolutions; 0 where these are not what the time goes to
 
 
-class OurMLP(nn.Module):
+class OurDepthwiseGELU(nn.Module):
     """The MLP's depthwise convolution and GELU as the package runs them where the 1x1 after them is not part of the comparison."""
 
     def __init__(self, dim: int) -> None:
@@ -93,28 +95,33 @@ def op_case(
     passes: str,
     device: torch.device,
     names: tuple[str, ...],
+    ratio: int = 4,
 ) -> Case:
     """Build a case of one operator.
 
     Args:
-        op: One of the four attention designs, or 'depthwise_gelu'.
+        op: One of the four attention designs, 'depthwise_gelu', or 'mlp' with the 1x1 before and after.
         dim: Channels.
         size: Height and width of the map.
         batch: Images.
-        k_size: Extent of the attention kernel; unused for 'depthwise_gelu'.
+        k_size: Extent of the attention kernel; unused elsewhere.
         dtype: Of maps and weights.
         passes: 'forward' or 'forward+backward'.
         device: Where to run.
         names: Those of ``CONTENDERS`` and ``DEPLOYMENT`` to build.
+        ratio: How many times as wide the MLP is inside; unused elsewhere.
     """
     torch.manual_seed(0)
     if op == 'depthwise_gelu':
-        published, ours = PublishedMLP(dim), OurMLP(dim)
+        published, ours = PublishedDepthwiseGELU(dim), OurDepthwiseGELU(dim)
+    elif op == 'mlp':
+        ours = MixFFN(dim, dim * ratio, dict(type='GELU'), 0.0)
+        published = PublishedMLP(copy.deepcopy(ours))
     else:
         published, ours = PublishedAttention(op, dim, k_size), ATTENTIONS[op](dim, k_size)
     ours.load_state_dict(published.state_dict())
     x = torch.randn(batch, dim, *size)
-    settings = dict(op=op, k_size=None if op == 'depthwise_gelu' else k_size)
+    settings = dict(op=op, k_size=k_size if op in ATTENTIONS else None)
     return _case(settings, published, ours, x, dtype, passes, device, names, exact_dtype=torch.float64, input_grad=True)
 
 
@@ -214,11 +221,14 @@ def _case(
         if dtype == torch.float32 and device.type == 'cpu':
             makers['onnxruntime'] = lambda: Contender(OnnxSession(ours, x), [], x.contiguous())
     tolerance = (TOLERANCE if exact_dtype == torch.float64 else NETWORK_TOLERANCE)[dtype]
+    exact = contender(published, nchw, dtype=exact_dtype)
     return Case(
         settings,
         {name: makers[name]() for name in names if name in makers},
-        contender(published, nchw, dtype=exact_dtype),
+        exact,
         tolerance,
+        # The backward pass multiplies twice as much, but for a first layer whose input needs no gradient.
+        0 if settings['op'] in ATTENTIONS else dense_flops(exact.module, exact.x) * (3 if training else 1),
     )
 
 
@@ -277,7 +287,7 @@ def _relative(found: Tensor, wanted: Tensor, floor: float) -> float:
 
 
 def stage_dims(op: str, arch: str) -> list[int]:
-    """Channels of the four stages: the block's for attention, the MLP's hidden ones for 'depthwise_gelu'."""
+    """Channels of the four stages: the block's, or the MLP's hidden ones for 'depthwise_gelu'."""
     settings = ARCHS[arch]
     if op == 'depthwise_gelu':
         return [dim * ratio for dim, ratio in zip(settings['embed_dims'], settings['ffn_ratios'])]

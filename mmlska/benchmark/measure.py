@@ -7,7 +7,7 @@ import gc
 import torch
 
 from .contenders import Case, errors
-from .timing import operator_shares, peak_bytes, saved_bytes, time_interleaved
+from .timing import DenseYardstick, operator_shares, peak_bytes, saved_bytes, time_interleaved
 
 
 def measure_case(case: Case, device: torch.device, seconds: float, profile: bool = False) -> dict:
@@ -20,9 +20,10 @@ def measure_case(case: Case, device: torch.device, seconds: float, profile: bool
         profile: Also record the share of the time that each operator takes, as ``operators``.
 
     Returns:
-        The settings and, for each contender, ``error`` (the largest relative error) and, where that is within the tolerance, milliseconds
-        (``median``, ``quartile_1``, ``quartile_3``), ``saved_bytes`` for the backward pass and ``peak_bytes`` (on GPU). A contender that
-        is wrong or that failed has ``failed`` instead of times.
+        The settings, ``dense_ms`` where there are dense convolutions (what they alone would take at the speed of a large one, timed in
+        the same rounds) and, for each contender, ``error`` (the largest relative error) and, where that is within the tolerance,
+        milliseconds (``median``, ``quartile_1``, ``quartile_3``), ``saved_bytes`` for the backward pass and ``peak_bytes`` (on GPU).
+        A contender that is wrong or that failed has ``failed`` instead of times.
     """
     training = case.settings['pass'] == 'forward+backward'
     results: dict[str, dict] = {}
@@ -47,13 +48,18 @@ def measure_case(case: Case, device: torch.device, seconds: float, profile: bool
             )
         else:
             functions[name] = function
-    for name, timing in time_interleaved(functions, device, seconds).items():
+    yardstick = DenseYardstick(getattr(torch, case.settings['dtype']), device)
+    timed = {**functions, 'dense': yardstick} if case.dense_flops and functions else functions
+    timings = time_interleaved(timed, device, seconds)
+    dense = timings.pop('dense', None)
+    for name, timing in timings.items():
         results[name].update(timing._asdict())
     if profile:
         for name, function in functions.items():
             results[name]['operators'] = operator_shares(function, device)
     gc.collect()
-    return {**case.settings, 'contenders': results}
+    limit = {} if dense is None else {'dense_ms': dense.median * case.dense_flops / yardstick.flops}
+    return {**case.settings, **limit, 'contenders': results}
 
 
 def ratio(record: dict, name: str, against: str = 'published', key: str = 'median') -> float | None:

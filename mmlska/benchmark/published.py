@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..models.attention import ATTENTIONS
-from ..models.van_lska import VAN_LSKA
+from ..models.van_lska import VAN_LSKA, MixFFN
 
 
 class PublishedAttention(nn.Module):
@@ -41,6 +41,18 @@ class PublishedAttention(nn.Module):
 
 
 class PublishedMLP(nn.Module):
+    """A block's MLP as published, made of the layers of one of ours."""
+
+    def __init__(self, mlp: MixFFN) -> None:
+        super().__init__()
+        for name, child in mlp.named_children():
+            self.add_module(name, child)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.drop(self.fc2(self.drop(self.act(self.dwconv(self.fc1(x))))))
+
+
+class PublishedDepthwiseGELU(nn.Module):
     """The MLP's depthwise convolution and GELU as published, without the 1x1 before and after.
 
     Shape:
@@ -65,19 +77,16 @@ class PublishedBlock(nn.Module):
             self.add_module(name, child)
         self.layer_scale_1, self.layer_scale_2 = block.layer_scale_1, block.layer_scale_2
         self.attn.spatial_gating_unit = PublishedAttention(design, dim, k_size)
+        self.mlp = PublishedMLP(block.mlp)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.drop_path(self.layer_scale_1[:, None, None] * self._attend(self.norm1(x)))
-        return x + self.drop_path(self.layer_scale_2[:, None, None] * self._mlp(self.norm2(x)))
+        return x + self.drop_path(self.layer_scale_2[:, None, None] * self.mlp(self.norm2(x)))
 
     def _attend(self, x: Tensor) -> Tensor:
         shortcut, attn = x.clone(), self.attn
         x = attn.proj_2(attn.spatial_gating_unit(attn.activation(attn.proj_1(x))))
         return x + shortcut
-
-    def _mlp(self, x: Tensor) -> Tensor:
-        mlp = self.mlp
-        return mlp.drop(mlp.fc2(mlp.drop(mlp.act(mlp.dwconv(mlp.fc1(x))))))
 
 
 class PublishedVAN(nn.Module):

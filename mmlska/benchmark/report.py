@@ -37,6 +37,7 @@ def table(results: dict) -> str:
                 'published, ms': _number(contenders['published'].get('median'), '.2f'),
                 **{f'{name}, x': _number(ratio(record, name), '.2f') if name in contenders else '' for name in names},
                 'mmlska, ms': _number(contenders.get('mmlska', {}).get('median'), '.2f'),
+                'dense, ms': format(record['dense_ms'], '.2f') if 'dense_ms' in record else '',
                 'saved': f'{saved:.2f}x' if saved else '',
                 'copy': _copy_share(record),
             }
@@ -47,7 +48,7 @@ def table(results: dict) -> str:
 
 def _place(record: dict) -> tuple:
     """Where a case stands among the others; cases that are alike but for the stage keep their order."""
-    ops = ('lska', 'lka', 'lska_trivial', 'lka_trivial', 'depthwise_gelu')
+    ops = ('lska', 'lka', 'lska_trivial', 'lka_trivial', 'depthwise_gelu', 'mlp')
     op = ops.index(record['op']) if record['op'] in ops else 0
     return record['dtype'] != 'float32', record['dtype'], record['pass'], op, record.get('k_size') or 0
 

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 Function = Callable[[], object]
 
@@ -77,6 +78,40 @@ def copy_bandwidth(device: torch.device, megabytes: int = 256) -> float:
     target = torch.empty_like(source)
     timing = time_interleaved({'copy': lambda: target.copy_(source)}, device, 1.0)['copy']
     return 2 * source.numel() * source.element_size() / (timing.median / 1e3)
+
+
+def dense_flops(network: nn.Module, x: Tensor) -> int:
+    """Count the FLOPs (two for a multiplication and addition) of a network's convolutions without groups, 1x1s included.
+
+    Example:
+        >>> dense_flops(nn.Conv2d(4, 8, 1), torch.rand(2, 4, 5, 5))
+        3200
+    """
+    flops = []
+
+    def count(conv, inputs, output):
+        flops.append(2 * output.numel() * conv.weight[0].numel())
+
+    dense = [m for m in network.modules() if isinstance(m, nn.Conv2d) and m.groups == 1]
+    handles = [m.register_forward_hook(count) for m in dense]
+    with torch.no_grad():
+        network(x)
+    for handle in handles:
+        handle.remove()
+    return sum(flops)
+
+
+class DenseYardstick:
+    """A 1x1 convolution of a shape that suits every library, whose speed is what dense convolutions can be had for on this machine."""
+
+    def __init__(self, dtype: torch.dtype, device: torch.device) -> None:
+        self.x = torch.randn(1, 512, 64, 64).to(device, dtype).to(memory_format=torch.channels_last)
+        self.weight = torch.randn(512, 512, 1, 1).to(device, dtype).to(memory_format=torch.channels_last)
+        self.flops = 2 * 512 * self.x.numel()
+
+    def __call__(self) -> Tensor:
+        with torch.inference_mode():
+            return F.conv2d(self.x, self.weight)
 
 
 def operator_shares(function: Function, device: torch.device, count: int = 8) -> dict[str, float]:

@@ -25,7 +25,7 @@ from mmlska.ops import cpu
 ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device('cpu')
 EAGER = ('published', 'published-channels-last', 'mmlska')
-OPS = ('lska', 'lka', 'lska_trivial', 'lka_trivial', 'depthwise_gelu')
+OPS = ('lska', 'lka', 'lska_trivial', 'lka_trivial', 'depthwise_gelu', 'mlp')
 needs_cpu = pytest.mark.skipif(cpu.PROBLEM is not None, reason=str(cpu.PROBLEM))
 
 
@@ -219,6 +219,28 @@ def test_training_keeps_less_than_45_percent_of_what_the_published_backbone_keep
     assert kept < 0.43 * published
 
 
+def test_dense_flops_of_a_backbone_and_of_an_mlp():
+    rest = dict(batch=1, k_size=7, dtype=torch.float32, device=CPU, names=('mmlska',))
+    flops = {
+        passes: backbone_case('t', (64, 64), attention='lska', passes=passes, **rest).dense_flops
+        for passes in contenders.PASSES
+    }
+    assert flops['forward+backward'] == 3 * flops['forward']
+    # 7x7 and 3x3 between the stages, and in each block three 1x1s as wide as it and two that are `ratio` times as wide on one side.
+    sizes, dims, depths, ratios = (16, 8, 4, 2), (32, 64, 160, 256), (3, 3, 5, 2), (8, 8, 4, 4)
+    embeds = [3 * 49 * 32, *(9 * a * b for a, b in zip(dims, dims[1:]))]
+    blocks = [depth * (3 + 2 * ratio) * dim**2 for dim, depth, ratio in zip(dims, depths, ratios)]
+    assert flops['forward'] == sum(2 * size**2 * (e + b) for size, e, b in zip(sizes, embeds, blocks))
+    mlp = op_case('mlp', 8, (9, 7), passes='forward', ratio=3, **rest)
+    assert mlp.dense_flops == 2 * 2 * 63 * 8 * 24
+    record = measure_case(mlp, CPU, 0.01)
+    assert 0 < record['dense_ms'] < 1
+    assert f' {record["dense_ms"]:.2f} |' in table(
+        {'records': [dict(record, contenders={**record['contenders'], 'published': {}})]}
+    )
+    assert 'dense_ms' not in measure_case(case(names=('mmlska',)), CPU, 0.01)
+
+
 def test_copy_bandwidth_is_that_of_some_computer():
     assert 1e8 < copy_bandwidth(CPU, megabytes=16) < 1e13
 
@@ -250,8 +272,10 @@ def test_tool_writes_results_chart_and_table(tmp_path):
     assert [(r['op'], r['input'], r['pass']) for r in results['records']] == [
         ('lska', [1, 256, 2, 3], 'forward'),
         ('depthwise_gelu', [1, 1024, 2, 3], 'forward'),
+        ('mlp', [1, 256, 2, 3], 'forward'),
         ('lska', [1, 256, 2, 3], 'forward+backward'),
         ('depthwise_gelu', [1, 1024, 2, 3], 'forward+backward'),
+        ('mlp', [1, 256, 2, 3], 'forward+backward'),
     ]
     assert all('--stages 4' in record['command'] for record in results['records'])
     assert table(results) in readme.read_text()
