@@ -208,3 +208,26 @@ def test_narrower_instruction_sets(backend, capability):
         [sys.executable, '-c', script], env=env, cwd=Path(__file__).parent, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize('backend', ['cpu'])
+@pytest.mark.parametrize('capability', ['avx2', 'avx512'])
+def test_backward_inside_autocast_is_in_the_dtype_of_the_maps(backend, capability):
+    script = (
+        'import torch, ops_cases as cases\n'
+        'flat, dilation = cases.lska_tensors(8, 23, torch.float32)\n'
+        'mlp = cases.mlp_tensors(32, torch.float32, 8, 8)\n'
+        'tensors = [t.requires_grad_() for t in (cases.make_map((1, 8, 9, 7), torch.float32, "channels_last"), *flat, *mlp)]\n'
+        'grads = []\n'
+        'for enabled in (False, True):\n'
+        '    y = cases.lska(*tensors[:11], dilation, backend="cpu")\n'
+        '    y = cases.mlp(y, *tensors[11:], expand=True, backend="cpu")\n'
+        '    with torch.autocast("cpu", torch.bfloat16, enabled):\n'
+        '        grads.append(torch.autograd.grad(y.sum(), tensors))\n'
+        'assert all(torch.equal(a, b) for a, b in zip(*grads))\n'
+    )
+    env = {**os.environ, 'ATEN_CPU_CAPABILITY': capability, 'OMP_NUM_THREADS': '1'}
+    done = subprocess.run(
+        [sys.executable, '-c', script], env=env, cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
