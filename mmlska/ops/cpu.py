@@ -105,10 +105,11 @@ def _mlp_backward(ctx, grad, _):
     *inputs, wide = ctx.saved_tensors
     if grad is None:
         return (None,) * len(inputs)
-    if torch.is_grad_enabled():  # someone differentiates this gradient too
-        return tuple(reference.differentiable_grads(_flat_mlp, inputs, grad))
-    x, ew, _, weight, bias, pw, _ = inputs
-    return tuple(torch.ops.mmlska_cpu.mlp_backward(grad, x, wide, ew, weight, bias, pw))
+    with library.without_autocast(grad):
+        if torch.is_grad_enabled():  # someone differentiates this gradient too
+            return tuple(reference.differentiable_grads(_flat_mlp, inputs, grad))
+        x, ew, _, weight, bias, pw, _ = inputs
+        return tuple(torch.ops.mmlska_cpu.mlp_backward(grad, x, wide, ew, weight, bias, pw))
 
 
 def _register_mlp() -> None:

@@ -39,6 +39,11 @@ def new_map(x: Tensor, channels: int, memory_format: torch.memory_format) -> Ten
     return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=memory_format)
 
 
+def without_autocast(x: Tensor) -> torch.autocast:
+    """For a backward pass, which may run inside autocast: that would lower the operands of its matrix products."""
+    return torch.autocast(x.device.type, enabled=False)
+
+
 def register(
     namespace: str, map_format: Callable[[Tensor], torch.memory_format], kept_format: torch.memory_format
 ) -> None:
@@ -76,18 +81,20 @@ def register(
         *inputs, kept = ctx.saved_tensors
         if grad is None:
             return (None,) * 13
-        if torch.is_grad_enabled():  # someone differentiates this gradient too
-            return *reference.differentiable_grads(flat_lska(ctx.dilation, ctx.gelu), inputs, grad), None, None
-        x, *parameters = inputs
-        return *ops.lska_backward(grad, x, kept, *parameters, ctx.dilation, ctx.gelu), None, None
+        with without_autocast(grad):
+            if torch.is_grad_enabled():  # someone differentiates this gradient too
+                return *reference.differentiable_grads(flat_lska(ctx.dilation, ctx.gelu), inputs, grad), None, None
+            x, *parameters = inputs
+            return *ops.lska_backward(grad, x, kept, *parameters, ctx.dilation, ctx.gelu), None, None
 
     def depthwise_gelu_backward(ctx, grad):
         inputs = ctx.saved_tensors
-        if torch.is_grad_enabled():
-            return tuple(reference.differentiable_grads(flat_depthwise_gelu, inputs, grad))
-        if len(inputs) == 3:
-            return tuple(ops.depthwise_gelu_backward(grad, *inputs))
-        return tuple(ops.depthwise_gelu_pointwise_backward(grad, *inputs[:4]))
+        with without_autocast(grad):
+            if torch.is_grad_enabled():
+                return tuple(reference.differentiable_grads(flat_depthwise_gelu, inputs, grad))
+            if len(inputs) == 3:
+                return tuple(ops.depthwise_gelu_backward(grad, *inputs))
+            return tuple(ops.depthwise_gelu_pointwise_backward(grad, *inputs[:4]))
 
     torch.library.register_autograd(f'{namespace}::lska_training', lska_backward, setup_context=_lska_setup)
     for name in ('depthwise_gelu', 'depthwise_gelu_pointwise'):

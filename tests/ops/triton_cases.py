@@ -258,6 +258,16 @@ def test_autocast(dtype):
     assert ((y - plain).abs().max() / plain.abs().max()).item() < (0.05 if dtype == torch.bfloat16 else 0.01)
 
 
+def test_backward_inside_autocast():
+    model, x = Ops(), make_map(1, 2, 3, 5)
+    wanted = torch.autograd.grad(model(x).square().sum(), list(model.parameters()))
+    loss = model(x).square().sum()
+    with torch.autocast(DEVICE, torch.bfloat16):
+        found = torch.autograd.grad(loss, list(model.parameters()))
+    for a, b in zip(found, wanted):
+        torch.testing.assert_close(a, b)
+
+
 def test_second_derivative():
     x = make_map(1, 2, 3, 5).requires_grad_()
     found = []

@@ -10,11 +10,6 @@ bool own_tiles(const at::Tensor& t) {
 #endif
 }
 
-// A backward pass may run inside autocast, which would lower the operands of a matrix product, and in the calling thread only.
-struct NoAutocast {
-  c10::impl::ExcludeDispatchKeyGuard guard{c10::autocast_dispatch_keyset};
-};
-
 // A 1x1 from K to N channels, to be applied to any number of pixels.
 class Pointwise {
  public:
@@ -38,7 +33,6 @@ class Pointwise {
       return avx512::pointwise_rows(in<float>(x), x.stride(0), in<float>(packed_), bias_.defined() ? in<float>(bias_) : nullptr, x.size(0),
                                     x.size(1), y.size(1), out<float>(y), y.stride(0));
 #endif
-    const NoAutocast as_they_are;
     if (bias_.defined())
       at::addmm_out(y, bias_, x, weight_.t());
     else
@@ -97,6 +91,5 @@ at::Tensor pointwise_weight_grad(const at::Tensor& grad, const at::Tensor& x) {
     return parts == 1 ? totals.squeeze(0) : totals.sum(0);
   }
 #endif
-  const NoAutocast as_they_are;
   return at::mm(grad.t(), x);
 }
