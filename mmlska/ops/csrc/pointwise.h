@@ -47,11 +47,12 @@ class Pointwise {
       if (times.defined()) y.mul_(times);
       return y;
     }
-    constexpr int64_t kPixels = 384;
-    at::parallel_for(0, (x.size(0) + kPixels - 1) / kPixels, 1, [&](int64_t first, int64_t last) {
+    // Equal shares for all threads, of few enough pixels to stay in the cache.
+    const int64_t pixels = x.size(0), threads = at::get_num_threads(), shares = threads * ((pixels + 384 * threads - 1) / (384 * threads));
+    at::parallel_for(0, shares, 1, [&](int64_t first, int64_t last) {
       const at::AutoDispatchBelowADInplaceOrView no_autograd;
-      for (int64_t begin = first * kPixels; begin < std::min(last * kPixels, x.size(0)); begin += kPixels) {
-        const int64_t n = std::min(kPixels, x.size(0) - begin);
+      for (int64_t i = first; i < last; ++i) {
+        const int64_t begin = i * pixels / shares, n = (i + 1) * pixels / shares - begin;
         (*this)(x.narrow(0, begin, n), y.narrow(0, begin, n));
         if (times.defined()) y.narrow(0, begin, n).mul_(times.narrow(0, begin, n));
       }

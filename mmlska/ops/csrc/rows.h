@@ -104,14 +104,14 @@ void load_taps(Vec<T>* taps, const T* weight, int K, int64_t c0, int lanes) {
 
 // ---- the one loop ----
 
-// dst[j] = bias + sum_t taps[t] * src[t][j]
-template <class V, int K>
+// dst[j] = bias + sum_t taps[t] * src[t][j], or added to what dst[j] is
+template <class V, int K, bool kAdd = false>
 void fir_k(V* dst, const V* const* src, const V* taps, V bias, int64_t n) {
   V w[K];
   const V* s[K];
   for (int t = 0; t < K; ++t) w[t] = taps[t], s[t] = src[t];
   for (int64_t j = 0; j < n; ++j) {
-    V acc = bias;
+    V acc = kAdd ? dst[j] : bias;
 #pragma GCC unroll 32
     for (int t = 0; t < K; ++t) acc += w[t] * s[t][j];
     dst[j] = acc;
@@ -129,11 +129,11 @@ void fir(int K, V* dst, const V* const* src, const V* taps, V bias, int64_t n) {
     case 13: return fir_k<V, 13>(dst, src, taps, bias, n);
     case 17: return fir_k<V, 17>(dst, src, taps, bias, n);
   }
-  for (int64_t j = 0; j < n; ++j) {
-    V acc = bias;
-    for (int t = 0; t < K; ++t) acc += taps[t] * src[t][j];
-    dst[j] = acc;
-  }
+  // Other kernels in pieces whose taps fit into registers: those of the trivial design are 11 + 6 n.
+  int t = K < 11 ? 1 : 11;
+  K < 11 ? fir_k<V, 1>(dst, src, taps, bias, n) : fir_k<V, 11>(dst, src, taps, bias, n);
+  for (; t + 6 <= K; t += 6) fir_k<V, 6, true>(dst, src + t, taps + t, bias, n);
+  for (; t < K; ++t) fir_k<V, 1, true>(dst, src + t, taps + t, bias, n);
 }
 
 // dst[j] = sum_t taps[t] * src[t][j] and grad[t] += sum_j x[j] * src[t][j]: both gradients of a depthwise kernel in one pass, where src are
