@@ -81,7 +81,7 @@ def _number(value: float | None, form: str) -> str:
 
 
 def draw_chart(results: dict, path: Path) -> None:
-    """Draw the speed-up over `published` of every case as bars, one panel for each pass.
+    """Draw the speed-up over `published` of every case as bars, one panel for each pass, in the order of the table.
 
     Args:
         results: A results file's content.
@@ -92,7 +92,7 @@ def draw_chart(results: dict, path: Path) -> None:
     matplotlib.use('Agg')
     import matplotlib.pyplot as plt
 
-    records = results['records']
+    records = sorted(results['records'], key=_place)
     passes = list(dict.fromkeys(record['pass'] for record in records))
     rows = max(sum(record['pass'] == p for record in records) for p in passes)
     size = 7.5 * len(passes), 1.2 + 0.42 * rows

@@ -92,12 +92,14 @@ def dense_flops(network: nn.Module, x: Tensor) -> int:
     def count(conv, inputs, output):
         flops.append(2 * output.numel() * conv.weight[0].numel())
 
-    dense = [m for m in network.modules() if isinstance(m, nn.Conv2d) and m.groups == 1]
-    handles = [m.register_forward_hook(count) for m in dense]
+    modes = {m: m.training for m in network.modules()}
+    handles = [m.register_forward_hook(count) for m in modes if isinstance(m, nn.Conv2d) and m.groups == 1]
     with torch.no_grad():
-        network(x)
+        network.eval()(x)
     for handle in handles:
         handle.remove()
+    for module, training in modes.items():
+        module.training = training
     return sum(flops)
 
 
