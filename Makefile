@@ -58,7 +58,8 @@ test-without-kernels: install ## run the tests of the operators and of what uses
 	cp -R conftest.py pyproject.toml README.md configs docs mmlska tests tools $(WITHOUT_KERNELS)
 	rm -f $(WITHOUT_KERNELS)/mmlska/ops/_cpu.*
 	cd $(WITHOUT_KERNELS) && $(CURDIR)/$(PY) -c 'from mmlska.ops import cpu; print(cpu.PROBLEM); raise SystemExit(not cpu.PROBLEM)'
-	cd $(WITHOUT_KERNELS) && PYTHONPATH="$$PWD" OMP_NUM_THREADS=1 $(CURDIR)/$(PY) -m pytest -n 2 --dist loadfile \
+	@# Doctests are off: with folders as arguments they would collect several files named conftest.
+	cd $(WITHOUT_KERNELS) && PYTHONPATH="$$PWD" OMP_NUM_THREADS=1 $(CURDIR)/$(PY) -m pytest -o addopts=-ra -n 2 --dist loadfile \
 	  --ignore tests/ops/test_triton.py tests/ops tests/models tests/benchmark tests/infer tests/pretraining
 
 test-openmmlab: .venv-openmmlab/.installed ## train, save, resume and test on OpenMMLab's original packages, in a .venv-openmmlab of their own
