@@ -48,17 +48,19 @@ def measure_case(case: Case, device: torch.device, seconds: float, profile: bool
             )
         else:
             functions[name] = function
-    yardstick = DenseYardstick(getattr(torch, case.settings['dtype']), device)
-    timed = {**functions, 'dense': yardstick} if case.dense_flops and functions else functions
-    timings = time_interleaved(timed, device, seconds)
-    dense = timings.pop('dense', None)
+    limit = {}
+    if case.dense_flops and functions:
+        yardstick = DenseYardstick(getattr(torch, case.settings['dtype']), device)
+        timings = time_interleaved({**functions, 'dense': yardstick}, device, seconds)
+        limit = {'dense_ms': timings.pop('dense').median * case.dense_flops / yardstick.flops}
+    else:
+        timings = time_interleaved(functions, device, seconds)
     for name, timing in timings.items():
         results[name].update(timing._asdict())
     if profile:
         for name, function in functions.items():
             results[name]['operators'] = operator_shares(function, device)
     gc.collect()
-    limit = {} if dense is None else {'dense_ms': dense.median * case.dense_flops / yardstick.flops}
     return {**case.settings, **limit, 'contenders': results}
 
 

@@ -194,6 +194,15 @@ def test_parameters_that_need_gradients_in_several_threads(backend):
         torch.set_num_threads(before)
 
 
+def run_script(script: str, capability: str) -> None:
+    """Run it in a process that uses this instruction set, which is chosen once."""
+    env = {**os.environ, 'ATEN_CPU_CAPABILITY': capability, 'OMP_NUM_THREADS': '1'}
+    done = subprocess.run(
+        [sys.executable, '-c', script], env=env, cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize('backend', ['cpu'])
 @pytest.mark.parametrize('capability', ['default', 'avx2'])
 def test_narrower_instruction_sets(backend, capability):
@@ -203,11 +212,7 @@ def test_narrower_instruction_sets(backend, capability):
         '    cases.check_lska("cpu", (2, 33, 12, 11), 23, dtype)\n'
         '    cases.check_depthwise_gelu("cpu", (2, 33, 12, 11), dtype, out_channels=8, in_channels=5)\n'
     )
-    env = {**os.environ, 'ATEN_CPU_CAPABILITY': capability, 'OMP_NUM_THREADS': '1'}
-    done = subprocess.run(
-        [sys.executable, '-c', script], env=env, cwd=Path(__file__).parent, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    run_script(script, capability)
 
 
 @pytest.mark.parametrize('backend', ['cpu'])
@@ -226,8 +231,4 @@ def test_backward_inside_autocast_is_in_the_dtype_of_the_maps(backend, capabilit
         '        grads.append(torch.autograd.grad(y.sum(), tensors))\n'
         'assert all(torch.equal(a, b) for a, b in zip(*grads))\n'
     )
-    env = {**os.environ, 'ATEN_CPU_CAPABILITY': capability, 'OMP_NUM_THREADS': '1'}
-    done = subprocess.run(
-        [sys.executable, '-c', script], env=env, cwd=Path(__file__).parent, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    run_script(script, capability)
