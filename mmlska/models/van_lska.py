@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from ..ops import depthwise_gelu
+from ..ops import autocast_dtype, depthwise_gelu
 from .attention import ATTENTIONS, _check_int, runs_apart
 
 Cfg = dict[str, Any]
@@ -159,10 +159,12 @@ class SpatialAttention(nn.Module):
         self.proj_2 = nn.Conv2d(embed_dims, embed_dims, 1)
 
     def forward(self, x: Tensor, scale: Tensor) -> Tensor:
+        # Once, for proj_1 and the shortcut: autocast lowers it for proj_1 alone, and both copies would be kept for the backward pass.
+        x = x.to(autocast_dtype(x) or x.dtype)
         y = self.gated(x)
         if runs_apart(y, self.proj_2):
             return scale[:, None, None] * (x + self.proj_2(y))
-        return torch.addcmul(F.conv2d(y, *_scaled(self.proj_2, scale)), x, scale[:, None, None])
+        return torch.addcmul(F.conv2d(y, *_scaled(self.proj_2, scale)), x, scale[:, None, None].to(x.dtype))
 
     def gated(self, x: Tensor) -> Tensor:
         """All but the last 1x1 and what follows it."""

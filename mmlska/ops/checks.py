@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 Pair = tuple[Tensor, Tensor]
@@ -51,11 +52,12 @@ def check_depthwise_gelu(x: Tensor, weight: Tensor, bias: Tensor, pointwise: Pai
         _check_pointwise('pointwise', pointwise, channels, source)
 
 
-def check_alike(x: Tensor, **pairs: Pair | None) -> None:
-    """Raise a ValueError if a weight or bias has another dtype or device than x."""
+def check_alike(x: Tensor, mixed: bool, **pairs: Pair | None) -> None:
+    """Raise a ValueError if a weight or bias has another device or dtype than x; with ``mixed`` float32 will do."""
     for name, pair in pairs.items():
         for part, tensor in zip(('weight', 'bias'), pair or ()):
-            if tensor.dtype != x.dtype or tensor.device != x.device:
+            right = tensor.dtype == x.dtype or (mixed and tensor.dtype == torch.float32)
+            if not right or tensor.device != x.device:
                 raise ValueError(
                     f'{name} {part} is {tensor.dtype} on {tensor.device} but x is {x.dtype} on {x.device}; '
                     f'convert one of them or run under torch.autocast'

@@ -23,6 +23,7 @@ else:
     PROBLEM = None if _cpu.SCHEMAS == _SCHEMAS else f'the C++ kernels are those of another version; {_MEND}'
 
 NAME = 'cpu'
+MIXES = False
 _DTYPES = (torch.float32, torch.bfloat16, torch.float64)
 _MAX_TAPS = 63
 
@@ -53,6 +54,11 @@ def lska_attention(
     """See :func:`mmlska.ops.lska_attention`."""
     one_dimensional = library.all_four(x, h0, v0, h1, v1)
     if max(max(t.shape[1:]) for t in one_dimensional[::2]) > _MAX_TAPS:
+        library.fall_back(
+            (NAME, _MAX_TAPS),
+            f'the C++ kernels take up to {_MAX_TAPS}; choose a smaller or a dilated kernel',
+            f'lska_attention with more than {_MAX_TAPS} taps',
+        )
         return reference.lska_attention(x, h0, v0, h1, v1, pointwise, dilation, gelu)
     parameters = (*one_dimensional, *pointwise)
     if torch.is_grad_enabled() and any(t.requires_grad for t in (x, *parameters)):

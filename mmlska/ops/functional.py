@@ -1,8 +1,11 @@
 """The front doors: check the arguments, choose the backend, call it.
 
-A backend is a module with ``NAME``, ``PROBLEM`` (None, or why this installation cannot use it and what would mend that),
-``supports(op, device_type, dtype)`` (is it correct there), ``pays(op, x)`` (is it faster than the next one for this layout) and one
-function for each operator. To add one, write its file and list it in ``_BACKENDS``.
+A backend is a module with ``NAME``, ``PROBLEM`` (None, or why this installation cannot use it and what would mend that), ``MIXES`` (does
+it take float32 weights beside 16-bit maps), ``supports(op, device_type, dtype)`` (is it correct there), ``pays(op, x)`` (is it faster than
+the next one for this layout) and one function for each operator. To add one, write its file and list it in ``_BACKENDS``.
+
+Where plain PyTorch replaces a backend that would be faster, a warning tells once why and what to do: for one shape and dtype if these are
+the reason, else for the backend. With ``MMLSKA_STRICT=1`` in the environment each such fallback is a RuntimeError instead.
 """
 
 from __future__ import annotations
@@ -12,10 +15,11 @@ from torch import Tensor
 
 from . import cpu, gpu, reference
 from .checks import Pair, check_alike, check_backend, check_depthwise_gelu, check_lska_attention
-from .library import warn_once
+from .library import fall_back
 
 # Fastest first; the reference takes whatever is left.
 _BACKENDS = {backend.NAME: backend for backend in (gpu, cpu, reference)}
+_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
 def lska_attention(
@@ -72,13 +76,20 @@ def lska_attention(
     if stays_plain(x) and backend is None:
         return reference.lska_attention(x, h0, v0, h1, v1, pointwise, dilation, gelu)
     check_lska_attention(x, h0, v0, h1, v1, pointwise, dilation)
-    low = _autocast_dtype(x)
+    low = autocast_dtype(x)
     # Autocast lowers the convolutions only: a float32 x stays float32 in the multiplication, which no fused kernel does.
     if low is not None and x.dtype != low:
+        if _choose('lska_attention', x, backend, low) is not reference:
+            fall_back(
+                ('lska_attention', x.device.type, x.dtype, low),
+                f'autocast keeps the product with x in {x.dtype}; pass x.to({low})',
+                f'lska_attention of {x.dtype} under autocast to {low}',
+            )
         return reference.lska_attention(x, h0, v0, h1, v1, pointwise, dilation, gelu)
-    h0, v0, h1, v1, pointwise = (_lowered(pair, low) for pair in (h0, v0, h1, v1, pointwise))
-    check_alike(x, h0=h0, v0=v0, h1=h1, v1=v1, pointwise=pointwise)
-    chosen = _choose('lska_attention', x, backend)
+    chosen = _choose('lska_attention', x, backend, x.dtype)
+    if not chosen.MIXES:
+        h0, v0, h1, v1, pointwise = (_lowered(pair, low) for pair in (h0, v0, h1, v1, pointwise))
+    check_alike(x, low is not None and chosen.MIXES, h0=h0, v0=v0, h1=h1, v1=v1, pointwise=pointwise)
     return chosen.lska_attention(x, h0, v0, h1, v1, pointwise, dilation, gelu)
 
 
@@ -123,12 +134,13 @@ def depthwise_gelu(
     if stays_plain(x) and backend is None:
         return reference.depthwise_gelu(x, weight, bias, pointwise, expand)
     check_depthwise_gelu(x, weight, bias, pointwise, expand)
-    low = _autocast_dtype(x)
-    if low is not None:
-        x, (weight, bias) = x.to(low), _lowered((weight, bias), low)
-        expand, pointwise = _lowered(expand, low), _lowered(pointwise, low)
-    check_alike(x, depthwise=(weight, bias), expand=expand, pointwise=pointwise)
-    return _choose('depthwise_gelu', x, backend).depthwise_gelu(x, weight, bias, pointwise, expand)
+    low = autocast_dtype(x)
+    x = x if low is None else x.to(low)
+    chosen = _choose('depthwise_gelu', x, backend, x.dtype)
+    if not chosen.MIXES:
+        (weight, bias), expand, pointwise = (_lowered(pair, low) for pair in ((weight, bias), expand, pointwise))
+    check_alike(x, low is not None and chosen.MIXES, depthwise=(weight, bias), expand=expand, pointwise=pointwise)
+    return chosen.depthwise_gelu(x, weight, bias, pointwise, expand)
 
 
 def available_backends(device: str | torch.device = 'cpu', dtype: torch.dtype = torch.float32) -> list[str]:
@@ -155,8 +167,9 @@ def _supports_both(backend, device_type: str, dtype: torch.dtype) -> bool:
     return all(backend.supports(op, device_type, dtype) for op in ('lska_attention', 'depthwise_gelu'))
 
 
-def _choose(op: str, x: Tensor, name: str | None):
-    device_type, dtype = x.device.type, x.dtype
+def _choose(op: str, x: Tensor, name: str | None, dtype: torch.dtype):
+    """The backend of that name, or the fastest one, for a map like x in this dtype."""
+    device_type = x.device.type
     if name is not None:
         check_backend(name, list(_BACKENDS))
         chosen = _BACKENDS[name]
@@ -167,14 +180,21 @@ def _choose(op: str, x: Tensor, name: str | None):
             raise ValueError(f'backend={name!r} does not run {dtype} on {device_type}; choose one of {usable}')
         return chosen
     for candidate in _BACKENDS.values():
-        if candidate.supports(op, device_type, dtype) and candidate.pays(op, x):
-            if candidate.PROBLEM is None:
+        if candidate is not reference and candidate.pays(op, x):
+            if not candidate.supports(op, device_type, dtype):
+                others = [d for d in _DTYPES if candidate.supports(op, device_type, d)]
+                if others and candidate.PROBLEM is None:
+                    names = ', '.join(map(str, others))
+                    problem = f'there is no kernel for that dtype; use one of {names}'
+                    fall_back((op, device_type, dtype), problem, f'{op} of {dtype} on {device_type}')
+            elif candidate.PROBLEM is None:
                 return candidate
-            warn_once(candidate.NAME, candidate.PROBLEM)
+            else:
+                fall_back(candidate.NAME, candidate.PROBLEM)
     return reference
 
 
-def _autocast_dtype(x: Tensor) -> torch.dtype | None:
+def autocast_dtype(x: Tensor) -> torch.dtype | None:
     """The dtype to which autocast would lower a convolution of x, or None."""
     kind = x.device.type
     # Autocast never touches float64 and does not know meta tensors.

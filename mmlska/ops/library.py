@@ -2,28 +2,53 @@
 
 The operators of a backend are ``torch.ops.NAMESPACE``'s: lska_inference, lska_training (which also returns the one intermediate map that is
 kept), lska_backward, depthwise_gelu, depthwise_gelu_pointwise and their backward operators, with the schemas of csrc/ops.cpp.
-The C++ backend alone has mlp_inference and mlp_training, the MLP with the 1x1 before its 3x3.
+The C++ backend alone has mlp_inference and mlp_training, the MLP with the 1x1 before its 3x3; the Triton backend alone pointwise, a 1x1.
 """
 
 from __future__ import annotations
 
+import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from types import SimpleNamespace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from . import reference
 from .checks import Pair
 
-_warned: set[str] = set()
+_warned: set[Hashable] = set()
 
 
-def warn_once(backend: str, problem: str) -> None:
-    """Say once in a process that a backend which would be the fastest cannot be used, and what mends that."""
-    if backend not in _warned:
-        _warned.add(backend)
-        warnings.warn(f'mmlska.ops runs in plain PyTorch, which is slower: {problem}', stacklevel=4)
+def strict() -> bool:
+    """Tell whether the environment asks for an error where plain PyTorch would replace faster kernels."""
+    return os.environ.get('MMLSKA_STRICT', '0').lower() in ('1', 'true', 'on', 'yes', 'y')
+
+
+def fall_back(key: Hashable, problem: str, what: str = '') -> None:
+    """Say once for each key that plain PyTorch replaces faster kernels.
+
+    Args:
+        key: What falls back.
+        problem: The reason and the next step.
+        what: What falls back, in words; everything if it is empty.
+
+    Raises:
+        RuntimeError: Each time, if ``MMLSKA_STRICT=1`` is set.
+    """
+    text = f'mmlska.ops runs {what + " " if what else ""}in plain PyTorch, which is slower: {problem}'
+    if strict():
+        raise RuntimeError(f'{text}; MMLSKA_STRICT=1 asks for an error')
+    if key not in _warned:
+        _warned.add(key)
+        warnings.warn(text, stacklevel=4)
+
+
+# What torch.compiler.assume_constant_result sets, without its import of torch._dynamo: torch.compile calls the function while it traces,
+# since a warning in the graph would break it in two.
+fall_back._dynamo_marked_constant = True
 
 
 def all_four(x: Tensor, h0: Pair, v0: Pair, h1: Pair | None, v1: Pair | None) -> tuple[Tensor, ...]:
@@ -65,6 +90,8 @@ def register(
         'lska_inference': lambda x, *_: map_like(x),
         'lska_training': lambda x, *_: (map_like(x), torch.empty_like(x, memory_format=kept_format)),
         'lska_backward': lambda grad, x, kept, *rest: new_grads(x, *rest[:-2]),
+        'pointwise': lambda x, weight, bias: map_like(x, weight.shape[0]),
+        'pointwise_backward': lambda grad, *inputs: new_grads(*inputs),
         'depthwise_gelu': lambda x, weight, bias: map_like(x),
         'depthwise_gelu_backward': lambda grad, *inputs: new_grads(*inputs),
         'depthwise_gelu_pointwise': lambda x, weight, bias, pw, pb: map_like(x, pw.shape[0]),
@@ -73,9 +100,17 @@ def register(
             inputs[3].new_empty(inputs[3].shape[0]),
         ],
     }
-    for name, function in fake.items():
-        torch.library.register_fake(f'{namespace}::{name}')(function)
     ops = getattr(torch.ops, namespace)
+    for name, function in fake.items():
+        if hasattr(ops, name):
+            torch.library.register_fake(f'{namespace}::{name}')(function)
+    for name, (setup, backward) in _gradients(ops).items():
+        if hasattr(ops, name):
+            torch.library.register_autograd(f'{namespace}::{name}', backward, setup_context=setup)
+
+
+def _gradients(calls) -> dict[str, tuple[Callable, Callable]]:
+    """What each differentiable operator keeps for its backward pass, and that pass, by the backward operators among ``calls``."""
 
     def lska_backward(ctx, grad, _):
         *inputs, kept = ctx.saved_tensors
@@ -85,7 +120,7 @@ def register(
             if torch.is_grad_enabled():  # someone differentiates this gradient too
                 return *reference.differentiable_grads(flat_lska(ctx.dilation, ctx.gelu), inputs, grad), None, None
             x, *parameters = inputs
-            return *ops.lska_backward(grad, x, kept, *parameters, ctx.dilation, ctx.gelu), None, None
+            return *calls.lska_backward(grad, x, kept, *parameters, ctx.dilation, ctx.gelu), None, None
 
     def depthwise_gelu_backward(ctx, grad):
         inputs = ctx.saved_tensors
@@ -93,14 +128,46 @@ def register(
             if torch.is_grad_enabled():
                 return tuple(reference.differentiable_grads(flat_depthwise_gelu, inputs, grad))
             if len(inputs) == 3:
-                return tuple(ops.depthwise_gelu_backward(grad, *inputs))
-            return tuple(ops.depthwise_gelu_pointwise_backward(grad, *inputs[:4]))
+                return tuple(calls.depthwise_gelu_backward(grad, *inputs))
+            return tuple(calls.depthwise_gelu_pointwise_backward(grad, *inputs[:4]))
 
-    torch.library.register_autograd(f'{namespace}::lska_training', lska_backward, setup_context=_lska_setup)
-    for name in ('depthwise_gelu', 'depthwise_gelu_pointwise'):
-        torch.library.register_autograd(
-            f'{namespace}::{name}', depthwise_gelu_backward, setup_context=_depthwise_gelu_setup
-        )
+    def pointwise_backward(ctx, grad):
+        inputs = ctx.saved_tensors
+        with without_autocast(grad):
+            if torch.is_grad_enabled():
+                return tuple(reference.differentiable_grads(flat_pointwise, inputs, grad))
+            return tuple(calls.pointwise_backward(grad, *inputs))
+
+    return {
+        'lska_training': (_lska_setup, lska_backward),
+        'depthwise_gelu': (_keep_inputs, depthwise_gelu_backward),
+        'depthwise_gelu_pointwise': (_keep_inputs, depthwise_gelu_backward),
+        'pointwise': (_keep_inputs, pointwise_backward),
+    }
+
+
+def is_eager(x: Tensor) -> bool:
+    """Tell whether nothing but autograd looks at what happens to x, so that :func:`eager` may take the place of custom operators."""
+    if torch.compiler.is_compiling() or type(x) not in (Tensor, torch.nn.Parameter):
+        return False
+    return not torch._C._len_torch_dispatch_stack() and torch._C._functorch.peek_interpreter_stack() is None
+
+
+def eager(calls) -> SimpleNamespace:
+    """The differentiable operators as plain autograd functions: what torch.library does around one takes longer than a small map."""
+
+    def function(name: str, setup: Callable, backward: Callable) -> Callable[..., Tensor]:
+        def forward(ctx, *inputs):
+            output = getattr(calls, name)(*inputs)
+            setup(ctx, inputs, output)
+            if isinstance(output, tuple):
+                ctx.mark_non_differentiable(*output[1:])
+            return output
+
+        kind = (torch.autograd.Function,)
+        return type(name, kind, dict(forward=staticmethod(forward), backward=staticmethod(backward))).apply
+
+    return SimpleNamespace(**{name: function(name, *parts) for name, parts in _gradients(calls).items()})
 
 
 def _lska_setup(ctx, inputs, output) -> None:
@@ -110,7 +177,7 @@ def _lska_setup(ctx, inputs, output) -> None:
     ctx.set_materialize_grads(False)
 
 
-def _depthwise_gelu_setup(ctx, inputs, output) -> None:
+def _keep_inputs(ctx, inputs, output) -> None:
     ctx.save_for_backward(*inputs)
 
 
@@ -118,7 +185,7 @@ def flat_lska(dilation: int, gelu: bool) -> Callable[..., Tensor]:
     """The reference with the arguments of the operators."""
 
     def twin(x, h0w, h0b, v0w, v0b, h1w, h1b, v1w, v1b, pw, pb):
-        pairs = (h0w, h0b), (v0w, v0b), (h1w, h1b), (v1w, v1b), (pw, pb)
+        pairs = alike_pairs(x, h0w, h0b, v0w, v0b, h1w, h1b, v1w, v1b, pw, pb)
         return reference.lska_attention(x, *pairs, dilation, gelu)
 
     return twin
@@ -126,4 +193,16 @@ def flat_lska(dilation: int, gelu: bool) -> Callable[..., Tensor]:
 
 def flat_depthwise_gelu(x: Tensor, weight: Tensor, bias: Tensor, *pointwise: Tensor) -> Tensor:
     """The reference with the arguments of the operators."""
-    return reference.depthwise_gelu(x, weight, bias, pointwise or None)
+    first, *last = alike_pairs(x, weight, bias, *pointwise)
+    return reference.depthwise_gelu(x, *first, *last)
+
+
+def flat_pointwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """A 1x1 convolution with the arguments of the operator."""
+    return F.conv2d(x, *alike_pairs(x, weight, bias)[0])
+
+
+def alike_pairs(x: Tensor, *flat: Tensor) -> list[Pair]:
+    """Weights and biases in the dtype of x, which PyTorch's convolutions ask for, in pairs."""
+    alike = [t.to(x.dtype) for t in flat]
+    return list(zip(alike[::2], alike[1::2]))

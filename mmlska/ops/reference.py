@@ -11,6 +11,7 @@ from torch import Tensor
 from .checks import Pair
 
 NAME = 'reference'
+MIXES = False
 PROBLEM = None
 
 

@@ -30,19 +30,13 @@ def _dot(a, b, accumulator, PRECISION: tl.constexpr):
 
 
 @triton.jit
-def band_matrix(
-    taps0, taps1, matrix, ones, ones_dilated, length, extent,
-    K0: tl.constexpr, K1: tl.constexpr, DILATION: tl.constexpr, TERMS: tl.constexpr, TRANSPOSED: tl.constexpr,
-    BLOCK: tl.constexpr, RADIUS: tl.constexpr, STEP: tl.constexpr, ROWS: tl.constexpr,
+def _band_rows(
+    taps0, taps1, matrix, sums, c, rows, line, lines, channels, first, length, extent,
+    K0: tl.constexpr, K1: tl.constexpr, DILATION: tl.constexpr, TRANSPOSED: tl.constexpr,
+    STEP: tl.constexpr, ROWS: tl.constexpr,
 ):  # fmt: skip
-    """Write M = M1 @ M0, a dense and a dilated kernel with zeros for what the first one makes outside the image, or M transposed.
-
-    ``ones`` and ``ones_dilated`` become the responses of M and of M1 to an image of ones.
-    """
-    c = tl.program_id(0).to(tl.int64)
-    rows = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
-    first = _first(tl.program_id(1) * ROWS // BLOCK, BLOCK, RADIUS, STEP)
-    line = c * tl.num_programs(1) * ROWS + rows
+    """Some rows of :func:`band_matrices`, of one axis."""
+    terms: tl.constexpr = (K0 - 1) // DILATION + 1 if (K0 - 1) // DILATION + 1 < K1 else K1
     response = tl.zeros([ROWS], tl.float32)
     for step in range(0, extent, STEP):
         local = step + tl.arange(0, STEP)
@@ -52,11 +46,11 @@ def band_matrix(
             i, p = rows[:, None], (first + local)[None, :]
         offset = p - i
         # The dilated taps t that reach p through tap s of the first kernel: offset = (t - K1 // 2) * DILATION + s - K0 // 2, from t0 on
-        # TERMS of them at most. The division must not see a negative number, hence `away`.
+        # `terms` of them at most. The division must not see a negative number, hence `away`.
         away = length + extent + K0
         t0 = tl.maximum(K1 // 2 + (offset - K0 // 2 + DILATION - 1 + DILATION * away) // DILATION - away, 0)
         value = tl.zeros([ROWS, STEP], tl.float32)
-        for term in tl.static_range(TERMS):
+        for term in tl.static_range(terms):
             t = t0 + term
             m = i + (t - K1 // 2) * DILATION
             s = p - m + K0 // 2
@@ -72,13 +66,50 @@ def band_matrix(
             m = rows + (t - K1 // 2) * DILATION
             w1 = tl.load(taps1 + c * K1 + t).to(tl.float32)
             dilated += tl.where((rows < length) & (m >= 0) & (m < length), w1, 0.0)
-        tl.store(ones + line, response)
-        tl.store(ones_dilated + line, dilated)
+        tl.store(sums + line, response)
+        tl.store(sums + tl.cast(channels, tl.int64) * lines + line, dilated)
+
+
+@triton.jit
+def band_matrices(
+    v0, v1, h0, h1, matrix_v, matrix_h, sums_v, sums_h, channels, height, width, lines_v, lines_h, extent_v, extent_h,
+    K0: tl.constexpr, K1: tl.constexpr, K0H: tl.constexpr, K1H: tl.constexpr, DILATION: tl.constexpr,
+    BLOCK_V: tl.constexpr, BLOCK_H: tl.constexpr, RADIUS_V: tl.constexpr, RADIUS_H: tl.constexpr,
+    STEP_V: tl.constexpr, STEP_H: tl.constexpr, ROWS: tl.constexpr,
+):  # fmt: skip
+    """Write M = M1 @ M0, a dense and a dilated kernel with zeros for what the first one makes outside the image, for both axes.
+
+    ``matrix_v`` and ``matrix_h`` are (ways, C, lines, extent): M and, with a second way, M transposed. ``sums_v`` and ``sums_h`` are
+    (2, C, lines): the responses of M and of M1 to an image of ones.
+    """
+    c = tl.program_id(0).to(tl.int64)
+    block, way = tl.program_id(1), tl.program_id(2)
+    blocks_v = lines_v // ROWS
+    if block < blocks_v:
+        rows = block * ROWS + tl.arange(0, ROWS)
+        first = _first(block * ROWS // BLOCK_V, BLOCK_V, RADIUS_V, STEP_V)
+        line = (way.to(tl.int64) * channels + c) * lines_v + rows
+        if way == 0:
+            _band_rows(v0, v1, matrix_v, sums_v, c, rows, line, lines_v, channels, first, height, extent_v,
+                       K0, K1, DILATION, False, STEP_V, ROWS)  # fmt: skip
+        else:
+            _band_rows(v0, v1, matrix_v, sums_v, c, rows, line, lines_v, channels, first, height, extent_v,
+                       K0, K1, DILATION, True, STEP_V, ROWS)  # fmt: skip
+    else:
+        rows = (block - blocks_v) * ROWS + tl.arange(0, ROWS)
+        first = _first((block - blocks_v) * ROWS // BLOCK_H, BLOCK_H, RADIUS_H, STEP_H)
+        line = (way.to(tl.int64) * channels + c) * lines_h + rows
+        if way == 0:
+            _band_rows(h0, h1, matrix_h, sums_h, c, rows, line, lines_h, channels, first, width, extent_h,
+                       K0H, K1H, DILATION, False, STEP_H, ROWS)  # fmt: skip
+        else:
+            _band_rows(h0, h1, matrix_h, sums_h, c, rows, line, lines_h, channels, first, width, extent_h,
+                       K0H, K1H, DILATION, True, STEP_H, ROWS)  # fmt: skip
 
 
 @triton.jit
 def chain(
-    x, out, extra, across, along, across_dilated, along_ones, along_dilated, bias_h0, bias_v0, bias_h1, bias_v1,
+    x, out, extra, across, along, across_sums, along_sums, bias_h0, bias_v0, bias_h1, bias_v1,
     batch, channels, height, width, along_extent, across_extent,
     BIASED: tl.constexpr, ADD: tl.constexpr, BLOCK_H: tl.constexpr, BLOCK_W: tl.constexpr,
     RADIUS_H: tl.constexpr, RADIUS_W: tl.constexpr, STEP_H: tl.constexpr, STEP_W: tl.constexpr, PRECISION: tl.constexpr,
@@ -116,9 +147,12 @@ def chain(
     if BIASED:
         h0, v0 = tl.load(bias_h0 + c).to(tl.float32), tl.load(bias_v0 + c).to(tl.float32)
         h1, v1 = tl.load(bias_h1 + c).to(tl.float32), tl.load(bias_v1 + c).to(tl.float32)
-        dilated = tl.load(along_dilated + along_line)
-        on_columns = h0 * tl.load(along_ones + along_line) + v0 * dilated
-        result += tl.load(across_dilated + across_line)[None, :] * on_columns[:, None] + (h1 * dilated + v1)[:, None]
+        # The second half of the sums is the dilated kernel's.
+        wide = tl.cast(channels, tl.int64)
+        dilated = tl.load(along_sums + wide * tiles_h * BLOCK_H + along_line)
+        on_columns = h0 * tl.load(along_sums + along_line) + v0 * dilated
+        on_rows = tl.load(across_sums + wide * tiles_w * BLOCK_W + across_line)
+        result += on_rows[None, :] * on_columns[:, None] + (h1 * dilated + v1)[:, None]
     if ADD:
         result += tl.load(extra + target, mask=inside, other=0.0).to(tl.float32)
     tl.store(out + target, result.to(out.dtype.element_ty), mask=inside)
@@ -126,15 +160,16 @@ def chain(
 
 @triton.jit
 def band_gradient(
-    x, grad, other, weights_a, weights_b, matrix_grad, sums, batch, channels, length, breadth, stride_l, stride_b,
+    x, grad, other, weights, matrix_grad, sums, batch, channels, length, breadth, stride_l, stride_b,
     extent, other_extent, images,
-    BLOCK: tl.constexpr, RADIUS: tl.constexpr, STEP: tl.constexpr, CHUNK: tl.constexpr,
+    DILATED_AND_ONES: tl.constexpr, BLOCK: tl.constexpr, RADIUS: tl.constexpr, STEP: tl.constexpr, CHUNK: tl.constexpr,
     OTHER_BLOCK: tl.constexpr, OTHER_RADIUS: tl.constexpr, OTHER_STEP: tl.constexpr, WIDTH: tl.constexpr,
     PRECISION: tl.constexpr,
 ):  # fmt: skip
     """The gradient of one axis's banded matrix, ``grad @ (x @ other^T)^T`` over some images, and two weighted sums of grad's lines.
 
-    The axis has ``length`` and ``stride_l``; ``other`` is the matrix of the axis across it.
+    The axis has ``length`` and ``stride_l``; ``other`` is the matrix of the axis across it, ``weights`` its two responses to ones, which
+    weight the sums; with DILATED_AND_ONES these are the second response and 1.
     """
     tiles, chunks = tl.cdiv(length, BLOCK), extent // CHUNK
     pid = tl.program_id(0)
@@ -167,8 +202,13 @@ def band_gradient(
             inside = (i < length)[:, None] & (j0 + at_j < breadth)[None, :]
             g = tl.load(grad + plane + i_offset + (j0 + at_j)[None, :].to(tl.int64) * stride_b, mask=inside, other=0.0)
             result = _dot(g, t.to(g.dtype), result, PRECISION)
-            sum_a += tl.sum(g.to(tl.float32) * tl.load(weights_a + line)[None, :], 1)
-            sum_b += tl.sum(g.to(tl.float32) * tl.load(weights_b + line)[None, :], 1)
+            second = tl.load(weights + tl.cast(channels, tl.int64) * breadth_padded + line)[None, :]
+            if DILATED_AND_ONES:
+                sum_a += tl.sum(g.to(tl.float32) * second, 1)
+                sum_b += tl.sum(g.to(tl.float32), 1)
+            else:
+                sum_a += tl.sum(g.to(tl.float32) * tl.load(weights + line)[None, :], 1)
+                sum_b += tl.sum(g.to(tl.float32) * second, 1)
     line = (split.to(tl.int64) * channels + c) * tiles * BLOCK + i
     local = chunk * CHUNK + tl.arange(0, CHUNK)
     tl.store(matrix_grad + line[:, None] * extent + local[None, :], result)
@@ -210,51 +250,104 @@ def tap_gradient(
     tl.store(out + line + K0, alone)
 
 
-# ---- LSKA: the 1x1 and the multiplication ----
+@triton.jit
+def parameter_gradient(
+    pairs_v, pairs_h, line_sums, along_sums, v0, v1, h0, h1,
+    h0_grad, h0_bias, v0_grad, v0_bias, h1_grad, h1_bias, v1_grad, v1_bias, channels, lines, splits,
+    K0: tl.constexpr, K1: tl.constexpr, K0H: tl.constexpr, K1H: tl.constexpr,
+    K0_PADDED: tl.constexpr, K1_PADDED: tl.constexpr, ROWS: tl.constexpr,
+):  # fmt: skip
+    """A channel's gradients of the four kernels and their biases."""
+    c = tl.program_id(0).to(tl.int64)
+    _two_kernels(pairs_v, v0, v1, v0_grad, v1_grad, c, K0, K1, K0_PADDED, K1_PADDED)
+    _two_kernels(pairs_h, h0, h1, h0_grad, h1_grad, c, K0H, K1H, K0_PADDED, K1_PADDED)
+    with_ones, with_dilated = tl.zeros([ROWS], tl.float32), tl.zeros([ROWS], tl.float32)
+    plain_dilated, plain = tl.zeros([ROWS], tl.float32), tl.zeros([ROWS], tl.float32)
+    for start in range(0, lines, ROWS):
+        i = start + tl.arange(0, ROWS)
+        ones = tl.load(along_sums + c * lines + i)
+        dilated = tl.load(along_sums + (tl.cast(channels, tl.int64) + c) * lines + i)
+        for split in range(splits):
+            line = 2 * ((tl.cast(split, tl.int64) * channels + c) * lines + i)
+            weighted, alone = tl.load(line_sums + line), tl.load(line_sums + line + 1)
+            with_ones += weighted * ones
+            with_dilated += weighted * dilated
+            plain_dilated += alone * dilated
+            plain += alone
+    tl.store(h0_bias + c, tl.sum(with_ones, 0).to(h0_bias.dtype.element_ty))
+    tl.store(v0_bias + c, tl.sum(with_dilated, 0).to(v0_bias.dtype.element_ty))
+    tl.store(h1_bias + c, tl.sum(plain_dilated, 0).to(h1_bias.dtype.element_ty))
+    tl.store(v1_bias + c, tl.sum(plain, 0).to(v1_bias.dtype.element_ty))
 
 
 @triton.jit
-def mix(
-    weight, bias, x, factor, out, channels, pixels, stride_o, stride_i,
-    xn, xc, xp, fn, fc, fp, on, oc, op,
-    BEFORE: tl.constexpr, BLOCK_O: tl.constexpr, BLOCK_I: tl.constexpr, BLOCK_P: tl.constexpr, PRECISION: tl.constexpr,
+def _two_kernels(
+    pairs, taps0, taps1, grad0, grad1, c,
+    K0: tl.constexpr, K1: tl.constexpr, K0_PADDED: tl.constexpr, K1_PADDED: tl.constexpr,
 ):  # fmt: skip
-    """``factor * (weight @ x + bias)``, or ``weight @ (factor * x)`` if BEFORE."""
-    blocks_o, blocks_p = tl.cdiv(channels, BLOCK_O), tl.cdiv(pixels, BLOCK_P)
+    t, s = tl.arange(0, K1_PADDED), tl.arange(0, K0_PADDED)
+    line = (c * K1 + t) * (K0 + 1)
+    both = tl.load(pairs + line[:, None] + s[None, :], mask=(t < K1)[:, None] & (s < K0)[None, :], other=0.0)
+    w0 = tl.load(taps0 + c * K0 + s, mask=s < K0, other=0.0).to(tl.float32)
+    w1 = tl.load(taps1 + c * K1 + t, mask=t < K1, other=0.0).to(tl.float32)
+    alone = tl.load(pairs + line + K0, mask=t < K1, other=0.0)
+    first, second = tl.sum(both * w1[:, None], 0), tl.sum(both * w0[None, :], 1) + alone
+    tl.store(grad0 + c * K0 + s, first.to(grad0.dtype.element_ty), mask=s < K0)
+    tl.store(grad1 + c * K1 + t, second.to(grad1.dtype.element_ty), mask=t < K1)
+
+
+# ---- the 1x1 convolution ----
+
+
+@triton.jit
+def pointwise(
+    weight, bias, x, factor, out, inputs, outputs, pixels, stride_o, stride_i,
+    xn, xc, xp, fn, fc, fp, on, oc, op,
+    BIASED: tl.constexpr, BEFORE: tl.constexpr, AFTER: tl.constexpr,
+    BLOCK_O: tl.constexpr, BLOCK_I: tl.constexpr, BLOCK_P: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """``weight @ x``, plus ``bias`` if BIASED; x is multiplied by ``factor`` if BEFORE, the sum if AFTER."""
+    blocks_o, blocks_p = tl.cdiv(outputs, BLOCK_O), tl.cdiv(pixels, BLOCK_P)
     pid = tl.program_id(0)
     o = pid % blocks_o * BLOCK_O + tl.arange(0, BLOCK_O)
     p = (pid // blocks_o % blocks_p).to(tl.int64) * BLOCK_P + tl.arange(0, BLOCK_P)
     n = (pid // (blocks_o * blocks_p)).to(tl.int64)
     result = tl.zeros([BLOCK_O, BLOCK_P], tl.float32)
-    for i0 in range(0, channels, BLOCK_I):
+    for i0 in range(0, inputs, BLOCK_I):
         i = i0 + tl.arange(0, BLOCK_I)
-        inside = (i < channels)[:, None] & (p < pixels)[None, :]
+        inside = (i < inputs)[:, None] & (p < pixels)[None, :]
         w = tl.load(
             weight + o[:, None] * stride_o + i[None, :] * stride_i,
-            mask=(o < channels)[:, None] & (i < channels)[None, :], other=0.0,
+            mask=(o < outputs)[:, None] & (i < inputs)[None, :], other=0.0,
         )  # fmt: skip
         wide = i[:, None].to(tl.int64)
         part = tl.load(x + n * xn + wide * xc + p[None, :] * xp, mask=inside, other=0.0)
         if BEFORE:
             scale = tl.load(factor + n * fn + wide * fc + p[None, :] * fp, mask=inside, other=0.0)
-            part = (part.to(tl.float32) * scale.to(tl.float32)).to(w.dtype)
-        result = _dot(w, part, result, PRECISION)
-    inside = (o < channels)[:, None] & (p < pixels)[None, :]
+            part = (part.to(tl.float32) * scale.to(tl.float32)).to(part.dtype)
+        result = _dot(w.to(part.dtype), part, result, PRECISION)
+    inside = (o < outputs)[:, None] & (p < pixels)[None, :]
     wide = o[:, None].to(tl.int64)
-    if not BEFORE:
-        result += tl.load(bias + o, mask=o < channels, other=0.0).to(tl.float32)[:, None]
+    if BIASED:
+        result += tl.load(bias + o, mask=o < outputs, other=0.0).to(tl.float32)[:, None]
+    if AFTER:
         result *= tl.load(factor + n * fn + wide * fc + p[None, :] * fp, mask=inside, other=0.0).to(tl.float32)
     tl.store(out + n * on + wide * oc + p[None, :] * op, result.to(out.dtype.element_ty), mask=inside)
 
 
 @triton.jit
-def mix_gradient(
-    grad, factor, x, weight_grad, bias_grad, channels, pixels, chunks, per_split,
+def pointwise_gradient(
+    grad, factor, x, weight_grad, bias_grad, inputs, outputs, pixels, chunks, per_split, one,
     gn, gc, gp, fn, fc, fp, xn, xc, xp,
-    BLOCK_O: tl.constexpr, BLOCK_I: tl.constexpr, BLOCK_P: tl.constexpr, PRECISION: tl.constexpr,
+    SCALED: tl.constexpr, BLOCK_O: tl.constexpr, BLOCK_I: tl.constexpr, BLOCK_P: tl.constexpr,
+    PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """One split's share of the gradients of the 1x1: ``(grad * factor) @ x^T`` and the sum of ``grad * factor``."""
-    blocks_o, blocks_i, blocks_p = tl.cdiv(channels, BLOCK_O), tl.cdiv(channels, BLOCK_I), tl.cdiv(pixels, BLOCK_P)
+    """One split's share of the gradients of a 1x1: ``grad @ x^T`` and the sum of ``grad``, multiplied by ``factor`` first if SCALED.
+
+    ``one`` is 1.0, which the compiler does not know: it makes the product take grad from registers. From shared memory, where the sum reads
+    it too, Triton 3.6 loads the chunk after next over the one that the tensor cores still read: wrong sums now and then, seen on an H100.
+    """
+    blocks_o, blocks_i, blocks_p = tl.cdiv(outputs, BLOCK_O), tl.cdiv(inputs, BLOCK_I), tl.cdiv(pixels, BLOCK_P)
     pid = tl.program_id(0)
     block_i = pid % blocks_i
     o = pid // blocks_i % blocks_o * BLOCK_O + tl.arange(0, BLOCK_O)
@@ -265,15 +358,18 @@ def mix_gradient(
     for chunk in range(split * per_split, tl.minimum(chunks, split * per_split + per_split)):
         n = tl.cast(chunk // blocks_p, tl.int64)
         p = tl.cast(chunk % blocks_p, tl.int64) * BLOCK_P + tl.arange(0, BLOCK_P)
-        inside = (o < channels)[:, None] & (p < pixels)[None, :]
+        inside = (o < outputs)[:, None] & (p < pixels)[None, :]
         g = tl.load(grad + n * gn + wide_o * gc + p[None, :] * gp, mask=inside, other=0.0)
-        f = tl.load(factor + n * fn + wide_o * fc + p[None, :] * fp, mask=inside, other=0.0)
-        product = (g.to(tl.float32) * f.to(tl.float32)).to(g.dtype)
-        inside = (p < pixels)[:, None] & (i < channels)[None, :]
+        if SCALED:
+            f = tl.load(factor + n * fn + wide_o * fc + p[None, :] * fp, mask=inside, other=0.0)
+            g = (g.to(tl.float32) * f.to(tl.float32)).to(g.dtype)
+        else:
+            g = (g.to(tl.float32) * one).to(g.dtype)
+        inside = (p < pixels)[:, None] & (i < inputs)[None, :]
         part = tl.load(x + n * xn + wide_i * xc + p[:, None] * xp, mask=inside, other=0.0)
-        result = _dot(product, part, result, PRECISION)
-        total += tl.sum(product.to(tl.float32), 1)
-    line = split.to(tl.int64) * channels + o
-    inside = (o < channels)[:, None] & (i < channels)[None, :]
-    tl.store(weight_grad + line[:, None] * channels + i[None, :], result, mask=inside)
-    tl.store(bias_grad + line, total, mask=o < tl.where(block_i == 0, channels, 0))
+        result = _dot(g, part, result, PRECISION)
+        total += tl.sum(g.to(tl.float32), 1)
+    line = split.to(tl.int64) * outputs + o
+    inside = (o < outputs)[:, None] & (i < inputs)[None, :]
+    tl.store(weight_grad + line[:, None] * inputs + i[None, :], result, mask=inside)
+    tl.store(bias_grad + line, total, mask=o < tl.where(block_i == 0, outputs, 0))

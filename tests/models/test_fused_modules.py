@@ -7,8 +7,9 @@ import torch
 import van_small
 from torch import nn
 
+from mmlska.benchmark.timing import saved_bytes
 from mmlska.models import LSKA, LSKATrivial
-from mmlska.models.van_lska import MixFFN
+from mmlska.models.van_lska import MixFFN, SpatialAttention
 from mmlska.ops import cpu, functional
 
 needs_cpu = pytest.mark.skipif(cpu.PROBLEM is not None, reason=str(cpu.PROBLEM))
@@ -105,6 +106,22 @@ def test_autocast_keeps_the_dtype_of_plain_pytorch(block, plain):
             found, wanted = module(x.to(dtype)), plain(module, x.to(dtype))
         assert found.dtype == wanted.dtype
         assert ((found - wanted).abs().max() / wanted.abs().max()).item() < 0.03
+
+
+@needs_cpu
+def test_autocast_keeps_the_input_of_an_attention_once():
+    """In the dtype of the convolutions: its own of float32, which the shortcut would keep, is twice as large."""
+    unit = SpatialAttention(8, 'lska', 7, dict(type='GELU'))
+    x = torch.randn(2, 8, 64, 64).to(memory_format=torch.channels_last).requires_grad_()
+    scale = torch.full((8,), 0.1, requires_grad=True)
+
+    def run():
+        with torch.autocast('cpu', torch.bfloat16):
+            return unit(x, scale)
+
+    one = x.numel() * 2
+    # Besides it what LSKA keeps, its input and its chain's result, and its output for the 1x1 after it; the rest are weights.
+    assert 4 * one <= saved_bytes(run, [scale, *unit.parameters()]) < 4.1 * one
 
 
 @pytest.mark.parametrize('act', [dict(type='ReLU'), dict(type='GELU', approximate='tanh')])

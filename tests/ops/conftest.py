@@ -25,5 +25,22 @@ def poisoned_memory():
     # The reference has no deterministic gradient on a GPU, which only warns then.
     torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
     assert torch.empty(4).isnan().all()
+    # By default cuDNN rounds float32 to TF32, 10 bits, in the reference.
+    torch.backends.cudnn.allow_tf32 = False
     yield
     torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture(autouse=True)
+def strict(monkeypatch):
+    """A test that meant to run the kernels must not pass on plain PyTorch."""
+    monkeypatch.setenv('MMLSKA_STRICT', '1')
+
+
+@pytest.fixture
+def lenient(monkeypatch, strict):
+    """What users get: fallbacks with a warning, none of which was given before."""
+    from mmlska.ops import library
+
+    monkeypatch.delenv('MMLSKA_STRICT')
+    monkeypatch.setattr(library, '_warned', set())
