@@ -14,7 +14,7 @@ from mmlska.analysis.report import fill_section, run_environment, write_json
 from mmlska.benchmark.contenders import CONTENDERS, DEPLOYMENT, PASSES, backbone_case, model_case, op_case, stage_dims
 from mmlska.benchmark.measure import measure_case
 from mmlska.benchmark.report import draw_chart, label, table
-from mmlska.benchmark.timing import copy_bandwidth
+from mmlska.benchmark.timing import copy_bandwidth, own_stream
 from mmlska.cli import user_errors
 from mmlska.models.attention import ATTENTIONS
 from mmlska.models.van_lska import ARCHS
@@ -131,8 +131,11 @@ def measure(args: argparse.Namespace, device: torch.device, file: Path) -> dict:
     # What the file says of its first run stays; a record says what was otherwise in its own.
     own = {key: value for key, value in here.items() if value != results.get(key)}
     run = {'command': command, 'date': here['date'], **own, 'copy_bytes_per_second': bandwidth}
+    # A contender that falls back to plain PyTorch fails instead of being timed.
+    os.environ['MMLSKA_STRICT'] = '1'
     for build in cases(args, device):
-        record = measure_case(build(), device, args.seconds, args.profile)
+        with own_stream(device):
+            record = measure_case(build(), device, args.seconds, args.profile)
         results['records'].append({**record, **run})
         print(label(record), record['dtype'], record['pass'], flush=True)
         for name, values in record['contenders'].items():

@@ -202,22 +202,26 @@ def _case(
             module.requires_grad_(False)
         run = module
         if compiled:
-            torch.compiler.reset()  # else later cases count as recompilations of the first, and run uncompiled beyond eight
-            run = torch.compile(module, mode='max-autotune')
+            # Cases share their code: later ones count as recompilations of the first, and would run uncompiled beyond eight.
+            torch._dynamo.config.recompile_limit = 1000
+            # On a GPU every contender is timed as a CUDA graph, of which the compiler need not make another. Its search for kernels takes
+            # seconds for each convolution there, and nearly always chose PyTorch's own on an H100.
+            run = torch.compile(module, mode=None if device.type == 'cuda' else 'max-autotune')
         data = x.to(dtype).contiguous(memory_format=memory_format).requires_grad_(training and input_grad)
         return Contender(run, list(module.parameters()), data)
 
     nchw, nhwc = torch.contiguous_format, torch.channels_last
     deployed = not training and any(isinstance(m, VAN_LSKA) for m in ours.modules())
     fast = fold_for_inference(ours) if deployed else ours
+    own_format = nchw if device.type == 'cuda' else nhwc  # what the operators like, see mmlska/ops
     makers = {
         'published': lambda: contender(published, nchw),
         'published-channels-last': lambda: contender(published, nhwc),
         'published-compiled': lambda: contender(published, nchw, compiled=True),
-        'mmlska': lambda: contender(fast, nhwc),
+        'mmlska': lambda: contender(fast, own_format),
     }
     if deployed:
-        makers['mmlska-unfolded'] = lambda: contender(ours, nhwc)
+        makers['mmlska-unfolded'] = lambda: contender(ours, own_format)
         if dtype == torch.float32 and device.type == 'cpu':
             makers['onnxruntime'] = lambda: Contender(OnnxSession(ours, x), [], x.contiguous())
     tolerance = (TOLERANCE if exact_dtype == torch.float64 else NETWORK_TOLERANCE)[dtype]

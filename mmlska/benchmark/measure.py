@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 
 from .contenders import Case, errors
-from .timing import DenseYardstick, operator_shares, peak_bytes, saved_bytes, time_interleaved
+from .timing import DenseYardstick, captured, operator_shares, peak_bytes, saved_bytes, time_interleaved
 
 
 def measure_case(case: Case, device: torch.device, seconds: float, profile: bool = False) -> dict:
-    """Check and time the contenders of a case.
+    """Check and time the contenders of a case: :func:`check_case`, then :func:`time_case`."""
+    return time_case(case, check_case(case, device), device, seconds, profile)
+
+
+class Checked(NamedTuple):
+    """The contenders of a case that are right, and what is known of all of them."""
+
+    functions: dict[str, Callable[[], object]]
+    results: dict[str, dict]
+
+
+def check_case(case: Case, device: torch.device) -> Checked:
+    """Compare the contenders of a case with its exact one, and count their memory; nothing is timed yet.
 
     Args:
         case: From :mod:`mmlska.benchmark.contenders`.
         device: Where it runs.
-        seconds: Time to spend on timing.
-        profile: Also record the share of the time that each operator takes, as ``operators``.
 
     Returns:
-        The settings, ``dense_ms`` where there are dense convolutions (what they alone would take at the speed of a large one, timed in
-        the same rounds) and, for each contender, ``error`` (the largest relative error) and, where that is within the tolerance,
-        milliseconds (``median``, ``quartile_1``, ``quartile_3``), ``saved_bytes`` for the backward pass and ``peak_bytes`` (on GPU).
-        A contender that is wrong or that failed has ``failed`` instead of times.
+        The functions to time and, for each contender, ``error`` (the largest relative error) and, where that is within the tolerance,
+        ``saved_bytes`` for the backward pass and ``peak_bytes`` (on GPU). A contender that is wrong or that failed has ``failed``.
     """
     training = case.settings['pass'] == 'forward+backward'
     results: dict[str, dict] = {}
@@ -48,13 +58,39 @@ def measure_case(case: Case, device: torch.device, seconds: float, profile: bool
             )
         else:
             functions[name] = function
-    limit = {}
-    if case.dense_flops and functions:
+    return Checked(functions, results)
+
+
+def time_case(case: Case, checked: Checked, device: torch.device, seconds: float, profile: bool = False) -> dict:
+    """Time the contenders of a case that are right.
+
+    On a GPU ``median`` is the time of a CUDA graph of the call, which is the GPU's alone, and ``eager`` that of the call itself, which for
+    small maps is the CPU's.
+
+    Args:
+        case: From :mod:`mmlska.benchmark.contenders`.
+        checked: Its :func:`check_case`.
+        device: Where it runs.
+        seconds: Time to spend on timing.
+        profile: Also record the share of the time that each operator takes, as ``operators``.
+
+    Returns:
+        The settings, ``dense_ms`` where there are dense convolutions (what they alone would take at the speed of a large one, timed in
+        the same rounds) and, for each contender, what :func:`check_case` found and milliseconds (``median``, ``quartile_1``,
+        ``quartile_3``).
+    """
+    functions, results = checked
+    limit, timed = {}, functions
+    if device.type == 'cuda':
+        timed = {name: captured(function, device) for name, function in functions.items()}
+        for name, timing in time_interleaved(functions, device, seconds / 3).items():
+            results[name]['eager'] = timing.median
+    if case.dense_flops and timed:
         yardstick = DenseYardstick(getattr(torch, case.settings['dtype']), device)
-        timings = time_interleaved({**functions, 'dense': yardstick}, device, seconds)
+        timings = time_interleaved({**timed, 'dense': captured(yardstick, device)}, device, seconds)
         limit = {'dense_ms': timings.pop('dense').median * case.dense_flops / yardstick.flops}
     else:
-        timings = time_interleaved(functions, device, seconds)
+        timings = time_interleaved(timed, device, seconds)
     for name, timing in timings.items():
         results[name].update(timing._asdict())
     if profile:

@@ -28,15 +28,23 @@ def table(results: dict) -> str:
     rows = []
     for record in records:
         contenders = record['contenders']
+        on_gpu = 'eager' in contenders['published']  # where operators take microseconds
+        form = '.3f' if on_gpu else '.2f'
         saved = ratio(record, 'published', 'mmlska', 'saved_bytes')
         rows.append(
             {
                 'case': label(record),
                 'dtype': record['dtype'],
                 'pass': record['pass'],
-                'published, ms': _number(contenders['published'].get('median'), '.2f'),
+                'published, ms': _number(contenders['published'].get('median'), form),
                 **{f'{name}, x': _number(ratio(record, name), '.2f') if name in contenders else '' for name in names},
-                'mmlska, ms': _number(contenders.get('mmlska', {}).get('median'), '.2f'),
+                'mmlska, ms': _number(contenders.get('mmlska', {}).get('median'), form),
+                **{
+                    f'{name} eager, ms': _number(contenders[name].get('eager'), form)
+                    if on_gpu and name in contenders
+                    else ''
+                    for name in ('published', 'mmlska')
+                },
                 'dense, ms': format(record['dense_ms'], '.2f') if 'dense_ms' in record else '',
                 'saved': f'{saved:.2f}x' if saved else '',
                 'copy': _copy_share(record),

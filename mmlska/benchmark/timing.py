@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 import torch
@@ -49,6 +50,40 @@ def time_interleaved(functions: dict[str, Function], device: torch.device, secon
             spans[name].append(_span(functions[name], device, calls[name]) / calls[name] * 1e3)
         turn += 1
     return {name: Timing(*_quartiles(values), calls=len(values) * calls[name]) for name, values in spans.items()}
+
+
+def captured(function: Function, device: torch.device, pool: tuple | None = None) -> Function:
+    """Record a function's kernels as one CUDA graph: to replay it costs the CPU nothing, so its time is the GPU's alone.
+
+    The inputs stay where they are, so a small map may still be in the GPU's cache, as it is after the layer before in a network.
+
+    Args:
+        function: What to record; its inputs must stay alive.
+        device: Where it runs.
+        pool: Of ``torch.cuda.graph_pool_handle``: graphs with the same one share the memory of their results.
+
+    Returns:
+        What replays the graph; without a GPU the function itself.
+    """
+    if device.type != 'cuda':
+        return function
+    current = torch.cuda.current_stream(device)
+    stream = torch.cuda.Stream(device) if current == torch.cuda.default_stream(device) else current
+    stream.wait_stream(current)
+    with torch.cuda.stream(stream):
+        for _ in range(3):  # what compiles, chooses an algorithm or makes a handle must do so before
+            function()
+    torch.cuda.synchronize(device)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, pool=pool, stream=stream):
+        function()
+    current.wait_stream(stream)
+    return graph.replay
+
+
+def own_stream(device: torch.device) -> AbstractContextManager:
+    """A stream that graphs can be captured on: autograd waits for the stream of a parameter's first gradient, which must be the same."""
+    return torch.cuda.stream(torch.cuda.Stream(device)) if device.type == 'cuda' else nullcontext()
 
 
 def _span(function: Function, device: torch.device, calls: int) -> float:
@@ -107,7 +142,12 @@ class DenseYardstick:
     """A 1x1 convolution of a shape that suits every library, whose speed is what dense convolutions can be had for on this machine."""
 
     def __init__(self, dtype: torch.dtype, device: torch.device) -> None:
-        self.x = torch.randn(1, 512, 64, 64).to(device, dtype).to(memory_format=torch.channels_last)
+        # More images for a GPU, which one of them would not fill.
+        self.x = (
+            torch.randn(16 if device.type == 'cuda' else 1, 512, 64, 64)
+            .to(device, dtype)
+            .to(memory_format=torch.channels_last)
+        )
         self.weight = torch.randn(512, 512, 1, 1).to(device, dtype).to(memory_format=torch.channels_last)
         self.flops = 2 * 512 * self.x.numel()
 
@@ -127,6 +167,23 @@ def operator_shares(function: Function, device: torch.device, count: int = 8) ->
     times = {event.key: getattr(event, kind) for event in profile.key_averages()}
     total = sum(times.values()) or 1
     return {name: round(times[name] / total, 3) for name in sorted(times, key=times.get, reverse=True)[:count]}
+
+
+def kernel_times(function: Function, device: torch.device) -> list[dict]:
+    """Profile one call on a GPU: each kernel's ``name``, ``calls`` and ``us`` in all, the longest first; empty without a GPU."""
+    if device.type != 'cuda':
+        return []
+    function()
+    torch.cuda.synchronize(device)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+        function()
+        torch.cuda.synchronize(device)
+    found = [
+        dict(name=event.key, calls=event.count, us=round(event.self_device_time_total, 2))
+        for event in profile.key_averages()
+        if event.self_device_time_total > 0
+    ]
+    return sorted(found, key=lambda kernel: -kernel['us'])
 
 
 def saved_bytes(function: Callable[[], object], parameters: list[Tensor]) -> int:

@@ -1,0 +1,281 @@
+#!/usr/bin/env python
+"""Everything that a GPU can prove of mmlska in one command: scripts/gpu_check.py --out DIR --minutes 9.
+
+Stages, in the order of their worth:
+
+    environment  card, driver, versions; copy bandwidth and bf16 matrix rate, the two ceilings
+    correct      the operators against the float64 reference, in several processes
+    sanitizer    one small case under compute-sanitizer: memcheck and initcheck
+    operators    LSKA, 3x3 with GELU and MLP beside the published modules, at the four stages of VAN-B at 512x512, bf16, batch 16
+    networks     training step and folded inference of VAN-LSKA-T and -B beside the published backbone
+    training     the first losses in float32 beside the CPU's, then a real training in bf16
+    profile      where the time of VAN-B's training step goes, with shares of the two ceilings
+    compiled     operators and networks beside the published ones under torch.compile, and ours under it
+    tune         other launch settings of the kernels
+
+Every stage runs in processes of its own. Those of the first seven prepare at once (compile, check, warm up); then one after the other has
+the GPU to itself and measures. The last two, whose compilers take minutes, follow in the same way. DIR/gpu_check.json has each result as
+soon as it is there, so a run that is cut off keeps what it has, and DIR/gpu_check.log what the processes printed. A stage that fails says
+why and the others continue.
+
+It needs torch, triton, numpy, pytest, pytest-xdist and MMEngine. --data names a folder as Tiny-ImageNet is packed in (docs/pretraining.md),
+for `training`; without one it learns generated textures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+STAGES = ('environment', 'correct', 'sanitizer', 'operators', 'networks', 'training', 'profile', 'compiled', 'tune')
+LAST = ('compiled', 'tune')
+OPERATORS = ('lska-7', 'lska-23', 'lska-53', 'depthwise_gelu', 'mlp')
+PASSES = ('forward', 'forward+backward')
+KERNELS = (
+    'chain',
+    'pointwise',
+    'pointwise_before',
+    'pointwise_after',
+    'pointwise_gradient',
+    'band_gradient',
+    'depthwise',
+)
+# Share of the time left that preparing may take at most; the rest is for measuring.
+PREPARING = 0.6
+# Gigabytes of GPU memory for processes that prepare at the same time; those that are ready keep some too.
+MEMORY = 60
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--out', type=Path, required=True, help='folder for gpu_check.json and gpu_check.log')
+    parser.add_argument('--minutes', type=float, default=9.0, help='stop after so many; default 9')
+    parser.add_argument('--stages', nargs='+', choices=STAGES, default=list(STAGES), metavar='STAGE')
+    parser.add_argument('--data', type=Path, help='Tiny-ImageNet or a part of it, for the stage `training`')
+    parser.add_argument('--processes', type=int, default=12, help='for the stage `correct`; default 12')
+    parser.add_argument(
+        '--smoke', action='store_true', help="on a CPU, in Triton's interpreter, on tiny maps: does every stage run?"
+    )
+    parser.add_argument(
+        '--training-seconds', type=float, default=60.0, metavar='S', help='of the stage `training`; default 60'
+    )
+    return parser.parse_args()
+
+
+@dataclass
+class Worker:
+    """One process of a stage: it prepares, says that it is ready, waits for its turn and measures."""
+
+    stage: str
+    name: str
+    arguments: list[str]
+    seconds: float  # that measuring may take
+    gigabytes: int = 4  # of GPU memory that preparing may take
+    waits: bool = True  # for its turn; otherwise it does all while others prepare
+    process: subprocess.Popen | None = None
+    state: str = 'not started'
+    started: float = 0.0
+    took: float = 0.0
+    log: Path = field(default_factory=Path)
+
+    def start(self, folder: Path, options: list[str], environment: dict[str, str]) -> None:
+        self.log = folder / f'{self.name}.log'
+        command = [sys.executable, str(ROOT / 'scripts/gpu_stages.py'), self.stage, *self.arguments, *options]
+        command += ['--folder', str(folder), '--name', self.name, *(['--wait'] if self.waits else [])]
+        with self.log.open('w') as out:
+            self.process = subprocess.Popen(
+                command, cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
+            )
+        self.state, self.started = 'preparing', time.monotonic()
+
+    def ended(self) -> bool:
+        return self.process is not None and self.process.poll() is not None
+
+    def finish(self) -> None:
+        """Note how an ended process went."""
+        if self.state in ('preparing', 'measuring'):
+            self.took = time.monotonic() - self.started
+            self.state = 'done' if self.process.returncode == 0 else f'failed (exit {self.process.returncode})'
+
+    def kill(self, why: str) -> None:
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        self.state, self.took = why, time.monotonic() - self.started
+
+    def last_lines(self, count: int = 12) -> str:
+        lines = self.log.read_text(errors='replace').splitlines() if self.log.is_file() else []
+        return '\n'.join('    ' + line[:200] for line in lines[-count:])
+
+
+def workers_of(args: argparse.Namespace) -> list[Worker]:
+    """The processes of all stages, in the order in which they measure."""
+    found = []
+    for stage in (s for s in STAGES if s in args.stages):
+        if stage == 'correct':
+            found.append(Worker(stage, stage, ['--processes', str(args.processes)], 0, 16, waits=False))
+        elif stage == 'sanitizer':
+            if not args.smoke:  # that tool needs a GPU
+                found += [
+                    Worker(stage, f'{stage}-{tool}', [tool], 0, 2, waits=False) for tool in ('memcheck', 'initcheck')
+                ]
+        elif stage == 'operators' and not args.smoke:
+            found += [
+                Worker(stage, f'{stage}-{op}-{passes}', [op, passes], 60, 3 if 'lska' in op else 12)
+                for passes in PASSES
+                for op in OPERATORS
+            ]
+        elif stage == 'networks' and not args.smoke:
+            found += [
+                Worker(stage, f'{stage}-{arch}-{kind}', [arch, kind], 60, 11 if kind == 'training' else 4)
+                for arch in ('b', 't')
+                for kind in ('training', 'inference')
+            ]
+        elif stage == 'compiled':
+            jobs = [('networks', arch, kind) for arch in ('b', 't') for kind in ('inference', 'training')]
+            jobs += [('operators', op, passes) for passes in PASSES for op in ('lska-23', 'depthwise_gelu', 'mlp')]
+            if args.smoke:
+                jobs = [('operators', 'depthwise_gelu', 'forward')]
+            found += [Worker(stage, '-'.join([stage, *job]), list(job), 60, 11) for job in jobs]
+        elif stage == 'tune' and not args.smoke:
+            found += [Worker(stage, f'{stage}-{kernel}', [kernel], 40) for kernel in KERNELS]
+        elif stage == 'training':
+            data = ['--data', str(args.data.resolve())] if args.data else []
+            seconds = ['--training-seconds', str(args.training_seconds)]
+            found.append(Worker(stage, stage, [*data, *seconds], args.training_seconds + 30))
+        else:
+            found.append(Worker(stage, stage, [], 60))
+    return found
+
+
+class Report:
+    """gpu_check.json and gpu_check.log, written anew whenever there is something new."""
+
+    def __init__(self, out: Path, folder: Path, workers: list[Worker]) -> None:
+        self.out, self.folder, self.workers = out, folder, workers
+        self.head = dict(
+            command=' '.join(['python scripts/gpu_check.py', *sys.argv[1:]]), date=date.today().isoformat()
+        )
+
+    def write(self) -> dict:
+        stages: dict[str, dict] = {}
+        for worker in self.workers:
+            file = self.folder / f'{worker.name}.json'
+            result = json.loads(file.read_text()) if file.is_file() else {}
+            took = dict(state=worker.state, process_seconds=round(worker.took, 1))
+            stages.setdefault(worker.stage, {})[worker.name] = took | result
+        data = dict(**self.head, stages=stages)
+        part = self.out / 'gpu_check.json.part'
+        part.write_text(json.dumps(data, indent=1) + '\n')
+        os.replace(part, self.out / 'gpu_check.json')
+        with (self.out / 'gpu_check.log').open('w') as log:
+            for worker in self.workers:
+                text = worker.log.read_text(errors='replace') if worker.log.is_file() else ''
+                log.write(f'==== {worker.name}: {worker.state}\n{text[-200_000:]}\n')
+        return data
+
+
+def main() -> int:
+    args = parse()
+    end = time.monotonic() + 60 * args.minutes
+    args.out.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix='gpu_check_'))
+    environment = {
+        **os.environ,
+        'MMLSKA_STRICT': '1',
+        'PYTHONPATH': os.pathsep.join(filter(None, [str(ROOT), os.environ.get('PYTHONPATH')])),
+        'PYTHONUNBUFFERED': '1',
+        'OMP_NUM_THREADS': '1',
+        'TORCHINDUCTOR_COMPILE_THREADS': '3',
+    }
+    if args.smoke:
+        environment.update(TRITON_INTERPRET='1', CUDA_VISIBLE_DEVICES='')
+    workers = workers_of(args)
+    report = Report(args.out, folder, workers)
+    options = ['--smoke'] if args.smoke else []
+    try:
+        for part in ([w for w in workers if w.stage not in LAST], [w for w in workers if w.stage in LAST]):
+            run(part, folder, options, environment, end, report, at_once=2 if args.smoke else len(workers))
+    finally:
+        for worker in workers:
+            if worker.process and not worker.ended():
+                worker.kill('cut off')
+        data = report.write()
+        shutil.rmtree(folder, ignore_errors=True)
+    print(summary(workers, data))
+    return 0 if all(worker.state == 'done' for worker in workers) else 1
+
+
+def run(workers, folder, options, environment, end: float, report: Report, at_once: int) -> None:
+    """Let all prepare, then each measure in its turn, until the time is over."""
+    begin = written = time.monotonic()
+    preparing_ends = begin + PREPARING * (end - begin)
+
+    def ready(worker: Worker) -> bool:
+        return worker.ended() or (worker.waits and (folder / f'{worker.name}.ready').exists())
+
+    while time.monotonic() < preparing_ends:
+        for worker in [w for w in workers if not w.process]:
+            busy = [w for w in workers if w.process and not ready(w)]
+            fits = sum(w.gigabytes for w in [*busy, worker]) <= MEMORY
+            if fits and len(busy) < at_once:
+                worker.start(folder, options, environment)
+        for worker in filter(Worker.ended, workers):
+            announce(worker)
+        if all(w.process and ready(w) for w in workers):
+            break
+        if time.monotonic() > written + 10:
+            written = time.monotonic()
+            report.write()
+        time.sleep(0.1)
+    for worker in workers:
+        if worker.process and not ready(worker):
+            worker.kill(f'not ready after {preparing_ends - begin:.0f} s')
+            announce(worker)
+    print(f'prepared in {time.monotonic() - begin:.0f} s', flush=True)
+    for worker in workers:
+        if worker.process and not worker.ended() and time.monotonic() < end:
+            (folder / f'{worker.name}.go').touch()
+            worker.state, worker.started = 'measuring', time.monotonic()
+            limit = min(end, worker.started + worker.seconds)
+            while not worker.ended() and time.monotonic() < limit:
+                time.sleep(0.05)
+            if not worker.ended():
+                worker.kill(f'cut off after {time.monotonic() - worker.started:.0f} s')
+        announce(worker)
+        report.write()
+
+
+def announce(worker: Worker) -> None:
+    """Say once how a worker went, and why if it failed."""
+    if worker.process is None or getattr(worker, 'announced', False) or not worker.ended():
+        return
+    worker.announced = True
+    worker.finish()
+    print(f'{worker.name}: {worker.state} ({worker.took:.0f} s)', flush=True)
+    if worker.state != 'done':
+        print(worker.last_lines(), flush=True)
+
+
+def summary(workers: list[Worker], data: dict) -> str:
+    """The short table at the end: what each worker says of itself in one line."""
+    rows = [('stage', 'state', 'result')]
+    for worker in workers:
+        result = data['stages'][worker.stage][worker.name]
+        rows += [(worker.name, worker.state, line) for line in result.get('summary', []) or ['']]
+    widths = [max(len(row[i]) for row in rows) for i in range(2)]
+    return '\n'.join(f'{a:{widths[0]}}  {b:{widths[1]}}  {c}'.rstrip() for a, b, c in rows)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

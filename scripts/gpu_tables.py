@@ -1,0 +1,109 @@
+#!/usr/bin/env python
+"""Fill a page's tables from results of the GPU check: scripts/gpu_tables.py docs/benchmark.md.
+
+A section `<!-- gpu STAGE NAME -->` to `<!-- end -->` becomes the table of a stage in docs/results/NAME.json. A results file is what
+scripts/gpu_check.py wrote, renamed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from pathlib import Path
+
+from mmlska.analysis.report import fill_section, markdown_table
+from mmlska.benchmark.report import table
+from mmlska.cli import user_errors
+
+RESULTS = Path(__file__).resolve().parents[1] / 'docs/results'
+
+
+def operators(stages: dict) -> str:
+    """Operators beside the published modules."""
+    return table({'records': [r for part in stages['operators'].values() for r in part.get('records', [])]})
+
+
+def networks(stages: dict) -> str:
+    """Training steps and inference of whole backbones."""
+    rows = []
+    for part in stages['networks'].values():
+        base = part['contenders']['published']
+        for name, found in part['contenders'].items():
+            graph = f'{found["graph"]:.1f}, {base["graph"] / found["graph"]:.2f}x' if 'graph' in found else ''
+            rows.append(
+                [
+                    f'VAN-{part["arch"].upper()} {part["kind"]}',
+                    name,
+                    f'{found["images_per_second"]:.0f}',
+                    f'{base["median"] / found["median"]:.2f}x',
+                    f'{found["peak_bytes"] / 1e9:.2f}',
+                    f'{found["peak_bytes"] / base["peak_bytes"]:.2f}x',
+                    graph,
+                ]
+            )
+    head = ['network', 'contender', 'images/s', 'speed', 'peak, GB', 'memory', 'as a CUDA graph, ms']
+    return markdown_table(head, rows)
+
+
+def profile(stages: dict) -> str:
+    """What takes the time of a training step: operators with their shares of the two ceilings."""
+    part = stages['profile']['profile']
+    rows = [
+        [
+            f'`{row["operator"]}`',
+            f'{row["us"] / 1e3:.2f}',
+            f'{row["share"]:.1%}',
+            *(f'{row[key]:.0%}' if row[key] else '' for key in ('of_bandwidth', 'of_matrix_rate')),
+        ]
+        for row in part['operators']
+    ]
+    return markdown_table(['operator', 'ms', 'share', 'of copy bandwidth', 'of matrix rate'], rows)
+
+
+def kernels(stages: dict) -> str:
+    """The 15 kernels that take the time of a training step."""
+    part = stages['profile']['profile']
+    rows = [
+        [
+            f'`{short(kernel["name"])}`',
+            str(kernel['calls']),
+            f'{kernel["us"] / 1e3:.2f}',
+            f'{kernel["us"] / part["kernel_us"]:.1%}',
+        ]
+        for kernel in part['kernels'][:15]
+    ]
+    return markdown_table(['kernel', 'calls', 'ms', 'share'], rows)
+
+
+def short(name: str) -> str:
+    """A kernel's name without its namespaces and most of its template arguments.
+
+    Example:
+        >>> short('void at::native::reduce_kernel<512, 1, at::native::ReduceOp<float> >(at::native::ReduceOp<float>)')
+        'reduce_kernel<512, 1, ReduceOp<float> >'
+    """
+    plain = re.sub(r'\b(?:\w+::)+|\(anonymous namespace\)::|^void ', '', name)
+    return re.sub(r'\(.*', '', plain)[:60]
+
+
+STAGES = dict(operators=operators, networks=networks, profile=profile, kernels=kernels)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('page', type=Path)
+    parser.add_argument('--results', type=Path, default=RESULTS, help='folder of the results; default docs/results')
+    parser.add_argument('--debug', action='store_true', help='show the traceback of a wrong setting')
+    args = parser.parse_args()
+    with user_errors('gpu_tables.py', args.debug):
+        for section in re.findall(r'<!-- (gpu \w+ \S+) -->', args.page.read_text(encoding='utf-8')):
+            _, stage, name = section.split()
+            if stage not in STAGES:
+                raise ValueError(f'section {section!r} names no stage; choose one of {", ".join(STAGES)}')
+            data = json.loads((args.results / f'{name}.json').read_text(encoding='utf-8'))
+            fill_section(args.page, section, STAGES[stage](data['stages']))
+
+
+if __name__ == '__main__':
+    main()
