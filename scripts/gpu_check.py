@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Everything that a GPU can prove of mmlska in one command: scripts/gpu_check.py --out DIR --minutes 9.
+"""Check mmlska on a GPU in one command: scripts/gpu_check.py --out DIR --minutes 9.
 
 Stages, in the order of their worth:
 
@@ -18,14 +18,16 @@ the GPU to itself and measures. The last two, whose compilers take minutes, foll
 soon as it is there, so a run that is cut off keeps what it has, and DIR/gpu_check.log what the processes printed. A stage that fails says
 why and the others continue.
 
-It needs torch, triton, numpy, pytest, pytest-xdist and MMEngine. --data names a folder as Tiny-ImageNet is packed in (docs/pretraining.md),
-for `training`; without one it learns generated textures.
+It needs torch, triton, numpy, pytest, pytest-xdist and MMEngine, and a GPU with 24 GB of memory, better 80. --data names a folder that
+holds Tiny-ImageNet as docs/pretraining.md describes it, for `training`; without one it learns generated textures.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
+import math
 import os
 import shutil
 import signal
@@ -53,14 +55,14 @@ KERNELS = (
 )
 # Share of the time left that preparing may take at most; the rest is for measuring.
 PREPARING = 0.6
-# Gigabytes of GPU memory for processes that prepare at the same time; those that are ready keep some too.
-MEMORY = 60
+# Share of the GPU's memory for processes that prepare at the same time; those that are ready keep some too.
+MEMORY = 0.75
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--out', type=Path, required=True, help='folder for gpu_check.json and gpu_check.log')
-    parser.add_argument('--minutes', type=float, default=9.0, help='stop after so many; default 9')
+    parser.add_argument('--minutes', type=float, default=9.0, help='stop after this many minutes; default 9')
     parser.add_argument('--stages', nargs='+', choices=STAGES, default=list(STAGES), metavar='STAGE')
     parser.add_argument('--data', type=Path, help='Tiny-ImageNet or a part of it, for the stage `training`')
     parser.add_argument('--processes', type=int, default=12, help='for the stage `correct`; default 12')
@@ -70,7 +72,48 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         '--training-seconds', type=float, default=60.0, metavar='S', help='of the stage `training`; default 60'
     )
-    return parser.parse_args()
+    args = parser.parse_args()
+    for name in ('minutes', 'training_seconds', 'processes'):
+        value = getattr(args, name)
+        if not (value > 0 and math.isfinite(value)):
+            parser.error(
+                f'--{name.replace("_", "-")} must be a positive number, got {value}; a full run takes 9 minutes'
+            )
+    if args.smoke and args.stages == ['sanitizer']:
+        parser.error('the stage sanitizer needs a GPU; leave out --smoke')
+    if args.data and not (args.data / 'classes.json').is_file():
+        parser.error(
+            f'--data {args.data} holds no classes.json; name a folder as docs/pretraining.md describes, or leave it out'
+        )
+    missing = [
+        name for name in ('torch', 'triton', 'pytest', 'xdist', 'mmengine') if not importlib.util.find_spec(name)
+    ]
+    if missing:
+        parser.error(
+            f'{", ".join(missing)} cannot be imported; pip install {" ".join(missing).replace("xdist", "pytest-xdist")}'
+        )
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+        (args.out / 'gpu_check.log').write_text('')
+        if (args.out / 'gpu_check.json').is_dir():
+            raise IsADirectoryError
+    except OSError as error:
+        parser.error(
+            f'--out {args.out} is no folder that can be written ({error.strerror or "gpu_check.json is a folder"}); name another'
+        )
+    return args
+
+
+def gpu_memory() -> float:
+    """Gigabytes of memory of the GPU; a line and an end where there is none."""
+    import torch
+
+    if not torch.cuda.is_available():
+        sys.exit(
+            f'gpu_check.py: error: torch {torch.__version__} finds no GPU here; '
+            'install a CUDA build of torch and see whether nvidia-smi works, or add --smoke to run on the CPU'
+        )
+    return torch.cuda.get_device_properties(0).total_memory / 1e9
 
 
 @dataclass
@@ -137,7 +180,7 @@ def workers_of(args: argparse.Namespace) -> list[Worker]:
             ]
         elif stage == 'networks' and not args.smoke:
             found += [
-                Worker(stage, f'{stage}-{arch}-{kind}', [arch, kind], 60, 11 if kind == 'training' else 4)
+                Worker(stage, f'{stage}-{arch}-{kind}', [arch, kind], 60, 24 if kind == 'training' else 6)
                 for arch in ('b', 't')
                 for kind in ('training', 'inference')
             ]
@@ -146,7 +189,9 @@ def workers_of(args: argparse.Namespace) -> list[Worker]:
             jobs += [('operators', op, passes) for passes in PASSES for op in ('lska-23', 'depthwise_gelu', 'mlp')]
             if args.smoke:
                 jobs = [('operators', 'depthwise_gelu', 'forward')]
-            found += [Worker(stage, '-'.join([stage, *job]), list(job), 60, 11) for job in jobs]
+            found += [
+                Worker(stage, '-'.join([stage, *job]), list(job), 60, 24 if 'training' in job else 11) for job in jobs
+            ]
         elif stage == 'tune' and not args.smoke:
             found += [Worker(stage, f'{stage}-{kernel}', [kernel], 40) for kernel in KERNELS]
         elif stage == 'training':
@@ -187,8 +232,10 @@ class Report:
 
 def main() -> int:
     args = parse()
+    gigabytes = 1000.0 if args.smoke else MEMORY * gpu_memory()
+    # What ends the check from outside must not leave its processes on the GPU.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     end = time.monotonic() + 60 * args.minutes
-    args.out.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix='gpu_check_'))
     environment = {
         **os.environ,
@@ -205,7 +252,8 @@ def main() -> int:
     options = ['--smoke'] if args.smoke else []
     try:
         for part in ([w for w in workers if w.stage not in LAST], [w for w in workers if w.stage in LAST]):
-            run(part, folder, options, environment, end, report, at_once=2 if args.smoke else len(workers))
+            at_once = 2 if args.smoke else len(workers)
+            run(part, folder, options, environment, end, report, at_once, gigabytes)
     finally:
         for worker in workers:
             if worker.process and not worker.ended():
@@ -216,7 +264,7 @@ def main() -> int:
     return 0 if all(worker.state == 'done' for worker in workers) else 1
 
 
-def run(workers, folder, options, environment, end: float, report: Report, at_once: int) -> None:
+def run(workers, folder, options, environment, end: float, report: Report, at_once: int, gigabytes: float) -> None:
     """Let all prepare, then each measure in its turn, until the time is over."""
     begin = written = time.monotonic()
     preparing_ends = begin + PREPARING * (end - begin)
@@ -227,8 +275,8 @@ def run(workers, folder, options, environment, end: float, report: Report, at_on
     while time.monotonic() < preparing_ends:
         for worker in [w for w in workers if not w.process]:
             busy = [w for w in workers if w.process and not ready(w)]
-            fits = sum(w.gigabytes for w in [*busy, worker]) <= MEMORY
-            if fits and len(busy) < at_once:
+            fits = sum(w.gigabytes for w in [*busy, worker]) <= gigabytes
+            if not busy or (fits and len(busy) < at_once):
                 worker.start(folder, options, environment)
         for worker in filter(Worker.ended, workers):
             announce(worker)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import math
 import os
 import re
 import shutil
@@ -16,6 +17,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -46,7 +48,10 @@ class Stage:
         """Say that all is prepared, and come back when nothing else uses the GPU."""
         self.synchronize()
         (self.folder / f'{self.name}.ready').touch()
+        parent = os.getppid()
         while self.waits and not (self.folder / f'{self.name}.go').exists():
+            if os.getppid() != parent:
+                raise SystemExit('the check has ended')
             time.sleep(0.02)
 
     def synchronize(self) -> None:
@@ -58,7 +63,7 @@ class Stage:
         """Add to the results, and have them on disk at once."""
         self.result.update(values)
         part = self.folder / f'{self.name}.part'
-        part.write_text(json.dumps(self.result))
+        part.write_text(json.dumps(without_nan(self.result), allow_nan=False))
         os.replace(part, self.folder / f'{self.name}.json')
 
     def say(self, line: str) -> None:
@@ -70,6 +75,15 @@ class Stage:
         """What the stage `environment` measured, if it did."""
         file = self.folder / 'environment.json'
         return json.loads(file.read_text()) if file.is_file() else {}
+
+
+def without_nan(value: Any) -> Any:
+    """The same with None for numbers that JSON does not know."""
+    if isinstance(value, dict):
+        return {key: without_nan(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [without_nan(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def use_the_interpreter() -> None:
@@ -146,7 +160,10 @@ def correct(stage: Stage) -> None:
 def sanitizer(stage: Stage) -> None:
     """A small case of every kernel under compute-sanitizer."""
     tool = stage.what[0]
-    program = shutil.which('compute-sanitizer') or '/usr/local/cuda/bin/compute-sanitizer'
+    program = shutil.which('compute-sanitizer', path=os.environ['PATH'] + ':/usr/local/cuda/bin')
+    if program is None:
+        stage.say('compute-sanitizer is not on PATH; it comes with the CUDA toolkit')
+        raise SystemExit(3)
     command = [program, '--tool', tool, '--error-exitcode', '9', '--print-limit', '40']
     command += [sys.executable, __file__, 'small', '--folder', str(stage.folder), '--name', f'{stage.name}-small']
     # Every tensor has memory of its own, so that an access beside it is seen.
@@ -249,32 +266,64 @@ def operators(stage: Stage, compiled: bool = False) -> None:
 
 
 class TrainingStep:
-    """Forward, backward and AdamW on a backbone under autocast, with random images."""
+    """Forward, backward and AdamW on a backbone under autocast, with random images and random gradients of its maps.
 
-    def __init__(self, network: nn.Module, x: Tensor, memory_format: torch.memory_format, compiled: bool) -> None:
+    Args:
+        network: Taken over and changed.
+        x: (N, 3, H, W) in float32.
+        memory_format: Of network and images.
+        compiled: Whether torch.compile runs the network.
+        exact: In float32, without autocast.
+    """
+
+    def __init__(
+        self, network: nn.Module, x: Tensor, memory_format: torch.memory_format, compiled: bool, exact: bool = False
+    ) -> None:
         self.network = network.to(x.device, memory_format=memory_format).train()
         self.run = torch.compile(self.network) if compiled else self.network
         self.x = x.contiguous(memory_format=memory_format)
         cuda = x.device.type == 'cuda'
-        self.autocast = torch.autocast(x.device.type, torch.bfloat16) if cuda else nullcontext()
+        self.autocast = torch.autocast(x.device.type, torch.bfloat16, enabled=cuda and not exact)
         self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=1e-5, fused=cuda)
+        self.upstream: list[Tensor] = []
 
-    def __call__(self) -> Tensor:
+    def backward(self) -> None:
+        """Leave the gradients in the parameters."""
         with self.autocast:
-            loss = sum(out.float().square().mean() for out in self.run(self.x))
-        loss.backward()
+            maps = self.run(self.x)
+        if not self.upstream:
+            generator = torch.Generator(self.x.device).manual_seed(1)
+            noise = (torch.randn(m.shape, generator=generator, device=m.device) for m in maps)
+            self.upstream = [torch.empty_like(m).copy_(n) for m, n in zip(maps, noise)]
+        torch.autograd.backward(maps, self.upstream)
+
+    def results(self) -> list[Tensor]:
+        """What tells whether it is right: all gradients, as one vector."""
+        self.backward()
+        found = torch.cat([p.grad.float().flatten() for p in self.network.parameters()])
+        self.optimizer.zero_grad()
+        return [found]
+
+    def __call__(self) -> None:
+        self.backward()
         self.optimizer.step()
         self.optimizer.zero_grad()
-        return loss.detach()
 
 
 class Inference:
-    """A backbone in bfloat16 without gradients."""
+    """A backbone in bfloat16 without gradients; the arguments are those of :class:`TrainingStep`."""
 
-    def __init__(self, network: nn.Module, x: Tensor, memory_format: torch.memory_format, compiled: bool) -> None:
-        self.network = network.to(x.device, x.dtype).to(memory_format=memory_format).eval().requires_grad_(False)
+    def __init__(
+        self, network: nn.Module, x: Tensor, memory_format: torch.memory_format, compiled: bool, exact: bool = False
+    ) -> None:
+        dtype = torch.float32 if exact else torch.bfloat16
+        self.network = network.to(x.device, dtype).to(memory_format=memory_format).eval().requires_grad_(False)
         self.run = torch.compile(self.network) if compiled else self.network
-        self.x = x.contiguous(memory_format=memory_format)
+        self.x = x.to(dtype).contiguous(memory_format=memory_format)
+
+    def results(self) -> list[Tensor]:
+        """What tells whether it is right: its maps."""
+        return list(self())
 
     def __call__(self) -> tuple[Tensor, ...]:
         with torch.inference_mode():
@@ -303,7 +352,7 @@ def networks(stage: Stage, compiled: bool = False) -> None:
     """A training step, or inference, of a backbone: published, compiled and ours, as people run them."""
     import copy
 
-    from mmlska.benchmark.contenders import _randomise
+    from mmlska.benchmark.contenders import NETWORK_TOLERANCE, _randomise
     from mmlska.benchmark.published import published_twin
     from mmlska.benchmark.timing import captured, peak_bytes, time_interleaved
     from mmlska.models import fold_for_inference
@@ -317,9 +366,9 @@ def networks(stage: Stage, compiled: bool = False) -> None:
     calibrate(published, torch.randn(2, 3, size, size, device=stage.device))
     ours.load_state_dict(published.state_dict())
     inference = kind == 'inference'
-    make, dtype = (Inference, torch.bfloat16) if inference else (TrainingStep, torch.float32)
+    make = Inference if inference else TrainingStep
     ours = fold_for_inference(ours.eval()) if inference else ours
-    x = torch.randn(batch, 3, size, size).to(stage.device, dtype)
+    x = torch.randn(batch, 3, size, size).to(stage.device)
     nchw, nhwc = torch.contiguous_format, torch.channels_last
     plans = {
         'published': (published, nchw, False),
@@ -334,18 +383,26 @@ def networks(stage: Stage, compiled: bool = False) -> None:
         names = ('published', 'published-compiled', 'mmlska', 'mmlska-compiled')
     elif stage.smoke:
         names = ('published', 'mmlska')
+    exact = make(copy.deepcopy(published), x, nchw, False, exact=True)
+    wanted = [t.cpu() for t in exact.results()]
+    del exact
+    stage.synchronize()
     functions, results = {}, {}
     for name in names:
         network, *how = plans[name]
         function = make(copy.deepcopy(network), x, *how)
         try:
-            first = function()
-            first = [first] if isinstance(first, Tensor) else first
-            results[name] = dict(first=[t.float().square().mean().item() for t in first])
+            found = [t.cpu().float() for t in function.results()]
+            error = max(((a - b).norm() / b.norm()).item() for a, b in zip(found, wanted))
+            results[name] = dict(error=error)
+            if not error <= NETWORK_TOLERANCE[torch.bfloat16]:
+                raise ArithmeticError(f'relative error {error:.1e} against published in float32')
             for _ in range(2):
                 function()
+        except getattr(torch, 'AcceleratorError', ()):
+            raise  # after it nothing on this GPU can be trusted
         except Exception as error:  # noqa: BLE001, one contender must not take the others with it
-            results[name] = dict(failed=f'{type(error).__name__}: {str(error).strip()[:300]}')
+            results.setdefault(name, {})['failed'] = f'{type(error).__name__}: {str(error).strip()[:300]}'
             print(name, results[name]['failed'], flush=True)
         else:
             functions[name] = function
@@ -365,7 +422,7 @@ def networks(stage: Stage, compiled: bool = False) -> None:
     base = results['published']
     for name in functions:
         r = results[name]
-        text = f'VAN-{arch.upper()} {kind} {name}: {r["images_per_second"]:.0f} images/s'
+        text = f'VAN-{arch.upper()} {kind} {name}: error {r["error"]:.1e}, {r["images_per_second"]:.0f} images/s'
         if 'median' in base:
             text += f', {base["median"] / r["median"]:.2f}x published'
         if r['peak_bytes'] and base.get('peak_bytes'):
@@ -373,11 +430,11 @@ def networks(stage: Stage, compiled: bool = False) -> None:
         if 'graph' in r and 'graph' in base:
             text += f'; as a CUDA graph {r["graph"]:.2f} ms, {base["graph"] / r["graph"]:.2f}x'
         stage.say(text)
-    wanted = results['published'].get('first')
-    for name, r in results.items():
-        close = 'first' in r and wanted and all(abs(a - b) <= 0.05 * abs(b) for a, b in zip(r['first'], wanted))
-        if not close:
-            stage.say(f'{name} is not right or failed: {r.get("failed") or r["first"]}, published {wanted}')
+    failed = [name for name in names if name not in functions]
+    for name in failed:
+        stage.say(f'{name}: {results[name]["failed"]}')
+    if failed:
+        raise SystemExit(3)
 
 
 # ---- training ----
@@ -548,7 +605,7 @@ def profile_step(stage: Stage) -> None:
         step()
     stage.turn()
     kernels = kernel_times(step, stage.device)
-    stage.write(kernels=kernels[:40])
+    stage.write(kernels=kernels[:40], launches=sum(kernel['calls'] for kernel in kernels))
     cuda = stage.device.type == 'cuda'
     accounts = Accounts()
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])]
@@ -730,6 +787,8 @@ def tune(stage: Stage) -> None:
         stage.say(
             f'{part} {"x".join(map(str, shape))}: now {now:.1f} us; best {best}' + (f'; {wrong} wrong' if wrong else '')
         )
+    if not rows or any(row['us'] is None for row in rows):
+        raise SystemExit(3)
 
 
 def pointwise(stage: Stage) -> None:

@@ -97,12 +97,38 @@ def main() -> None:
     parser.add_argument('--debug', action='store_true', help='show the traceback of a wrong setting')
     args = parser.parse_args()
     with user_errors('gpu_tables.py', args.debug):
-        for section in re.findall(r'<!-- (gpu \w+ \S+) -->', args.page.read_text(encoding='utf-8')):
-            _, stage, name = section.split()
-            if stage not in STAGES:
-                raise ValueError(f'section {section!r} names no stage; choose one of {", ".join(STAGES)}')
-            data = json.loads((args.results / f'{name}.json').read_text(encoding='utf-8'))
-            fill_section(args.page, section, STAGES[stage](data['stages']))
+        tables = {section: make(section, args.results) for section in sections(args.page)}
+        # All of them are there, or the page stays as it is.
+        for section, text in tables.items():
+            fill_section(args.page, section, text)
+
+
+def sections(page: Path) -> list[str]:
+    """The names of the sections that a page has."""
+    if not page.is_file():
+        raise FileNotFoundError(f'{page} is no file; give a Markdown page')
+    found = re.findall(r'<!-- (gpu\b[^>]*) -->', page.read_text(encoding='utf-8'))
+    if not found:
+        raise ValueError(f'{page} has no section; mark one by <!-- gpu STAGE NAME --> and <!-- end -->')
+    return found
+
+
+def make(section: str, results: Path) -> str:
+    """The table of a section."""
+    parts = section.split()
+    if len(parts) != 3 or parts[1] not in STAGES:
+        raise ValueError(f'section {section!r} must be gpu STAGE NAME with a stage of {", ".join(STAGES)}')
+    file = results / f'{parts[2]}.json'
+    if not file.is_file():
+        raise FileNotFoundError(
+            f'{file} of section {section!r} does not exist; copy a gpu_check.json there under that name'
+        )
+    try:
+        return STAGES[parts[1]](json.loads(file.read_text(encoding='utf-8'))['stages'])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f'{file} has no whole results of stage {parts[1]!r} ({error}); take the file of a run on a GPU that finished it'
+        ) from error
 
 
 if __name__ == '__main__':

@@ -205,7 +205,7 @@ def _case(
             # Cases share their code: later ones count as recompilations of the first, and would run uncompiled beyond eight.
             torch._dynamo.config.recompile_limit = 1000
             # On a GPU every contender is timed as a CUDA graph, of which the compiler need not make another. Its search for kernels takes
-            # seconds for each convolution there, and nearly always chose PyTorch's own on an H100.
+            # seconds for each convolution there.
             run = torch.compile(module, mode=None if device.type == 'cuda' else 'max-autotune')
         data = x.to(dtype).contiguous(memory_format=memory_format).requires_grad_(training and input_grad)
         return Contender(run, list(module.parameters()), data)

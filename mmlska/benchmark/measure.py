@@ -82,7 +82,13 @@ def time_case(case: Case, checked: Checked, device: torch.device, seconds: float
     functions, results = checked
     limit, timed = {}, functions
     if device.type == 'cuda':
-        timed = {name: captured(function, device) for name, function in functions.items()}
+        timed = {}
+        for name, function in functions.items():
+            try:
+                timed[name] = captured(function, device)
+            except RuntimeError as error:  # a contender that cannot be captured must not lose the others' times
+                results[name]['failed'] = f'not captured: {str(error).strip().splitlines()[0]}'[:300]
+        functions = {name: functions[name] for name in timed}
         for name, timing in time_interleaved(functions, device, seconds / 3).items():
             results[name]['eager'] = timing.median
     if case.dense_flops and timed:

@@ -33,10 +33,10 @@ _SETTINGS: dict[str, dict] = {
 }
 # What differs on a generation, NVIDIA's major compute capability.
 _BY_GENERATION: dict[int, dict[str, dict]] = {
-    # An H100 (`tune` in docs/results/gpu_check_h100_{1,2}.json), us at the four stages of VAN-B at 512x512, bf16, batch 16. chain: 128
-    # registers 60, no limit 71 (stage 1: two programs fit on a multiprocessor). pointwise after: a block of 64 37, 21, 16, 10, of 128 37,
-    # 25, 20, 10. band_gradient: 2 warps 27, 20, 20 in stages 2 to 4, 4 warps 38, 39, 23. depthwise: 512 elements 331, 174, 72, 32, 1024
-    # elements 373, 197, 90, 43. These are in the table above, where other generations take them too.
+    # An H100 (`tune` in docs/results/gpu_check_h100_{1,2}.json; the first one calls pointwise_after mix), us at the four stages of VAN-B
+    # at 512x512, bf16, batch 16. chain: 128 registers 60, no limit 71 (stage 1: two programs fit on a multiprocessor).
+    # pointwise_after: a block of 64 37, 21, 16, 10, of 128 37, 25, 20, 10. band_gradient: 2 warps 27, 20, 20 in stages 2 to 4, 4 warps
+    # 38, 39, 23. depthwise: 512 elements 331, 174, 72, 32, 1024 elements 373, 197, 90, 43. Other generations take those too, above.
     9: {'chain': dict(maxnreg=128), 'pointwise': dict(inner=64)},
 }
 
@@ -109,8 +109,12 @@ class Plan(NamedTuple):
     constants: dict[str, Any]  # those known at compile time, and Triton's options
 
 
-# By all that plan and compiled kernel depend on: what launches the kernel, and the numbers and constants in their order.
+# Compiled launchers with their numbers and constants. The key holds all that they depend on.
 _compiled: dict[tuple, tuple[Callable, list]] = {}
+
+
+# Some 30 MB; a data set of photos of a thousand sizes needs more, and then plans anew from time to time.
+_KEPT = 20_000
 
 
 @cache
@@ -145,6 +149,8 @@ def launch(kernel, case: tuple, tensors: tuple[Tensor | None, ...], plan: Callab
     grid, numbers, constants = plan()
     compiled = kernel[grid](*tensors, *numbers, **constants)
     if aligned and _keeps_kernels():
+        if len(_compiled) >= _KEPT:
+            _compiled.clear()
         names = kernel.arg_names[len(tensors) + len(numbers) :]
         _compiled[key] = compiled[grid + (1,) * (3 - len(grid))], [*numbers, *(constants[name] for name in names)]
 

@@ -344,8 +344,8 @@ def pointwise_gradient(
 ):  # fmt: skip
     """One split's share of the gradients of a 1x1: ``grad @ x^T`` and the sum of ``grad``, multiplied by ``factor`` first if SCALED.
 
-    ``one`` is 1.0, which the compiler does not know: it makes the product take grad from registers. From shared memory, where the sum reads
-    it too, Triton 3.6 loads the chunk after next over the one that the tensor cores still read: wrong sums now and then, seen on an H100.
+    ``one`` is 1.0, which the compiler does not know. It makes the product take grad from registers. If both the product and the sum read
+    it from shared memory, Triton 3.6 overwrites it there while the tensor cores still read: wrong results now and then on an H100.
     """
     blocks_o, blocks_i, blocks_p = tl.cdiv(outputs, BLOCK_O), tl.cdiv(inputs, BLOCK_I), tl.cdiv(pixels, BLOCK_P)
     pid = tl.program_id(0)

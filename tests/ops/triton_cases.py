@@ -476,6 +476,25 @@ def test_other_errors_are_raised(failing, monkeypatch, error, value):
     assert gpu._refused == {}
 
 
+def test_file_that_another_process_has_moved_is_asked_for_again(monkeypatch):
+    """Processes share Triton's cache, and may take a file from under each other."""
+    monkeypatch.setattr(gpu, 'PROBLEM', None)
+    monkeypatch.setattr(gpu, 'supports', lambda *_: True)
+    launch, tried = gpu.launch_depthwise, []
+
+    def once(*args):
+        tried.append(args)
+        if len(tried) == 1:
+            raise FileNotFoundError(2, 'No such file or directory', '/root/.triton/cache/A/tmp.pid_7/depthwise.json')
+        return launch(*args)
+
+    monkeypatch.setattr(gpu, 'launch_depthwise', once)
+    x, mlp = make_map(1, 2, 3, 4), mlp_tensors(2, torch.float32)
+    torch.testing.assert_close(cases.mlp(x, *mlp, backend='triton'), cases.mlp_twin(x, *mlp), rtol=1e-4, atol=1e-4)
+    assert len(tried) == 2
+    assert gpu.PROBLEM is None
+
+
 def test_interpreter_raises_all_errors(failing, monkeypatch):
     monkeypatch.setattr(gpu, 'INTERPRETED', True)
     x = make_map(1, 2, 3, 4)
