@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 Pair = tuple[Tensor, Tensor]
+_LOWERED = (torch.float32, torch.float16, torch.bfloat16)
 
 
 def check_lska_attention(
@@ -52,11 +53,11 @@ def check_depthwise_gelu(x: Tensor, weight: Tensor, bias: Tensor, pointwise: Pai
         _check_pointwise('pointwise', pointwise, channels, source)
 
 
-def check_alike(x: Tensor, mixed: bool, **pairs: Pair | None) -> None:
-    """Raise a ValueError if a weight or bias has another device or dtype than x; with ``mixed`` float32 will do."""
+def check_alike(x: Tensor, autocast: bool, **pairs: Pair | None) -> None:
+    """Raise a ValueError if a weight or bias has another device or dtype than x; under autocast any dtype will do that it lowers."""
     for name, pair in pairs.items():
         for part, tensor in zip(('weight', 'bias'), pair or ()):
-            right = tensor.dtype == x.dtype or (mixed and tensor.dtype == torch.float32)
+            right = tensor.dtype == x.dtype or (autocast and tensor.dtype in _LOWERED)
             if not right or tensor.device != x.device:
                 raise ValueError(
                     f'{name} {part} is {tensor.dtype} on {tensor.device} but x is {x.dtype} on {x.device}; '

@@ -86,10 +86,10 @@ def lska_attention(
                 f'lska_attention of {x.dtype} under autocast to {low}',
             )
         return reference.lska_attention(x, h0, v0, h1, v1, pointwise, dilation, gelu)
+    check_alike(x, low is not None, h0=h0, v0=v0, h1=h1, v1=v1, pointwise=pointwise)
     chosen = _choose('lska_attention', x, backend, x.dtype)
     if not chosen.MIXES:
         h0, v0, h1, v1, pointwise = (_lowered(pair, low) for pair in (h0, v0, h1, v1, pointwise))
-    check_alike(x, low is not None and chosen.MIXES, h0=h0, v0=v0, h1=h1, v1=v1, pointwise=pointwise)
     return chosen.lska_attention(x, h0, v0, h1, v1, pointwise, dilation, gelu)
 
 
@@ -136,10 +136,10 @@ def depthwise_gelu(
     check_depthwise_gelu(x, weight, bias, pointwise, expand)
     low = autocast_dtype(x)
     x = x if low is None else x.to(low)
+    check_alike(x, low is not None, depthwise=(weight, bias), expand=expand, pointwise=pointwise)
     chosen = _choose('depthwise_gelu', x, backend, x.dtype)
     if not chosen.MIXES:
         (weight, bias), expand, pointwise = (_lowered(pair, low) for pair in ((weight, bias), expand, pointwise))
-    check_alike(x, low is not None and chosen.MIXES, depthwise=(weight, bias), expand=expand, pointwise=pointwise)
     return chosen.depthwise_gelu(x, weight, bias, pointwise, expand)
 
 
