@@ -52,6 +52,7 @@ KERNELS = (
     'pointwise_gradient',
     'band_gradient',
     'depthwise',
+    'libraries',
 )
 # Share of the time left that preparing may take at most; the rest is for measuring.
 PREPARING = 0.6
@@ -131,6 +132,7 @@ class Worker:
     started: float = 0.0
     took: float = 0.0
     log: Path = field(default_factory=Path)
+    announced: bool = False
 
     def start(self, folder: Path, options: list[str], environment: dict[str, str]) -> None:
         self.log = folder / f'{self.name}.log'
@@ -213,6 +215,10 @@ class Report:
         )
 
     def write(self) -> dict:
+        from mmlska.analysis.report import (
+            write_json,  # here, so that the stages start before this process reads the package
+        )
+
         stages: dict[str, dict] = {}
         for worker in self.workers:
             file = self.folder / f'{worker.name}.json'
@@ -220,9 +226,7 @@ class Report:
             took = dict(state=worker.state, process_seconds=round(worker.took, 1))
             stages.setdefault(worker.stage, {})[worker.name] = took | result
         data = dict(**self.head, stages=stages)
-        part = self.out / 'gpu_check.json.part'
-        part.write_text(json.dumps(data, indent=1) + '\n')
-        os.replace(part, self.out / 'gpu_check.json')
+        write_json(self.out / 'gpu_check.json', data)
         with (self.out / 'gpu_check.log').open('w') as log:
             for worker in self.workers:
                 text = worker.log.read_text(errors='replace') if worker.log.is_file() else ''
@@ -232,6 +236,7 @@ class Report:
 
 def main() -> int:
     args = parse()
+    sys.path.append(str(ROOT))  # where mmlska is not installed
     gigabytes = 1000.0 if args.smoke else MEMORY * gpu_memory()
     # What ends the check from outside must not leave its processes on the GPU.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -306,7 +311,7 @@ def run(workers, folder, options, environment, end: float, report: Report, at_on
 
 def announce(worker: Worker) -> None:
     """Say once how a worker went, and why if it failed."""
-    if worker.process is None or getattr(worker, 'announced', False) or not worker.ended():
+    if worker.announced or not worker.ended():
         return
     worker.announced = True
     worker.finish()

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Pretraining on a GPU that is lent for minutes: pack the photos, train on from a state in small files, publish.
+"""Pretraining on a GPU that is lent for minutes: pack the photos, train and continue from a state in small files, publish.
 
     pack SRC DST --mebibytes 46        encode the sheets anew, so that they fit through
     train --data DST --out OUT         on the GPU; --state OLD continues, OUT gets at most 8 files of at most 16 MiB
@@ -10,30 +10,25 @@ The recipe is the config's, configs/pretrain_van_lska_t_tiny_imagenet.py. See do
 
 from __future__ import annotations
 
+import argparse
+import io
+import json
+import os
+import shutil
+import sys
+import tempfile
 import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
-STARTED = time.monotonic()  # before the imports, which take their part of a loan
+import numpy as np
+from mmengine.config import Config, DictAction
 
-import argparse  # noqa: E402
-import io  # noqa: E402
-import json  # noqa: E402
-import os  # noqa: E402
-import shutil  # noqa: E402
-import sys  # noqa: E402
-import tempfile  # noqa: E402
-from collections.abc import Iterable, Sequence  # noqa: E402
-from concurrent.futures import ThreadPoolExecutor  # noqa: E402
-from pathlib import Path  # noqa: E402
-
-import numpy as np  # noqa: E402
+from mmlska.cli import user_errors
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / 'scripts')]  # where mmlska is not installed
-
-from mmengine.config import Config, DictAction  # noqa: E402
-
-from mmlska.cli import user_errors  # noqa: E402
-
+STARTED = time.monotonic()
 CONFIG = 'configs/pretrain_van_lska_t_tiny_imagenet.py'
 #: By this line in its SOURCE.md a folder is known as one that may be replaced.
 MADE_BY = '- made by scripts/gpu_pretrain.py pack'
@@ -185,7 +180,9 @@ def prepare(args: argparse.Namespace):
         raise FileNotFoundError(f'--data {args.data} has no classes.json; give the folder that pack wrote')
     continues = args.state is not None and args.state.resolve() == args.out.resolve()
     if (args.out / PROGRESS).exists() and not continues:
-        raise FileExistsError(f'--out {args.out} holds a training; give another folder, or --state {args.out} to go on')
+        raise FileExistsError(
+            f'--out {args.out} holds a training; give another folder, or --state {args.out} to continue'
+        )
     options = options_of(args)
     cfg: Config = load_config(args.config, {**options, 'data_root': f'{args.data}/'})
     device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
@@ -260,7 +257,7 @@ def publish_run(out: Path, name: str, folder: Path, docs: Path) -> dict:
     progress = json.loads((out / PROGRESS).read_text(encoding='utf-8'))
     if not progress['finished']:
         at = f'{progress["step"]} of {progress["steps"]} steps'
-        raise ValueError(f'--out {out} is not finished: {at}; go on with train --state {out}')
+        raise ValueError(f'--out {out} is not finished: {at}; continue with train --state {out}')
     log = f'docs/results/{name}.json'
     recipe, options = progress['recipe'], progress['options']
     with tempfile.TemporaryDirectory() as temporary:
@@ -290,7 +287,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     sub.add_argument('source', type=Path, metavar='SRC', help='Tiny-ImageNet as packed sheets')
     sub.add_argument('target', type=Path, metavar='DST', help='new folder, of the same layout')
     sub.add_argument('--mebibytes', type=float, default=46.0, metavar='N', help='size of the folder; default 46')
-    sub = commands.add_parser('train', help='train, or go on')
+    sub = commands.add_parser('train', help='train, or continue')
     sub.add_argument('--data', type=Path, required=True, help='folder that pack wrote, or the original one')
     sub.add_argument('--out', type=Path, required=True, help='folder for weights, progress.json and state')
     sub.add_argument('--state', type=Path, help='folder of a training to continue; may be --out')
@@ -298,8 +295,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     sub.add_argument('--attention', default='lska', help='as the backbone names it; default lska')
     sub.add_argument('--seed', type=int, default=0)
     sub.add_argument('--epochs', type=int, help="default: the config's")
-    sub.add_argument('--minutes', type=float, default=8.0, help='all is written after so many; default 8')
-    sub.add_argument('--steps', type=int, metavar='N', help='stop after so many steps')
+    sub.add_argument(
+        '--minutes', type=float, default=8.0, help='all is written this many minutes after the imports; default 8'
+    )
+    sub.add_argument('--steps', type=int, metavar='N', help='stop after this many steps')
     sub.add_argument('--no-graph', action='store_true', help='every step anew instead of one CUDA graph')
     sub.add_argument('--config', default=CONFIG, help=f'default {CONFIG}')
     sub.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='other settings of it')
@@ -325,7 +324,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             train = prepare(args)
         with user_errors('gpu_pretrain.py', args.debug, (TrainingError, WeightsError)):
             place, finished = train()
-        print('finished' if finished else f'stopped after {place.step} steps; go on with --state {args.out}')
+        print('finished' if finished else f'stopped after {place.step} steps; continue with --state {args.out}')
         return
     with user_errors('gpu_pretrain.py', args.debug):
         if args.command == 'pack':

@@ -153,7 +153,7 @@ def backbone_case(
     torch.manual_seed(0)
     published = PublishedVAN(arch, k_size, attention)
     ours = VAN_LSKA(arch, k_size=k_size, attention=attention, drop_path_rate=0.0)
-    _randomise(published)
+    randomise(published)
     ours.load_state_dict(published.state_dict())
     x = torch.randn(batch, 3, *size)
     settings = dict(op='backbone', arch=arch, k_size=k_size, attention=attention)
@@ -162,7 +162,7 @@ def backbone_case(
     )
 
 
-def _randomise(network: nn.Module) -> None:
+def randomise(network: nn.Module) -> None:
     """Give norms and layer scales values as after training: the initial ones would hide what folding them gets wrong."""
     with torch.no_grad():
         for module in network.modules():
@@ -327,7 +327,7 @@ def model_case(
     init_default_scope(cfg.default_scope)
     torch.manual_seed(0)
     ours = MODELS.build(cfg.model).eval()
-    _randomise(ours.backbone)
+    randomise(ours.backbone)
     published = copy.deepcopy(ours)
     published.backbone = published_twin(ours.backbone)
     settings = dict(op='model', config=Path(config).stem)

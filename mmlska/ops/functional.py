@@ -1,6 +1,6 @@
 """The front doors: check the arguments, choose the backend, call it.
 
-A backend is a module with ``NAME``, ``PROBLEM`` (None, or why this installation cannot use it and what would mend that), ``MIXES`` (does
+A backend is a module with ``NAME``, ``PROBLEM`` (None, or why this installation cannot use it and what would fix that), ``MIXES`` (does
 it take float32 weights beside 16-bit maps), ``supports(op, device_type, dtype)`` (is it correct there), ``pays(op, x)`` (is it faster than
 the next one for this layout) and one function for each operator. To add one, write its file and list it in ``_BACKENDS``.
 

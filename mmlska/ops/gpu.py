@@ -31,8 +31,6 @@ multiplied as three tf32 products, which is as exact as float32. No sum is atomi
 
 from __future__ import annotations
 
-import errno
-import subprocess
 from importlib.util import find_spec
 from types import SimpleNamespace
 
@@ -42,6 +40,7 @@ from torch import Tensor
 
 from . import library, reference
 from .checks import Pair
+from .gpu_errors import fix_of, is_refusal, lost_a_race
 from .gpu_launch import (
     INTERPRETED,
     Taps,
@@ -69,7 +68,7 @@ def _missing() -> str | None:
     try:
         return None if find_spec('triton') else 'triton is not installed; `pip install triton` brings it'
     except (ImportError, ValueError) as error:
-        return f'triton cannot be imported ({error}); `pip install --force-reinstall triton` mends that'
+        return f'triton cannot be imported ({error}); `pip install --force-reinstall triton` fixes that'
 
 
 PROBLEM = _missing()
@@ -145,7 +144,7 @@ def _run(op: str, inputs: tuple[Tensor | int, ...], fused, plain):
             with torch.cuda.device_of(x):  # Triton launches on the current one
                 return fused()
         except Exception as error:
-            if _lost_a_race(error):
+            if lost_a_race(error):
                 return fused()
             if INTERPRETED or not _remember(error, key()):
                 raise
@@ -168,44 +167,15 @@ def _remember(error: Exception, key: tuple) -> bool:
     # The last line tells most, except the command that repeats a failure of ptxas.
     lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith('Repro command')]
     reason = f'{type(error).__name__}: {lines[-1].strip()}' if lines else type(error).__name__
-    if _is_refusal(error):
+    if is_refusal(error):
         smaller = 'OutOfResources' in reason and key[2] == torch.float32
-        step = 'float16 or bfloat16 needs less' if smaller else '`pip install -U triton` may mend that'
+        step = 'float16 or bfloat16 needs less' if smaller else '`pip install -U triton` may fix that'
         _refused[key] = f'the Triton kernels do not compile or fit ({reason}); {step}, else please report this line'
         return True
-    step = _mend(error)
+    step = fix_of(error)
     if step is not None:
         PROBLEM = f'the Triton kernels do not compile or start here ({reason}); {step}'
     return step is not None
-
-
-def _is_refusal(error: Exception) -> bool:
-    """Tell whether an error is the compiler's, or says that the kernel takes more than the GPU has, for these inputs."""
-    # By name: not every version of Triton has each of these classes.
-    names = {c.__name__ for c in type(error).__mro__ if c.__module__.split('.')[0] == 'triton'}
-    if names & {'OutOfResources', 'CompilationError', 'PTXASError'}:
-        return True
-    parts = 'PassManager::run failed', 'failed to translate module to LLVM IR', 'PTX codegen error', '`ptxas` failed'
-    return isinstance(error, RuntimeError) and any(part in str(error) for part in parts)
-
-
-def _lost_a_race(error: Exception) -> bool:
-    """Tell whether another process has moved a file of the cache that all processes of a user share; the second try finds its result."""
-    return isinstance(error, FileNotFoundError) and any(part in str(error) for part in ('.triton', 'tmp.pid'))
-
-
-def _mend(error: Exception) -> str | None:
-    """What mends an installation with which Triton can run nothing; None if that is not what an error says."""
-    text, number = str(error), getattr(error, 'errno', None)
-    if isinstance(error, ImportError) or any(part in text for part in ('Cannot find ptxas', 'active drivers')):
-        return 'a triton made for this torch mends that: `pip install -U triton`'
-    if isinstance(error, OSError) and 'ptxas' in text:
-        return '`pip install --force-reinstall triton` brings ptxas'
-    if number in (errno.EACCES, errno.EROFS, errno.ENOSPC, errno.EDQUOT):
-        return 'set TRITON_CACHE_DIR to a folder that has room and can be written'
-    if isinstance(error, (subprocess.CalledProcessError, FileNotFoundError)) or 'Failed to find C compiler' in text:
-        return 'Triton needs a C compiler and Python headers: `apt install gcc python3-dev` or the like'
-    return None
 
 
 def _lska_forward(

@@ -25,7 +25,10 @@ _SETTINGS: dict[str, dict] = {
     'pointwise': dict(block=128, inner=32, pixels=(128, 64), warps=(4, 8), stages=3),
     'pointwise_before': dict(block=128, inner=32, pixels=(128, 64), warps=(4, 8), stages=3),
     'pointwise_after': dict(block=64, inner=64, pixels=(128, 64), warps=(4, 8), stages=3),
-    'pointwise_gradient': dict(block=64, pixels=(64, 32), warps=4, stages=3, programs=512),
+    # Pixels up to a block of outputs, and above. Scaled, three maps are staged: with fewer pixels of each, more programs fit on a
+    # multiprocessor.
+    'pointwise_gradient': dict(block=64, pixels=((64, 32), (64, 32)), warps=4, stages=3, programs=512),
+    'pointwise_gradient_scaled': dict(block=64, pixels=((64, 32), (32, 32)), warps=4, stages=3, programs=512),
     # Warps up to a block of 64 and above.
     'band_gradient': dict(warps=(2, 4), stages=3, programs=512),
     'depthwise': dict(elements=512, rows=32, warps=4),
@@ -386,11 +389,9 @@ def launch_pointwise_gradient(grad: Tensor, x: Tensor, factor: Tensor | None = N
     from .triton_kernels import pointwise_gradient
 
     (n, inputs, h, w), outputs = x.shape, grad.shape[1]
-    chosen = settings('pointwise_gradient', x)
+    chosen = settings('pointwise_gradient' if factor is None else 'pointwise_gradient_scaled', x)
     block_o, block_i = (min(max(_power(c), 16), chosen['block']) for c in (outputs, inputs))
-    block_p = chosen['pixels'][x.element_size() == 4]
-    if factor is not None and x.element_size() < 4 and outputs > chosen['block']:
-        block_p //= 2  # three maps are staged: with fewer pixels of each, more programs fit on a multiprocessor
+    block_p = chosen['pixels'][outputs > chosen['block']][x.element_size() == 4]
     blocks, chunks = _ceil(outputs, block_o) * _ceil(inputs, block_i), n * _ceil(h * w, block_p)
     per_split = _ceil(chunks, min(chunks, _ceil(chosen['programs'], blocks)))
     splits = _ceil(chunks, per_split)

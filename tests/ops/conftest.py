@@ -28,6 +28,7 @@ def poisoned_memory():
     # By default cuDNN rounds float32 to TF32, 10 bits, in the reference.
     torch.backends.cudnn.allow_tf32 = False
     yield
+    torch.backends.cudnn.allow_tf32 = True
     torch.use_deterministic_algorithms(False)
 
 

@@ -1,12 +1,9 @@
 """A packed set of small generated photos and a config that trains a very small network on it."""
 
-import json
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
-from packed_photos import TILE, photos
+from packed_photos import photos, write_packed
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -15,14 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def packed(tmp_path_factory) -> Path:
     """Four classes with eight training and four validation photos each, as sheets of two rows; lossless, so pixels can be compared."""
     root = tmp_path_factory.mktemp('packed')
-    names = [f'n{i}' for i in range(4)]
-    (root / 'classes.json').write_text(json.dumps([dict(wnid=n, name=f'class {n}') for n in names]))
-    for split, count in (('train', 8), ('val', 4)):
-        (root / split).mkdir()
-        for label, name in enumerate(names):
-            tiles = photos(split, label, count)
-            sheet = np.concatenate([np.concatenate(row, 1) for row in tiles.reshape(2, -1, TILE, TILE, 3)])
-            cv2.imwrite(str(root / split / f'{name}.webp'), sheet[..., ::-1], [cv2.IMWRITE_WEBP_QUALITY, 101])
+    write_packed(root, photos, train=8, val=4, quality=101)
     return root
 
 
