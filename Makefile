@@ -55,7 +55,7 @@ WITHOUT_KERNELS := build/without-kernels
 
 test-without-kernels: install ## run the tests of the operators and of what uses them on a copy that lacks the C++ kernels
 	rm -rf $(WITHOUT_KERNELS) && mkdir -p $(WITHOUT_KERNELS)
-	cp -R conftest.py pyproject.toml README.md configs docs mmlska tests tools $(WITHOUT_KERNELS)
+	cp -R conftest.py pyproject.toml README.md configs docs mmlska scripts tests tools $(WITHOUT_KERNELS)
 	rm -f $(WITHOUT_KERNELS)/mmlska/ops/_cpu.*
 	cd $(WITHOUT_KERNELS) && $(CURDIR)/$(PY) -c 'from mmlska.ops import cpu; print(cpu.PROBLEM); raise SystemExit(not cpu.PROBLEM)'
 	@# Doctests are off: with folders as arguments they would collect several files named conftest.
