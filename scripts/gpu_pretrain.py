@@ -28,7 +28,6 @@ from mmengine.config import Config, DictAction
 from mmlska.cli import user_errors
 
 ROOT = Path(__file__).resolve().parents[1]
-STARTED = time.monotonic()
 CONFIG = 'configs/pretrain_van_lska_t_tiny_imagenet.py'
 #: By this line in its SOURCE.md a folder is known as one that may be replaced.
 MADE_BY = '- made by scripts/gpu_pretrain.py pack'
@@ -167,6 +166,7 @@ def options_of(args: argparse.Namespace) -> dict:
 
 def prepare(args: argparse.Namespace):
     """Everything up to the first step, as a function that trains and returns the place and whether it is finished."""
+    started = time.monotonic()
     import torch
     from gpu_pretrain_loop import PROGRESS, Loop, Place, Training, read_state, recipe_of
     from mmengine.registry import DATASETS
@@ -213,12 +213,12 @@ def prepare(args: argparse.Namespace):
         data=source.read_text(encoding='utf-8').splitlines() if source.is_file() else [],
         graph=graph,
     )
-    deadline = STARTED + 60 * args.minutes
+    deadline = started + 60 * args.minutes
     args.out.mkdir(parents=True, exist_ok=True)
 
     def train() -> tuple[Place, bool]:
         with torch.cuda.stream(stream):
-            print(f'ready after {time.monotonic() - STARTED:.0f} s', flush=True)
+            print(f'ready after {time.monotonic() - started:.0f} s', flush=True)
             if graph:
                 try:
                     training.capture()
@@ -227,7 +227,7 @@ def prepare(args: argparse.Namespace):
                     left = (deadline - time.monotonic()) / 60
                     rest = [*args.argv, '--no-graph', '--minutes', f'{left:.3f}']
                     os.execv(sys.executable, [sys.executable, str(Path(__file__).resolve()), *rest])
-                print(f'graph captured after {time.monotonic() - STARTED:.0f} s', flush=True)
+                print(f'graph captured after {time.monotonic() - started:.0f} s', flush=True)
             loop = Loop(cfg, training, (photos, val_photos), recipe, place, args.out, about, deadline, args.steps)
             return place, loop.run()
 
@@ -296,7 +296,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     sub.add_argument('--seed', type=int, default=0)
     sub.add_argument('--epochs', type=int, help="default: the config's")
     sub.add_argument(
-        '--minutes', type=float, default=8.0, help='all is written this many minutes after the imports; default 8'
+        '--minutes', type=float, default=8.0, help='all is written this many minutes after the start; default 8'
     )
     sub.add_argument('--steps', type=int, metavar='N', help='stop after this many steps')
     sub.add_argument('--no-graph', action='store_true', help='every step anew instead of one CUDA graph')

@@ -307,7 +307,6 @@ def test_rehearsing_for_a_graph_leaves_no_trace(config):
 
 def test_the_clock_stops_a_training_in_time(train, tmp_path, monkeypatch):
     monkeypatch.setattr(gpu_pretrain_loop, 'LOOK', 2)
-    monkeypatch.setattr(gpu_pretrain, 'STARTED', gpu_pretrain.time.monotonic())
     progress = train(tmp_path / 'out', '--minutes', '0.01')
     assert (progress['finished'], progress['step']) == (False, 2)
     assert 'top1' in progress
