@@ -23,10 +23,10 @@ from torch import Tensor
 from mmlska.analysis.report import run_environment, write_json
 from mmlska.engine.guards import TrainingError
 from mmlska.engine.samples import mix_seed, seed_generators
+from mmlska.files import write_bytes
 from mmlska.pretraining import Photos, PretrainingClassifier
 from mmlska.pretraining.publish import half_precision
 from mmlska.weights import save_weights
-from mmlska.weights.files import write_atomically
 
 #: A file that comes back from a borrowed machine may have 16 MiB.
 PART = 15 << 20
@@ -221,7 +221,7 @@ def write_state(folder: Path, training: Training, recipe: dict, place: Place) ->
     for start in range(0, len(blob), PART):
         piece = blob[start : start + PART]
         name = f'state-{len(parts)}.bin'
-        write_atomically(folder / name, lambda tmp, piece=piece: Path(tmp).write_bytes(piece))
+        write_bytes(folder / name, piece)
         parts.append(dict(name=name, bytes=len(piece), sha256=hashlib.sha256(piece).hexdigest()))
     write_json(folder / STATE, dict(recipe=recipe, place=place.__dict__, parts=parts))
 

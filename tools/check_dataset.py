@@ -9,9 +9,9 @@ from pathlib import Path
 from mmlska.cli import user_errors
 from mmlska.datasets.check_config import check_config, check_folder
 from mmlska.datasets.contact_sheet import write_sheet
-from mmlska.datasets.mend import write_mended
-from mmlska.datasets.own_data import write_text
+from mmlska.datasets.mend import check_target, write_mended
 from mmlska.engine.config import load_config
+from mmlska.files import check_replaceable, write_text
 
 
 def main() -> None:
@@ -31,7 +31,12 @@ def main() -> None:
     parser.add_argument('--debug', action='store_true', help='show the traceback of a wrong setting')
     args = parser.parse_args()
 
-    with user_errors('check_dataset.py', args.debug):
+    # Whatever is wrong with files is wrong with the data or with the names given here.
+    with user_errors('check_dataset.py', args.debug, (OSError, KeyError, TypeError, ValueError)):
+        for target in filter(None, (args.json, args.sheet)):
+            check_replaceable(Path(target))
+        if args.fix:
+            check_target(args.fix)
         if args.data.endswith('.py'):
             checked = check_config(load_config(args.data))
         else:
@@ -40,7 +45,8 @@ def main() -> None:
         found = checked.files, checked.pairs, checked.labels
         print(checked.report.text())
         if args.json:
-            write_text(Path(args.json), json.dumps(checked.report.as_dict(), ensure_ascii=False, indent=1) + '\n')
+            text = json.dumps(checked.report.as_dict(), ensure_ascii=False, allow_nan=False, indent=1) + '\n'
+            write_text(args.json, text)
         if args.sheet:
             print(f'{write_sheet(args.sheet, *found)} samples: {args.sheet}')
         if args.fix:

@@ -13,9 +13,9 @@ from mmlska.analysis.receptive_field import SHARES, contributions, effective_rec
 from mmlska.analysis.report import write_json
 from mmlska.cli import user_errors
 from mmlska.engine.config import load_config
+from mmlska.files import write_atomically
 from mmlska.models.attention import ATTENTIONS
 from mmlska.weights import use_safe_reader
-from mmlska.weights.files import write_atomically
 
 
 def main() -> None:

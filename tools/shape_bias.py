@@ -22,8 +22,8 @@ from mmlska.analysis.shape_bias_chart import draw_shape_bias
 from mmlska.cli import user_errors
 from mmlska.engine.config import load_config
 from mmlska.engine.launch import prepare
+from mmlska.files import write_text
 from mmlska.weights import WeightsError, read_checkpoint, use_safe_reader
-from mmlska.weights.files import write_atomically
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -112,7 +112,7 @@ def main() -> None:
         results = {name: measure(*pair, args) for name, pair in zip(names, pairs)} | results
     out = Path(args.out)
     text = json.dumps({'data': args.data if pairs else None, 'models': results}, indent=1) + '\n'
-    write_atomically(out / 'shape_bias.json', lambda tmp: Path(tmp).write_text(text))
+    write_text(out / 'shape_bias.json', text)
     draw_shape_bias(results, out / 'shape_bias.png')
     print(table(results))
     for name, result in results.items():

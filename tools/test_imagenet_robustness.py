@@ -11,7 +11,8 @@ from mmlska.analysis.imagenet_robustness import SETS, class_order, find_conditio
 from mmlska.cli import user_errors
 from mmlska.datasets.image_tree import write_standin
 from mmlska.engine.config import load_config
-from mmlska.weights import file_sha256, use_safe_reader
+from mmlska.files import file_sha256
+from mmlska.weights import use_safe_reader
 
 
 def main() -> None:

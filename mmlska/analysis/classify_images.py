@@ -13,6 +13,9 @@ from mmengine.runner import load_checkpoint
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from ..images import read_header
+from ..weights import safe_reading
+
 
 class _Images(Dataset):
     def __init__(self, paths: Sequence[Path], steps: list[dict]) -> None:
@@ -26,7 +29,13 @@ class _Images(Dataset):
 
 
 def build_predict(
-    cfg: Config, checkpoint: str, *, batch_size: int = 64, num_workers: int = 2, device: str | None = None
+    cfg: Config,
+    checkpoint: str,
+    *,
+    batch_size: int = 64,
+    num_workers: int = 2,
+    device: str | None = None,
+    trust: bool | None = None,
 ) -> Callable[[Sequence[Path], bool], Iterator[Tensor]]:
     """Load a classifier and return the function that :func:`mmlska.analysis.imagenet_robustness.measure` takes.
 
@@ -36,10 +45,12 @@ def build_predict(
         batch_size: Images in a batch.
         num_workers: Processes that read images; 0 for none.
         device: 'cuda', 'cpu', ...; by default a GPU where there is one.
+        trust: Let checkpoints run code; only those whose maker you know. By default as :func:`mmlska.weights.safe_reading` says, else no.
 
     Raises:
         FileNotFoundError: If there is no such checkpoint.
         ValueError: If the config is not of a classifier.
+        WeightsError: If the checkpoint cannot be read.
     """
     if cfg.get('default_scope') != 'mmpretrain':
         raise ValueError(
@@ -51,8 +62,9 @@ def build_predict(
         )
     device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
     init_default_scope('mmpretrain')
-    model = MODELS.build(cfg.model)
-    load_checkpoint(model, checkpoint, map_location='cpu')
+    with safe_reading(trust):
+        model = MODELS.build(cfg.model)
+        load_checkpoint(model, checkpoint, map_location='cpu')
     model.eval().to(device)
     dataset = cfg.test_dataloader.dataset
     while 'pipeline' not in dataset:
@@ -64,6 +76,8 @@ def build_predict(
 
     @torch.no_grad()
     def predict(paths: Sequence[Path], cropped: bool) -> Iterator[Tensor]:
+        for path in paths:  # here, as what a process that reads images says of one is a page long
+            read_header(path)
         images = _Images(paths, without_resize if cropped else steps)
         loader = DataLoader(images, batch_size, num_workers=num_workers, collate_fn=list)
         for samples in loader:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from ..datasets.corruption import corrupt, image_seed
-from ..weights.files import write_atomically
+from ..files import write_atomically
 from .receptive_field import Contribution, ReceptiveField
 
 SQUARE_COLORS = ('#30d158', '#40c8ff', '#c07cff', '#ff4060')

@@ -7,14 +7,14 @@ ImageNet-A: arXiv 1907.07174; ImageNet-R: arXiv 2006.16241; ImageNet-Sketch: arX
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
 
-from .report import markdown_table
+from ..images import IMAGE_SUFFIXES, is_image
+from .report import markdown_table, write_json
 
 #: AlexNet's top-1 errors in percent, mean of the five severities: the divisors of mCE, from the authors' published evaluation
 #: (arXiv 1903.12261, where table 1 has them rounded).
@@ -53,7 +53,6 @@ C_BAR = (
 SETS = ('imagenet', 'imagenet-c', 'imagenet-c-bar', 'imagenet-a', 'imagenet-r', 'imagenet-sketch')
 _SUBSETS = ('imagenet-a', 'imagenet-r')  # the model chooses among their classes
 SUBSET_CLASSES = 200
-_IMAGES = ('.jpeg', '.jpg', '.png')
 SEVERITIES = 5
 
 
@@ -191,10 +190,10 @@ def measure(
         (path, index[name])
         for name in present
         for path in sorted((condition.folder / name).iterdir())
-        if path.suffix.lower() in _IMAGES
+        if is_image(path) and path.is_file()
     ][:limit]
     if not images:
-        raise ValueError(f'{condition.folder} holds no images ({", ".join(_IMAGES)})')
+        raise ValueError(f'{condition.folder} holds no images ({", ".join(IMAGE_SUFFIXES)})')
     allowed = [index[name] for name in present] if condition.subset else None
     right = seen = 0
     for scores in predict([path for path, _ in images], condition.cropped):
@@ -301,15 +300,8 @@ def run(
             results['conditions'][condition.key] = measure(condition, classes, predict, limit)
             errors = {key: entry['error'] for key, entry in results['conditions'].items()}
             results['summary'] = summarise(errors)
-            _write(out, results)
+            write_json(out, results)
     return results
-
-
-def _write(path: Path, content: dict) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + '.part')
-    part.write_text(json.dumps(content, indent=1) + '\n', encoding='utf-8')
-    os.replace(part, path)
 
 
 def table(results: Mapping[str, Mapping[str, float]]) -> str:

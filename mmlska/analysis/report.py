@@ -11,13 +11,13 @@ from pathlib import Path
 
 import torch
 
-from ..weights.files import write_atomically
+from ..files import write_text
 
 
 def write_json(path: str | Path, data: object) -> Path:
     """Write data as JSON; the file appears whole or not at all."""
     text = json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + '\n'
-    return write_atomically(Path(path), lambda name: Path(name).write_text(text, encoding='utf-8'))
+    return write_text(path, text)
 
 
 def run_environment() -> dict:
@@ -52,17 +52,20 @@ def fill_section(path: Path, name: str, text: str) -> None:
     new, count = re.subn(pattern, lambda match: f'{match[1]}{text}\n{match[2]}', old)
     if count != 1:
         raise ValueError(f'{path} has {count} sections {name!r}; mark one by <!-- {name} --> and <!-- end -->')
-    path.write_text(new, encoding='utf-8')
+    write_text(path, new)
 
 
 def markdown_table(header: list[str], rows: list[list[str]]) -> str:
-    """Lay out a Markdown table; every column but the first is aligned right.
+    """Lay out a Markdown table; every column but the first is aligned right, and no text in a cell ends the cell or its row.
 
     Example:
         >>> print(markdown_table(['config', 'M'], [['a', '1.5']]))
         | config | M |
         | --- | --: |
         | a | 1.5 |
+        >>> print(markdown_table(['name'], [['a|b']]).splitlines()[-1])
+        | a\\|b |
     """
     lines = [header, ['---', *['--:'] * (len(header) - 1)], *rows]
-    return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
+    cells = ([' '.join(cell.replace('|', '\\|').splitlines()) for cell in line] for line in lines)
+    return '\n'.join(f'| {" | ".join(line)} |' for line in cells)

@@ -20,7 +20,7 @@ from mmengine.registry import DATASETS, init_default_scope
 from ..datasets.corruption import ALL_CORRUPTIONS, CORRUPTION_GROUPS, SEVERITIES, STANDARD_CORRUPTIONS, corrupt
 from ..engine.config import _datasets, _evaluators, check_data
 from ..engine.launch import build_test_runner
-from ..weights.files import file_sha256
+from ..files import file_sha256
 from .report import write_json
 
 CLEAN = 'clean'

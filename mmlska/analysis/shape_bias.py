@@ -15,11 +15,13 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 from mmengine.config import Config
 
 from ..datasets.scenes import SHAPES, TEXTURES
+from ..images import MAX_PIXELS, images_below
 from .predictions import MapImage, predict
 
 #: Classes of the published cue-conflict images.
@@ -179,7 +181,7 @@ def undecided_images(folder: str | Path, names: Iterable[str]) -> list[str]:
     Raises:
         ValueError: If the folder has no images, or one of another name.
     """
-    images = sorted(path.name for path in Path(folder).rglob('*.png'))
+    images = sorted(path.name for path in images_below(folder) if path.suffix == '.png')
     if not images:
         raise ValueError(f'{folder} has no .png images; give the folder of the cue-conflict images')
     for name in images:
@@ -199,7 +201,8 @@ def read_conflict_scenes(root: str | Path) -> dict[str, list[CueObject]]:
     textures = scene_textures(root)
     if textures is None:
         raise FileNotFoundError(
-            f'{root} holds no scenes; make them: python tools/make_scenes.py {root} --conflict --train 0 --val 200'
+            f'{root} holds no scenes; make them: python tools/make_scenes.py {quote(str(root))} '
+            f'--conflict --train 0 --val 200'
         )
     if textures != 'conflict':
         raise ValueError(
@@ -212,6 +215,10 @@ def read_conflict_scenes(root: str | Path) -> dict[str, list[CueObject]]:
     for item in content['annotations']:
         left, top, width, height = item['bbox']
         size, runs = item['segmentation']['size'], item['segmentation']['counts']
+        if min(*size, *runs) < 0 or not sum(runs) == size[0] * size[1] <= MAX_PIXELS:
+            raise ValueError(
+                f'{root} has an object whose runs do not fill its {size[1]}x{size[0]} pixels; make it anew'
+            )
         # COCO's run lengths: by columns, the first run is of zeros.
         mask = np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(size, order='F')
         texture = SHAPES[TEXTURES.index(item['texture'])]

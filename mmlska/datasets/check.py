@@ -9,11 +9,27 @@ from pathlib import Path
 
 import numpy as np
 
-from .coco_files import WRONG_MASK_SIZE, CocoFile, box_of, categories_of, labelled_as_stored, mask_of, problem
-from .layout import Header, read_header, spelling
+from ..images import MAX_PIXELS, Header, ImageTooLarge, open_image, read_header, read_photo
+from .coco_files import (
+    BAD_BOX,
+    BAD_POLYGON,
+    BAD_RUNS,
+    WRONG_MASK_SIZE,
+    CocoFile,
+    box_of,
+    categories_of,
+    has_size,
+    labelled_as_stored,
+    mask_of,
+    problem,
+)
+from .layout import LEADS_OUT, is_file, printable, shown, spelling
 from .mask_files import IGNORE, Labels, MaskPair, classes_in, scan_one
 
 ERROR, WARNING = 'error', 'warning'
+_TOO_LARGE = f'image of more than the {MAX_PIXELS / 1e6:.3g} million pixels that are read'
+# Of a mistake in numbers the report shows them.
+_SHOWN = {BAD_BOX: 'bbox', BAD_POLYGON: 'segmentation', BAD_RUNS: 'segmentation'}
 
 
 @dataclass
@@ -27,8 +43,10 @@ class Finding:
     @property
     def line(self) -> str:
         """The finding in one line, with its first places."""
-        shown = ', '.join(self.places[:3]) + (', ...' if len(self.places) > 3 else '')
-        return f'{self.level}: {len(self.places)} x {self.kind}: {shown}'
+        places = ', '.join(printable(place)[:200] for place in self.places[:3]) + (
+            ', ...' if len(self.places) > 3 else ''
+        )
+        return f'{self.level}: {len(self.places)} x {printable(self.kind)}: {places}'
 
 
 @dataclass
@@ -46,6 +64,8 @@ class Report:
 
     def add(self, level: str, kind: str, place: str) -> None:
         """Note one place of a problem."""
+        # Names from data may hold halves of characters, which no file and no terminal takes.
+        kind, place = (text.encode('utf-8', 'backslashreplace').decode() for text in (kind, place))
         for finding in self.findings:
             if (finding.level, finding.kind) == (level, kind):
                 finding.places.append(place)
@@ -78,12 +98,17 @@ class Report:
             return []
         sizes, anchors = (np.array(values, float) for values in (self.box_sizes, self.anchor_sizes))
         edges = [0, *(2**i for i in range(3, 13))]
+        last = edges[-1]  # which has all that are larger
+
+        def count(values: np.ndarray, low: int, high: int) -> int:
+            return int(((values >= low) & ((values < high) | (low == last))).sum())
+
         rows = [
-            (low, high, int(((sizes >= low) & (sizes < high)).sum()), int(((anchors >= low) & (anchors < high)).sum()))
+            (low, high, count(sizes, low, high), count(anchors, low, high))
             for low, high in zip(edges, [*edges[1:], 10**6])
         ]
         used = [i for i, row in enumerate(rows) if row[2] or row[3]]
-        return rows[used[0] : used[-1] + 1]
+        return rows[used[0] : used[-1] + 1] if used else []
 
     def text(self) -> str:
         """The report to print."""
@@ -91,10 +116,12 @@ class Report:
             f'{self.images} images, {self.labels} {"masks" if self.unit == "pixels" else self.unit}, {len(self.classes)} classes'
         ]
         total = max(sum(self.classes.values()), 1)
-        width = max([len(name) for name in self.classes] + [5])
+        names = {name: printable(name)[:200] for name in self.classes}
+        width = max([len(name) for name in names.values()] + [5])
         lines.append(f'  {"class":<{width}}  {self.unit:>12}  share  images')
         for name, count in self.classes.items():
-            lines.append(f'  {name:<{width}}  {count:>12}  {count / total:>5.1%}  {self.in_images.get(name, 0):>6}')
+            share, images = count / total, self.in_images.get(name, 0)
+            lines.append(f'  {names[name]:<{width}}  {count:>12}  {share:>5.1%}  {images:>6}')
         rows = self.histogram()
         if rows:
             most = max(row[2] for row in rows)
@@ -114,36 +141,34 @@ class Report:
 
 def check_image(report: Report, path: Path) -> Header | None:
     """Decode an image as training does; None where that fails."""
-    import cv2
-    from PIL import Image
-
-    if not path.is_file():
+    if not is_file(path):
         report.add(ERROR, 'missing image', path.name)
         return None
     try:
         header = read_header(path)
-        data = np.frombuffer(path.read_bytes(), np.uint8)
-        pixels = cv2.imdecode(data, cv2.IMREAD_COLOR)
-        with Image.open(path) as image:
+        with open_image(path) as image:
             image.load()  # OpenCV takes half a JPEG for a whole one
             deep = image.mode.startswith('I') or image.mode == 'F'
-    except (ValueError, OSError, SyntaxError, cv2.error):
-        pixels = None
-    if pixels is None:
-        report.add(ERROR, 'image that can not be decoded', path.name)
+        pixels = read_photo(path)
+    except (ValueError, OSError) as error:
+        kind = _TOO_LARGE if isinstance(error, ImageTooLarge) else 'image that can not be decoded'
+        report.add(ERROR, kind, path.name)
         return None
     if deep and pixels.max() < 16:
         report.add(WARNING, '16-bit image that is nearly black when read in 8 bits; stretch its values', path.name)
     return header
 
 
-def check_coco(files: Sequence[CocoFile], wanted: Sequence[str] | None = None) -> Report:
+def check_coco(
+    files: Sequence[CocoFile], wanted: Sequence[str] | None = None, scale: Sequence[float] | None = None
+) -> Report:
     """Check COCO files and their images.
 
     Args:
         files: See :func:`mmlska.datasets.coco_files.find_coco`.
         wanted: The class names of a config that will read them as they are; None for a training by ``--data``, which takes the
             names from the files.
+        scale: The longer and the shorter side that training resizes images to fit into, to count box sizes in; None for their own.
     """
     report = Report()
     try:
@@ -158,7 +183,7 @@ def check_coco(files: Sequence[CocoFile], wanted: Sequence[str] | None = None) -
         for other in _check_coco_images(report, item):
             if seen.setdefault(other, item.path) != item.path:
                 report.add(ERROR, f'image in {seen[other].name} and in {item.path.name}', other.name)
-        found = _check_annotations(report, item, mapping, wanted is not None)
+        found = _check_annotations(report, item, mapping, wanted is not None, scale)
         counts.update(label for labels in found for label in labels)
         in_images.update(label for labels in found for label in set(labels))
     report.classes = {name: counts[i] for i, name in enumerate(classes)}
@@ -178,6 +203,9 @@ def _check_coco_images(report: Report, item: CocoFile) -> list[Path]:
         name = str(image.get('file_name'))
         report.images += 1
         ids[image.get('id')] += 1
+        if image.get('file_name') in item.outside:
+            report.add(ERROR, LEADS_OUT, name)
+            continue
         path = item.images.get(image.get('file_name'))
         header = check_image(report, path) if path else report.add(ERROR, 'missing image', name)
         if header is None:
@@ -188,7 +216,7 @@ def _check_coco_images(report: Report, item: CocoFile) -> list[Path]:
             report.add(
                 ERROR,
                 'size in the json unlike the image',
-                f'{name} ({size[0]}x{size[1]}, not {header.upright[0]}x{header.upright[1]})',
+                f'{name} ({shown(size[0])}x{shown(size[1])}, not {header.upright[0]}x{header.upright[1]})',
             )
         as_stored = labelled_as_stored(image, header)
         if header.stored != header.upright:
@@ -207,7 +235,9 @@ def _check_coco_images(report: Report, item: CocoFile) -> list[Path]:
     return paths
 
 
-def _check_annotations(report: Report, item: CocoFile, mapping: dict, as_is: bool) -> list[list[int]]:
+def _check_annotations(
+    report: Report, item: CocoFile, mapping: dict, as_is: bool, scale: Sequence[float] | None
+) -> list[list[int]]:
     """Check the annotations of a file, whether or not mmdet will read it as it is; return the classes in each image."""
     images = {image.get('id'): image for image in item.content['images']}
     category_ids = {number for path, number in mapping if path == item.path}
@@ -218,16 +248,18 @@ def _check_annotations(report: Report, item: CocoFile, mapping: dict, as_is: boo
         number = annotation.get('id')
         ids[number] += 1
         image = images.get(annotation.get('image_id'))
-        name = image['file_name'] if image else item.path.name
+        name = str(image.get('file_name')) if image else item.path.name
         place = f'{name} (annotation {number if number is not None else f"at place {position}"})'
         if number == 0:
             report.add(ERROR, 'annotation id 0, which pycocotools counts as unmatched', place)
-        if image is not None and not image.get('width'):
+        if image is not None and not has_size(image):
             continue  # its image is missing, which is said already
         reason = problem(annotation, image, category_ids)
         if reason == WRONG_MASK_SIZE:
-            size = annotation['segmentation']['size']
+            size = shown(annotation['segmentation']['size'])
             place += f': {size}, not [{image["height"]}, {image["width"]}]'
+        elif reason in _SHOWN:
+            place += f': {shown(annotation.get(_SHOWN[reason]))}'
         if reason:
             report.add(ERROR, reason, place)
             continue
@@ -235,16 +267,23 @@ def _check_annotations(report: Report, item: CocoFile, mapping: dict, as_is: boo
         found[annotation['image_id']].append(mapping[item.path, annotation['category_id']])
         crowds[annotation['image_id']] += bool(annotation.get('iscrowd'))
         width, height = box_of(annotation)[2:]
-        report.box_sizes.append((width * height) ** 0.5 * image.get('scale', 1.0))
+        report.box_sizes.append((width * height) ** 0.5 * _resized_by(image, scale))
     for number, count in ids.items():
         if count > 1:
             report.add(ERROR, 'annotation id used twice', f'{number} in {item.path.name}')
     for number, labels in found.items():
         if not labels:
-            report.add(WARNING, 'image without annotations', images[number]['file_name'])
+            report.add(WARNING, 'image without annotations', str(images[number].get('file_name')))
         elif crowds[number] == len(labels):
-            report.add(WARNING, 'image with crowds only', images[number]['file_name'])
+            report.add(WARNING, 'image with crowds only', str(images[number].get('file_name')))
     return list(found.values())
+
+
+def _resized_by(image: dict, scale: Sequence[float] | None) -> float:
+    if not scale:
+        return 1.0
+    sides = image['width'], image['height']
+    return min(max(scale) / max(sides), min(scale) / min(sides))
 
 
 def _check_shape(report: Report, annotation: dict, image: dict, place: str, as_is: bool) -> None:
@@ -252,7 +291,8 @@ def _check_shape(report: Report, annotation: dict, image: dict, place: str, as_i
     if x < -1 or y < -1 or x + width > image['width'] + 1 or y + height > image['height'] + 1:
         report.add(WARNING, 'box partly outside the image', place)
     if annotation.get('segmentation') and mask_of(annotation) is None:
-        report.add(WARNING, 'mask of less than three points or broken runs', place)
+        level = ERROR if as_is and isinstance(annotation['segmentation'], dict) else WARNING
+        report.add(level, 'mask of less than three points or broken runs', place)
     missing = [key for key in ('id', 'bbox', 'area') if key not in annotation]
     if as_is and missing:
         report.add(ERROR, f'annotation without {" and ".join(missing)}, which mmdet needs; --data fills it in', place)
@@ -292,14 +332,16 @@ def check_masks(pairs: Sequence[MaskPair], labels: Labels | None, alone: Sequenc
     counts, in_images, strange = Counter(), Counter(), Counter()
     for pair in pairs:
         header = check_image(report, pair.image)
-        if not pair.mask.is_file():
+        if not is_file(pair.mask):
             report.add(ERROR, 'missing mask', str(pair.mask))
             continue
         if not pair.values:
             try:
                 scan_one(pair)
-            except ValueError:
-                report.add(ERROR, 'mask that can not be decoded', pair.mask.name)
+            except ValueError as error:
+                too_large = isinstance(error.__cause__, ImageTooLarge)
+                kind = f'mask: {_TOO_LARGE}' if too_large else 'mask that can not be decoded'
+                report.add(ERROR, kind, pair.mask.name)
                 continue
         report.labels += 1
         if header and pair.size not in (header.upright, header.stored):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from mmengine.config import Config
 
+from ..files import is_inside
 from . import coco_files, mask_files
 from .adapt_config import leaves
 from .check import ERROR, WARNING, Report, check_coco, check_masks
 from .coco_files import CocoFile
+from .layout import LEADS_OUT, is_file, leading_out, refuse_leading_out
 from .mask_files import Labels, MaskPair
 from .own_data import find_palette
 from .palettes import read_palette
@@ -36,18 +39,34 @@ def check_folder(folder: str, *, cfg: Config | None = None, palette: str | None 
         FileNotFoundError: If the folder or the palette does not exist.
         ValueError: If there are no labels in it.
     """
-    root = Path(folder).expanduser().resolve()
-    if not root.is_dir():
+    root = _folder(folder)
+    checked = _check_labels(root, folder, cfg, palette)
+    for path in leading_out(root):
+        checked.report.add(ERROR, LEADS_OUT, str(path.relative_to(root)))
+    return checked
+
+
+def _folder(folder: str) -> Path:
+    try:
+        root = Path(folder).expanduser().resolve()
+        found = root.is_dir()
+    except (OSError, RuntimeError, ValueError):  # too long a name, a circle of links
+        found = False
+    if not found:
         raise FileNotFoundError(f'{folder} is not a folder; give the one that holds the images and labels, or a config')
+    return root
+
+
+def _check_labels(root: Path, folder: str, cfg: Config | None, palette: str | None) -> Checked:
     kind = cfg.default_scope if cfg is not None else None
     files = coco_files.find_coco(root) if kind != 'mmseg' and not palette else []
     if files:
-        _set_scales(files, cfg)
-        report = check_coco(files)
+        report = check_coco(files, scale=_input_scale(cfg))
         _compare_anchors(report, cfg)
         return Checked(report, root, files, [], None)
     pairs, alone = mask_files.find_pairs(root) if kind != 'mmdet' else ([], [])
     if not pairs:
+        refuse_leading_out(root)
         raise ValueError(
             f'{folder} has no labels that are understood: no .json in COCO format, no masks with the names of the images; '
             f'see docs/own_data.md'
@@ -108,34 +127,47 @@ def check_config(cfg: Config) -> Checked:
     root = Path(cfg.get('data_root') or '.').resolve()
     names = list(datasets[0][1].metainfo['classes'])
     if cfg.default_scope == 'mmdet':
-        files = [_coco_file(split, built) for split, built in datasets]
-        _set_scales(files, cfg)
-        report = check_coco(files, names)
+        files = [_coco_file(split, built, root) for split, built in datasets]
+        report = check_coco(files, names, _input_scale(cfg))
         _compare_anchors(report, cfg)
         checked = Checked(report, root, files, [], None)
     else:
-        pairs = [pair for split, built in datasets for pair in _mask_pairs(split, built)]
+        every = [pair for split, built in datasets for pair in _mask_pairs(split, built, root)]
+        pairs = [pair for pair, inside in every if inside]
         labels = _labels(cfg, datasets[0][1], names)
         checked = Checked(check_masks(pairs, labels), root, None, pairs, labels)
+        for pair in (pair for pair, inside in every if not inside):
+            checked.report.add(ERROR, LEADS_OUT, f'{pair.image} or {pair.mask}')
     for path, count in _head_classes(cfg.model, 'model'):
         if count != len(names):
             checked.report.add(ERROR, f'num_classes unlike the {len(names)} classes of the data', f'{path}={count}')
     return checked
 
 
-def _coco_file(split: str, built) -> CocoFile:
+def _coco_file(split: str, built, root: Path) -> CocoFile:
     content = coco_files.read_json(Path(built.ann_file))
     coco_files.check_entries(Path(built.ann_file), content)
     prefix = Path(built.data_prefix.get('img') or '')
-    names = [image.get('file_name') for image in content['images']]
-    paths = {name: prefix / name for name in names if isinstance(name, str)}
-    return CocoFile(
-        Path(built.ann_file), split, content, {name: path for name, path in paths.items() if path.is_file()}
-    )
+    item = CocoFile(Path(built.ann_file), split, content)
+    names = {name for image in content['images'] if isinstance(name := image.get('file_name'), str)}
+    for name in names:
+        if is_file(prefix / name):
+            if _is_in(prefix / name, (prefix, root)):
+                item.images[name] = prefix / name
+            else:
+                item.outside.add(name)
+    return item
 
 
-def _mask_pairs(split: str, built) -> list[MaskPair]:
-    return [MaskPair(Path(info['img_path']), Path(info['seg_map_path']), split) for info in built.load_data_list()]
+def _mask_pairs(split: str, built, root: Path) -> list[tuple[MaskPair, bool]]:
+    """The pairs, each with whether it lies in the folders that the config names."""
+    folders = [root, *(Path(built.data_prefix.get(key) or '') for key in ('img_path', 'seg_map_path'))]
+    files = [(Path(info['img_path']), Path(info['seg_map_path'])) for info in built.load_data_list()]
+    return [(MaskPair(image, mask, split), _is_in(image, folders) and _is_in(mask, folders)) for image, mask in files]
+
+
+def _is_in(path: Path, folders: Iterable[Path]) -> bool:
+    return any(is_inside(path, folder) for folder in folders)
 
 
 def _labels(cfg: Config, built, names: list[str]) -> Labels:
@@ -163,19 +195,12 @@ def _head_classes(node, path: str):
                 yield from _head_classes(value, f'{path}.{key}')
 
 
-def _set_scales(files: list[CocoFile], cfg: Config | None) -> None:
-    """Note on each image by how much the training pipeline of a config resizes it."""
+def _input_scale(cfg: Config | None) -> tuple[float, float] | None:
+    """The two sides that the training pipeline of a config resizes images to fit into."""
     pipeline = leaves(cfg.train_dataloader.dataset)[0].pipeline if cfg is not None else []
     resize = next((t for t in pipeline if t.type in ('Resize', 'RandomResize', 'RandomChoiceResize')), {})
     scale = resize.get('scale') or (resize.get('scales') or [None])[0]
-    if not scale or not isinstance(scale[0], (int, float)):
-        return
-    for image in (image for item in files for image in item.content['images']):
-        sides = [
-            side for side in (image.get('width'), image.get('height')) if isinstance(side, (int, float)) and side > 0
-        ]
-        if len(sides) == 2:
-            image['scale'] = min(max(scale) / max(sides), min(scale) / min(sides))
+    return scale if scale and isinstance(scale[0], (int, float)) else None
 
 
 def _compare_anchors(report: Report, cfg: Config | None) -> None:

@@ -9,10 +9,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from ..files import write_bytes
+from ..images import read_header, read_photo
 from .coco_files import CocoFile, box_of, categories_of, labelled_as_stored, mask_of, problem
-from .layout import distinct_colors, read_header
-from .mask_files import IGNORE, Labels, MaskPair
-from .mend import read_index
+from .layout import distinct_colors
+from .mask_files import IGNORE, Labels, MaskPair, read_index
 
 _TILE = 320
 
@@ -34,12 +35,13 @@ def write_sheet(
 
     Raises:
         ValueError: If no sample can be drawn.
+        FileExistsError: If the picture is there and no regular file, such as a link.
     """
     tiles = []
     if files is not None:
         classes, mapping, _ = categories_of(files)
         samples = [
-            (item, image) for item in files for image in item.content['images'] if image['file_name'] in item.images
+            (item, image) for item in files for image in item.content['images'] if image.get('file_name') in item.images
         ]
         for item, image in sorted(samples, key=lambda sample: _hash(sample[1]['file_name'])):
             tiles += _coco_tile(item, image, classes, mapping)
@@ -61,33 +63,28 @@ def write_sheet(
         np.hstack([np.pad(t, [(2, 2), (2, 2), (0, 0)], constant_values=255) for t in tiles[i : i + columns]])
         for i in range(0, len(tiles), columns)
     ]
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f'.{target.name}.part')
-    partial.write_bytes(cv2.imencode('.png', np.vstack(rows)[..., ::-1])[1].tobytes())
-    partial.replace(target)
+    write_bytes(path, cv2.imencode('.png', np.vstack(rows)[..., ::-1])[1].tobytes())
     return drawn
 
 
 def _hash(name: str) -> bytes:
-    return hashlib.sha1(name.encode()).digest()
+    return hashlib.sha1(name.encode('utf-8', 'surrogatepass')).digest()
 
 
 def _load(path: Path, as_stored: bool) -> np.ndarray | None:
     """An image as training sees it, RGB."""
-    flag = cv2.IMREAD_COLOR | (cv2.IMREAD_IGNORE_ORIENTATION if as_stored else 0)
     try:
-        pixels = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), flag)
-    except (OSError, cv2.error):
+        pixels = read_photo(path, as_stored=as_stored)
+    except (OSError, ValueError):
         return None
-    return None if pixels is None else np.ascontiguousarray(pixels[..., ::-1])
+    return np.ascontiguousarray(pixels[..., ::-1])
 
 
 def _coco_tile(item: CocoFile, image: dict, classes: list[str], mapping: dict) -> list[np.ndarray]:
     path = item.images[image['file_name']]
     try:
         as_stored = labelled_as_stored(image, read_header(path))
-    except ValueError:
+    except (OSError, ValueError):
         return []
     pixels = _load(path, as_stored)
     if pixels is None:
@@ -134,7 +131,7 @@ def _mask_tile(pair: MaskPair, labels: Labels) -> list[np.ndarray]:
         return []
     try:
         header = read_header(pair.image)
-    except (ValueError, FileNotFoundError):
+    except (OSError, ValueError):
         return []
     pixels, index = _load(pair.image, pair.size == header.stored != header.upright), read_index(pair, labels)
     if pixels is None or index.shape != pixels.shape[:2]:

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from ..analysis.imagenet_robustness import C_BAR, CORRUPTIONS, EXTRA_CORRUPTIONS, SETS, is_class_name
+from ..files import write_bytes
 from .scenes import make_scene
 
 CLASSES = 5
@@ -68,7 +69,12 @@ def write_standin(root: Path, per_class: int = 2, size: int = 40, seed: int = 0)
 
 
 def _refuse_others(root: Path) -> None:
+    seen = set()
     for folder, folders, files in os.walk(root, followlinks=True):
+        if os.path.realpath(folder) in seen:  # links may lead in a circle
+            folders.clear()
+            continue
+        seen.add(os.path.realpath(folder))
         others = [name for name in folders if is_class_name(name) and name not in WNIDS]
         if Path(folder).name not in WNIDS:
             others += [name for name in files if not name.startswith('.')]
@@ -99,5 +105,5 @@ def _write_split(root: Path, split: str, wnids: tuple, per_class: int, size: int
             crop = cv2.resize(scene.image[y : y + h, x : x + w], (size, size), interpolation=cv2.INTER_AREA)
             if WNIDS[item.category] in wnids:
                 path = root / WNIDS[item.category] / f'{missing[item.category]:04d}.png'
-                path.parent.mkdir(parents=True, exist_ok=True)
-                cv2.imwrite(str(path), cv2.cvtColor(change(crop, rng), cv2.COLOR_RGB2BGR))
+                pixels = cv2.cvtColor(change(crop, rng), cv2.COLOR_RGB2BGR)
+                write_bytes(path, cv2.imencode('.png', pixels)[1].tobytes())

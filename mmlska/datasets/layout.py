@@ -1,15 +1,17 @@
-"""What the readers of COCO files and of mask folders share: image files, splits by name, headers of images."""
+"""What the readers of COCO files and of mask folders share: the files of a folder, splits by name, colours."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+import reprlib
 import unicodedata
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
+from ..images import is_image
+
 SPLITS = ('train', 'val', 'test')
 _SPLIT_WORDS = {
     'train': 'train',
@@ -20,21 +22,94 @@ _SPLIT_WORDS = {
     'test': 'test',
 }
 _SKIPPED = {'work_dirs', '__MACOSX'}
+_LABEL_SUFFIXES = ('.json', '.txt', '.csv')  # COCO files and the names of classes
+LEADS_OUT = 'file that leads out of the data folder'
+STAY_INSIDE = 'copy the files in, or give the folder that holds both'
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = 60
 
 
 def walk(root: Path) -> Iterator[Path]:
-    """The files below ``root`` in a fixed order, without hidden ones and old trainings."""
-    for path in sorted(root.iterdir()):
-        if path.name.startswith('.') or path.name in _SKIPPED:
+    """The regular files below ``root`` in a fixed order, without hidden ones and old trainings.
+
+    What leads out of ``root`` by a link is left out, see :func:`leading_out`; a folder that links lead to is visited once, so that
+    circles of links end.
+    """
+    return (path for path, inside in _entries(root) if inside)
+
+
+def leading_out(root: Path) -> list[Path]:
+    """The links below ``root`` to folders, images and label files elsewhere, which are never read."""
+    return [
+        path
+        for path, inside in _entries(root)
+        if not inside and (path.is_dir() or is_image(path) or path.suffix.lower() in _LABEL_SUFFIXES)
+    ]
+
+
+def refuse_leading_out(root: Path) -> None:
+    """Raise ValueError if something below ``root`` leads out of it."""
+    found = leading_out(root)
+    if found:
+        raise ValueError(
+            f'{found[0]} is a link that leads out of the data folder, one of {len(found)}, and what is elsewhere is not read; '
+            f'{STAY_INSIDE}'
+        )
+
+
+def _entries(root: Path) -> Iterator[tuple[Path, bool]]:
+    """The regular files below a folder and the links that lead out of it, each with whether it lies inside."""
+    home = root.resolve()
+    seen, pending = {home}, [(home, _listing(root))]
+    while pending:  # no recursion: folders may be nested deeper than Python's stack
+        real, listing = pending[-1]
+        entry = next(listing, None)
+        if entry is None:
+            pending.pop()
             continue
-        if path.is_dir():
-            yield from walk(path)
-        elif path.is_file():
-            yield path
+        path, target = Path(entry.path), real / entry.name
+        if entry.is_symlink():
+            if not os.path.exists(path):  # it leads nowhere, or in a circle
+                continue
+            target = path.resolve()
+            if not target.is_relative_to(home):
+                yield path, False
+                continue
+        if entry.is_dir():
+            if target not in seen:
+                seen.add(target)
+                pending.append((target, _listing(path)))
+        elif entry.is_file():
+            yield path, True
 
 
-def is_image(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_SUFFIXES
+def _listing(folder: Path) -> Iterator[os.DirEntry]:
+    with os.scandir(folder) as entries:
+        kept = [entry for entry in entries if not entry.name.startswith('.') and entry.name not in _SKIPPED]
+    return iter(sorted(kept, key=lambda entry: entry.name))
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a regular file; a name that no file can have, as data may hold it, is none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # too long, or with a NUL
+        return False
+
+
+def printable(text: str) -> str:
+    r"""A text from data for one line of a terminal: without line ends, control characters and halves of characters.
+
+    Example:
+        >>> print(printable('a\nb' + chr(0xD800)))
+        a\nb\ud800
+    """
+    return ''.join(c if c.isprintable() else c.encode('unicode_escape', 'surrogatepass').decode() for c in text)
+
+
+def shown(value: object) -> str:
+    """A value from data for a message: short, however long or deep it is."""
+    return printable(_SHORT.repr(value))[:80]
 
 
 def split_of(path: Path) -> str | None:
@@ -62,38 +137,6 @@ def spelling(name: str) -> str:
     return re.sub(r'[\s_-]+', ' ', unicodedata.normalize('NFKC', str(name))).strip().casefold()
 
 
-@dataclass(frozen=True)
-class Header:
-    """Size of an image file; ``upright`` is the size after its EXIF orientation, which viewers and OpenCV apply."""
-
-    stored: tuple[int, int]  # width, height
-    upright: tuple[int, int]
-    turned: bool  # whether its EXIF data ask for any turn or flip
-
-
-def read_header(path: Path) -> Header:
-    """Read the size of an image without its pixels.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If the file is not an image.
-    """
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as image:
-            orientation = image.getexif().get(0x0112, 1)
-            width, height = image.size
-    except UnidentifiedImageError as error:
-        raise ValueError(f'{path} is not an image') from error
-    except FileNotFoundError:
-        raise
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f'{path} is not a readable image: {error}') from error
-    upright = (height, width) if orientation in (5, 6, 7, 8) else (width, height)
-    return Header((width, height), upright, orientation not in (0, 1))
-
-
 def choose_val(classes: Sequence[set[int]], names: Sequence[str], fraction: float) -> set[int]:
     """Choose the images for validation, the same ones for the same names, with every class on both sides where that can be.
 
@@ -119,7 +162,7 @@ def choose_val(classes: Sequence[set[int]], names: Sequence[str], fraction: floa
             f'{len(names)} labelled image is too few to split into training and validation; use at least 2'
         )
     count = min(max(round(len(names) * fraction), 1), len(names) - 1)
-    order = sorted(range(len(names)), key=lambda i: hashlib.sha1(names[i].encode()).digest())
+    order = sorted(range(len(names)), key=lambda i: hashlib.sha1(names[i].encode('utf-8', 'surrogatepass')).digest())
     left: dict[int, int] = {}
     for found in classes:
         for item in found:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .layout import distinct_colors, is_image, split_of, walk
+from ..images import ImageError, ImageTooLarge, is_image, open_image
+from .layout import distinct_colors, split_of, walk
 from .palettes import NamedClass
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 _MASK_WORDS = {
     *(
@@ -39,6 +44,8 @@ _IMAGE_ENDS = re.compile(r'[_-](leftImg8bit|image|img|rgb|sat)$')
 IGNORE = 255
 # A colour with less than this share of all pixels, and of those of every mask, is a slip or an edge blurred by a resize.
 _RARE, _RARE_IN_MASK = 1e-3, 5e-3
+_BAND = 4_000_000  # pixels that are counted at once
+_MOST_VALUES = 1 << 18  # of one mask; what has more is a photo
 
 
 @dataclass
@@ -139,33 +146,73 @@ def scan(pairs: Iterable[MaskPair]) -> None:
 
 def scan_one(pair: MaskPair) -> None:
     """Read one mask; see :func:`scan`."""
-    from PIL import Image, UnidentifiedImageError
-
+    values: Counter = Counter()
+    pair.shown = {}
     try:
-        with Image.open(pair.mask) as file:
-            file.load()
+        with open_image(pair.mask) as file:
             pair.size = file.size
             pair.deep = file.mode.startswith('I')
             pair.indexed = pair.deep or file.mode in ('1', 'L', 'P')
-            indices, bits = np.asarray(file), file.mode == '1'
-            colors = None if pair.indexed and file.mode != 'P' else np.asarray(file.convert('RGB'))
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+            for band in _bands(file):
+                codes = np.asarray(band) if pair.indexed else _packed(band)
+                found = _count(codes)
+                values.update(found)
+                if file.mode == 'P':
+                    for value in found.keys() - pair.shown.keys():
+                        y, x = np.unravel_index(np.argmax(codes == value), codes.shape)
+                        pair.shown[value] = int(_packed(band.crop((x, y, x + 1, y + 1)))[0, 0])
+                if len(values) > _MOST_VALUES:
+                    raise ImageError('it is a photo')
+            full = 255 if file.mode == '1' else 1
+    except ImageTooLarge as error:
+        raise ValueError(f'mask {error}') from error
+    except (ImageError, FileNotFoundError) as error:
         raise ValueError(f'mask {pair.mask} is not an image that can be read; save it as PNG') from error
-    packed = None if colors is None else colors.astype(np.int64) @ np.array([65536, 256, 1])
-    if not pair.indexed:
-        pair.values = _count(packed)
-        return
-    pair.values = _count(indices.astype(np.int64))
-    if packed is None:
-        pair.shown = {value: min(value * (255 if bits else 1), 255) * 0x010101 for value in pair.values}
-    else:
-        values, first = np.unique(indices, return_index=True)
-        pair.shown = dict(zip(values.tolist(), packed.ravel()[first].tolist()))
+    pair.values = dict(sorted(values.items()))
+    if pair.indexed and not pair.shown:
+        pair.shown = {value: min(value * full, 255) * 0x010101 for value in pair.values}
+
+
+def _bands(file: Image) -> Iterator[Image]:
+    """An image in strips, as arrays of all pixels at once would take many times its size."""
+    width, height = file.size
+    step = max(_BAND // width, 1)
+    for top in range(0, height, step):
+        yield file.crop((0, top, width, min(top + step, height)))
+
+
+def _packed(band: Image) -> np.ndarray:
+    """The colours of a strip, each packed into one number."""
+    red, green, blue = np.moveaxis(np.asarray(band.convert('RGB')).astype(np.uint32), 2, 0)
+    return red << 16 | green << 8 | blue
 
 
 def _count(array: np.ndarray) -> dict[int, int]:
-    values, counts = np.unique(array, return_counts=True)
+    if array.dtype in (np.uint8, bool):  # much faster than sorting
+        counts = np.bincount(array.ravel().view(np.uint8))
+        values = np.flatnonzero(counts)
+        counts = counts[values]
+    else:
+        values, counts = np.unique(array, return_counts=True)
     return dict(zip(values.tolist(), counts.tolist()))
+
+
+def read_index(pair: MaskPair, labels: Labels) -> np.ndarray:
+    """The mask of a pair as class indices, uint8 (H, W), 255 where there is no label.
+
+    Raises:
+        ImageError: If the mask can't be read.
+    """
+    with open_image(pair.mask) as file:
+        index = np.full(file.size[::-1], IGNORE, np.uint8)
+        top = 0
+        for band in _bands(file):
+            values = np.asarray(band) if labels.plain else _packed(band)
+            part = index[top : top + len(values)]
+            for number, value in enumerate(labels.values):
+                part[values == value] = number
+            top += len(values)
+    return index
 
 
 def understand(pairs: Sequence[MaskPair], named: Sequence[NamedClass] | None, *, asked: bool) -> Labels:
@@ -224,11 +271,10 @@ def unpack(value: int) -> list[int]:
 def _by_index(pairs: Sequence[MaskPair], values: Counter, names: list[str] | None) -> Labels | None:
     """Read the values as class indices; None where they have gaps too large for that, such as 0 and 255."""
     found = sorted(v for v in values if v != IGNORE)
-    if found and found[-1] > IGNORE:
-        worst = next(pair for pair in pairs if found[-1] in pair.values)
-        raise ValueError(
-            f'mask {worst.mask} holds the value {found[-1]}; masks are read in 8 bits: use classes 0 to 254'
-        )
+    odd = [value for value in found if not 0 <= value <= IGNORE]
+    if odd:
+        worst = next(pair for pair in pairs if odd[-1] in pair.values)
+        raise ValueError(f'mask {worst.mask} holds the value {odd[-1]}; masks are read in 8 bits: use classes 0 to 254')
     if not found or (found == [0] and IGNORE in values):
         return None
     top = found[-1]

@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from shlex import quote
 
 from mmengine.config import Config
+from mmengine.fileio import list_from_file
 
+from ..files import is_inside, write_atomically, write_text
+from ..images import read_header
 from . import coco_files, mask_files
 from .adapt_config import (
     each_transform,
@@ -18,7 +22,7 @@ from .adapt_config import (
     set_num_classes,
     wants_masks,
 )
-from .layout import choose_val, distinct_colors, read_header
+from .layout import choose_val, distinct_colors, refuse_leading_out, walk
 from .palettes import read_palette
 from .schedule import scale_schedule
 
@@ -103,12 +107,13 @@ def read_coco(root: Path) -> coco_files.CocoSet:
     """Find and clean the COCO files of a folder.
 
     Raises:
-        ValueError: If there are none; the message says what is there instead.
+        ValueError: If there are none; the message says what is there instead. Or if something leads out of the folder.
     """
+    refuse_leading_out(root)
     files = coco_files.find_coco(root)
     if files:
         return coco_files.clean(files, root)
-    if any(path.suffix.lower() == '.json' for path in root.rglob('*.json')):
+    if any(path.suffix.lower() == '.json' for path in walk(root)):
         raise ValueError(
             f'no COCO file in {root}: its json files have no "images" and "annotations"; convert them to COCO format'
         )
@@ -168,7 +173,7 @@ def _trained_images(cfg: Config, root: Path, part: dict) -> int:
     if not images:
         raise ValueError(
             f'none of the {len(part["images"])} training images of {root} is left: they have no annotation or are smaller than '
-            f'{rules.get("min_size", 0)} pixels; label some, or run tools/check_dataset.py {root}'
+            f'{rules.get("min_size", 0)} pixels; label some, or run tools/check_dataset.py {quote(str(root))}'
         )
     return len(images)
 
@@ -208,13 +213,14 @@ def read_masks(root: Path, palette: str | None) -> tuple[list[mask_files.MaskPai
 
     Raises:
         FileNotFoundError: If the palette is missing.
-        ValueError: If there are no masks or they make no sense.
+        ValueError: If there are no masks or they make no sense, or something leads out of the folder.
     """
+    refuse_leading_out(root)
     pairs, alone = mask_files.find_pairs(root)
     if not pairs:
         hint = (
             'COCO files are for detectors, such as configs/mask_rcnn_van_lska_t.py'
-            if list(root.rglob('*.json'))
+            if any(path.suffix.lower() == '.json' for path in walk(root))
             else ('put images into images/ and masks of the same names into masks/')
         )
         raise ValueError(f'no pair of image and mask in {root}: {hint}')
@@ -229,7 +235,8 @@ def read_masks(root: Path, palette: str | None) -> tuple[list[mask_files.MaskPai
     if wrong:
         raise ValueError(
             f'mask {wrong[0].mask} is {wrong[0].size[0]}x{wrong[0].size[1]} and its image {_sizes(wrong[0])[0][0]}x'
-            f'{_sizes(wrong[0])[0][1]}, like {len(wrong)} of {len(pairs)}; mend a copy: tools/check_dataset.py {root} --fix NEW_DIR'
+            f'{_sizes(wrong[0])[0][1]}, like {len(wrong)} of {len(pairs)}; mend a copy: '
+            f'tools/check_dataset.py {quote(str(root))} --fix NEW_DIR'
         )
     return pairs, labels, notes
 
@@ -238,7 +245,9 @@ def find_palette(root: Path, palette: str | None) -> Path | None:
     """The file of class names and colours: the one asked for, or one in the folder, or None."""
     if palette:
         return Path(palette)
-    return next((root / name for name in _CLASS_FILES if (root / name).is_file()), None)
+    return next(
+        (root / name for name in _CLASS_FILES if (root / name).is_file() and is_inside(root / name, root)), None
+    )
 
 
 def _sizes(pair: mask_files.MaskPair) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -280,13 +289,13 @@ def _seg_datasets(pairs, root: Path, folder: Path, name: str, labels: mask_files
     for pair in pairs:
         image, mask = pair.image.relative_to(root), pair.mask.relative_to(root)
         shared = os.path.commonprefix([image.name, mask.name])
-        shared = shared[: min(len(shared), len(image.stem), len(mask.stem))]
+        shared = shared[: min(len(shared), len(image.stem), len(mask.stem))].rstrip()
         key = (image.parent.as_posix(), mask.parent.as_posix(), image.name[len(shared) :], mask.name[len(shared) :])
         groups.setdefault(key, []).append(shared)
     datasets = []
     for number, ((image_dir, mask_dir, image_end, mask_end), stems) in enumerate(groups.items()):
         list_file = folder / f'{name}_{number}.txt'
-        write_text(list_file, ''.join(f'{stem}\n' for stem in stems))
+        _write_names(list_file, stems)
         datasets.append(
             dict(
                 type='BaseSegDataset',
@@ -301,17 +310,30 @@ def _seg_datasets(pairs, root: Path, folder: Path, name: str, labels: mask_files
     return datasets[0] if len(datasets) == 1 else dict(type='ConcatDataset', datasets=datasets)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Every process of a distributed training writes the same file.
-    partial = path.with_name(f'.{path.name}.{os.getpid()}')
-    partial.write_text(text, encoding='utf-8')
-    partial.replace(path)
+def _write_names(file: Path, names: list[str]) -> None:
+    """Write the list of names that BaseSegDataset reads: one a line, white space around it left away.
+
+    Raises:
+        ValueError: If it would read other names, which may lie in any folder.
+    """
+
+    def write(temporary: str) -> None:
+        Path(temporary).write_text(''.join(f'{name}\n' for name in names), encoding='utf-8')
+        if [line.strip() for line in list_from_file(temporary)] != names:
+            raise ValueError('it has a line break or white space at its beginning')
+
+    try:
+        write_atomically(file, write)
+    except ValueError as error:  # a name that is no Unicode is one too
+        odd = next((name for name in names if name != name.strip() or not name.isprintable()), names[0])
+        raise ValueError(f'file name {odd!r} cannot be listed ({error}); rename the image and its mask') from error
 
 
 def _summary(root, counts, names, classes, what, split_note, length) -> str:
-    shown = ', '.join(classes[:12]) + (', ...' if len(classes) > 12 else '')
+    # Nothing in a name moves the cursor or begins a line.
+    shown = ', '.join(name if name.isprintable() else repr(name) for name in classes[:12]) + (
+        ', ...' if len(classes) > 12 else ''
+    )
     sides = ', '.join(f'{count} {name}' for count, name in zip(counts, names))
     kinds = '1 class' if len(classes) == 1 else f'{len(classes)} classes'
     return f'data {root}: {sum(counts)} images, {kinds} ({shown}), {what}; {sides} ({split_note}); {length}'

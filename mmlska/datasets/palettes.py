@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from .layout import spelling
+from .layout import is_file, shown, spelling
 
 _IGNORED = {'unlabeled', 'unlabelled', 'void', 'ignore', 'ignored', 'ignore label'}
 
@@ -36,20 +37,21 @@ def read_palette(path: Path) -> list[NamedClass]:
         FileNotFoundError: If there is no such file.
         ValueError: If it holds no classes, or a name or colour twice.
     """
-    if not path.is_file():
+    if not is_file(path):
         raise FileNotFoundError(
             f'palette {path} does not exist; give a JSON or text file with the name and colour of each class'
         )
-    text = path.read_text(encoding='utf-8-sig')
     try:
+        text = path.read_text(encoding='utf-8-sig')
         classes = _from_json(json.loads(text)) if path.suffix.lower() == '.json' else _from_text(text)
-    except (ValueError, TypeError, KeyError) as error:
+        _check_names(classes)
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise ValueError(
             f'palette {path} is not understood ({error}); write {{"road": [110, 193, 228], ...}}'
         ) from error
     names, colors = [spelling(c.name) for c in classes], [c.color for c in classes if c.color]
     for values, what in ((names, 'name'), (colors, 'colour')):
-        twice = next((value for value in values if values.count(value) > 1), None)
+        twice = next((value for value, count in Counter(values).items() if count > 1), None)
         if twice is not None:
             raise ValueError(f'palette {path} has the {what} {twice} twice; each class needs its own')
     if not classes or (colors and len(colors) != len(classes)):
@@ -57,6 +59,12 @@ def read_palette(path: Path) -> list[NamedClass]:
             f'palette {path} has {len(colors)} colours for {len(classes)} classes; give all or none of them'
         )
     return classes
+
+
+def _check_names(classes: list[NamedClass]) -> None:
+    for named in classes:
+        if re.search('[\\ud800-\\udfff]', named.name):
+            raise ValueError(f'the name {shown(named.name)} holds half a character')
 
 
 def _from_json(content) -> list[NamedClass]:
@@ -81,10 +89,10 @@ def _color(value) -> tuple[int, int, int] | None:
     if isinstance(value, str):
         digits = re.fullmatch('#?([0-9a-fA-F]{6})', value.strip())
         if not digits:
-            raise ValueError(f'{value!r} is no colour such as #6EC1E4')
+            raise ValueError(f'{shown(value)} is no colour such as #6EC1E4')
         return tuple(bytes.fromhex(digits[1]))
-    if len(value) != 3 or not all(isinstance(v, int) and 0 <= v <= 255 for v in value):
-        raise ValueError(f'{value!r} is no colour of three numbers from 0 to 255')
+    if len(value) != 3 or not all(type(v) is int and 0 <= v <= 255 for v in value):
+        raise ValueError(f'{shown(value)} is no colour of three numbers from 0 to 255')
     return tuple(value)
 
 

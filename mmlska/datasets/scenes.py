@@ -17,6 +17,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from ..files import write_atomically
+
 GENERATOR = 'mmlska.datasets.scenes'
 VERSION = 1  # Raise it when pixels or files change: an older set is then refused, never mixed up.
 SPLITS = ('training', 'validation')
@@ -490,8 +492,4 @@ def write_contact_sheet(path: str | Path, scenes: Sequence[Scene], columns: int 
         tiles.append(np.pad(tile, [(1, 1), (1, 1), (0, 0)]))
     tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % columns)
     sheet = np.vstack([np.hstack(tiles[start : start + columns]) for start in range(0, len(tiles), columns)])
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f'.{path.name}.part')
-    _write_png(partial, sheet)
-    partial.replace(path)
+    write_atomically(path, lambda tmp: _write_png(Path(tmp), sheet))

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from mmengine.fileio import get
 from mmengine.registry import TRANSFORMS
+
+from ..images import ImageError, read_photo
 
 
 def color_to_index(mask: np.ndarray, palette: Sequence[Sequence[int]], ignore_index: int = 255) -> np.ndarray:
@@ -62,14 +63,13 @@ class LoadColorAnnotations:
         """Add ``gt_seg_map`` (H, W) to the results of an image.
 
         Raises:
-            ValueError: If the mask file is not an image.
+            FileNotFoundError: If there is no such file.
+            ValueError: If the mask file is not an image, or larger than what is read.
         """
-        import cv2  # there with mmcv; not needed to import this package
-
-        data = np.frombuffer(get(results['seg_map_path']), np.uint8)
-        mask = cv2.imdecode(data, cv2.IMREAD_COLOR)
-        if mask is None:
-            raise ValueError(f'mask {results["seg_map_path"]} is not an image that OpenCV can read; save it as PNG')
+        try:
+            mask = read_photo(results['seg_map_path'])
+        except ImageError as error:
+            raise ValueError(f'mask {error}; save it as PNG') from error
         results['gt_seg_map'] = color_to_index(mask[..., ::-1], self.palette, self.ignore_index)
         results['seg_fields'].append('gt_seg_map')
         return results

@@ -7,7 +7,7 @@ from pathlib import Path
 from ..analysis.report import markdown_table
 from ..engine.config import load_config
 from ..engine.launch import build_test_runner, prepare
-from ..weights import file_sha256
+from ..files import file_sha256
 from .exporter import export
 
 #: What is evaluated: the checkpoint in torch, and its files.

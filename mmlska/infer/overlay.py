@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..files import write_atomically
 from .prediction import Prediction
 
 #: Larger images are drawn at this size, and without instance masks, each of which would be as large as the image.
@@ -25,6 +25,9 @@ def draw_prediction(
         out_file: A .png or .jpg file.
         score_thr: Instances of a lower score are left out.
         names: Write the classes into a segmentation.
+
+    Raises:
+        FileExistsError: If ``out_file`` is there and no regular file, such as a link.
     """
     import cv2
 
@@ -50,23 +53,19 @@ def draw_prediction(
         # An array, as mmseg indexes with the data, and a tensor of a single pixel counts as a number there.
         sample.pred_sem_seg = type(prediction.sample.pred_sem_seg)(data=mask.astype(np.int64)[None])
     options = dict(with_labels=names) if prediction.is_segmentation else dict(pred_score_thr=score_thr)
-    out_file.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = out_file.with_name(f'.unfinished{out_file.suffix}')
     # mmdet varies the colours of masks by NumPy's global generator; the same prediction shall give the same picture.
     state = np.random.get_state()  # noqa: NPY002
     np.random.seed(0)  # noqa: NPY002
+    pixels = np.ascontiguousarray(image[..., ::-1])
     try:
-        visualizer.add_datasample(
-            'prediction',
-            np.ascontiguousarray(image[..., ::-1]),
-            data_sample=sample,
-            draw_gt=False,
-            out_file=str(unfinished),
-            **options,
+        write_atomically(
+            out_file,
+            lambda tmp: visualizer.add_datasample(
+                'prediction', pixels, data_sample=sample, draw_gt=False, out_file=tmp, **options
+            ),
         )
     finally:
         np.random.set_state(state)  # noqa: NPY002
-    os.replace(unfinished, out_file)
 
 
 def _dense(masks: list[dict], height: int, width: int) -> np.ndarray:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
+from ..images import IMAGE_SUFFIXES, ImageError, folders_below, is_image, read_header, read_photo, shown
+
 VIDEO_SUFFIXES = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v')
 
 Source = str | Path | np.ndarray
@@ -24,7 +26,7 @@ def resolve(inputs: Source | Sequence[Source]) -> list[Path | np.ndarray]:
     Raises:
         FileNotFoundError: If a file does not exist, a folder has no images or a pattern matches nothing.
         TypeError: If an input is none of these.
-        ValueError: If an array is not an image.
+        ValueError: If an array is not an image, or a path is that of a pipe or a device.
     """
     if isinstance(inputs, np.ndarray):
         return [_checked(inputs)]
@@ -34,22 +36,41 @@ def resolve(inputs: Source | Sequence[Source]) -> list[Path | np.ndarray]:
         raise TypeError(
             f'input of type {type(inputs).__name__}; give a path, an array (H, W, 3) in BGR or a list of them'
         )
-    path = Path(inputs).expanduser()
-    if path.is_file():
+    path = Path(os.path.expanduser(inputs))
+    if os.path.isfile(path):
         return [path]
     suffixes = ' '.join(IMAGE_SUFFIXES)
-    if path.is_dir():
-        found = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+    if os.path.isdir(path):
+        found = sorted(p for p in path.iterdir() if is_image(p) and os.path.isfile(p))
         if not found:
-            raise FileNotFoundError(f'folder {path} has no images ({suffixes}); give another folder or a pattern')
+            raise FileNotFoundError(
+                f'folder {shown(path)} has no images ({suffixes}); give another folder or a pattern'
+            )
         return found
+    if os.path.exists(path):
+        raise ValueError(f'input {shown(path)} is no regular file; give an image, a video, a folder or a pattern')
     if glob.has_magic(str(path)):
-        known = IMAGE_SUFFIXES + VIDEO_SUFFIXES
-        found = sorted(p for p in map(Path, glob.glob(str(path), recursive=True)) if p.suffix.lower() in known)
+        found = sorted(p for p in _matches(path) if (is_image(p) or is_video(p)) and os.path.isfile(p))
         if not found:
-            raise FileNotFoundError(f'pattern {path} matches no image ({suffixes}) and no video; check it')
+            raise FileNotFoundError(f'pattern {shown(path)} matches no image ({suffixes}) and no video; check it')
+        if '**' in path.parts:  # of the names of one file the first
+            found = sorted({os.path.realpath(p): p for p in reversed(found)}.values())
         return found
-    raise FileNotFoundError(f'input {inputs} does not exist; give an image, a video, a folder or a pattern')
+    raise FileNotFoundError(f'input {shown(inputs)} does not exist; give an image, a video, a folder or a pattern')
+
+
+def _matches(pattern: Path) -> set[Path]:
+    """What glob.glob(pattern, recursive=True) finds, but of the folders that ** stands for each real one once.
+
+    Links can lead in circles, and glob goes round each of them until a path is too long.
+    """
+    if '**' not in pattern.parts:
+        return set(map(Path, glob.glob(str(pattern))))
+    place = pattern.parts.index('**')
+    rest = pattern.parts[place + 1 :] or ('*',)
+    starts = glob.glob(str(Path(*pattern.parts[:place]))) if place else ['.']
+    folders = [folder for start in starts for folder in folders_below(start, like_glob=True)]
+    return {match for folder in folders for match in _matches(Path(glob.escape(folder), *rest))}
 
 
 def read_images(items: Iterable[Path | np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
@@ -64,7 +85,7 @@ def read_images(items: Iterable[Path | np.ndarray]) -> Iterator[tuple[str, np.nd
         elif is_video(item):
             yield from _frames(item)
         else:
-            yield str(item), _read(item)
+            yield str(item), read_photo(item, max_pixels=None)  # what may be large is the caller's to say
 
 
 def image_size(path: Path) -> tuple[int, int] | None:
@@ -73,17 +94,10 @@ def image_size(path: Path) -> tuple[int, int] | None:
     Returns:
         None if the header cannot be read.
     """
-    from PIL import Image
-
-    # Nothing is decoded here, and our own limits have messages of their own.
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
-        with Image.open(path) as opened:
-            return opened.size
-    except (OSError, SyntaxError, ValueError):
+        return read_header(path, max_pixels=None).stored  # our own limits have messages of their own
+    except (FileNotFoundError, ImageError):
         return None
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit
 
 
 def is_video(item: Path | np.ndarray) -> bool:
@@ -95,23 +109,6 @@ def _checked(image: np.ndarray) -> np.ndarray:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise ValueError(
             f'array of shape {image.shape} and dtype {image.dtype} is not an image; give uint8 of shape (H, W, 3) in BGR order'
-        )
-    return image
-
-
-def _read(path: Path) -> np.ndarray:
-    import cv2
-
-    try:
-        # imdecode, as imread cannot open every file name on every system; colours and EXIF orientation as in training.
-        image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error as error:
-        image, reason = None, f' ({" ".join(str(error.err or error).split())})'
-    else:
-        reason = ''
-    if image is None:
-        raise ValueError(
-            f'{path} is not an image that OpenCV can read{reason}; it may be broken, leave it out or replace it'
         )
     return image
 

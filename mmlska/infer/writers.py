@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..weights.files import write_atomically
+from ..files import write_bytes, write_text
 from .prediction import Prediction, encode_mask
 from .sources import is_video
 
@@ -40,6 +40,24 @@ def write_predictions(
     return FORMATS[format](predictions, Path(out), score_thr)
 
 
+def split_frame(name: str) -> tuple[str, str]:
+    """The file that a prediction is named after, and the number of the frame if that is a video: '' of an image.
+
+    Example:
+        >>> split_frame('clips/a.mp4#000003'), split_frame('set#1/b.png')
+        (('clips/a.mp4', '000003'), ('set#1/b.png', ''))
+    """
+    path, _, frame = name.rpartition('#')
+    return (path, frame) if frame.isdecimal() and is_video(Path(path)) else (name, '')
+
+
+def _short(stem: str) -> str:
+    """Room for a number and a suffix: 255 bytes is the longest name of a file."""
+    while len(os.fsencode(stem)) > 200:
+        stem = stem[:-1]
+    return stem
+
+
 class FileNames:
     """A name for each prediction: the image's own, numbered where several folders have the same."""
 
@@ -47,8 +65,8 @@ class FileNames:
         self._used: set[str] = set()
 
     def __call__(self, prediction: Prediction) -> str:
-        path, _, frame = prediction.name.partition('#')
-        stem = '_'.join(filter(None, [Path(path).stem or 'image', frame]))
+        path, frame = split_frame(prediction.name)
+        stem = '_'.join(filter(None, [_short(Path(path).stem or 'image'), frame]))
         name, number = stem, 2
         while name in self._used:
             name, number = f'{stem}_{number}', number + 1
@@ -135,7 +153,7 @@ def _labelme(predictions: Iterable[Prediction], out: Path, score_thr: float) -> 
 
 def _image_path(name: str, out: Path) -> str:
     """The image as labelme looks for it: from the folder of the JSON file."""
-    if not name or is_video(Path(name.rpartition('#')[0])):
+    if not name or split_frame(name)[1]:
         what = f'{name} is a frame of a video' if name else 'an array is none'
         raise ValueError(
             f"format='labelme' refers to image files and {what}; use 'coco' or 'json', or save images first and give these"
@@ -158,14 +176,14 @@ def _shapes(item: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _dump(path: Path, content: dict) -> Path:
     text = json.dumps(content)
-    return write_atomically(path, lambda tmp: Path(tmp).write_text(text, encoding='utf-8'))
+    return write_text(path, text)
 
 
 def _write_image(path: Path, image: np.ndarray) -> Path:
     import cv2
 
     data = cv2.imencode('.png', image)[1]
-    return write_atomically(path, lambda tmp: data.tofile(tmp))
+    return write_bytes(path, data.tobytes())
 
 
 FORMATS: dict[str, Callable[[Iterable[Prediction], Path, float], list[Path]]] = {

@@ -17,8 +17,7 @@ from mmengine.registry import DATASETS, FUNCTIONS
 from torch import Tensor
 from torch.utils.data import Dataset
 
-#: What :class:`PhotoFolder` reads.
-SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp')
+from ..images import IMAGE_SUFFIXES, images_below, read_photo
 
 
 class Photos(Dataset):
@@ -138,10 +137,10 @@ class PhotoFolder(Photos):
         files: list[Path] = []
         labels: list[int] = []
         for label, name in enumerate(classes):
-            found = sorted(p for p in (root / name).rglob('*') if p.suffix.lower() in SUFFIXES)[:photos_per_class]
+            found = images_below(root / name)[:photos_per_class]
             if not found:
                 raise FileNotFoundError(
-                    f'{root / name} has no photos; a class folder holds {", ".join(SUFFIXES)} files'
+                    f'{root / name} has no photos; a class folder holds {", ".join(IMAGE_SUFFIXES)} files'
                 )
             files += found
             labels += [label] * len(found)
@@ -202,10 +201,7 @@ def _read(path: Path) -> np.ndarray:
 
     if not path.is_file():
         raise FileNotFoundError(f'{path} does not exist; check data_root and data_prefix')
-    photo = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if photo is None:
-        raise ValueError(f'{path} is no photo that can be read; remove or replace it')
-    return cv2.cvtColor(photo, cv2.COLOR_BGR2RGB)
+    return cv2.cvtColor(read_photo(path), cv2.COLOR_BGR2RGB)
 
 
 def _parallel(function: Callable, items: Sequence) -> list:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,9 +15,9 @@ from mmengine.registry import DATASETS
 from torch import Tensor
 
 from ..engine.config import load_config
-from ..weights import check_finite, file_sha256, read_checkpoint, save_weights, shipped_entries
+from ..files import check_replaceable, file_sha256, write_atomically, write_text
+from ..weights import check_finite, read_checkpoint, save_weights, shipped_entries
 from ..weights.dialects import WeightsError
-from ..weights.files import write_atomically
 from ..weights.inspection import inspect_state_dict
 from ..weights.manifest import FILES, SHIPPED
 
@@ -79,15 +80,15 @@ def publish(
     info = inspect_state_dict(tensors)
     data = describe_data(dataset)
     folder = Path(folder)
-    unnamed = folder / f'.unpublished-{name}.safetensors'
-    try:
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix='.new-') as temporary:
+        unnamed = Path(temporary, f'{name}.safetensors')
         save_weights(half_precision(tensors), unnamed, metadata=dict(config=Path(config).name, licence=licence))
         accuracy = evaluate(config, str(unnamed), options)
         sha256 = file_sha256(unnamed)
         path = folder / f'{name}-{sha256[:8]}.safetensors'
+        check_replaceable(path)
         os.replace(unnamed, path)
-    finally:
-        unnamed.unlink(missing_ok=True)
     meta = file.content.get('meta', {})
     entry = dict(
         name=name,
@@ -112,7 +113,7 @@ def publish(
     entries = sorted([*(e for e in shipped_entries(folder) if e not in old), entry], key=lambda e: e['name'])
     text = '# Weights that come with the package; written by tools/publish_pretrained.py. top1, top5: percent of the validation photos.\n'
     text += yaml.safe_dump(entries, sort_keys=False, allow_unicode=True, width=140)
-    write_atomically(folder / SHIPPED, lambda tmp: Path(tmp).write_text(text, encoding='utf-8'))
+    write_text(folder / SHIPPED, text)
     for other in old:
         if other['file'] != path.name:
             (folder / other['file']).unlink(missing_ok=True)

@@ -70,7 +70,7 @@ def test_wrong_folders_are_named(folder):
     with pytest.raises(FileNotFoundError, match='/d has no photos'):
         PhotoFolder(str(folder), classes=['a', 'd'])
     (folder / 'train/a/x.PNG').write_bytes(b'nothing')
-    with pytest.raises(ValueError, match=r'a/x.PNG is no photo that can be read'):
+    with pytest.raises(ValueError, match=r'a/x.PNG is not an image that OpenCV can read'):
         PhotoFolder(str(folder))
 
 

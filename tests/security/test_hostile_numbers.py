@@ -1,0 +1,476 @@
+"""Numbers of data files that would end the process, fill the memory or print a traceback: named, left out, never drawn."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools import mask as coco_mask
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / 'tests/datasets'))
+from own_sets import MASK_RCNN, SIZE, annotation, coco, image, mask, photo, simple  # noqa: E402
+
+from mmlska.datasets.check_config import check_folder  # noqa: E402
+from mmlska.datasets.coco_files import _run_lengths, mask_fault, problem, refuse_deadly_mask  # noqa: E402
+from mmlska.datasets.contact_sheet import write_sheet  # noqa: E402
+from mmlska.datasets.mask_files import MaskPair, scan_one  # noqa: E402
+from mmlska.datasets.mend import write_mended  # noqa: E402
+from mmlska.datasets.own_data import read_coco  # noqa: E402
+
+NAN, INF = float('nan'), float('inf')
+WHOLE = 80 * 60
+BAD_MASKS = {
+    'far': [[0, 0, 1e9, 0, 1e9, 1e9]],
+    'very far': [[0, 0, 1e300, 0, 1, 1e300]],
+    'a few images away': [[0, 0, 500, 0, 5, 5]],
+    'NaN': [[0, 0, NAN, 0, 1, 5]],
+    'NaN first': [[NAN, 0, 10**400, 0, 1, 5]],
+    'infinite': [[0, 0, INF, 0, 1, -INF]],
+    'huge integer': [[0, 0, 10**400, 0, 1, 5]],
+    'text': [['0', '0', '9', '0', '9', '9']],
+    'bool': [[True, False, 9, 0, 9, 9]],
+    'nested': [[[0, 0], [9, 0], [9, [9]]]],
+    'beside a sound one': [[10, 10, 40, 10, 40, 40], [0, 0, -1e9, 0, 5, 5]],
+    'no list': [[10, 10, 40, 10, 40, 40], 'abc'],
+    'zigzag': [[-390.0, 0.0, 390.0, 0.0] * 8000],
+    'runs that overrun': dict(size=[60, 80], counts=[100, 5000]),
+    'runs that end early': dict(size=[60, 80], counts=[100, 50]),
+    'negative runs': dict(size=[60, 80], counts=[-100, WHOLE + 100]),
+    'runs of text': dict(size=[60, 80], counts=['100', '4700']),
+    'runs of fractions': dict(size=[60, 80], counts=[100.5, 4699.5]),
+    'huge runs': dict(size=[60, 80], counts=[10**400, WHOLE]),
+    'bools as runs': dict(size=[60, 80], counts=[True, WHOLE - 1]),
+    'garbage': dict(size=[60, 80], counts='ZZZZ\x00~~'),
+    'cut off': dict(size=[60, 80], counts='ooo'),
+    'too much': dict(size=[60, 80], counts='oooooooooooooo0'),
+    'negative': dict(size=[60, 80], counts='O0'),
+    'no ASCII': dict(size=[60, 80], counts='é\ud800'),
+    'large': dict(size=[13000, 13000], counts=[13000**2]),
+    'of another size': dict(size=[10**6, 10**6], counts='oo'),
+    'size of text': dict(size=['60', '80'], counts=[WHOLE]),
+    'size of bools': dict(size=[True, True], counts=[1]),
+    'size of huge numbers': dict(size=[10**400, 80], counts=[WHOLE]),
+}
+BAD_BOXES = [
+    *([1e6, 0, 1e6, 1e6], [0, 0, 1e300, 9], [0, 0, 10**400, 9], [NAN, 0, 9, 9], [0, 0, INF, INF], [-INF, 0, INF, 9]),
+    *([True, 0, 9, 9], ['0', '0', '9', '9'], [[0], 0, 9, 9], [0, 0, 9], 'abc', {'x': 1}, 7),
+]
+
+
+@pytest.mark.parametrize('name', BAD_MASKS)
+def test_a_mask_that_is_none_is_named(name):
+    entry = annotation(1, 1, 1, segmentation=BAD_MASKS[name])
+    for item in (entry, {key: value for key, value in entry.items() if key != 'bbox'}):
+        assert problem(item, dict(width=80, height=60), {1}) in (
+            'mask of impossible numbers',
+            'mask of broken run lengths',
+            'mask size unlike the image',
+        )
+    with pytest.raises(ValueError, match=r'^mask .*; tools/check_dataset.py lists'):
+        refuse_deadly_mask(BAD_MASKS[name], dict(width=80, height=60))
+
+
+@pytest.mark.parametrize('box', BAD_BOXES, ids=str)
+def test_a_box_that_is_none_is_named(box):
+    assert problem(dict(category_id=1, bbox=box), dict(width=80, height=60), {1}) == 'box of impossible numbers'
+
+
+def test_pycocotools_also_reads_what_is_no_polygon():
+    for segmentation in (
+        [[0, 0, 1e9, 1e9]],
+        [0, 0, 1e9, 1e9],
+        dict(size=[10**6, 10**6, 1], counts='o'),
+        dict(counts=''),
+    ):
+        with pytest.raises(ValueError, match='^mask of'):
+            refuse_deadly_mask(segmentation, dict(width=80, height=60))
+    with pytest.raises(ValueError, match='mask in an image of impossible size'):
+        refuse_deadly_mask([[0, 0, 9, 0, 9, 9]], dict(width=10**6, height=10**6))
+    for segmentation in (None, [], [[]], [[1, 2, 3, 4]], [[0, 0, 9, 0, 9, 9]], dict(size=[60, 80], counts=[WHOLE])):
+        refuse_deadly_mask(segmentation, dict(width=80.0, height=60))
+
+
+def test_compressed_runs_are_read_as_pycocotools_reads_them():
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        shape = rng.integers(1, 90, 2)
+        pixels = np.asfortranarray((rng.random(shape) < rng.random()).astype(np.uint8))
+        if rng.random() < 0.3:
+            pixels = np.asfortranarray(cv2.resize(pixels, None, fx=9, fy=9, interpolation=cv2.INTER_NEAREST))
+        text = coco_mask.encode(pixels)['counts'].decode()
+        flat = pixels.ravel(order='F')
+        runs = np.diff([0, *(np.flatnonzero(np.diff(flat)) + 1), flat.size]).tolist()
+        assert _run_lengths(text).tolist() == ([0, *runs] if flat[0] else runs)
+        assert mask_fault(dict(size=[*pixels.shape], counts=text), *pixels.shape[::-1]) is None
+        assert mask_fault(dict(size=[*pixels.shape], counts=text[:-1]), *pixels.shape[::-1]) if len(text) > 1 else True
+
+
+def hostile_set(root: Path) -> Path:
+    """A sound cat and a mask or box that is none on each image."""
+    count = len(BAD_MASKS) + len(BAD_BOXES)
+    images = [image(i, f'{i}.png') for i in range(count)]
+    for entry in images:
+        photo(root / 'images' / entry['file_name'])
+    labels = [annotation(i + 1, i, 1, (5, 5, 20, 20)) for i in range(count)]
+    for i, segmentation in enumerate(BAD_MASKS.values()):
+        labels.append(annotation(1000 + i, i, 2, segmentation=segmentation))
+    for i, box in enumerate(BAD_BOXES):
+        labels.append({**annotation(2000 + i, len(BAD_MASKS) + i, 2), 'bbox': box, 'segmentation': []})
+    coco(root / 'all.json', images, labels)
+    return root
+
+
+@pytest.fixture(scope='module')
+def hostile(tmp_path_factory):
+    return hostile_set(tmp_path_factory.mktemp('hostile') / 'd')
+
+
+# What a training does with the data, in a process with little memory.
+TRAIN = f"""
+import json, resource, sys
+from pathlib import Path
+sys.path.insert(0, {str(ROOT / 'tests/datasets')!r})
+from own_sets import MASK_RCNN, adapt, build
+from mmlska.engine.samples import BadSampleError, GuardedDataset
+from mmlska.engine.checks import _check_masks
+from types import SimpleNamespace
+from mmengine.registry import init_default_scope
+import mmdet.registry, mmlska
+
+def say(what):
+    print('said:', what)
+
+root, work, mode = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+cfg, lines = adapt(MASK_RCNN, root, work)
+init_default_scope('mmdet')
+resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30))
+if mode == 'data':
+    say(lines[1])
+    for split in ('train', 'val'):
+        built = build(cfg, split)
+        built = getattr(built, 'dataset', built)  # without the repetition
+        metric = mmdet.registry.METRICS.build(cfg.val_evaluator)
+        for annotation in metric._coco_api.anns.values():
+            metric._coco_api.annToMask(annotation)
+        say(sum(len(built[i]['data_samples'].gt_instances) for i in range(len(built))))
+else:  # as a config would read the file
+    part = work / 'data/train.json'
+    content = json.loads(part.read_text())
+    content['annotations'][0]['segmentation'] = [[0, 0, 1e9, 0, 1e9, 1e9]]
+    part.write_text(json.dumps(content))
+    cfg.val_evaluator.ann_file = str(part)
+    metric = mmdet.registry.METRICS.build(cfg.val_evaluator)
+    loop = SimpleNamespace(evaluator=SimpleNamespace(metrics=[metric]), dataloader=SimpleNamespace(dataset=None))
+    for attempt in (
+        lambda: [data[i] for data in [GuardedDataset(cfg.train_dataloader.dataset)] for i in range(len(data))],
+        lambda: _check_masks(loop, cfg, 'val'),
+    ):
+        try:
+            attempt()
+        except (BadSampleError, ValueError) as error:
+            say(error)
+say('alive')
+"""
+
+
+def run_training(root: Path, work: Path, mode: str) -> list[str]:
+    command = [sys.executable, '-c', TRAIN, root, work, mode]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=ROOT)
+    assert result.returncode == 0, result.stderr[-800:]
+    return [line[6:] for line in result.stdout.splitlines() if line.startswith('said: ')]
+
+
+def test_training_lives(hostile, tmp_path):
+    """Without the checks this process ends by SIGSEGV in pycocotools."""
+    counts, *samples, alive = run_training(hostile, tmp_path / 'work', 'data')
+    assert alive == 'alive'
+    total = len(BAD_MASKS) + len(BAD_BOXES)
+    assert counts.startswith(f'{total} annotations left out: ')
+    assert f'{len(BAD_BOXES)} box of impossible numbers' in counts
+    assert sum(map(int, samples)) == total  # the sound ones
+
+
+def test_a_config_on_such_a_file_is_refused_in_one_line(tmp_path):
+    root = simple(tmp_path / 'd')
+    sample, evaluated, alive = run_training(root, tmp_path / 'work', 'guarded')
+    assert 'png cannot be used (ValueError: ' in sample
+    assert 'png: mask of impossible numbers: [[0, 0, 1000000000.0, 0' in sample
+    assert evaluated.startswith('val data: ')
+    assert 'annotation 1: mask of impossible numbers' in evaluated
+    assert alive == 'alive'
+
+
+def test_check_sheet_and_mended_copy(hostile, tmp_path):
+    checked = check_folder(str(hostile))
+    total = len(BAD_MASKS) + len(BAD_BOXES)
+    found = {f.kind: f for f in checked.report.findings}
+    bad = [
+        found[f'mask {kind}'] for kind in ('of impossible numbers', 'of broken run lengths', 'size unlike the image')
+    ]
+    assert {f.level for f in bad} == {'error'}
+    assert sum(len(f.places) for f in bad) == len(BAD_MASKS)
+    assert len(found['box of impossible numbers'].places) == len(BAD_BOXES)
+    assert checked.report.errors == total
+    assert '0.png (annotation 1000): [[0, 0, 1000000000.0, 0, 1000000000.0, 1000000000.0]]' in checked.report.text()
+    assert write_sheet(str(tmp_path / 'a.png'), checked.files, [], None, count=total) == total
+    sound = tmp_path / 'sound'
+    shutil.copytree(hostile, sound)
+    content = json.loads((sound / 'all.json').read_text())
+    (sound / 'all.json').write_text(json.dumps({**content, 'annotations': content['annotations'][:total]}))
+    write_sheet(str(tmp_path / 'b.png'), check_folder(str(sound)).files, [], None, count=total)
+    assert (tmp_path / 'a.png').read_bytes() == (tmp_path / 'b.png').read_bytes()
+    lines = write_mended(str(tmp_path / 'new'), hostile, checked.files, [], None)
+    assert lines[0] == f'instances_all.json: {total} images, {total} annotations'
+    assert check_folder(str(tmp_path / 'new')).report.errors == 0
+
+
+def entries(root: Path) -> tuple[list, list]:
+    simple(root)
+    content = json.loads((root / 'all.json').read_text())
+    return content['images'], content['annotations']
+
+
+def changed(where: str, number: int, **values):
+    """A set with an entry changed."""
+
+    def make(root: Path) -> None:
+        images, labels = entries(root)
+        (images if where == 'images' else labels)[number].update(values)
+        coco(root / 'all.json', images, labels)
+
+    return make
+
+
+def with_categories(categories):
+    def make(root: Path) -> None:
+        images, labels = entries(root)
+        content = dict(images=images, annotations=labels, categories=categories)
+        (root / 'all.json').write_text(json.dumps(content))
+
+    return make
+
+
+def raw(old: str, new: str):
+    def make(root: Path) -> None:
+        simple(root)
+        text = (root / 'all.json').read_text()
+        assert old in text
+        (root / 'all.json').write_text(text.replace(old, new))
+
+    return make
+
+
+def class_file(text: str):
+    def make(root: Path) -> None:
+        for i in range(2):
+            photo(root / f'images/{i}.png')
+            mask(root / f'masks/{i}.png', np.indices(SIZE[::-1])[1] // 40)
+        (root / 'classes.json').write_text(text, encoding='utf-8')
+
+    return make
+
+
+def deep(count: int) -> list:
+    value: list = []
+    for _ in range(count):
+        value = [value]
+    return value
+
+
+HOSTILE = {
+    **{f'image id {v!r:.20}': changed('images', 0, id=v) for v in (True, {}, [], [1], NAN, 1.5, 10**400, 'a', None)},
+    **{f'image_id {v!r:.20}': changed('annotations', 0, image_id=v) for v in (True, {}, [], INF, 'a', None, 10**400)},
+    **{f'category_id {v!r:.20}': changed('annotations', 0, category_id=v) for v in (True, {}, [], 'a', None, 10**400)},
+    **{f'id {v!r:.20}': changed('annotations', 0, id=v) for v in (True, {}, [], '\ud800', None, 10**400)},
+    **{
+        f'{side} {v!r:.20}': changed('images', 1, **{side: v, 'scale': v})
+        for side in ('width', 'height')
+        for v in (True, '80', 10**400, INF, NAN, -1, 0, [80], 1e9, None)
+    },
+    **{
+        f'size {v!r:.20} of a missing image': changed('images', 1, file_name='none.png', width=v, height=v)
+        for v in (True, '80', 10**400, INF, [80], 1e9)
+    },
+    **{
+        f'file_name {v!r:.20}': changed('images', 2, file_name=v)
+        for v in (
+            *('x' * 5000, 'x/' * 2500, 'a\0b.png', '\ud800.png', 'a\x1b[31m\n.png', '..', '/', '', None, 7, [], {}),
+            *('../' * 2000, '1.png/2.png'),
+        )
+    },
+    **{f'area {v!r:.20}': changed('annotations', 1, area=v) for v in (INF, NAN, 10**400, True, '5', [5], 1e300)},
+    **{f'bbox {v!r:.30}': changed('annotations', 1, bbox=v) for v in BAD_BOXES},
+    'deep segmentation': changed('annotations', 1, segmentation=deep(500)),
+    'deep entry': changed('annotations', 1, id=deep(500)),
+    'deep id of a category': with_categories([dict(id=deep(500), name='a')]),
+    'deep name': with_categories([dict(id=1, name=deep(500))]),
+    'names of all kinds': with_categories([dict(id=i + 1, name=v) for i, v in enumerate((5, True, NAN, 'a', 10**400))]),
+    'name with half a character': with_categories([dict(id=1, name='\ud800'), dict(id=2, name='b')]),
+    'name that moves the cursor': with_categories([dict(id=1, name='\x1b[2J'), dict(id=2, name='b\nc')]),
+    'no name': with_categories([dict(id=1, name=None)]),
+    'bool as category': with_categories([dict(id=True, name='a')]),
+    'huge category': with_categories([dict(id=10**400, name='a'), dict(id=1, name='b'), dict(id=2, name='c')]),
+    'no object': with_categories(['a', 5]),
+    'supercategory': with_categories([dict(id=i, name=f'{i}', supercategory=deep(500)) for i in (1, 2)]),
+    'number of 5,000 digits': raw('"id": 1,', f'"id": {"1" * 5000},'),
+    'number that overflows': raw('"area": 1200', '"area": 1e999'),
+    'deep file': raw('[10, 10', '[' * 100_000),
+    'deep classes': class_file('[' * 100_000),
+    'nested classes': class_file(json.dumps([deep(500), deep(500)])),
+    'nested colours': class_file(json.dumps(dict(a=deep(500), b=[1, 2, 3]))),
+    'bools as colours': class_file('{"a": [true, false, true], "b": [0, 0, 0]}'),
+    'numbers as classes': class_file('[1, 2]'),
+    'half a character as class': class_file('["\\ud800", "b"]'),
+    'huge colours': class_file(f'{{"a": [{10**400}, 0, 0], "b": [0, 0, 0]}}'),
+    'no UTF-8': lambda root: (class_file('')(root), (root / 'classes.json').write_bytes(b'\xff\xfe')),
+    'many classes': class_file(json.dumps([f'{i}' for i in range(50_000)])),
+}
+
+
+def run_tool(name: str, words, monkeypatch, capsys):
+    """Run a tool in this process; its exit code and what it printed."""
+    monkeypatch.setattr(sys, 'argv', [f'{name}.py', *map(str, words)])
+    monkeypatch.syspath_prepend(ROOT / 'tools')
+    with pytest.raises(SystemExit) as end:
+        importlib.import_module(name).main()
+    return end.value.code, capsys.readouterr()
+
+
+@pytest.mark.parametrize('name', HOSTILE)
+def test_the_tool_says_it_in_lines(name, tmp_path, monkeypatch, capsys):
+    HOSTILE[name](tmp_path / 'd')
+    words = [tmp_path / 'd', '--json', tmp_path / 'r.json', '--sheet', tmp_path / 's.png', '--fix', tmp_path / 'new']
+    code, printed = run_tool('check_dataset', words, monkeypatch, capsys)
+    printed.out.encode()
+    assert printed.out.replace('\n', '').isprintable()
+    assert code in (0, 1, 2)
+    if code == 2:
+        assert len(printed.err.strip().splitlines()) == 1
+        assert printed.err.startswith('check_dataset.py: error: ')
+        assert len(printed.err) < 1000
+        assert 'unhashable' not in printed.err
+    if (tmp_path / 'r.json').exists():
+        json.loads((tmp_path / 'r.json').read_text(encoding='utf-8'), parse_constant=lambda _: pytest.fail('NaN'))
+    try:
+        read_coco(tmp_path / 'd')
+    except (ValueError, FileNotFoundError) as error:
+        assert len(str(error)) < 1000  # noqa: PT017
+
+
+def test_the_data_of_a_training_are_refused_in_one_line(tmp_path, monkeypatch, capsys):
+    for number, name in enumerate(('image id {}', 'deep file', "file_name 'xxxxxxxxxxxxxxxxxxx", 'deep name')):
+        root = tmp_path / str(number)
+        HOSTILE[name](root)
+        for options in ([], ['--check']):
+            words = [ROOT / MASK_RCNN, '--data', root, '--work-dir', tmp_path / 'work', *options]
+            code, printed = run_tool('train', words, monkeypatch, capsys)
+            assert code in (1, 2)
+            assert len(printed.err.strip().splitlines()) == code - 1
+            assert 'unhashable' not in printed.err
+
+
+def test_a_name_that_is_too_long_for_the_system(tmp_path, monkeypatch, capsys):
+    for words in (['x' * 5000], [tmp_path, '--palette', 'x' * 5000], [simple(tmp_path / 'd'), '--json', 'x' * 5000]):
+        code, printed = run_tool('check_dataset', words, monkeypatch, capsys)
+        assert code == 2
+        assert len(printed.err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize('name', [name for name in HOSTILE if 'classes' in name or 'colours' in name])
+def test_a_palette_is_understood_or_refused_in_one_line(name, tmp_path, monkeypatch, capsys):
+    HOSTILE[name](tmp_path / 'd')
+    (tmp_path / 'd/classes.json').rename(tmp_path / 'p.json')
+    code, printed = run_tool('check_dataset', [tmp_path / 'd', '--palette', tmp_path / 'p.json'], monkeypatch, capsys)
+    assert code in (0, 1, 2)
+    assert len(printed.err.strip().splitlines()) == (code == 2)
+    assert len(printed.err) < 1000
+
+
+def flat_png(path: Path, side: int, color: int) -> None:
+    """A PNG of zeros, 8 bits, written in strips."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return len(data).to_bytes(4, 'big') + kind + data + zlib.crc32(kind + data).to_bytes(4, 'big')
+
+    packer = zlib.compressobj(1)
+    row = bytes(1 + side * (3 if color == 2 else 1))
+    data = b''.join(packer.compress(row * 100) for _ in range(side // 100)) + packer.flush()
+    head = side.to_bytes(4, 'big') * 2 + bytes([8, color, 0, 0, 0])
+    palette = chunk(b'PLTE', bytes([7, 8, 9])) if color == 3 else b''
+    path.write_bytes(b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', head) + palette + chunk(b'IDAT', data) + chunk(b'IEND', b''))
+
+
+SCAN = """
+import resource, sys
+from pathlib import Path
+from mmlska.datasets.mask_files import Labels, MaskPair, read_index, scan_one
+
+scan_one(MaskPair(Path('small'), Path(sys.argv[2]), None))  # what is imported for it
+used = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + (int(sys.argv[3]) << 20),) * 2)
+pair = MaskPair(Path('image'), Path(sys.argv[1]), None)
+scan_one(pair)
+index = read_index(pair, Labels(['a', 'b'], [0, 1], [[0] * 3] * 2, True))
+print(pair.values, pair.shown, index.shape, index.max())
+"""
+
+
+@pytest.mark.skipif(not os.path.exists('/proc/self/statm'), reason='no /proc')
+def test_a_mask_of_13000_by_13000_takes_little_more_than_its_pixels(tmp_path):
+    flat_png(tmp_path / 'large.png', 13000, 3)
+    flat_png(tmp_path / 'small.png', 100, 3)
+    command = [sys.executable, '-c', SCAN, tmp_path / 'large.png', tmp_path / 'small.png', '700']
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=ROOT)
+    assert result.stdout == f'{{0: {13000**2}}} {{0: 460809}} (13000, 13000) 0\n', result.stderr[-500:]
+
+
+def test_a_mask_above_the_limit_is_refused_before_it_is_decoded(tmp_path):
+    root = tmp_path / 'd'
+    for i in range(3):
+        photo(root / f'images/{i}.png')
+        mask(root / f'masks/{i}.png', np.indices(SIZE[::-1])[1] // 40)
+    content = bytearray((root / 'masks/1.png').read_bytes())
+    content[16:24] = (30000).to_bytes(4, 'big') * 2
+    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, 'big')
+    (root / 'masks/1.png').write_bytes(content)
+    (root / 'images/2.png').write_bytes(content)
+    with pytest.raises(
+        ValueError, match=r'mask .*1.png has 30000x30000 pixels, more than the 179 million that are read'
+    ):
+        scan_one(MaskPair(root / 'images/1.png', root / 'masks/1.png', None))
+    found = {f.kind: f.places for f in check_folder(str(root)).report.findings}
+    assert found['mask: image of more than the 179 million pixels that are read'] == ['1.png']
+    assert found['image of more than the 179 million pixels that are read'] == ['2.png']
+
+
+def test_a_photo_of_a_camera_with_a_preview_keeps_its_quality(tmp_path):
+    """Such a JPEG is of the format MPO, whose quality Pillow would not keep."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    root = tmp_path / 'd'
+    photo(root / 'images/0.jpg')
+    picture = cv2.resize(cv2.imread(str(root / 'images/0.jpg')), SIZE)
+    frames = [Image.fromarray(picture), Image.fromarray(picture[::2, ::2])]
+    frames[0].save(
+        root / 'images/0.jpg', 'MPO', save_all=True, append_images=frames[1:], quality=98, exif=exif, subsampling=0
+    )
+    coco(root / 'all.json', [image(0, '0.jpg')], [annotation(1, 0, 1)])
+    write_mended(str(tmp_path / 'new'), root, check_folder(str(root)).files, [], None)
+    before, after = (
+        cv2.imread(str(p / 'images/0.jpg'), cv2.IMREAD_IGNORE_ORIENTATION | 1) for p in (root, tmp_path / 'new')
+    )
+    assert np.abs(before.astype(int) - after).mean() < 2
+    with Image.open(tmp_path / 'new/images/0.jpg') as file:
+        assert file.format == 'JPEG'
+        assert 0x0112 not in file.getexif()
