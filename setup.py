@@ -18,7 +18,11 @@ MIM = ('configs', 'tools', 'model-index.yml')
 
 def requirements(purpose):
     lines = (HERE / 'requirements' / f'{purpose}.txt').read_text(encoding='utf-8').splitlines()
-    return [line.strip() for line in lines if line.strip() and not line.startswith('#')]
+    named = [line.strip() for line in lines if line.strip() and not line.startswith('#')]
+    others = [line.split()[1].removesuffix('.txt') for line in named if line.startswith('-r ')]
+    return [line for line in named if not line.startswith('-r ')] + [
+        line for file in others for line in requirements(file)
+    ]
 
 
 def runs(command):
@@ -31,7 +35,8 @@ def runs(command):
 def kernels():
     """The C++ kernels of mmlska.ops and the command that builds them; nothing, with one line that says why, where that cannot be.
 
-    MMLSKA_BUILD_KERNELS=0 skips them. No flag names the processor of this machine: the file chooses its instruction set at run time.
+    MMLSKA_BUILD_KERNELS=0 skips them; =sanitized builds those of `make test-sanitized`, which watch their accesses to memory. No flag names
+    the processor of this machine: the file chooses its instruction set at run time.
     """
     missing = None
     if os.environ.get('MMLSKA_BUILD_KERNELS') == '0':
@@ -49,12 +54,17 @@ def kernels():
         print(f'mmlska: building without the C++ kernels, ops run in plain PyTorch: {missing}')
         return [], {}
     openmp = [] if sys.platform == 'darwin' else ['-fopenmp']
+    watch, speed = [], ['-O3', '-g0']
+    if os.environ.get('MMLSKA_BUILD_KERNELS') == 'sanitized':
+        # Without vptr: it would ask for what torch's libraries do not export.
+        watch = ['-fsanitize=address,undefined', '-fno-sanitize=vptr', '-fno-sanitize-recover=undefined']
+        speed = ['-O1', '-g', '-fno-omit-frame-pointer']
     extension = CppExtension(
         'mmlska.ops._cpu',
         ['mmlska/ops/csrc/ops.cpp'],
         depends=[str(path) for path in Path('mmlska/ops/csrc').glob('*.h')],
-        extra_compile_args=['-O3', '-ffp-contract=fast', '-g0', *openmp],
-        extra_link_args=openmp,
+        extra_compile_args=['-ffp-contract=fast', *speed, *watch, *openmp],
+        extra_link_args=[*watch, *openmp],
         optional=True,  # a compiler that fails leaves a warning and an installation in plain PyTorch
     )
     # Without ninja a failing compiler raises what setuptools knows as the failure of an optional extension.

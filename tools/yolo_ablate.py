@@ -2,14 +2,9 @@
 """Stock YOLO beside LSKA at four places, same data, seeds and epochs: tools/yolo_ablate.py data/fruits_nuts."""
 
 import argparse
-import os
 from pathlib import Path
 
 from mmlska.cli import user_errors
-
-# Nothing is downloaded and nothing installed by a measurement.
-os.environ.setdefault('YOLO_OFFLINE', 'true')
-os.environ.setdefault('YOLO_AUTOINSTALL', 'false')
 
 
 def main() -> None:
@@ -35,6 +30,7 @@ def main() -> None:
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/yolo_ablate'))
     parser.add_argument('--out', type=Path, help='results file; default docs/results/yolo_ablate_<data>.json')
     parser.add_argument('--readme', type=Path, help="also fill the section 'yolo table' of this file")
+    parser.add_argument('--trust-checkpoint', action='store_true', help='read a .pt file that runs code of its own')
     parser.add_argument('--debug', action='store_true', help='show the traceback of a wrong setting')
     args = parser.parse_args()
 
@@ -59,6 +55,7 @@ def main() -> None:
             k_size=args.k_size,
             settings=settings,
             work_dir=args.work_dir.absolute(),
+            trust=args.trust_checkpoint,
         )
         if args.readme:
             fill_section(args.readme, 'yolo table', table(results))

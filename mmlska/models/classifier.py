@@ -53,13 +53,12 @@ def _build(arch: str, num_classes: int, pretrained: str | None, backbone: dict) 
     model = VANLSKAClassifier(arch, num_classes, **backbone)
     if pretrained is None:
         return model
-    from ..weights import load_weights, read_checkpoint
+    from ..weights import load_weights
     from ..weights.dialects import parse
-    from ..weights.load import locate
+    from ..weights.load import read_location
 
-    file = str(locate(pretrained))
-    load_weights(model.backbone, file)
-    head = {name.rsplit('.', 1)[1]: t for name, t in parse(read_checkpoint(file).content).head.items()}
+    load_weights(model.backbone, pretrained)
+    head = {name.rsplit('.', 1)[1]: t for name, t in parse(read_location(pretrained).content).head.items()}
     if num_classes and head and head['bias'].shape[0] == num_classes:
         model.head.load_state_dict(head)
     elif num_classes:

@@ -1,24 +1,19 @@
 """Pretrained weights: every published layout is recognised, loaded whole or refused with the reason, and read without running code."""
 
+from ..files import file_sha256
 from .adapt import ADAPTATIONS, adapt_weights, rank1
 from .dialects import DIALECTS, WeightsError, convert_state_dict, to_classification
-from .files import (
-    MissingCheckpoint,
-    UnsafeFileError,
-    check_finite,
-    file_sha256,
-    read_checkpoint,
-    save_weights,
-    use_safe_reader,
-)
+from .files import DamagedFile, MissingCheckpoint, UnsafeFileError, check_finite, read_checkpoint, save_weights
 from .inspection import WeightsInfo, inspect_state_dict
 from .load import Coverage, WrongInitCfg, adopt_state_dict, compare, init_weights, load_weights
 from .manifest import load_manifest, load_pretrained, published_for, published_names, shipped_entries
+from .mmengine_reader import safe_reading, use_safe_reader
 
 __all__ = [
     'ADAPTATIONS',
     'DIALECTS',
     'Coverage',
+    'DamagedFile',
     'MissingCheckpoint',
     'UnsafeFileError',
     'WeightsError',
@@ -39,6 +34,7 @@ __all__ = [
     'published_names',
     'rank1',
     'read_checkpoint',
+    'safe_reading',
     'save_weights',
     'shipped_entries',
     'to_classification',

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
+from ..files import check_replaceable, file_sha256
 from .dialects import DIALECTS, WeightsError, parse, to_classification
-from .files import CheckpointFile, check_finite, file_sha256, read_checkpoint, save_weights
+from .files import CheckpointFile, check_finite, read_checkpoint, save_weights
 from .inspection import WeightsInfo, inspect_parsed
 
 LAYOUTS = ('mmlska', 'classification')
@@ -66,9 +68,12 @@ def convert_file(
     )
     if not publish:
         return save_weights(tensors, target, metadata=metadata)
-    written = save_weights(tensors, target.with_name(f'.unpublished-{target.name}'), metadata=metadata)
-    published = target.with_name(f'{target.stem}-{file_sha256(written)[:8]}{target.suffix}')
-    os.replace(written, published)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix='.new-') as folder:
+        written = save_weights(tensors, Path(folder, target.name), metadata=metadata)
+        published = target.with_name(f'{target.stem}-{file_sha256(written)[:8]}{target.suffix}')
+        check_replaceable(published)
+        os.replace(written, published)
     return published
 
 

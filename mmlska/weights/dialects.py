@@ -217,7 +217,7 @@ def parse(checkpoint: Mapping[str, Any], *, prefix: str | None = None, ema: bool
 def _unwrap(checkpoint: Mapping[str, Any], ema: bool) -> tuple[Mapping[str, Any], str, tuple[str, ...]]:
     """Find the dict of tensors; return it, the path of keys that led to it, and the entries with averaged weights."""
     path, found_ema = [], ()
-    while True:
+    while len(path) < 10:
         if not isinstance(checkpoint, Mapping):
             where = f'entry {".".join(path)!r}' if path else 'the checkpoint'
             raise WeightsError(
@@ -235,6 +235,7 @@ def _unwrap(checkpoint: Mapping[str, Any], ema: bool) -> tuple[Mapping[str, Any]
             return checkpoint, '.'.join(path), found_ema
         path.append(found_ema[0] if ema and not path else present[0])
         checkpoint = checkpoint[path[-1]]
+    raise WeightsError(f'the weights lie below {".".join(path)} or deeper; give a state dict')
 
 
 def _backbone_names(state_dict: Mapping[str, Any], prefix: str | None) -> tuple[list[tuple[str, str]], list[str]]:

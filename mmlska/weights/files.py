@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import pickle
-import re
-import tempfile
-from argparse import Namespace
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
-import numpy as np
 import torch
-from mmengine.dist import barrier, get_rank
-from mmengine.logging import HistoryBuffer, print_log
 from torch import Tensor
 
+from ..files import write_atomically
 from .dialects import WeightsError
+from .unpickle import Refused, TooLarge, read_pickle, read_torch
 
-_SHA256_IN_NAME = re.compile(r'-([a-f0-9]{8,64})\.')  # OpenMMLab's and torch.hub's convention
-_SCHEME = re.compile(r'[a-z0-9+.-]{2,}://', re.IGNORECASE)
-_trusted = False  # set by use_safe_reader(trust=True), which the tools call for --trust-checkpoint
+#: No file larger than this is read.
+MAX_BYTES = 16 * 2**30
+# What safe_reading() says for the code inside it, and use_safe_reader() for the rest of the process; None where neither was called.
+_trust_here: ContextVar[bool | None] = ContextVar('mmlska_trust', default=None)
+_trust_everywhere: bool | None = None
 
 
 class UnsafeFileError(WeightsError):
@@ -37,48 +34,138 @@ class UnsafeFileError(WeightsError):
         self.global_name = global_name
 
 
+class DamagedFile(WeightsError):
+    """A file that is truncated or damaged."""
+
+
 class MissingCheckpoint(WeightsError, FileNotFoundError):
     """There is no such file."""
 
 
 @dataclass(frozen=True)
 class CheckpointFile:
-    """What a file held, and which file it was."""
+    """What a file held, and which file it was: the SHA-256 is that of the bytes that were read."""
 
     content: Any
     path: Path
     sha256: str
 
 
-def read_checkpoint(path: str | os.PathLike, *, trust: bool | None = None) -> CheckpointFile:
-    """Read a checkpoint without running code from it.
+def check_digest(where: str | os.PathLike, digest: str, wanted: str | None) -> None:
+    """Raise WeightsError if a file has another SHA-256 than was published; ``wanted`` may be its first digits."""
+    if wanted and not digest.startswith(wanted):
+        raise WeightsError(
+            f'{where} is not the file that was published: its SHA-256 is {digest}, not {wanted}...; do not use it'
+        )
+
+
+def trust_of_caller() -> bool | None:
+    """Whether files may run code here, as safe_reading() or use_safe_reader() said; None if neither was called."""
+    here = _trust_here.get()
+    return _trust_everywhere if here is None else here
+
+
+def read_checkpoint(path: str | os.PathLike, *, trust: bool | None = None, sha256: str | None = None) -> CheckpointFile:
+    """Read a checkpoint without running code from it, and without more memory than the size of the file explains.
 
     Args:
         path: A file that torch.save or MMEngine wrote, or a .safetensors file.
-        trust: Allow a pickle to run code. Only for files whose maker you know; by default what ``--trust-checkpoint`` said.
+        trust: Allow a pickle to run code. Only for files whose maker you know; by default what ``--trust-checkpoint`` or
+            :func:`mmlska.weights.safe_reading` said, else no.
+        sha256: What the SHA-256 of the bytes that are read has to be, or its first digits.
 
     Raises:
         MissingCheckpoint: If there is no such file.
         UnsafeFileError: If the file asks for a function or class beyond tensors and what MMEngine checkpoints need.
-        WeightsError: If the file is empty, truncated, a web page or no checkpoint at all.
+        WeightsError: If the file is empty, truncated, a web page or no checkpoint at all, is too large or unfolds to far more than
+            its size, or has another SHA-256.
     """
+    path = _existing(path)
+    data = path.read_bytes()  # once: what is hashed is what is read
+    digest = hashlib.sha256(data).hexdigest()
+    check_digest(path, digest, sha256)
+    if _kind(path, data[:512]) == 'safetensors':
+        return CheckpointFile(_read_safetensors(path, data), path, digest)
+    file = io.BytesIO(data)
+    if trust_of_caller() if trust is None else trust:
+        content = read_guarded(path, lambda: torch.load(file, map_location='cpu', weights_only=False))
+    else:
+        content = read_guarded(path, lambda: read_torch(file))
+    return CheckpointFile(content, path, digest)
+
+
+def read_outline(path: str | os.PathLike) -> Any:
+    """What a file of torch.save holds, with tensors on torch's meta device: quick, for their values are not read.
+
+    Raises: see :func:`read_checkpoint`.
+    """
+    path = _existing(path)
+    with open(path, 'rb') as file:
+        if _kind(path, file.read(512)) != 'torch':
+            raise WeightsError(f'{path} holds weights only; give a checkpoint of a training')
+        if trust_of_caller():
+            file.seek(0)
+            return read_guarded(path, lambda: torch.load(file, map_location='meta', weights_only=False))
+        return read_guarded(path, lambda: read_torch(file, outline=True))
+
+
+def read_pickle_file(path: str | os.PathLike, max_steps: int, *, trust: bool | None = None) -> Any:
+    """Read a pickle of containers, numbers, arrays and tensors without running code from it.
+
+    Args:
+        path: The file.
+        max_steps: Of the pickle; each may leave an object of some 100 bytes.
+        trust: As for :func:`read_checkpoint`.
+
+    Raises:
+        MissingCheckpoint: If there is no such file.
+        UnsafeFileError: If the file asks for another function or class.
+        WeightsError: If it is damaged or too large.
+    """
+    path = _existing(path)
+    data = path.read_bytes()
+    if trust_of_caller() if trust is None else trust:
+        return read_guarded(path, lambda: pickle.loads(data))
+    return read_guarded(path, lambda: read_pickle(data, max_steps))
+
+
+def read_guarded(path: Path, read: Callable[[], Any]) -> Any:
+    """Return what a function reads of a file; what goes wrong is a WeightsError that names the file.
+
+    Raises:
+        UnsafeFileError: If the file asks for a function or class that is not known.
+        WeightsError: If it is damaged or unfolds to far more than its size.
+    """
+    try:
+        return read()
+    except Refused as error:
+        raise UnsafeFileError(
+            f'{path} asks for {_printable(error.name)} and might run code, so it was not read; only if you know who made it, allow that by '
+            f'--trust-checkpoint, in Python by trust=True',
+            error.name,
+        ) from error
+    except TooLarge as error:
+        raise WeightsError(
+            f'{path} {error}, so it was not read; only if you know who made it, allow that by --trust-checkpoint, in Python by trust=True'
+        ) from error
+    except ImportError:  # of a trusted file, whose classes are in a package
+        raise
+    except MemoryError as error:
+        raise WeightsError(f'{path} needs more memory than there is; free some, or save only its weights') from error
+    except Exception as error:  # a damaged stream fails in any of the operations that it is made of
+        raise _damaged(path, error, 'is truncated or damaged, or no checkpoint') from error
+
+
+def _existing(path: str | os.PathLike) -> Path:
     path = Path(path).expanduser()
     if not path.is_file():
         raise MissingCheckpoint(f'no checkpoint file {path}; check the path')
-    kind = _kind(path)
-    content = (
-        _read_safetensors(path) if kind == 'safetensors' else _read_torch(path, _trusted if trust is None else trust)
-    )
-    return CheckpointFile(content, path, file_sha256(path))
-
-
-def file_sha256(path: str | os.PathLike) -> str:
-    """The SHA-256 of a file, in hex."""
-    digest = hashlib.sha256()
-    with open(path, 'rb') as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
+    if path.stat().st_size > MAX_BYTES:
+        raise WeightsError(
+            f'{path} has {path.stat().st_size / 2**30:,.1f} GiB, more than the {MAX_BYTES / 2**30:g} GiB that are read; '
+            f'save only its weights'
+        )
+    return path
 
 
 def check_finite(tensors: Mapping[str, Tensor], where: str) -> None:
@@ -118,113 +205,8 @@ def save_weights(
     return write_atomically(path, lambda tmp: torch.save(dict(meta=dict(metadata or {}), state_dict=tensors), tmp))
 
 
-def write_atomically(path: Path, write) -> Path:
-    """Call ``write(temporary name)`` in the folder of ``path`` and rename, so that nobody finds half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, tmp = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
-    os.close(descriptor)
-    try:
-        write(tmp)
-        mode = os.umask(0)
-        os.umask(mode)
-        os.chmod(tmp, 0o666 & ~mode)  # mkstemp makes it private; give it the mode that open() would
-        os.replace(tmp, path)
-    finally:
-        with suppress(FileNotFoundError):
-            os.unlink(tmp)
-    return path
-
-
-def fetch(location: str, *, sha256: str | None = None) -> Path:
-    """Return a local path for a path or URL; a download is kept in torch.hub's cache and checked.
-
-    A file URL stands for its path, so the file is read anew each time. In distributed training the first process downloads while
-    the others wait.
-
-    Args:
-        location: A path, or an http, https or file URL.
-        sha256: The file's SHA-256 or its first digits; by default those in the file's name, if any ('van-tiny-385941af.pth').
-
-    Raises:
-        WeightsError: If the download fails, the SHA-256 differs, or the scheme is unknown.
-    """
-    if not _SCHEME.match(location):
-        return Path(location)
-    url = urlsplit(location)
-    if url.scheme not in ('http', 'https', 'file'):
-        raise WeightsError(f'{location} has the scheme {url.scheme}; download the file and give its path')
-    name = Path(url.path).name
-    in_name = _SHA256_IN_NAME.search(name)
-    sha256 = sha256 or (in_name.group(1) if in_name else None)
-    if url.scheme == 'file':
-        return _checked(Path(url2pathname(url.path)), sha256)
-    if sha256 is None:  # else a file of the same name from another place would be taken for this one
-        name = f'{hashlib.sha256(location.encode()).hexdigest()[:8]}_{name}'
-    target = Path(torch.hub.get_dir()) / 'checkpoints' / name
-    try:
-        if get_rank() == 0:
-            _download(location, target, sha256)
-    finally:
-        barrier()
-    _download(location, target, sha256)  # finds it, unless this process runs on another machine
-    return target
-
-
-def _checked(path: Path, sha256: str | None) -> Path:
-    if sha256 and path.is_file() and not file_sha256(path).startswith(sha256):
-        raise WeightsError(f'{path} is not the file that was published: its SHA-256 is not {sha256}...; do not use it')
-    return path
-
-
-def _download(location: str, target: Path, sha256: str | None) -> None:
-    if target.is_file() and (sha256 is None or file_sha256(target).startswith(sha256)):
-        return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        torch.hub.download_url_to_file(location, str(target), hash_prefix=sha256, progress=os.isatty(2))
-    except (OSError, ValueError) as error:
-        raise WeightsError(f'cannot download {location}: {error}; download it by hand and give its path') from error
-    except RuntimeError as error:  # torch.hub's way to report another hash
-        raise WeightsError(f'{location} is not the file that was published: {error}; do not use it') from error
-
-
-def use_safe_reader(*, trust: bool = False) -> None:
-    """Make MMEngine read local and downloaded checkpoints (``load_from``, resume, test) by :func:`read_checkpoint`.
-
-    MMEngine's own reader either stops at its own checkpoints (original MMEngine on current torch) or falls back to running
-    what a file asks for (OneDL's). For command lines; libraries should leave MMEngine's reader as it is.
-
-    Args:
-        trust: What ``--trust-checkpoint`` said: read without protection.
-    """
-    from mmengine.runner.checkpoint import CheckpointLoader
-
-    global _trusted
-    _trusted = trust
-
-    def load(filename, map_location=None, **_):  # tensors stay on the CPU: load_state_dict moves them, optimizers' too
-        file = read_checkpoint(fetch(str(filename)))
-        _check_names(file)
-        print_log(f'read checkpoint {file.path}, sha256 {file.sha256[:16]}', logger='current')
-        return file.content
-
-    CheckpointLoader.register_scheme(['', 'http://', 'https://', 'file://'], load, force=True)
-
-
-def _check_names(file: CheckpointFile) -> None:
-    content = file.content
-    tensors = content.get('state_dict', content) if isinstance(content, Mapping) else content
-    if not isinstance(tensors, Mapping):
-        raise WeightsError(f'{file.path} holds a {type(tensors).__name__}, no names with tensors; give a checkpoint')
-    strange = next((name for name in tensors if not isinstance(name, str)), None)
-    if strange is not None:
-        raise WeightsError(f'{file.path} has {strange!r} where names of tensors should be; give a checkpoint')
-
-
-def _kind(path: Path) -> str:
+def _kind(path: Path, start: bytes) -> str:
     """Tell safetensors from torch files by their first bytes, and name what is neither."""
-    with open(path, 'rb') as file:
-        start = file.read(512)
     text = start.lstrip().lower()
     if not start:
         raise WeightsError(f'{path} is empty; download it again')
@@ -249,59 +231,21 @@ def _safetensors():
     return safetensors.torch
 
 
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
+def _read_safetensors(path: Path, data: bytes) -> dict[str, Tensor]:
     library = _safetensors()
     from safetensors import SafetensorError
 
     try:
-        return library.load_file(path)
+        return library.load(data)
     except (SafetensorError, OSError, ValueError) as error:
-        raise WeightsError(f'{path} is truncated or damaged ({_first_line(error)}); download it again') from error
+        raise _damaged(path, error, 'is truncated or damaged') from error
 
 
-def _read_torch(path: Path, trust: bool) -> Any:
-    try:
-        if trust:
-            return torch.load(path, map_location='cpu', weights_only=False)
-        with torch.serialization.safe_globals(_allowed_globals()):
-            return torch.load(path, map_location='cpu', weights_only=True)
-    except (MemoryError, ImportError):  # the latter of a trusted file, whose classes are in a package
-        raise
-    except Exception as error:  # a damaged stream fails in any of the operations that it is made of
-        raise _read_error(path, error) from error
+def _damaged(path: Path, error: Exception, what: str) -> DamagedFile:
+    reason = _printable((str(error).strip().splitlines() or [type(error).__name__])[0])
+    return DamagedFile(f'{path} {what} ({reason}); download it again')
 
 
-def _read_error(path: Path, error: Exception) -> WeightsError:
-    wanted = re.search(r'GLOBAL (\S+)|unrecognized function (.+)', str(error))
-    if isinstance(error, pickle.UnpicklingError) and wanted:
-        name = wanted[1] or wanted[2]
-        return UnsafeFileError(
-            f'{path} asks for {name} and might run code, so it was not read; if you know who made it, convert it to .safetensors '
-            f'with tools/convert_weights.py --trust-checkpoint',
-            name,
-        )
-    return WeightsError(f'{path} is truncated or damaged, or no checkpoint ({_first_line(error)}); download it again')
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-def _statistic(owner: type, name: str) -> Any:
-    """Stand-in for getattr in MMEngine's message hub: HistoryBuffer pickles its four statistics as getattr(HistoryBuffer, name)."""
-    if owner is not HistoryBuffer or name not in ('min', 'max', 'current', 'mean'):
-        raise pickle.UnpicklingError(f'Unsupported global: GLOBAL builtins.getattr of {owner!r} and {name!r}')
-    return getattr(owner, name)
-
-
-def _allowed_globals() -> list:
-    """Harmless globals in checkpoints of MMEngine (numpy's, HistoryBuffer) and of timm's scripts (argparse's Namespace)."""
-    core = np._core if hasattr(np, '_core') else np.core
-    allowed: list = [HistoryBuffer, Namespace, np.ndarray, np.dtype, (_statistic, 'builtins.getattr')]
-    # The modules' name changed with numpy 2; files of either keep the name they were written with.
-    for module in ('numpy.core.multiarray', 'numpy._core.multiarray'):
-        allowed += [
-            (core.multiarray._reconstruct, f'{module}._reconstruct'),
-            (core.multiarray.scalar, f'{module}.scalar'),
-        ]
-    return allowed + sorted({type(np.dtype(c)) for c in '?bBhHiIlLqQefd'}, key=str)
+def _printable(text: str) -> str:
+    """What a file says, fit for a line of a message."""
+    return ''.join(c if c.isprintable() else '?' for c in text[:200])

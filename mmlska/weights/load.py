@@ -11,7 +11,6 @@ import logging
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from inspect import signature
-from pathlib import Path
 
 import torch
 from mmengine.logging import print_log
@@ -20,9 +19,10 @@ from torch import Tensor, nn
 
 from .adapt import ADAPTATIONS, adapt_weights
 from .dialects import DIALECTS, WeightsError, grouped, parse, rename
-from .files import check_finite, fetch, read_checkpoint
+from .download import digits_in_name, fetch, is_download
+from .files import CheckpointFile, DamagedFile, check_finite, read_checkpoint
 from .inspection import WeightsInfo, inspect_parsed, inspect_state_dict
-from .manifest import MANIFEST_SCHEME, fetch_published
+from .manifest import MANIFEST_SCHEME, read_published
 
 #: Share of the model's tensors below which a load is refused.
 MIN_MATCHED = 0.9
@@ -128,7 +128,7 @@ def load_weights(
     unknown = [name for name in adapt if name not in ADAPTATIONS]
     if unknown:
         raise WeightsError(f'adapt={unknown[0]!r} is unknown; choose among {", ".join(map(repr, ADAPTATIONS))}')
-    file = read_checkpoint(locate(checkpoint))
+    file = read_location(checkpoint)
     source = f'{file.path} (sha256 {file.sha256[:16]})'
     try:
         parsed = parse(file.content, prefix=prefix, ema=ema)
@@ -235,11 +235,22 @@ def _check_nothing_given(module: nn.Module, prefix: str, unexpected: Sequence[st
     print_log(f'{type(module).__name__}: {missing}, it stays as it is', logger='current', level=logging.WARNING)
 
 
-def locate(checkpoint: str) -> Path:
-    """The file of a path, a URL or 'mmlska://NAME'; see :func:`load_weights`."""
-    if str(checkpoint).startswith(MANIFEST_SCHEME):
-        return fetch_published(str(checkpoint).removeprefix(MANIFEST_SCHEME))
-    return fetch(str(checkpoint))
+def read_location(checkpoint: str) -> CheckpointFile:
+    """Read a path, a URL or 'mmlska://NAME'; its SHA-256 is checked as far as it is known.
+
+    Raises: see :func:`load_weights`.
+    """
+    checkpoint = str(checkpoint)
+    if checkpoint.startswith(MANIFEST_SCHEME):
+        return read_published(checkpoint.removeprefix(MANIFEST_SCHEME))
+    path = fetch(checkpoint)
+    try:
+        return read_checkpoint(path, sha256=digits_in_name(checkpoint) if '://' in checkpoint else None)
+    except DamagedFile as error:
+        if not is_download(checkpoint):
+            raise
+        reason = str(error).removesuffix('; download it again')
+        raise DamagedFile(f'{reason}; it was kept from a download, delete it to have it fetched again') from error
 
 
 def _log(module: nn.Module, coverage: Coverage, source: str) -> None:

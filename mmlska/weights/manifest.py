@@ -10,7 +10,8 @@ import yaml
 from torch import Tensor
 
 from .dialects import WeightsError, convert_state_dict
-from .files import fetch, file_sha256, read_checkpoint
+from .download import fetch
+from .files import CheckpointFile, read_checkpoint
 
 MANIFEST_PATH = Path(__file__).with_name('manifest.yml')
 #: Weights that come with the package, and in SHIPPED their entries, which ``tools/publish_pretrained.py`` writes.
@@ -75,11 +76,11 @@ def published_for(arch: str, k_size: int, attention: str) -> list[dict]:
 
 
 def fetch_published(name: str) -> Path:
-    """Find weights in the package, or download them into torch.hub's cache, and check their SHA-256 where it is known.
+    """Find weights in the package, or download them into torch.hub's cache; :func:`read_published` checks what is read of them.
 
     Raises:
         WeightsError: If the name is unknown, the weights have no direct link (the message names the page to visit), the download fails, or
-            the file in the package is missing or another one.
+            the file in the package is missing.
     """
     entry = find_entry(name)
     if 'file' in entry:
@@ -96,9 +97,16 @@ def _shipped_file(entry: dict) -> Path:
     path = FILES / entry['file']
     if not path.is_file():
         raise WeightsError(f'{path} is missing from this installation; install the package again')
-    if file_sha256(path) != entry['sha256']:
-        raise WeightsError(f'{path} is not the file that was published: its SHA-256 differs; install the package again')
     return path
+
+
+def read_published(name: str) -> CheckpointFile:
+    """Read published weights, whose bytes have to have the SHA-256 of the manifest as far as it is known.
+
+    Raises:
+        WeightsError: As :func:`fetch_published` and :func:`mmlska.weights.read_checkpoint`.
+    """
+    return read_checkpoint(fetch_published(name), sha256=find_entry(name)['sha256'])
 
 
 def load_pretrained(name: str) -> dict[str, Tensor]:
@@ -108,6 +116,6 @@ def load_pretrained(name: str) -> dict[str, Tensor]:
         name: One of :func:`published_names`.
 
     Raises:
-        WeightsError: As :func:`fetch_published`, and if the file does not hold what it should.
+        WeightsError: As :func:`read_published`, and if the file does not hold what it should.
     """
-    return convert_state_dict(read_checkpoint(fetch_published(name)).content)
+    return convert_state_dict(read_published(name).content)

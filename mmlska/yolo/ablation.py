@@ -15,6 +15,7 @@ from ..analysis.report import markdown_table, run_environment, write_json
 from .attach import attach
 from .configs import PLACES
 from .data import data_name, fingerprint
+from .files import load_yolo
 from .registration import register
 from .trainers import DetectionTrainer
 
@@ -23,7 +24,7 @@ STOCK = 'stock'
 _T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 
 
-def build(base: str, variant: str, k_size: int) -> YOLO:
+def build(base: str, variant: str, k_size: int, *, trust: bool | None = None) -> YOLO:
     """Build a variant.
 
     Args:
@@ -31,14 +32,17 @@ def build(base: str, variant: str, k_size: int) -> YOLO:
             is attached.
         variant: 'stock' or a place.
         k_size: Of attached LSKA; YAMLs have their own, 11.
+        trust: Let a '.pt' file run code; see :func:`mmlska.yolo.load_yolo`.
 
     Raises:
+        FileNotFoundError: If there is no such '.pt' file.
+        WeightsError: If it cannot be read.
         ValueError: If there is no such variant.
     """
     if variant not in (STOCK, *PLACES):
         raise ValueError(f'no variant {variant!r}; choose among {STOCK}, {", ".join(PLACES)}')
-    if base.endswith('.pt'):
-        model = YOLO(base)
+    if Path(base).suffix not in ('.yaml', '.yml'):
+        model = load_yolo(base, trust=trust)
         return model if variant == STOCK else attach(model, variant, k_size)
     register()
     return YOLO(base if variant == STOCK else f'{Path(base).stem}-lska-{variant}.yaml')
@@ -74,6 +78,7 @@ def ablate(
     settings: Mapping[str, object],
     work_dir: Path,
     note: Callable[[str], None] = print,
+    trust: bool | None = None,
 ) -> dict:
     """Train every variant with every seed; runs that the results file has already are skipped.
 
@@ -87,6 +92,7 @@ def ablate(
         settings: Ultralytics' training arguments, such as epochs, imgsz and batch.
         work_dir: Folder for checkpoints.
         note: Is told of each run.
+        trust: See :func:`build`.
 
     Returns:
         The content of the file: ``setup`` with name and digest of the data, ``variants`` with ``cost`` and ``mAP50-95`` and ``mAP50`` by
@@ -105,14 +111,16 @@ def ablate(
         for variant in variants:
             entry = results['variants'].setdefault(variant, dict(cost=None, runs={}))
             if entry['cost'] is None:
-                entry['cost'] = cost(build(base, variant, k_size), int(settings['imgsz'])) | run_environment()
+                entry['cost'] = (
+                    cost(build(base, variant, k_size, trust=trust), int(settings['imgsz'])) | run_environment()
+                )
                 write_json(out, results)
             if str(seed) in entry['runs']:
                 continue
             note(f'{variant}, seed {seed}')
             start = time.time()
             torch.manual_seed(seed)
-            model = build(base, variant, k_size)
+            model = build(base, variant, k_size, trust=trust)
             arguments = dict(
                 settings, data=str(data), seed=seed, deterministic=True, project=str(work_dir), name=f'{variant}_{seed}'
             )

@@ -32,7 +32,8 @@ def attach(model: nn.Module, where: Iterable[str] = ('sppf',), k_size: int = DEF
     that row with a KeyError instead of dropping the attention silently.
 
     Args:
-        model: ``YOLO(...)`` or its ``.model``; detection, segmentation, pose or oriented boxes of YOLOv8 and YOLO11.
+        model: ``YOLO(...)``, :func:`mmlska.yolo.load_yolo` of a file that others made, or its ``.model``; detection, segmentation,
+            pose or oriented boxes of YOLOv8 and YOLO11.
         where: Some of 'sppf', 'neck', 'bottleneck', 'head': after the SPPF; after each block of the neck; after each bottleneck of
             the backbone's last two stages; on each map that the head reads.
         k_size: Extent of LSKA in pixels of the feature map.

@@ -6,6 +6,8 @@ import re
 from copy import deepcopy
 from pathlib import Path
 
+from ..files import write_atomically
+
 #: Where LSKA goes in, by the last part of a YAML's name.
 PLACES = {
     'bottleneck': 'in the residual bottlenecks of the last two stages of the backbone',
@@ -89,5 +91,5 @@ def write_cfg(name: str, folder: str | Path = '.') -> Path:
     d = with_lska(yaml_model_load(parts[0]), parts[1])
     del d['yaml_file'], d['scale']  # the file's name tells the scale
     path = Path(folder) / name
-    YAML.save(path, d, header=f'# {parts[0]} of Ultralytics (AGPL-3.0) with LSKA {PLACES[parts[1]]}\n')
-    return path
+    header = f'# {parts[0]} of Ultralytics (AGPL-3.0) with LSKA {PLACES[parts[1]]}\n'
+    return write_atomically(path, lambda temporary: YAML.save(temporary, d, header=header))

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import shutil
 from collections.abc import Collection, Mapping
+from functools import partial
 from pathlib import Path
+
+from ..files import is_inside, write_atomically, write_text
 
 #: The photos of the fruits_nuts data that its source suggests for validation; the others train.
 FRUITS_VAL = ('3.jpg', '7.jpg', '11.jpg', '15.jpg')
@@ -27,17 +31,15 @@ def coco_to_yolo(
 
     Raises:
         FileNotFoundError: If an annotation file or an image is missing.
-        ValueError: If a split has no image, or the splits have different classes.
+        ValueError: If a split has no image or two of the same name, an image lies outside of its folder, an entry makes no sense,
+            or the splits have different classes. Nothing is written then.
     """
-    names: list[str] | None = None
+    names: list[str] = []
+    files: list[tuple[Path, str, str, str]] = []  # image, split, its name there, its labels
     for split, (ann_file, img_dir) in splits.items():
-        if not Path(ann_file).is_file():
-            raise FileNotFoundError(f'{split} annotations {ann_file} do not exist; give a COCO json')
-        coco = json.loads(Path(ann_file).read_text(encoding='utf-8'))
-        categories = sorted(coco['categories'], key=lambda c: c['id'])
-        classes = {c['id']: i for i, c in enumerate(categories)}
-        here = [c['name'] for c in categories]
-        if names not in (None, here):
+        coco = _read(split, Path(ann_file))
+        classes, here = _classes(coco['categories'], ann_file)
+        if files and names != here:
             raise ValueError(f'{split} has the classes {here}, the split before it {names}; they must be the same')
         names = here
         chosen = [
@@ -45,26 +47,101 @@ def coco_to_yolo(
         ]
         if not chosen:
             raise ValueError(f'{split} has no image in {ann_file}; name images that are in it')
-        images, labels = out / 'images' / split, out / 'labels' / split
-        images.mkdir(parents=True, exist_ok=True)
-        labels.mkdir(parents=True, exist_ok=True)
+        taken: dict[str, str] = {}  # Ultralytics finds the labels of an image by its name without folder and ending
         for image in chosen:
-            source = Path(img_dir) / image['file_name']
-            if not source.is_file():
-                source = source.parent / source.name
-            if not source.is_file():
-                raise FileNotFoundError(f'{split} image {source} does not exist; give the folder that holds the images')
-            shutil.copyfile(source, images / source.name)
+            source = _find_image(split, Path(img_dir), image['file_name'])
+            if source.stem in taken:
+                raise ValueError(
+                    f'{split} images {taken[source.stem]!r} and {image["file_name"]!r} would both be {source.stem!r} in one '
+                    f'folder; rename one of them'
+                )
+            taken[source.stem] = image['file_name']
             lines = [
-                _line(classes[a['category_id']], a['bbox'], image['width'], image['height'])
-                for a in coco['annotations']
-                if a['image_id'] == image['id'] and not a.get('iscrowd')
+                _line(classes, annotation, image)
+                for annotation in coco['annotations']
+                if annotation['image_id'] == image['id'] and not annotation.get('iscrowd')
             ]
-            (labels / f'{source.stem}.txt').write_text(''.join(lines), encoding='utf-8')
-    data = out / 'data.yaml'
-    listed = ''.join(f'  {i}: {name}\n' for i, name in enumerate(names or []))
-    data.write_text(f'path: {out.absolute()}\ntrain: images/train\nval: images/val\nnames:\n{listed}', encoding='utf-8')
-    return data
+            files.append((source, split, source.name, ''.join(lines)))
+    for source, split, name, labels in files:
+        write_atomically(out / 'images' / split / name, partial(shutil.copyfile, source))
+        write_text(out / 'labels' / split / f'{Path(name).stem}.txt', labels)
+    return _write_yaml(out, names)
+
+
+def _read(split: str, ann_file: Path) -> dict:
+    if not ann_file.is_file():
+        raise FileNotFoundError(f'{split} annotations {ann_file} do not exist; give a COCO json')
+    try:
+        coco = json.loads(ann_file.read_text(encoding='utf-8'))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f'{split} annotations {ann_file} are no JSON ({error}); give a COCO json') from error
+    wanted = dict(
+        images=('id', 'file_name', 'width', 'height'), annotations=('image_id', 'category_id', 'bbox'), categories=()
+    )
+    for key, fields in wanted.items():
+        entries = coco.get(key) if isinstance(coco, dict) else None
+        if not isinstance(entries, list):
+            raise ValueError(f'{split} annotations {ann_file} have no list {key!r}; give a COCO json')
+        for entry in entries:
+            missing = [field for field in fields if not isinstance(entry, dict) or field not in entry]
+            if missing:
+                raise ValueError(
+                    f'{ann_file}: {key} has the entry {str(entry)[:80]} without {missing[0]!r}; correct it'
+                )
+    wrong = next((image for image in coco['images'] if not isinstance(image['file_name'], str)), None)
+    if wrong:
+        raise ValueError(f'{ann_file}: images has the entry {str(wrong)[:80]}, whose file_name is no text; correct it')
+    return coco
+
+
+def _classes(categories: list, ann_file: Path) -> tuple[dict[int, int], list[str]]:
+    """The index of each category by its id, and the names in order of the indices."""
+    for category in categories:
+        entry = category if isinstance(category, dict) else {}
+        if type(entry.get('id')) is not int or not isinstance(entry.get('name'), str):
+            raise ValueError(f'{ann_file}: category {str(category)[:80]} needs a whole number as id and a text as name')
+    ordered = sorted(categories, key=lambda category: category['id'])
+    classes = {category['id']: index for index, category in enumerate(ordered)}
+    if len(classes) < len(ordered):
+        raise ValueError(f'{ann_file} has two categories of the same id; give each its own')
+    return classes, [category['name'] for category in ordered]
+
+
+def _find_image(split: str, folder: Path, name: str) -> Path:
+    """An image by its file name, with or without the folders in it.
+
+    Raises:
+        FileNotFoundError: If it does not exist.
+        ValueError: If it lies outside of the folder.
+    """
+    for source in (folder / name, folder / Path(name).name):
+        if not is_inside(source, folder):
+            raise ValueError(
+                f'{split} image {name!r} lies outside of {folder}; copy it there and correct its file_name'
+            )
+        if source.is_file():
+            return source
+    raise FileNotFoundError(f'{split} image {folder / name} does not exist; give the folder that holds the images')
+
+
+def _write_yaml(out: Path, names: list[str]) -> Path:
+    """Write data.yaml, which Ultralytics has to read as what was written: it runs what stands under ``download``."""
+    import yaml
+    from ultralytics.utils import YAML
+
+    content = dict(path=str(out.absolute()), train='images/train', val='images/val', names=dict(enumerate(names)))
+    odd = [text for text in (*names, content['path']) if not text.isprintable()]  # they need escapes
+
+    def write(temporary: str) -> None:
+        Path(temporary).write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=not odd), encoding='utf-8')
+        if YAML.load(temporary) != content:
+            raise ValueError('it reads back as something else')
+
+    try:
+        return write_atomically(out / 'data.yaml', write)
+    except (ValueError, yaml.YAMLError) as error:
+        reason = ' '.join(str(error).split())
+        raise ValueError(f'{(odd or names)[0]!r} cannot be written to data.yaml ({reason}); rename it') from error
 
 
 def fruits_to_yolo(root: Path, out: Path) -> Path:
@@ -99,7 +176,7 @@ def fingerprint(data: Path) -> str:
     """
     from ultralytics.data.utils import IMG_FORMATS, check_det_dataset, img2label_paths
 
-    found = check_det_dataset(str(data))
+    found = check_det_dataset(str(data), autodownload=False)  # which runs what stands under `download`
     digest = hashlib.sha256(json.dumps(list(found['names'].values())).encode())
     for split in ('train', 'val'):
         digest.update(split.encode())
@@ -117,6 +194,17 @@ def fingerprint(data: Path) -> str:
     return digest.hexdigest()
 
 
-def _line(label: int, bbox: list[float], width: int, height: int) -> str:
-    x, y, w, h = bbox
-    return f'{label} {(x + w / 2) / width:.6f} {(y + h / 2) / height:.6f} {w / width:.6f} {h / height:.6f}\n'
+def _line(classes: Mapping[int, int], annotation: Mapping, image: Mapping) -> str:
+    try:
+        label = classes[annotation['category_id']]
+        x, y, w, h = map(float, annotation['bbox'])
+        width, height = float(image['width']), float(image['height'])
+        numbers = (x + w / 2) / width, (y + h / 2) / height, w / width, h / height
+        if not all(map(math.isfinite, numbers)):
+            raise ValueError('a number is not finite')
+    except (KeyError, TypeError, ValueError, ArithmeticError) as error:
+        raise ValueError(
+            f'image {image["file_name"]!r} has the annotation {str(dict(annotation))[:120]}, which is no box of a category '
+            f'({type(error).__name__}: {error}); correct or remove it'
+        ) from error
+    return f'{label} {" ".join(f"{number:.6f}" for number in numbers)}\n'

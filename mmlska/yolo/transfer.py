@@ -9,12 +9,13 @@ from torch import nn
 
 from ..models.attention import LSKA
 from .attach import _network
+from .files import load_network
 from .rows import TWINS
 
 _TWIN_NAMES = {block.__name__: twin.__name__ for block, twin in TWINS.items()}
 
 
-def transfer(model: nn.Module, stock: nn.Module | str | Path) -> int:
+def transfer(model: nn.Module, stock: nn.Module | str | Path, *, trust: bool | None = None) -> int:
     """Copy the tensors of a stock model into one with LSKA, layer by layer as the two are wired; print how many arrived.
 
     Ultralytics' own ``load`` goes by layer numbers: one inserted row and everything after it stays random.
@@ -22,6 +23,7 @@ def transfer(model: nn.Module, stock: nn.Module | str | Path) -> int:
     Args:
         model: ``YOLO(...)`` of a YAML with LSKA, or its ``.model``.
         stock: The stock model: ``YOLO(...)``, its ``.model`` or the path of a ``.pt`` file.
+        trust: Let the file run code; see :func:`mmlska.yolo.load_yolo`.
 
     Returns:
         The number of tensors transferred. Those of another shape (the classifier, for another number of classes) and those of blocks
@@ -29,14 +31,11 @@ def transfer(model: nn.Module, stock: nn.Module | str | Path) -> int:
 
     Raises:
         FileNotFoundError: If there is no such file.
+        WeightsError: If it cannot be read.
         ValueError: If the model is not the stock one with LSKA added.
     """
     if isinstance(stock, (str, Path)):
-        if not Path(stock).is_file():
-            raise FileNotFoundError(f'weights {stock} do not exist; give the .pt file of the stock model')
-        from ultralytics.nn.tasks import load_checkpoint
-
-        stock = load_checkpoint(str(stock))[0]
+        stock = load_network(stock, trust=trust)
     target, source = _network(model), _network(stock)
     layer_of = align(_rows(source), _rows(target))
     tensors, state = source.float().state_dict(), target.state_dict()
