@@ -106,10 +106,7 @@ def _import_models(scope: str | None) -> None:
 
 
 _SETTING_ERRORS = (
-    FileNotFoundError,
-    FileExistsError,
-    NotADirectoryError,
-    PermissionError,
+    OSError,  # no such file, no permission, a name that is too long, a full disk
     KeyError,
     TypeError,
     ValueError,

@@ -29,6 +29,7 @@ import importlib.util
 import json
 import math
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -211,7 +212,7 @@ class Report:
     def __init__(self, out: Path, folder: Path, workers: list[Worker]) -> None:
         self.out, self.folder, self.workers = out, folder, workers
         self.head = dict(
-            command=' '.join(['python scripts/gpu_check.py', *sys.argv[1:]]), date=date.today().isoformat()
+            command=shlex.join(['python', 'scripts/gpu_check.py', *sys.argv[1:]]), date=date.today().isoformat()
         )
 
     def write(self) -> dict:

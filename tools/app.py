@@ -25,6 +25,9 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument('--host', default='127.0.0.1', help='address to listen at; 0.0.0.0 lets other machines in')
     parser.add_argument('--port', type=int, default=7860, help='port to listen at')
+    parser.add_argument(
+        '--allow-host', nargs='+', default=[], metavar='NAME', help='more names of the page, as of a proxy'
+    )
     parser.add_argument('--max-upload-mb', type=int, default=20, help='megabytes that a photo may have')
     parser.add_argument('--max-megapixels', type=float, default=50, help='millions of pixels that a photo may have')
     parser.add_argument('--device', default='auto', help='auto, cpu, cuda:0, ...')
@@ -46,7 +49,7 @@ def main() -> None:
         for name in named:
             models[name]  # wrong files are named here, not on the page
         page = Page(models, find_examples(args.examples), args.max_upload_mb, args.max_megapixels)
-        serve(page, args.host, args.port)
+        serve(page, args.host, args.port, args.allow_host)
 
 
 if __name__ == '__main__':

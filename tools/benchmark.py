@@ -4,6 +4,7 @@
 import argparse
 import json
 import os
+import shlex
 import sys
 from itertools import product
 from pathlib import Path
@@ -127,7 +128,7 @@ def measure(args: argparse.Namespace, device: torch.device, file: Path) -> dict:
     allocator = {key: value for key, value in os.environ.items() if key.startswith(('MALLOC_', 'THP_', 'LD_PRELOAD'))}
     here = {**run_environment(), 'allocator': allocator}
     results = json.loads(file.read_text()) if args.append and file.exists() else {**here, 'records': []}
-    command = ' '.join(['python tools/benchmark.py', *sys.argv[1:]])
+    command = shlex.join(['python', 'tools/benchmark.py', *sys.argv[1:]])
     # What the file says of its first run stays; a record says what was otherwise in its own.
     own = {key: value for key, value in here.items() if value != results.get(key)}
     run = {'command': command, 'date': here['date'], **own, 'copy_bytes_per_second': bandwidth}

@@ -42,6 +42,8 @@ def summary(errors: dict) -> str:
     """The errors in a few lines."""
     lines = [f'{errors["metric"]} {errors["value"]}, {len(errors["images"])} images']
     lines += [f'{count:8} {kind}' for kind, count in errors['counts'].items()]
+    if errors.get('left_out'):
+        lines.append(f'{errors["left_out"]:8} detections of NaN or infinity, left out; has the training diverged?')
     worst = ', '.join(f'{entry["name"]} ({entry["lost"]:.2f})' for entry in errors['images'][:5])
     return '\n'.join([*lines, f'most costly (points of {errors["metric"]}): {worst}'])
 

@@ -4,6 +4,7 @@
 import argparse
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -65,7 +66,7 @@ def run_demo(name: str, work_root: Path, seed: int) -> dict:
     return {
         'metrics': {key: metrics[key] for key in METRICS if key in metrics},
         'train_minutes': round(minutes, 1),
-        'commands': [' '.join(['python', *train]), ' '.join(['python', *test])],
+        'commands': [shlex.join(['python', *train]), shlex.join(['python', *test])],
         **run_environment(),
     }
 

@@ -5,6 +5,7 @@ docs/results/finetuning.json and into the README's table; for weights of the pac
 import argparse
 import json
 import math
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ from mmlska.analysis.report import fill_section, markdown_table, run_environment
 from mmlska.cli import user_errors
 from mmlska.engine.config import load_config
 from mmlska.engine.options import use_training_options
-from mmlska.weights import file_sha256
+from mmlska.files import file_sha256
 from mmlska.weights.manifest import MANIFEST_SCHEME, fetch_published
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -102,7 +103,7 @@ def main() -> None:
         for checkpoint in (None, str(file)):
             work_dir = args.work_dir / f'{name}_{"checkpoint" if checkpoint else "scratch"}_{seed}'
             result = run(args.config, args.fraction, seed, checkpoint, work_dir)
-            result['command'] = ' '.join(['python tools/run_finetuning.py', *sys.argv[1:]])
+            result['command'] = shlex.join(['python', 'tools/run_finetuning.py', *sys.argv[1:]])
             results = json.loads(results_file.read_text()) if results_file.exists() else {}
             old = results.get(name, {}).get('runs', [])
             kept = [

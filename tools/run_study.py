@@ -3,6 +3,7 @@
 
 import argparse
 import json
+import shlex
 import subprocess
 import sys
 import time
@@ -49,7 +50,7 @@ def make_parser() -> argparse.ArgumentParser:
 def execute(*command: str) -> str:
     """Run a tool; return the command as one types it."""
     subprocess.run([sys.executable, *command], cwd=ROOT, check=True)
-    return ' '.join(['python', *command])
+    return shlex.join(['python', *command])
 
 
 def train_model(name: str, seed: int, args: argparse.Namespace) -> dict:

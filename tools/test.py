@@ -11,6 +11,8 @@ except ImportError as error:  # without MMEngine; the error says what mends it
 
 from mmlska.cli import prepared_config, runner_parser, user_errors
 from mmlska.engine.launch import build_test_runner
+from mmlska.engine.processes import leave_processes
+from mmlska.images import ImageError
 from mmlska.weights import WeightsError
 
 
@@ -38,12 +40,13 @@ def main() -> None:
             dtype=args.dtype,
             onnx=args.onnx,
         )
-    with user_errors('test.py', args.debug, (WeightsError,)):
+    with user_errors('test.py', args.debug, (WeightsError, ImageError)):
         runner.test()
     if args.show_dir:
         print(f'pictures: {args.show_dir}')
     if args.out:
         print(f'predictions: {args.out}')
+    leave_processes()
 
 
 if __name__ == '__main__':

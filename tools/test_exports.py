@@ -3,6 +3,7 @@
 
 import argparse
 import json
+import shlex
 import sys
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def main() -> None:
         work_dir = args.work_dir or Path('work_dirs/exports') / name
         entry = evaluate_exports(args.config, args.checkpoint, args.int8, work_dir, photos=args.photos)
     results = json.loads(args.out.read_text()) if args.out.exists() else {}
-    command = ' '.join(['python tools/test_exports.py', *sys.argv[1:]])
+    command = shlex.join(['python', 'tools/test_exports.py', *sys.argv[1:]])
     results[name] = dict(command=command, **run_environment(), **entry)
     write_json(args.out, results)
     print(table(results))

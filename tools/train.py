@@ -16,6 +16,7 @@ from mmlska.datasets.own_data import own_work_dir, use_own_data
 from mmlska.engine.guards import TrainingError
 from mmlska.engine.launch import build_train_runner
 from mmlska.engine.options import add_training_options, use_training_options
+from mmlska.engine.processes import claim_work_dir, leave_processes
 from mmlska.weights import WeightsError
 
 
@@ -26,7 +27,7 @@ def main() -> None:
         nargs='?',
         const='auto',
         metavar='CHECKPOINT',
-        help='go on from a checkpoint, by default the newest of the work dir that verifies',
+        help='go on from a checkpoint, by default the furthest in the work dir that verifies',
     )
     parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate to the batch size')
     parser.add_argument(
@@ -66,6 +67,7 @@ def main() -> None:
             if checked.report.errors:
                 sys.exit(1)
         if args.data:
+            claim_work_dir(cfg)  # before the first file is written there
             lines = use_own_data(cfg, args.data, **own_options)
             if first:
                 print(*lines, sep='\n', flush=True)
@@ -89,6 +91,7 @@ def main() -> None:
     with user_errors('train.py', args.debug, (WeightsError, TrainingError)), interruptions(args.launcher):
         runner.train()
     print(f'checkpoints and logs: {runner.work_dir}')
+    leave_processes()
 
 
 if __name__ == '__main__':

@@ -11,7 +11,7 @@ the order in which the kinds are tried is that of its published code.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,7 @@ INVENTED, POOR_OVERLAP = 'invented', 'poor overlap'
 SEGMENTATION_KINDS = (MISSED, INVENTED, POOR_OVERLAP)
 FOUND_SHARE = 0.1  # a class of which less than this share is found in an image is missed there
 NOT_LABELLED = 255
+LARGEST = 1e9  # pixels; beyond it, areas lose their meaning and NaN is not far
 
 _RECALLS = np.linspace(0, 1, 101)
 
@@ -154,10 +155,11 @@ def detection_errors(predictions: Predictions, score_thr: float = 0.3) -> dict:
 
     Returns:
         Plain data: ``metric`` ('AP50') and its ``value``, ``per_class``, ``counts`` of the kinds, ``confusion`` (rows: labelled, columns:
-        predicted, the last of each: nothing) and ``images``, the costliest first, each with its ``truths`` and ``detections``.
+        predicted, the last of each: nothing), ``left_out``, the number of detections of NaN or infinity, and ``images``, the costliest
+        first, each with its ``truths`` and ``detections``.
 
     Raises:
-        ValueError: If the predictions are no boxes, or the threshold is no share.
+        ValueError: If the predictions are no boxes, or of other classes, a labelled box is not finite, or the threshold is no share.
     """
     if predictions.task != 'detection':
         raise ValueError(f'predictions of a {predictions.task} model have no boxes; use segmentation_errors')
@@ -167,8 +169,9 @@ def detection_errors(predictions: Predictions, score_thr: float = 0.3) -> dict:
     counts = dict.fromkeys(DETECTION_KINDS, 0)
     confusion = np.zeros((len(classes) + 1,) * 2, int)
     entries = []
-    lost, values = _lost_precision(predictions.images, len(classes))
-    for image, cost in zip(predictions.images, lost):
+    images = [_usable(image, len(classes)) for image in predictions.images]
+    lost, values = _lost_precision(images, len(classes))
+    for image, cost in zip(images, lost):
         outcome = classify_boxes(image, score_thr)
         pairs = _confused_pairs(image, len(outcome.kinds), len(classes))
         for pair in pairs:
@@ -189,8 +192,22 @@ def detection_errors(predictions: Predictions, score_thr: float = 0.3) -> dict:
         'per_class': {name: _percent(value) for name, value in zip(predictions.classes, values)},
         'counts': counts,
         'confusion': confusion.tolist(),
+        'left_out': sum(len(old.labels) - len(new.labels) for old, new in zip(predictions.images, images)),
         'images': entries,
     }
+
+
+def _usable(image: BoxImage, num_classes: int) -> BoxImage:
+    """An image without the detections of NaN or infinity, which have no place in it."""
+    for labels in (image.labels, image.true_labels):
+        if labels.size and not 0 <= labels.min() <= labels.max() < num_classes:
+            raise ValueError(
+                f'{image.path} has a label that is none of the {num_classes} classes; give the config of that test'
+            )
+    if not np.all(np.abs(image.true_boxes) < LARGEST):
+        raise ValueError(f'{image.path} has a labelled box of NaN or infinity; look at it with tools/check_dataset.py')
+    keep = np.all(np.abs(image.boxes) < LARGEST, axis=1) & np.isfinite(image.scores)
+    return replace(image, boxes=image.boxes[keep], labels=image.labels[keep], scores=image.scores[keep])
 
 
 def _lost_precision(images: Sequence[BoxImage], num_classes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -271,11 +288,13 @@ def pixel_confusion(image: MapImage, num_classes: int) -> np.ndarray:
         ValueError: If a label is none of the classes.
     """
     valid = image.truth != NOT_LABELLED
-    highest = image.truth[valid].max(initial=0)
-    if highest >= num_classes:
-        raise ValueError(
-            f'{image.path} has the label {highest}, the model {num_classes} classes; give the config of its data'
-        )
+    for found in (image.truth[valid], image.prediction[valid]):
+        highest, lowest = found.max(initial=0), found.min(initial=0)
+        if lowest < 0 or highest >= num_classes:
+            raise ValueError(
+                f'{image.path} has the label {lowest if lowest < 0 else highest}, the model {num_classes} classes; '
+                f'give the config of its data'
+            )
     pairs = image.truth[valid].astype(int) * num_classes + image.prediction[valid]
     return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
 

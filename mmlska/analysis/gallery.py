@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from ..images import read_photo, shown
 from .errors import NOT_LABELLED
 from .predictions import BoxImage, MapImage, Predictions
 
@@ -47,8 +48,8 @@ def write_gallery(
 
     Raises:
         FileExistsError: If the folder holds a gallery and ``overwrite`` is False, or anything else.
-        FileNotFoundError: If an image cannot be read.
-        ValueError: If ``limit`` is not positive.
+        FileNotFoundError: If an image is not there.
+        ValueError: If an image cannot be read, or ``limit`` is not positive.
     """
     if limit < 1:
         raise ValueError(f'limit {limit} is impossible; use 1 image or more')
@@ -76,7 +77,7 @@ def write_gallery(
         }
         (new / 'index.html').write_text(render_page(data), encoding='utf-8')
         saved = {'generator': GENERATOR, 'title': title, 'about': about or {}, **errors}
-        (new / 'errors.json').write_text(json.dumps(saved) + '\n', encoding='utf-8')
+        (new / 'errors.json').write_text(json.dumps(saved, allow_nan=False) + '\n', encoding='utf-8')
         if folder.exists():
             folder.rename(Path(temporary, 'old'))
         new.rename(folder)
@@ -85,7 +86,7 @@ def write_gallery(
 
 def render_page(data: dict) -> str:
     """Return the page with its data inside; nothing in them can end the script element or be run."""
-    text = json.dumps(data, separators=(',', ':')).replace('<', '\\u003c').replace('>', '\\u003e')
+    text = json.dumps(data, separators=(',', ':'), allow_nan=False).replace('<', '\\u003c').replace('>', '\\u003e')
     return _PAGE.read_text(encoding='utf-8').replace('__DATA__', text)
 
 
@@ -113,15 +114,11 @@ def check_folder(folder: Path, overwrite: bool) -> None:
 
 def _write_pictures(folder: Path, stem: str, image: BoxImage | MapImage, predictions: Predictions) -> dict:
     """Write the pictures of one image; return their names and the size of the image."""
-    # Not cv2.imread, which returns None where it should raise. Photos are turned by their EXIF data where the test turned them.
     try:
-        content = np.frombuffer(Path(image.path).read_bytes(), np.uint8)
-    except OSError as error:
-        raise FileNotFoundError(f'image {image.path} cannot be read; give the config of that test') from error
-    flag = cv2.IMREAD_COLOR | (cv2.IMREAD_IGNORE_ORIENTATION if predictions.as_stored else 0)
-    pixels = cv2.imdecode(content, flag) if content.size else None
-    if pixels is None:
-        raise FileNotFoundError(f'image {image.path} is no picture; give the config of that test')
+        # Turned by their EXIF data where the test turned them.
+        pixels = read_photo(image.path, as_stored=predictions.as_stored)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f'image {shown(image.path)} cannot be read; give the config of that test') from error
     height, width = pixels.shape[:2]
     files = {'size': [width, height], 'full': f'{stem}.jpg', 'thumb': f'{stem}.jpg'}
     _write(folder / files['full'], _fit(pixels, _FULL))
@@ -137,9 +134,9 @@ def _write_pictures(folder: Path, stem: str, image: BoxImage | MapImage, predict
             'predicted': (palette[image.prediction % 256], np.ones_like(valid)),
             'wrong': (np.broadcast_to(np.uint8(_WRONG), (*wrong.shape, 3)), wrong),
         }
-        for name, (colors, shown) in layers.items():
+        for name, (colors, visible) in layers.items():
             files[name] = f'{stem}_{name}.png'
-            alpha = np.where(shown, np.uint8(255), np.uint8(0))[..., None]
+            alpha = np.where(visible, np.uint8(255), np.uint8(0))[..., None]
             _write(folder / files[name], _fit(np.concatenate([colors[..., ::-1], alpha], 2), _FULL, cv2.INTER_NEAREST))
     return files
 

@@ -15,21 +15,28 @@ from mmengine.runner import load_checkpoint
 from torch import Tensor, nn
 
 from ..engine.config import _datasets, check_data, find_path, replace_sync_bn
+from ..images import IMAGE_SUFFIXES, images_below, read_photo
+from ..weights import safe_reading
 
-SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 
-
-def build_model(cfg: Config, checkpoint: str | None = None, seed: int = 0) -> nn.Module:
+def build_model(cfg: Config, checkpoint: str | None = None, seed: int = 0, *, trust: bool | None = None) -> nn.Module:
     """Build the model of a config in eval mode, with the weights of a checkpoint or with random ones.
 
     Args:
         cfg: Config of an mmdet or mmseg model.
         checkpoint: A checkpoint of the whole model; None leaves the random weights.
         seed: Seed of the random weights; the random numbers of the caller stay as they were.
+        trust: Let checkpoints run code; only those whose maker you know. By default as :func:`mmlska.weights.safe_reading` says, else no.
 
     Raises:
         FileNotFoundError: If there is no such checkpoint.
+        WeightsError: If it cannot be read.
     """
+    with safe_reading(trust):
+        return _build_model(cfg, checkpoint, seed)
+
+
+def _build_model(cfg: Config, checkpoint: str | None, seed: int) -> nn.Module:
     init_default_scope(cfg.default_scope)
     replace_sync_bn(cfg)
     with torch.random.fork_rng(devices=[]):
@@ -65,9 +72,9 @@ def photos_in(folder: str | Path) -> list[Path]:
         FileNotFoundError: If there is no such folder, or no image in it.
     """
     found = find_path(folder)
-    photos = sorted(p for p in found.rglob('*') if p.suffix.lower() in SUFFIXES) if found else []
+    photos = images_below(found) if found else []
     if not photos:
-        raise FileNotFoundError(f'no images found in {folder}; name a folder of {", ".join(SUFFIXES)} files')
+        raise FileNotFoundError(f'no images found in {folder}; name a folder of {", ".join(IMAGE_SUFFIXES)} files')
     return photos
 
 
@@ -100,20 +107,6 @@ def spread(items: Sequence, count: int) -> list:
         raise ValueError(f'{count} images are none; give a count of 1 or more')
     chosen = np.linspace(0, len(items), min(count, len(items)), endpoint=False).round().astype(int)
     return [items[i] for i in chosen]
-
-
-def read_photo(path: str | Path) -> np.ndarray:
-    """Read an image as (H, W, 3) uint8, BGR, the order of OpenMMLab's pipelines.
-
-    Raises:
-        ValueError: If the file is not an image.
-    """
-    import cv2
-
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image is None:
-        raise ValueError(f'{path} is not an image that OpenCV can read; remove it from the folder')
-    return image
 
 
 def square(image: np.ndarray, size: int) -> np.ndarray:

@@ -5,16 +5,20 @@ The predictions come from MMEngine's own test loop, or from the .pkl file that `
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from mmengine.config import Config
 from mmengine.hooks import Hook
+from torch import Tensor
 
 from ..engine.config import check_data, image_reading
 from ..engine.launch import build_test_runner
+from ..weights.files import DamagedFile, read_pickle_file
+
+#: Steps of the pickle of a test's predictions: 5,000 photos with 100 masks each take 10 million.
+MAX_STEPS = 50_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,18 +85,20 @@ class _Collect(Hook):
             self.images.append(_image(sample.to_dict(), self.dataset, len(self.images)))
 
 
-def predict(cfg: Config, checkpoint: str) -> Predictions:
+def predict(cfg: Config, checkpoint: str, *, trust: bool | None = None) -> Predictions:
     """Run the test loop of a config.
 
     Args:
         cfg: A config of mmdet or mmseg that went through :func:`mmlska.engine.launch.prepare`.
         checkpoint: The checkpoint file.
+        trust: Let checkpoints run code; only those whose maker you know. By default as :func:`mmlska.weights.safe_reading` says, else no.
 
     Raises:
         FileNotFoundError: If data or the checkpoint are missing.
         ValueError: If the test data have no labels.
+        WeightsError: If the checkpoint cannot be read.
     """
-    runner = build_test_runner(cfg, checkpoint)
+    runner = build_test_runner(cfg, checkpoint, trust=trust)
     dataset = runner.test_dataloader.dataset
     collect = _Collect(dataset)
     runner.register_hook(collect)
@@ -101,17 +107,19 @@ def predict(cfg: Config, checkpoint: str) -> Predictions:
     return _predictions(cfg, dataset, collect.images, metrics)
 
 
-def read_predictions(cfg: Config, path: str | Path) -> Predictions:
+def read_predictions(cfg: Config, path: str | Path, *, trust: bool | None = None) -> Predictions:
     """Read the .pkl file that ``tools/test.py CONFIG CHECKPOINT --out FILE.pkl`` wrote.
 
-    A pickle runs code when it is read: only for files of your own.
+    It is a pickle, of which only containers, numbers, arrays and tensors are read.
 
     Args:
         cfg: The same config, whose test data hold the labels.
         path: The file.
+        trust: Let the file run code; only if you know its maker. By default as :func:`mmlska.weights.safe_reading` says, else no.
 
     Raises:
         FileNotFoundError: If the file or the test data are missing.
+        UnsafeFileError: If the file asks for anything else.
         ValueError: If the file holds something else, or predictions for other images.
     """
     from mmengine.registry import DATASETS, init_default_scope
@@ -122,18 +130,23 @@ def read_predictions(cfg: Config, path: str | Path) -> Predictions:
     check_data(cfg, ('test',))
     init_default_scope(cfg.default_scope)
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
-    with path.open('rb') as file:
-        try:
-            samples = pickle.load(file)
-        except (pickle.UnpicklingError, EOFError, AttributeError, ImportError, IndexError, ValueError) as error:
-            raise ValueError(f'{path} is not a file of tools/test.py --out FILE.pkl: {error}') from error
+    try:
+        samples = read_pickle_file(path, MAX_STEPS, trust=trust)
+    except DamagedFile as error:
+        raise ValueError(f'{path} is not a file of tools/test.py --out FILE.pkl: {error.__cause__}') from error
     if not isinstance(samples, list) or not all(isinstance(s, dict) and 'img_path' in s for s in samples):
         raise ValueError(f'{path} is not a file of tools/test.py --out FILE.pkl: no list of data samples')
     if len(samples) != len(dataset):
         raise ValueError(
             f'{path} has {len(samples)} images, the test data of the config {len(dataset)}; give the config of that test'
         )
-    images = [_image(sample, dataset, index) for index, sample in enumerate(samples)]
+    images = []
+    for index, sample in enumerate(samples):
+        try:
+            images.append(_image(sample, dataset, index))
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            reason = ' '.join(str(error).split())[:300]
+            raise ValueError(f'{path}: image {index} holds no predictions of this config: {reason}') from error
     return _predictions(cfg, dataset, images, {})
 
 
@@ -155,12 +168,12 @@ def _predictions(cfg: Config, dataset, images: list, metrics: dict[str, float]) 
 
 def _image(sample: dict, dataset, index: int) -> BoxImage | MapImage:
     """One data sample, a dict, with the labels of the data set."""
-    path = str(sample['img_path'])
+    info, named = dataset.get_data_info(index), sample['img_path']
+    path = info['img_path']  # not what a file of predictions says, which may name any picture
+    if not isinstance(named, str) or Path(path).name != Path(named).name:
+        raise ValueError(f'prediction {index} is for {named!r:.200}, the data set has {path} there')
     if 'pred_sem_seg' in sample:
         return _map_image(sample, path)
-    info = dataset.get_data_info(index)
-    if Path(info['img_path']).name != Path(path).name:
-        raise ValueError(f'prediction {index} is for {path}, the data set has {info["img_path"]} there')
     if 'pred_instances' not in sample:
         raise ValueError(f'no boxes predicted for {path}; give a detector of mmdet or a segmentor of mmseg')
     found = sample['pred_instances']
@@ -192,7 +205,9 @@ def _map_image(sample: dict, path: str) -> MapImage:
 
 def _array(value) -> np.ndarray:
     value = getattr(value, 'tensor', value)  # mmdet's box structures
-    return value.detach().cpu().numpy() if hasattr(value, 'detach') else np.asarray(value)
+    if not isinstance(value, (Tensor, np.ndarray)):
+        raise TypeError(f'a {type(value).__name__} stands where an array must be')
+    return value.detach().cpu().numpy() if isinstance(value, Tensor) else value
 
 
 def distinct_colors(number: int) -> list[tuple[int, int, int]]:

@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+import errno
+import math
 import os
+import re
 import shlex
 import shutil
 import signal
+import stat
 import sys
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import torch
-from mmengine.dist import all_reduce, barrier, is_main_process
+from mmengine.dist import all_reduce, barrier, broadcast, is_main_process
 from mmengine.hooks import CheckpointHook, EMAHook
 from mmengine.registry import HOOKS, VISBACKENDS
 from mmengine.runner import Runner
 from mmengine.visualization import LocalVisBackend
 
+from ..files import file_sha256, is_inside, write_atomically, write_text
 from ..weights import WeightsError
-from ..weights.files import file_sha256, read_checkpoint, write_atomically
-from .guards import bare_model
+from ..weights.files import read_checkpoint, read_outline
+from .guards import TrainingError, bare_model
 from .signals import StopRequest
 
 INTERRUPTED = 'interrupted.pth'
+_SIDECAR_BYTES = 4096  # a checksum has 64
 
 
 class Interrupted(Exception):
@@ -33,16 +41,40 @@ class Interrupted(Exception):
         self.signum = signum
 
 
-def put_in_place(temporary: Path, path: Path) -> None:
-    """Give a checkpoint that was written under another name its own, once all of it is on the disk, with its SHA-256 beside it."""
-    _sync(temporary)
-    digest, older = file_sha256(temporary), _recorded(path)
-    # Until the rename below the older file of that name counts, after it the new one: both are good.
-    _record(path, [digest, *older[:1]])
-    os.replace(temporary, path)
-    _sync(path.parent)
-    if older:
-        _record(path, [digest])
+class _Unfit(Exception):
+    """Why a training cannot go on from a file."""
+
+
+def save_whole(path: Path, write: Callable[[str], object]) -> None:
+    """Call ``write(temporary name)`` and give the file its own name once all of it is on the disk, with its SHA-256 beside it.
+
+    Raises:
+        OSError: If it can't be written; an older file of that name is then untouched.
+    """
+    for file in (
+        path,
+        _sidecar(path),
+    ):  # links to an archived checkpoint, say: the file that they lead to stays as it is
+        if file.is_symlink():
+            file.unlink()
+    try:
+        older = _recorded(path)[:1]
+    except _Unfit:
+        older = []
+    digests = []
+
+    def write_and_record(temporary: str) -> None:
+        write(temporary)
+        _sync(Path(temporary))
+        # Until the file has its name the older one counts, then the new one: both are good.
+        digests.append(file_sha256(temporary))
+        _record(path, digests + older)
+
+    write_atomically(path, write_and_record)
+    with suppress(OSError):  # it is in place, and verifies already
+        _sync(path.parent)
+        if older:
+            _record(path, digests)
 
 
 def _sync(path: Path) -> None:
@@ -60,50 +92,112 @@ def _sidecar(path: Path) -> Path:
 def _record(path: Path, digests: list[str]) -> None:
     """Write checksums in the format of ``sha256sum -c``."""
     text = ''.join(f'{digest}  {path.name}\n' for digest in digests)
-    write_atomically(_sidecar(path), lambda temporary: Path(temporary).write_text(text))
+    write_text(_sidecar(path), text)
 
 
 def _recorded(path: Path) -> list[str]:
+    """The checksums beside a checkpoint; none if there is no file with them, or an empty one."""
     file = _sidecar(path)
-    return [line.split()[0] for line in file.read_text().splitlines() if line.strip()] if file.is_file() else []
+    if not os.path.lexists(file):
+        return []
+    try:
+        content = _start_of(file)
+    except OSError as error:
+        raise _Unfit(f'{file.name} cannot be read ({error.strerror})') from error
+    lines = content.decode('ascii', errors='replace').splitlines()
+    digests = [line.split()[0].removeprefix('\\').lower() for line in lines if line.strip()]
+    if len(content) > _SIDECAR_BYTES or not all(re.fullmatch('[0-9a-f]{64}', digest) for digest in digests):
+        raise _Unfit(f'{file.name} holds no SHA-256; delete that file to have the checkpoint itself read')
+    return digests
+
+
+def _start_of(file: Path) -> bytes:
+    if not file.is_file():
+        raise OSError(errno.EINVAL, 'no regular file')
+    with open(file, 'rb') as opened:
+        return opened.read(_SIDECAR_BYTES + 1)
 
 
 def _remove(path: Path) -> None:
-    path.unlink(missing_ok=True)
-    _sidecar(path).unlink(missing_ok=True)
+    for file in (path, _sidecar(path)):
+        with suppress(OSError):
+            file.unlink()
 
 
 def why_not_resumable(path: str | Path) -> str | None:
     """Say what is wrong with a checkpoint to go on from, or None.
 
-    A file with a ``.sha256`` beside it must match that; any other is read, and must hold the state of an optimizer.
+    It must hold the state of a training, and match the ``.sha256`` beside it; without one all of it is read.
     """
-    path = Path(path)
-    digests = _recorded(path)
-    if digests:
-        return None if file_sha256(path) in digests else f'its SHA-256 is not the one in {_sidecar(path).name}'
     try:
-        content = read_checkpoint(path).content
-    except (WeightsError, OSError) as error:
-        return str(error).removeprefix(f'{path} ').removesuffix('; download it again')
-    if not isinstance(content, dict) or not {'optimizer', 'message_hub', 'meta'} <= set(content):
-        return 'it holds weights without the state of a training'
+        _progress(Path(path))
+        _verify(Path(path))
+    except _Unfit as error:
+        return str(error)
     return None
 
 
+def _progress(path: Path) -> tuple[float, int, int]:
+    """How far a checkpoint is: when its training was started anew, iteration and epoch."""
+    try:
+        status = path.stat()
+    except (OSError, RuntimeError) as error:
+        raise _Unfit('it is a link that leads nowhere' if path.is_symlink() else 'it cannot be read') from error
+    if not stat.S_ISREG(status.st_mode):
+        raise _Unfit('it is a folder' if stat.S_ISDIR(status.st_mode) else 'it is no regular file')
+    content = _read(read_outline, path)
+    if not isinstance(content, dict) or not {'optimizer', 'message_hub', 'meta'} <= set(content):
+        raise _Unfit('it holds weights without the state of a training')
+    try:
+        iteration, epoch = (content['meta'][name] for name in ('iter', 'epoch'))
+        started = content['message_hub']['runtime_info'].get('run_started', 0.0)
+    except (AttributeError, IndexError, KeyError, TypeError) as error:
+        raise _Unfit('it does not say at which iteration it was saved') from error
+    if not all(isinstance(number, int) and 0 <= number < 1 << 53 for number in (iteration, epoch)):
+        raise _Unfit('it does not say at which iteration it was saved')
+    return started if isinstance(started, float) and math.isfinite(started) else 0.0, iteration, epoch
+
+
+def _verify(path: Path) -> None:
+    digests = _recorded(path)
+    if not digests:
+        _read(read_checkpoint, path)
+    elif _read(file_sha256, path) not in digests:
+        raise _Unfit(f'its SHA-256 is not the one in {_sidecar(path).name}')
+
+
+def _read(read: Callable, path: Path):
+    try:
+        return read(path)
+    except WeightsError as error:
+        raise _Unfit(str(error).removeprefix(f'{path} ').removesuffix('; download it again')) from error
+    except OSError as error:
+        raise _Unfit(f'it cannot be read ({error.strerror})') from error
+
+
 def find_resumable(work_dir: str | Path) -> tuple[Path | None, list[tuple[Path, str]]]:
-    """Find the newest checkpoint in a work directory that verifies.
+    """Find the checkpoint in a work directory that is furthest in the newest training there, and verifies.
+
+    What a checkpoint holds decides; when its file was written does not.
 
     Returns:
-        The checkpoint, or None, and those newer ones that were skipped, each with the reason.
+        The checkpoint, or None, and those that were skipped, each with the reason.
     """
-    files = [p for p in Path(work_dir).glob('*.pth') if not p.name.startswith(('best_', 'nonfinite_', '.'))]
-    skipped = []
-    for path in sorted(files, key=lambda p: (p.stat().st_mtime_ns, p.name), reverse=True):
-        reason = why_not_resumable(path)
-        if reason is None:
+    found, skipped = [], []
+    for path in sorted(Path(work_dir).glob('*.pth')):
+        if path.name.startswith(('best_', 'nonfinite_', '.')):
+            continue
+        try:
+            found.append((_progress(path), path))
+        except _Unfit as error:
+            skipped.append((path, str(error)))
+    for _, path in sorted(found, reverse=True):
+        try:
+            _verify(path)
+        except _Unfit as error:
+            skipped.append((path, str(error)))
+        else:
             return path, skipped
-        skipped.append((path, reason))
     return None, skipped
 
 
@@ -111,7 +205,9 @@ def find_resumable(work_dir: str | Path) -> tuple[Path | None, list[tuple[Path, 
 class SafeCheckpointHook(CheckpointHook):
     """MMEngine's CheckpointHook that never deletes a checkpoint before its successor is on the disk.
 
-    A checkpoint that can't be saved, for a full disk say, is reported, and the run goes on. SIGTERM and Ctrl-C save
+    A checkpoint that can't be saved, for a full disk say, is reported, and the run goes on; if it was the last one, it is tried again at
+    the end, and an error then says that the state is lost. A training that its settings would leave without any checkpoint saves its
+    last state too. SIGTERM and Ctrl-C save
     ``interrupted.pth`` behind the current iteration and raise :class:`Interrupted`, in all processes of a training if one of them was
     signalled. Gradients that were accumulated for the next update are part of a checkpoint.
     """
@@ -120,16 +216,64 @@ class SafeCheckpointHook(CheckpointHook):
 
     def before_train(self, runner: Runner) -> None:
         """Prepare the folder and listen to signals."""
+        ids = runner.message_hub.runtime_info.pop(
+            'keep_ckpt_ids', []
+        )  # MMEngine would delete those that are too many now
         super().before_train(runner)
+        resumed_here = runner._resume and (runner._load_from is None or is_inside(runner._load_from, self.out_dir))
+        self._own_files_only(runner, ids if resumed_here else [])
+        if getattr(runner, 'starts_anew', True) or 'run_started' not in runner.message_hub.runtime_info:
+            runner.message_hub.update_info('run_started', time.time())
+        self._saved = False
+        saved_already = resumed_here and Path(runner._load_from or '').name != INTERRUPTED
+        self._saved_iter = runner.iter if saved_already else None
         if is_main_process():
-            for leftover in Path(self.out_dir).glob('.*.pth.tmp'):
-                leftover.unlink()
+            # What a training that was killed was writing; nobody else trains here.
+            for leftover in Path(self.out_dir).glob('.new-*'):
+                if leftover.suffix in ('.pth', '.sha256'):
+                    _remove(leftover)
         self._request = StopRequest()
 
+    def _own_files_only(self, runner: Runner, ids: list) -> None:
+        """Forget files outside this folder that the checkpoint of a resume names: what they name will be deleted one day."""
+        info = runner.message_hub.runtime_info
+        if self.max_keep_ckpts > 0:
+            self.keep_ckpt_ids = [step for step in ids if isinstance(step, int)] if isinstance(ids, list) else []
+            runner.message_hub.update_info('keep_ckpt_ids', self.keep_ckpt_ids)
+        for name in [name for name in info if str(name).startswith('best_ckpt')]:
+            path = Path(str(info[name]))
+            if not path.name.startswith('best_') or not is_inside(path, self.out_dir):
+                del info[name]
+        if self.save_best and len(self.key_indicators) > 1:
+            self.best_ckpt_path_dict = {key: info.get(f'best_ckpt_{key}') for key in self.key_indicators}
+        elif self.save_best:
+            self.best_ckpt_path = info.get('best_ckpt')
+
     def after_train(self, runner: Runner) -> None:
-        """Let signals end the process again."""
-        super().after_train(runner)
-        StopRequest.release()
+        """Save what no checkpoint holds yet, and let signals end the process again.
+
+        Raises:
+            TrainingError: If that can't be saved.
+        """
+        try:
+            self._save_what_is_not_saved(runner)
+            super().after_train(runner)
+        finally:
+            StopRequest.release()
+
+    def _save_what_is_not_saved(self, runner: Runner) -> None:
+        wanted = self.save_last or not self._saved
+        unsaved = torch.tensor(int(wanted and self._saved_iter != runner.iter))
+        broadcast(unsaved)  # the first process alone knows what could not be written
+        if not unsaved:
+            return
+        step = runner.epoch if self.by_epoch else runner.iter
+        self._save_checkpoint_with_step(runner, step, dict(epoch=runner.epoch, iter=runner.iter))
+        if self._saved_iter != runner.iter:
+            raise TrainingError(
+                f'the training ended at iteration {runner.iter}, and its last state is lost: {self._failure}, '
+                'then repeat what is missing with --resume'
+            )
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         """Save where it is time to, or where a signal came to any of the processes."""
@@ -201,17 +345,19 @@ class SafeCheckpointHook(CheckpointHook):
                 **self.args,
             )
         except OSError as error:
-            runner.logger.error(f'{_report(name, self.out_dir, error)}; the training goes on')
+            self._failure = _report(name, self.out_dir, error)
+            runner.logger.error(f'{self._failure}; the training goes on, the checkpoints before it are whole')
             self._restore(runner, before)
             self.last_ckpt = last
             return
+        self._saved, self._saved_iter = True, meta['iter']
         self.keep_ckpt_ids = kept
         if is_main_process():
             for old in [self.filename_tmpl.format(s) for s in dropped] + [INTERRUPTED]:
                 _remove(Path(self.out_dir, old))
             record = Path(runner.work_dir, 'last_checkpoint')
             with suppress(OSError):  # for other tools; --resume looks at the checkpoints themselves
-                write_atomically(record, lambda temporary: Path(temporary).write_text(self.last_ckpt))
+                write_text(record, self.last_ckpt)
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
         if not self.save_best:
@@ -229,6 +375,7 @@ class SafeCheckpointHook(CheckpointHook):
             self._set_best(old, many)
             return
         new = self.best_ckpt_path_dict if many else {'': self.best_ckpt_path}
+        self._saved = self._saved or any(new.values())
         best = {key: new.get(key) or path for key, path in old.items()} | {k: p for k, p in new.items() if p}
         self._set_best(best, many)
         if is_main_process():
@@ -248,11 +395,10 @@ class SafeCheckpointHook(CheckpointHook):
 
 
 def _report(name: str, folder: str, error: OSError) -> str:
-    free = shutil.disk_usage(folder).free / 2**20
-    return (
-        f'{name} could not be saved: {error.strerror or error}, {free:.0f} MiB are free in {folder}; make room, '
-        'the checkpoints before it are whole'
-    )
+    reason = f'{name} could not be saved: {error.strerror or str(error).split(";")[0]}'
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return f'{reason}; correct that'
+    return f'{reason}, {shutil.disk_usage(folder).free / 2**20:.0f} MiB are free in {folder}; make room'
 
 
 @VISBACKENDS.register_module()

@@ -10,7 +10,9 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from ..datasets.coco_files import refuse_deadly_mask
 from .config import _datasets
+from .samples import mask_pipelines
 
 
 def check_settings(cfg: Config, config_path: str, *, work_dir: str | None, seed: int | None) -> None:
@@ -45,7 +47,7 @@ def build_data(runner: Runner, cfg: Config, splits: tuple[str, ...]) -> None:
         splits: Those of 'train', 'val', 'test' that are about to be used.
 
     Raises:
-        ValueError: If annotations can't be read, or a split has no samples.
+        ValueError: If annotations can't be read, a split has no samples, or a mask to compare with is none.
     """
     for split in splits:
         if cfg.get(f'{split}_dataloader') is None:
@@ -54,6 +56,21 @@ def build_data(runner: Runner, cfg: Config, splits: tuple[str, ...]) -> None:
             loop = getattr(runner, f'{split}_loop')
         if len(loop.dataloader.dataset) == 0:
             raise ValueError(_why_empty(cfg, split))
+        _check_masks(loop, cfg, split)
+
+
+def _check_masks(loop, cfg: Config, split: str) -> None:
+    """The masks that results are compared with; those of training are looked at as they are read."""
+    for metric in getattr(getattr(loop, 'evaluator', None), 'metrics', ()):
+        coco = getattr(metric, '_coco_api', None)
+        if coco is None or not ('segm' in metric.metrics or mask_pipelines(loop.dataloader.dataset)):
+            continue
+        for annotation in coco.anns.values():
+            try:
+                refuse_deadly_mask(annotation.get('segmentation'), coco.imgs.get(annotation.get('image_id'), {}))
+            except ValueError as error:
+                files = ' or '.join(map(str, _annotations(cfg, split)))
+                raise ValueError(f'{split} data: {files}: annotation {annotation.get("id")}: {error}') from error
 
 
 def _annotations(cfg: Config, split: str) -> list[Path]:

@@ -6,6 +6,7 @@ order. Nothing here imports mmdet or mmseg: their classes are named in the confi
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 
 import mmlska
+
+from .config_text import SafeConfig
 
 
 def search_roots() -> list[Path]:
@@ -44,8 +47,9 @@ def load_config(path: str, cfg_options: dict | None = None) -> Config:
         raise FileNotFoundError(f'config {path} does not exist; see the folder configs for those there are')
     if found.suffix not in ('.py', '.json', '.yml', '.yaml'):
         raise ValueError(f'config {path} is no .py, .json or .yml file; give one such as those in the folder configs')
+    _check_data_variable()
     try:
-        cfg = Config.fromfile(found)
+        cfg = SafeConfig.of(Config.fromfile(found))
     except SyntaxError as error:
         raise ValueError(f'config {path} is not valid Python: line {error.lineno}: {error.msg}') from error
     except Exception as error:  # a config is a program and may raise anything
@@ -54,6 +58,16 @@ def load_config(path: str, cfg_options: dict | None = None) -> Config:
     cfg.merge_from_dict(cfg_options or {})
     _spread_data_root(cfg, written_root)
     return cfg
+
+
+def _check_data_variable() -> None:
+    """MMEngine puts the value of this variable into a string literal of the config as it is."""
+    value = os.environ.get('MMLSKA_DATA', '')
+    if not value.isprintable() or set(value) & set('\'"\\{}'):
+        raise ValueError(
+            f'MMLSKA_DATA={value!r} has a quote, a backslash, a brace or a control character, which no config can hold; '
+            f'rename the folder or give a link to it'
+        )
 
 
 def _spread_data_root(cfg: Config, written_root: str | None) -> None:

@@ -12,6 +12,7 @@ from mmengine.registry import HOOKS, MODELS
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
+from ..files import write_atomically
 from .fsdp import fsdp_hook, own_share
 from .hooks import AutocastHook
 
@@ -57,7 +58,8 @@ def _describe(runner: Runner, model: nn.Module, batch: dict, log_vars: dict) -> 
     values = {name: float(value) for name, value in log_vars.items()}
     saved = f'the batch is in {path}'
     try:
-        torch.save(dict(batch=batch, losses=values, module=module, iter=iteration), path)
+        content = dict(batch=batch, losses=values, module=module, iter=iteration)
+        write_atomically(path, lambda tmp: torch.save(content, tmp))
     except OSError as error:
         saved = f'the batch could not be saved ({error})'
     bad = ', '.join(f'{name}={value}' for name, value in values.items() if value - value != 0 and name != 'loss')

@@ -12,6 +12,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import nn
 
+from ..images import read_header
 from ..models import fold_for_inference
 
 
@@ -43,6 +44,7 @@ class OverlayHook(Hook):
 
         for sample in outputs or ():
             options = dict(pred_score_thr=self.score_thr) if 'pred_instances' in sample else {}
+            read_header(sample.img_path)  # imread would take every format, and any size
             runner.visualizer.add_datasample(
                 'overlay',
                 bgr2rgb(imread(sample.img_path, **self._reading)),

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
+from mmengine.hooks import CheckpointHook
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
+from ..weights import safe_reading
 from ..weights.manifest import MANIFEST_SCHEME, fetch_published
 from .checkpoints import find_resumable, why_not_resumable
 from .checks import build_data, check_folder, check_settings
@@ -23,9 +25,10 @@ from .config import (
     use_tta,
 )
 from .fsdp import check_fsdp, uses_fsdp
+from .lock import unlock_work_dir
 from .loops import use_repeatable_training
 from .options import effective_batch
-from .processes import use_launcher
+from .processes import claim_work_dir, use_launcher
 from .runner import EvaluationRunner, SafeRunner
 
 
@@ -96,14 +99,15 @@ def build_train_runner(
 
     Args:
         cfg: A config that went through :func:`prepare`.
-        resume: 'auto' for the newest checkpoint in the work directory that verifies, or the path of one.
+        resume: 'auto' for the checkpoint in the work directory that is furthest and verifies, or the path of one.
         dtype: 'fp32', or 'bf16' or 'fp16' for mixed precision.
         auto_scale_lr: Scale the learning rate by the batch size over the recipe's ``auto_scale_lr.base_batch_size``.
         skip_bad_images: Go on past this many images that can't be read.
 
     Raises:
         FileNotFoundError: If data or the checkpoint to resume are missing.
-        ValueError: If a setting does not fit the config or this machine, or no checkpoint to resume verifies.
+        ValueError: If a setting does not fit the config or this machine, no checkpoint to resume verifies, or another training uses
+            the work directory.
     """
     if skip_bad_images < 0:
         raise ValueError(f'--skip-bad-images {skip_bad_images} is out of range; give 0 or more')
@@ -116,13 +120,23 @@ def build_train_runner(
                 '--auto-scale-lr needs auto_scale_lr.base_batch_size in the config; set it with --cfg-options'
             )
         cfg.auto_scale_lr.enable = True
-    found = _find_resume(cfg, resume) if resume else None
-    use_repeatable_training(cfg, skip_bad_images)
-    use_safe_parts(cfg)
-    runner = SafeRunner.from_cfg(cfg)
-    if found:  # not in the config, which is written beside the checkpoints: a run from that file starts anew
-        runner._resume, runner._load_from = True, str(found)
-    build_data(runner, cfg, ('train', 'val'))
+    if resume is None and cfg.get('resume') and not cfg.get('load_from'):
+        resume, cfg.resume = 'auto', False  # MMEngine's words for it; it would believe the file last_checkpoint
+    claim_work_dir(cfg)
+    try:
+        found = _find_resume(cfg, resume) if resume else None
+        use_repeatable_training(cfg, skip_bad_images)
+        use_safe_parts(cfg)
+        runner = SafeRunner.from_cfg(cfg)
+        if found:  # not in the config, which is written beside the checkpoints: a run from that file starts anew
+            runner._resume, runner._load_from = True, str(found)
+            runner.starts_anew = resume != 'auto'
+        build_data(runner, cfg, ('train', 'val'))
+    except BaseException:
+        unlock_work_dir(cfg.work_dir)
+        raise
+    if not any(isinstance(hook, CheckpointHook) for hook in runner.hooks):
+        runner.logger.warning('default_hooks.checkpoint is off: this training saves no checkpoint')
     runner.logger.info(effective_batch(cfg, runner.world_size))
     return runner
 
@@ -157,6 +171,7 @@ def build_test_runner(
     deploy: bool = False,
     dtype: str = 'fp32',
     onnx: str | None = None,
+    trust: bool | None = None,
 ) -> Runner:
     """Build the Runner that evaluates a checkpoint, or an exported file.
 
@@ -169,6 +184,7 @@ def build_test_runner(
         deploy: Fold norms and layer scales of the backbone away first; see :func:`mmlska.models.fold_for_inference`.
         dtype: 'fp32', or 'bf16' or 'fp16' for mixed precision.
         onnx: An ONNX file of this config's model, see :func:`mmlska.export.evaluate.use_onnx`.
+        trust: Let checkpoints run code; only those whose maker you know. By default as :func:`mmlska.weights.safe_reading` says, else no.
 
     Raises:
         FileNotFoundError: If data, the checkpoint or the ONNX file are missing.
@@ -181,7 +197,9 @@ def build_test_runner(
 
         use_onnx(cfg, onnx)
     else:
-        cfg.load_from = str(_checkpoint(checkpoint))
+        path = _checkpoint(checkpoint)
+        # By its name, so that its SHA-256 is checked on what is read of it.
+        cfg.load_from = checkpoint if checkpoint.startswith(MANIFEST_SCHEME) else str(path)
         cfg.resume = False
     check_data(cfg, ('test',))
     # A checkpoint's state_dict holds the averaged weights already, and the hook would swap them into a folded model by position.
@@ -196,7 +214,9 @@ def build_test_runner(
         use_overlays(cfg, show_dir)
     if out:
         use_predictions(cfg, out)
-    runner = EvaluationRunner.from_cfg(cfg)
+    with safe_reading(trust):
+        runner = EvaluationRunner.from_cfg(cfg)
+    runner.trust = trust
     build_data(runner, cfg, ('test',))
     if tta_model is not None:
         from mmengine.hooks import PrepareTTAHook

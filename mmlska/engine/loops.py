@@ -60,7 +60,7 @@ class _Steps:
             files = self.dataloader.dataset.read_by(pids)
             what = f'while it read {" or ".join(files)}' if files else 'between two images (out of memory?)'
             raise TrainingError(
-                f'a data worker (process {", ".join(map(str, pids))}) died {what}; mend or remove the file, '
+                f'a data worker (process {", ".join(map(str, pids))}) died {what}; correct or remove the file, '
                 'or look for memory with train_dataloader.num_workers=0'
             ) from error
 

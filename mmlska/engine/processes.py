@@ -5,6 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 
+import torch
+from mmengine.config import Config
+from mmengine.dist import broadcast_object_list, init_dist, is_distributed
+from mmengine.utils.dl_utils import set_multi_processing
+
+from .lock import lock_work_dir
+
 # Program, how to start it, and its names for torch's variables.
 _LAUNCHERS = dict(
     pytorch=(
@@ -67,3 +74,33 @@ def _first_machine(launcher: str) -> str:
     raise ValueError(
         f'--launcher {launcher} on several machines needs MASTER_ADDR; set it to the name of the first one'
     )
+
+
+def leave_processes() -> None:
+    """Leave the process group at the good end of a run: a process that exits with Gloo's threads at work may be aborted."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+def claim_work_dir(cfg: Config) -> None:
+    """Lock the work directory for this training, by its first process; all of its processes have to call this.
+
+    Args:
+        cfg: A config that went through :func:`mmlska.engine.launch.prepare`.
+
+    Raises:
+        ValueError: In all processes, if another training uses it; see :func:`mmlska.engine.lock.lock_work_dir`.
+    """
+    refusal: list[Exception | None] = [None]
+    if cfg.launcher == 'none' or os.environ['RANK'] == '0':
+        try:
+            lock_work_dir(cfg.work_dir)
+        except (OSError, ValueError) as error:
+            refusal = [error]
+    if cfg.launcher != 'none':
+        if not is_distributed():  # as MMEngine's Runner would later
+            set_multi_processing(**cfg.env_cfg.get('mp_cfg', {}), distributed=True)
+            init_dist(cfg.launcher, **cfg.env_cfg.get('dist_cfg', {}))
+        broadcast_object_list(refusal)
+    if refusal[0] is not None:
+        raise refusal[0]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 import torch
+from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.dist import is_main_process
 from mmengine.model import convert_sync_batchnorm
@@ -14,13 +14,15 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
-from ..weights import DIALECTS, WeightsError, check_finite, inspect_state_dict
+from ..files import file_sha256
+from ..weights import DIALECTS, WeightsError, check_finite, inspect_state_dict, safe_reading
 from ..weights.dialects import grouped
-from ..weights.files import file_sha256
-from .checkpoints import put_in_place
+from .checkpoints import save_whole
+from .config_text import SafeConfig
 from .fsdp import fsdp_hook, shard, uses_fsdp
 from .guards import bare_model
 from .hooks import to_channels_last
+from .lock import unlock_work_dir
 from .signals import start_worker
 
 
@@ -31,6 +33,13 @@ class SafeRunner(Runner):
     """
 
     needs_whole_weights = False  # training may start from a part of a network
+    trust: bool | None = None  # whether checkpoints may run code; see mmlska.weights.safe_reading
+    starts_anew = True  # False if it continues the training in the work directory
+
+    def __init__(self, *args, cfg: Config | dict | None = None, **kwargs) -> None:
+        """Take what MMEngine's Runner takes; whatever it writes of ``cfg`` reads back as what it was."""
+        with safe_reading(self.trust):  # models may read a teacher's weights when they are built
+            super().__init__(*args, cfg=SafeConfig.of(cfg), **kwargs)
 
     def load_checkpoint(self, filename: str, *args, **kwargs):
         """Load weights; see MMEngine's ``Runner.load_checkpoint``.
@@ -44,9 +53,12 @@ class SafeRunner(Runner):
         # Asked after loading: the backbone takes other layouts too, whose names are not the model's.
         handle = model.register_load_state_dict_post_hook(lambda _, keys: absent.update(keys.missing_keys))
         try:
-            checkpoint = super().load_checkpoint(filename, *args, **kwargs)
+            with safe_reading(self.trust):
+                checkpoint = super().load_checkpoint(filename, *args, **kwargs)
         finally:
             handle.remove()
+        if isinstance(meta := checkpoint.get('meta'), dict):
+            meta.pop('config', None)  # Python that MMEngine's resume() would run, only to count GPUs
         content = checkpoint.get('state_dict', checkpoint)
         if not self._resume:
             check_finite({name: t for name, t in content.items() if isinstance(t, torch.Tensor)}, filename)
@@ -69,6 +81,19 @@ class SafeRunner(Runner):
         self.logger.info(f'{type(model).__name__}: {what}{digest}{rest}')
         return checkpoint
 
+    def resume(self, filename: str, *args, **kwargs) -> None:
+        """Load the state of a training; see MMEngine's ``Runner.resume``.
+
+        Raises:
+            WeightsError: As :meth:`load_checkpoint`, or if the state is damaged.
+        """
+        try:
+            super().resume(filename, *args, **kwargs)
+        except (AttributeError, LookupError, TypeError) as error:
+            raise WeightsError(
+                f'{filename} holds a damaged state ({type(error).__name__}: {error}); continue from another by --resume FILE'
+            ) from error
+
     def save_checkpoint(self, out_dir: str, filename: str, *args, **kwargs) -> None:
         """Save a checkpoint; see MMEngine's ``Runner.save_checkpoint``.
 
@@ -83,13 +108,16 @@ class SafeRunner(Runner):
         if '://' in str(out_dir) or not is_main_process():  # storage that is no file system has no rename
             super().save_checkpoint(out_dir, filename, *args, **kwargs)
             return
-        temporary, path = Path(out_dir, f'.{filename}.tmp'), Path(out_dir, filename)
+        save = super().save_checkpoint
+        save_whole(Path(out_dir, filename), lambda tmp: save(out_dir, Path(tmp).name, *args, **kwargs))
+
+    def train(self) -> nn.Module:
+        """Train; see MMEngine's ``Runner.train``. The work directory is free for another training afterwards."""
         try:
-            super().save_checkpoint(out_dir, temporary.name, *args, **kwargs)
-            put_in_place(temporary, path)
+            with safe_reading(self.trust):  # parts of the model may start from files, as their init_cfg says
+                return super().train()
         finally:
-            with suppress(OSError):
-                temporary.unlink(missing_ok=True)
+            unlock_work_dir(self.work_dir)
 
     @staticmethod
     def build_dataloader(*args, **kwargs) -> DataLoader:

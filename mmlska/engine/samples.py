@@ -14,6 +14,8 @@ from mmengine.logging import print_log
 from mmengine.registry import DATA_SAMPLERS, DATASETS
 from torch.utils.data import BatchSampler, Dataset, Sampler, get_worker_info
 
+from ..datasets.coco_files import refuse_deadly_mask
+
 _MAX_WORKERS = 256
 _IGNORED = 255  # mmseg's label for pixels that do not count
 
@@ -115,6 +117,27 @@ class ResumableBatchSampler(Sampler):
         return len(self.batches)
 
 
+def mask_pipelines(dataset: Dataset) -> list[list]:
+    """The steps of each pipeline of a data set, and of those inside it, that reads the masks of COCO files."""
+    inner = [getattr(dataset, 'dataset', None), *(getattr(dataset, 'datasets', None) or ())]
+    steps = getattr(getattr(dataset, 'pipeline', None), 'transforms', [])
+    own = [steps] if any(getattr(step, 'with_mask', False) for step in steps) else []
+    return own + [found for item in inner if item is not None for found in mask_pipelines(item)]
+
+
+def refuse_deadly_masks(results: dict) -> dict:
+    """First step of a pipeline: stop at masks at which pycocotools would end the process, so that nobody could say which file it was.
+
+    In the pipeline, for a data set reads other samples than the one asked for as well: to mix them, or where a crop leaves no box.
+    """
+    for instance in results.get('instances', ()):
+        try:
+            refuse_deadly_mask(instance.get('mask'), results)
+        except ValueError as error:
+            raise ValueError(f'{results.get("img_path")}: {error}') from error
+    return results
+
+
 @DATASETS.register_module()
 class GuardedDataset(Dataset):
     """A dataset that seeds the augmentations of each sample and names the file of one that can't be read.
@@ -131,6 +154,9 @@ class GuardedDataset(Dataset):
         self.skip_bad = skip_bad
         if hasattr(self.dataset, 'full_init'):
             self.dataset.full_init()
+        for steps in mask_pipelines(self.dataset):
+            if refuse_deadly_masks not in steps:
+                steps.insert(0, refuse_deadly_masks)
         # Shared with the data workers: which samples are bad, and for each worker its process and the sample it is reading.
         self._bad = multiprocessing.RawArray('b', len(self.dataset))
         self._reading = multiprocessing.RawArray('q', 2 * _MAX_WORKERS)
@@ -195,9 +221,9 @@ class GuardedDataset(Dataset):
         if count > self.skip_bad:
             how = f'{count} such files, --skip-bad-images {self.skip_bad}' if self.skip_bad else 'the run stops'
             raise BadSampleError(
-                f'{message}; {how}: mend or remove the file, or give --skip-bad-images N to go on past up to N of them'
+                f'{message}; {how}: correct or remove the file, or give --skip-bad-images N to continue past up to N of them'
             ) from error
-        print_log(f'{message}; going on without it, {count} of at most {self.skip_bad}', logger='current', level=30)
+        print_log(f'{message}; continuing without it, {count} of at most {self.skip_bad}', logger='current', level=30)
 
     def file_of(self, index: int) -> str:
         """The image file of a sample, with its label map where it has one."""

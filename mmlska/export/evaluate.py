@@ -10,6 +10,7 @@ from mmengine.model import BaseModel
 from mmengine.registry import MODELS
 from mmengine.structures import InstanceData, PixelData
 
+from ..images import read_header
 from .onnx_predictor import OnnxPredictor
 from .rule import network_of
 
@@ -32,6 +33,8 @@ class OnnxModel(BaseModel):
     def test_step(self, data: dict) -> list:
         """Predict the images of a batch of data samples."""
         samples = data['data_samples']
+        for sample in samples:
+            read_header(sample.img_path)  # the predictor, which stands alone, knows the start of a file only
         for sample, prediction in zip(samples, self.predictor([s.img_path for s in samples])):
             if self.predictor.is_segmentor:
                 mask = torch.from_numpy(prediction.index_mask.astype('int64'))[None]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
+from ..files import write_atomically
 from ..infer.model import load_model
 from .graphs import graph_of
 from .parity import LIMITS, Parity, compare, compare_detections, read_photos
@@ -92,14 +92,15 @@ def export(
         threshold=getattr(head, 'threshold', None),
         dtype='int8' if int8 else dtype,
     )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = out.with_name(f'.unfinished-{out.name}')
-    try:
-        reference = _reference(model, kind)
+    reference = _reference(model, kind)
+    parities: list[Parity] = []
+
+    def write(unfinished: str) -> None:
         if format == 'onnx':
-            parity = _write_onnx(unfinished, model, graph, names, facts, int8, images, source, reference)
+            given = model, graph, names, facts, int8, images, source, reference
+            parity = _write_onnx(Path(unfinished), *given)
         else:
-            parity = _write_torch(unfinished, graph, format, rule, images, source, reference)
+            parity = _write_torch(Path(unfinished), graph, format, rule, images, source, reference)
         limit = LIMITS[facts['dtype']]
         if not parity.largest <= limit:
             older = ', the older file there is untouched' if out.exists() else ''
@@ -107,10 +108,10 @@ def export(
                 f'{out} was not written{older}: the new one differs from the model by more than {limit:g}: {parity.describe()}; '
                 f'please report this'
             )
-        os.replace(unfinished, out)
-    finally:
-        unfinished.unlink(missing_ok=True)
-    return Exported(out, kind, parity, _note(model, kind, format))
+        parities.append(parity)
+
+    write_atomically(out, write)
+    return Exported(out, kind, parities[0], _note(model, kind, format))
 
 
 def _check(out: Path, format: str, dtype: str, int8: str | Path | None) -> None:

@@ -12,7 +12,8 @@ Nothing here may import torch, mmlska or anything of OpenMMLab.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,15 @@ import onnxruntime
 METADATA = 'mmlska'
 #: What is read of a folder.
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
+#: Pixels above which an image is not made an input: 770 MB in float32.
+MAX_PIXELS = 64_000_000
+#: What files of these formats start with; OpenCV reads more, by decoders that are tried less.
+_STARTS = (b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n', b'BM', b'II*\0', b'MM\0*', b'II+\0', b'MM\0+', b'RIFF')
+#: Inputs and outputs of the whole models, by the kind in the metadata.
+_VALUES = {
+    'segmentor': ({'image'}, {'logits'}),
+    'RetinaNet': ({'image', 'shape'}, {'boxes', 'scores', 'labels'}),
+}
 
 
 @dataclass
@@ -76,13 +86,20 @@ class OnnxPredictor:
     def __init__(
         self, file: str | Path, providers: Sequence[str] = ('CPUExecutionProvider',), threads: int = 0
     ) -> None:
+        self.file = file
         self.session = open_session(file, providers, threads)
         self.metadata = read_metadata(self.session, file)
         self.classes = tuple(self.metadata['classes'])
-        self.is_segmentor = self.metadata['kind'] == 'segmentor'
-        if self.metadata['kind'] not in ('segmentor', 'RetinaNet'):
+        kind = self.metadata['kind']
+        self.is_segmentor = kind == 'segmentor'
+        if kind not in _VALUES:
+            raise ValueError(f'{file} holds {kind:.60} alone, which predicts nothing; export with --part model')
+        inputs, outputs = _VALUES[kind]
+        found = tuple(_names(values, file) for values in (self.session.get_inputs, self.session.get_outputs))
+        if found[0] != inputs or not outputs <= found[1]:
             raise ValueError(
-                f'{file} holds {self.metadata["kind"]} alone, which predicts nothing; export with --part model'
+                f'{file} is no {kind} as its metadata say: it has the inputs {_some(found[0])} and the outputs {_some(found[1])}; '
+                f'export the model again'
             )
 
     def __call__(self, inputs: str | Path | np.ndarray | Sequence) -> list[OnnxPrediction]:
@@ -94,7 +111,7 @@ class OnnxPredictor:
 
         Raises:
             FileNotFoundError: If an image does not exist or a folder has none.
-            ValueError: If one can't be read or resized.
+            ValueError: If one can't be read or resized, or the file predicts what its metadata don't know.
         """
         items = inputs if isinstance(inputs, (list, tuple)) else [inputs]
         return [self._predict(*_read(image)) for image in [each for item in items for each in _images(item)]]
@@ -103,15 +120,38 @@ class OnnxPredictor:
         tensor, (height, width) = prepare(image, self.metadata['input'], name)
         prediction = OnnxPrediction(name, image, self.classes)
         if self.is_segmentor:
-            logits = self.session.run(['logits'], {'image': tensor})[0][0, :, :height, :width]
-            prediction.index_mask = self._classes(logits, image.shape[:2])
+            (logits,) = self._run(['logits'], {'image': tensor})
+            if logits.ndim != 4 or logits.shape[2] < height or logits.shape[3] < width:
+                raise ValueError(f'{self.file} gives logits of shape {logits.shape} for an image of {tensor.shape}')
+            self._check_labels(logits.shape[1] - 1)
+            if logits.shape[1] == 1 and self.metadata['threshold'] is None:
+                raise ValueError(
+                    f'{self.file} has threshold=None in its metadata, and one logit, which needs one; export the model again'
+                )
+            prediction.index_mask = self._classes(logits[0, :, :height, :width], image.shape[:2])
             return prediction
         feeds = {'image': tensor, 'shape': np.array([[height, width]], np.int64)}
-        boxes, scores, labels = self.session.run(['boxes', 'scores', 'labels'], feeds)
+        boxes, scores, labels = self._run(['boxes', 'scores', 'labels'], feeds)
+        if boxes.shape != (len(labels), 4) or scores.shape != labels.shape or labels.dtype.kind != 'i':
+            raise ValueError(f'{self.file} gives boxes {boxes.shape}, scores {scores.shape} and labels {labels.shape}')
+        self._check_labels(int(labels.max(initial=0)), int(labels.min(initial=0)))
         boxes = boxes / np.array([width / image.shape[1], height / image.shape[0]] * 2, np.float32)
         order = np.argsort(-scores, kind='stable')
         prediction.instances = dict(boxes=boxes[order], scores=scores[order], labels=labels[order])
         return prediction
+
+    def _run(self, names: list[str], feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+        try:
+            return self.session.run(names, feeds)
+        except Exception as error:  # as in open_session
+            raise ValueError(f'{self.file} can not be run: {" ".join(str(error).split())}') from error
+
+    def _check_labels(self, highest: int, lowest: int = 0) -> None:
+        if lowest < 0 or highest >= len(self.classes):
+            raise ValueError(
+                f'{self.file} predicts the label {lowest if lowest < 0 else highest}, and classes in its metadata names '
+                f'{len(self.classes)}; export the model again'
+            )
 
     def _classes(self, logits: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
         count = len(logits)
@@ -141,13 +181,93 @@ def open_session(
 
 
 def read_metadata(session: onnxruntime.InferenceSession, file: str | Path) -> dict[str, Any]:
-    """What mmlska wrote into a file; ValueError if it did not write it."""
-    text = session.get_modelmeta().custom_metadata_map.get(METADATA)
+    """What mmlska wrote into a file; ValueError if it did not write it, or it was changed."""
+    try:
+        text = session.get_modelmeta().custom_metadata_map.get(METADATA)
+    except UnicodeDecodeError as error:
+        raise ValueError(f'{file} has metadata that are no text ({error.reason}); export the model again') from error
     if text is None:
         raise ValueError(
             f'{file} was not written by mmlska: its metadata lack classes and input rule; use tools/export.py'
         )
-    return json.loads(text)
+    try:
+        metadata = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f'{file} has metadata that are not JSON ({error}); export the model again') from error
+    check_metadata(metadata, file)
+    return metadata
+
+
+def check_metadata(metadata: Any, file: str | Path) -> None:
+    """Raise ValueError, which names the file and the key, if something in the metadata of a file could not be used."""
+    rule = metadata.get('input') if isinstance(metadata, dict) else None
+    resize = rule.get('resize') if isinstance(rule, dict) else None
+    for owner, prefix in ((metadata, ''), (rule, 'input.'), (resize, 'input.resize.')):
+        if prefix == 'input.resize.' and resize is None:  # images keep their size
+            continue
+        for key, (fits, wanted) in _KEYS[prefix].items():
+            there = isinstance(owner, dict) and key in owner
+            if not there or not fits(owner[key]):
+                found = f'{prefix}{key}={owner[key]!r:.60}' if there else f'no {prefix}{key}'
+                raise ValueError(f'{file} has {found} in its metadata, {wanted} belongs there; export the model again')
+    if resize and (resize['scale'] is None) == (resize['scale_factor'] is None):
+        raise ValueError(
+            f'{file} has input.resize={resize!r:.100} in its metadata; scale or scale_factor belongs there, and not both; '
+            f'export the model again'
+        )
+
+
+def _number(low: float, high: float, kinds: tuple[type, ...] = (int, float)) -> Callable[[Any], bool]:
+    return lambda value: type(value) in kinds and low <= value <= high
+
+
+def _numbers(*counts: int, **limits: Any) -> Callable[[Any], bool]:
+    fits = _number(**limits)
+    return lambda value: isinstance(value, (list, tuple)) and len(value) in counts and all(map(fits, value))
+
+
+def _or_none(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: value is None or fits(value)
+
+
+def _are_classes(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and len(value) > 0 and all(isinstance(name, str) for name in value)
+
+
+def _names(values: Callable[[], list], file: str | Path) -> set[str]:
+    try:
+        return {value.name for value in values()}
+    except UnicodeDecodeError as error:
+        raise ValueError(f'{file} has inputs or outputs whose names are no text; export the model again') from error
+
+
+def _some(names: set[str]) -> str:
+    return ', '.join(repr(name[:40]) for name in sorted(names)[:6])
+
+
+#: What belongs under the keys of the metadata that are used here: a test, which NaN fails too, and its words.
+_KEYS: dict[str, dict[str, tuple[Callable[[Any], bool], str]]] = {
+    '': dict(
+        kind=(lambda value: isinstance(value, str), 'a name'),
+        model=(lambda value: isinstance(value, str), 'a name'),
+        classes=(_are_classes, 'a list of names'),
+        input=(lambda value: isinstance(value, dict), 'the rule for images'),
+        threshold=(_or_none(_number(0, 1)), 'a number from 0 to 1 or null'),
+    ),
+    'input.': dict(
+        resize=(lambda value: value is None or isinstance(value, dict), 'a rule or null'),
+        mean=(_numbers(1, 3, low=-1e6, high=1e6), 'a list of 3 numbers'),
+        std=(_numbers(1, 3, low=1e-6, high=1e6), 'a list of 3 numbers above 0'),
+        channels=(lambda value: value in ('RGB', 'BGR'), "'RGB' or 'BGR'"),
+        pad_divisor=(_number(1, 4096, (int,)), 'a whole number from 1 to 4096'),
+        pad_value=(_number(-1e6, 1e6), 'a number'),
+    ),
+    'input.resize.': dict(
+        scale=(_or_none(_numbers(2, low=1, high=100_000, kinds=(int,))), 'a width and a height or null'),
+        scale_factor=(_or_none(_numbers(2, low=1e-3, high=1e3)), 'two factors or null'),
+        keep_ratio=(lambda value: isinstance(value, bool), 'true or false'),
+    ),
+}
 
 
 def prepare(image: np.ndarray, rule: dict[str, Any], name: str = '') -> tuple[np.ndarray, tuple[int, int]]:
@@ -162,8 +282,9 @@ def prepare(image: np.ndarray, rule: dict[str, Any], name: str = '') -> tuple[np
         float32 of shape (1, 3, H', W'), and height and width without padding.
 
     Raises:
-        ValueError: If the image is so elongated that resizing leaves no pixel of its shorter side.
+        ValueError: If the image is so elongated that resizing leaves no pixel of its shorter side, or becomes too large.
     """
+    size = image.shape[1::-1]
     if rule['resize']:
         size = _new_size(image.shape, **rule['resize'])
         if 0 in size:
@@ -171,13 +292,19 @@ def prepare(image: np.ndarray, rule: dict[str, Any], name: str = '') -> tuple[np
                 f'image {name or "array"} has {image.shape[1]}x{image.shape[0]} pixels, of whose shorter side resizing to '
                 f'{size[0]}x{size[1]} leaves none; crop the image or pad that side'
             )
+    divisor = rule['pad_divisor']
+    right, below = -size[0] % divisor, -size[1] % divisor
+    if (size[0] + right) * (size[1] + below) > MAX_PIXELS:
+        raise ValueError(
+            f'image {name or "array"} becomes {size[0] + right}x{size[1] + below} pixels by the rule in the metadata, more than '
+            f'{MAX_PIXELS // 10**6} million; make it smaller'
+        )
+    if rule['resize']:
         image = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
     if rule['channels'] == 'RGB':
         image = image[:, :, ::-1]
     tensor = (image.astype(np.float32) - np.array(rule['mean'], np.float32)) / np.array(rule['std'], np.float32)
-    height, width = image.shape[:2]
-    divisor = rule['pad_divisor']
-    below, right = -height % divisor, -width % divisor
+    width, height = size
     tensor = np.pad(tensor, ((0, below), (0, right), (0, 0)), constant_values=rule['pad_value'])
     return np.ascontiguousarray(tensor.transpose(2, 0, 1)[None]), (height, width)
 
@@ -197,9 +324,9 @@ def _new_size(
 
 def _images(item: str | Path | np.ndarray) -> list:
     """The images of a folder, or the item itself."""
-    if isinstance(item, np.ndarray) or not Path(item).is_dir():
+    if isinstance(item, np.ndarray) or not os.path.isdir(item):
         return [item]
-    found = sorted(p for p in Path(item).iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+    found = sorted(p for p in Path(item).iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and os.path.isfile(p))
     if not found:
         raise FileNotFoundError(f'folder {item} has no images ({" ".join(IMAGE_SUFFIXES)}); give another folder')
     return found
@@ -212,12 +339,21 @@ def _read(item: str | Path | np.ndarray) -> tuple[str, np.ndarray]:
                 f'array of shape {item.shape} and dtype {item.dtype} is not an image; give uint8 (H, W, 3) in BGR'
             )
         return '', item
-    if not Path(item).is_file():
+    if not os.path.exists(item):
         raise FileNotFoundError(f'image {item} does not exist; give an image or a folder')
-    try:
-        image = cv2.imdecode(np.fromfile(item, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error:
-        image = None
+    image = None
+    if os.path.isfile(item):  # no pipe, which would be waited for
+        try:
+            content = Path(item).read_bytes()
+            if content.startswith(_STARTS) and not _is_animated(content):
+                image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+        except (OSError, cv2.error):
+            pass
     if image is None:
         raise ValueError(f'{item} is not an image that OpenCV can read; it may be broken, leave it out or replace it')
     return str(item), image
+
+
+def _is_animated(content: bytes) -> bool:
+    """Whether a file is an animated PNG; OpenCV 4.12 dies of frames that are damaged."""
+    return content.startswith(b'\x89PNG') and b'acTL' in content[: content.find(b'IDAT')]

@@ -8,19 +8,22 @@ from textwrap import shorten
 import numpy as np
 from mmengine.config import Config
 from mmengine.registry import DATASETS, MODELS, init_default_scope
-from torch import nn
+from torch import Tensor, nn
 
 from ..engine.config import _datasets, find_path, replace_sync_bn
-from ..weights import compare, read_checkpoint
+from ..weights import WeightsError, check_finite, compare, read_checkpoint, safe_reading
 
 
-def load_model(cfg: Config, checkpoint: str | Path, *, config_name: str = 'the config') -> tuple[nn.Module, dict]:
+def load_model(
+    cfg: Config, checkpoint: str | Path, *, config_name: str = 'the config', trust: bool | None = None
+) -> tuple[nn.Module, dict]:
     """Build the model of a config and fill it with a checkpoint, wholly.
 
     Args:
         cfg: The config, changed in place: SyncBN becomes BN.
         checkpoint: The checkpoint file of a training with this config.
         config_name: What messages call the config.
+        trust: Let checkpoints run code; only those whose maker you know. By default as :func:`mmlska.weights.safe_reading` says, else no.
 
     Returns:
         The model in evaluation mode, and what its data set says: ``classes`` and ``palette`` (RGB).
@@ -35,14 +38,21 @@ def load_model(cfg: Config, checkpoint: str | Path, *, config_name: str = 'the c
         raise FileNotFoundError(
             f'checkpoint {checkpoint} does not exist; a training leaves its own in its work directory'
         )
-    content = read_checkpoint(path).content
+    content = read_checkpoint(path, trust=trust).content
     state_dict = content.get('state_dict', content) if isinstance(content, dict) else {}
+    if not isinstance(state_dict, dict) or not all(
+        isinstance(n, str) and isinstance(t, Tensor) for n, t in state_dict.items()
+    ):
+        raise WeightsError(f'{path} holds no names with tensors; give a checkpoint')
+    check_finite(state_dict, str(path))
+    saved = content.get('meta') if isinstance(content, dict) and isinstance(content.get('meta'), dict) else {}
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     replace_sync_bn(cfg)
-    model = MODELS.build(cfg.model)
-    _check_fits(model, state_dict, content.get('meta') or {}, checkpoint, config_name)
+    with safe_reading(trust):
+        model = MODELS.build(cfg.model)
+    _check_fits(model, state_dict, saved, checkpoint, config_name)
     model.load_state_dict(state_dict, strict=False)
-    meta = _dataset_meta(cfg, content.get('meta') or {}, num_classes(model))
+    meta = _dataset_meta(cfg, saved, num_classes(model))
     return model.eval(), meta
 
 
@@ -59,7 +69,8 @@ def _check_fits(model: nn.Module, state_dict: dict, meta: dict, checkpoint: str 
     left_over = [name for name in coverage.unexpected if name.split('.')[0] in own]
     if not (coverage.missing or coverage.mismatched or left_over):
         return
-    trained = f', it was saved by {meta["experiment_name"]}' if meta.get('experiment_name') else ''
+    name = meta.get('experiment_name')
+    trained = f', it was saved by {name}' if name and isinstance(name, str) else ''
     raise ValueError(
         f'checkpoint {checkpoint} does not fit {config_name}: {coverage.matched} of {coverage.total} tensors fit{trained}; '
         f'give the config that it was trained with ({shorten(coverage.describe(), 300, placeholder=" ...")})'
@@ -72,12 +83,22 @@ def _dataset_meta(cfg: Config, meta: dict, count: int) -> dict:
     with DATASETS.switch_scope_and_registry(cfg.get('default_scope')) as registry:
         dataset_class = registry.get(dataset['type']) if dataset.get('type') else None
     for found in (meta.get('dataset_meta'), dataset.get('metainfo'), getattr(dataset_class, 'METAINFO', None)):
-        found = {key.lower(): value for key, value in (found or {}).items()}  # MMEngine 0.x wrote CLASSES
-        if len(found.get('classes') or ()) == count:
+        # MMEngine 0.x wrote CLASSES
+        found = {str(key).lower(): value for key, value in found.items()} if isinstance(found, dict) else {}
+        classes = found.get('classes')
+        if isinstance(classes, (list, tuple)) and len(classes) == count and all(isinstance(c, str) for c in classes):
             break
     else:
         found = dict(classes=[f'class {i}' for i in range(count)])
     palette = found.get('palette')
-    if not isinstance(palette, (list, tuple)) or len(palette) != count:
+    if not isinstance(palette, (list, tuple)) or len(palette) != count or not all(map(_is_colour, palette)):
         palette = np.random.default_rng(0).integers(40, 255, (count, 3)).tolist()
     return dict(classes=tuple(found['classes']), palette=[tuple(map(int, colour)) for colour in palette])
+
+
+def _is_colour(value: object) -> bool:
+    return (
+        isinstance(value, (list, tuple))
+        and len(value) == 3
+        and all(isinstance(v, (int, np.integer)) and 0 <= v < 256 for v in value)
+    )

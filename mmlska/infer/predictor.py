@@ -39,6 +39,7 @@ class Predictor:
         device: 'auto' for the first GPU, else the CPU; or a device of torch.
         dtype: 'fp32', or 'bf16' or (on a GPU) 'fp16' for backbone and neck; heads always run in float32, as mmcv's operators need it.
         deploy: Fold norms and layer scales of the backbone into its convolutions: the same outputs, up to rounding, faster.
+        trust: Let the checkpoint run code; only if you know its maker. By default as :func:`mmlska.weights.safe_reading` says, else no.
 
     Raises:
         FileNotFoundError: If config or checkpoint do not exist.
@@ -58,6 +59,8 @@ class Predictor:
         device: str = 'auto',
         dtype: str = 'fp32',
         deploy: bool = True,
+        *,
+        trust: bool | None = None,
     ) -> None:
         if dtype not in _DTYPES:
             raise ValueError(f'dtype={dtype!r} is unknown; choose one of {", ".join(map(repr, _DTYPES))}')
@@ -66,7 +69,7 @@ class Predictor:
             raise ValueError("dtype='fp16' needs a GPU; use 'bf16' or 'fp32' on the CPU")
         self.cfg = config if isinstance(config, Config) else load_config(str(config))
         name = self.cfg.filename or 'the config'
-        model, self.dataset_meta = load_model(self.cfg, checkpoint, config_name=Path(name).name)
+        model, self.dataset_meta = load_model(self.cfg, checkpoint, config_name=Path(name).name, trust=trust)
         if deploy and any(type(m).__name__ == 'VAN_LSKA' for m in model.modules()):
             model = fold_for_inference(model, inplace=True)
         model = model.to(self.device)

@@ -149,7 +149,7 @@ def test_folders_are_replaced_only_when_asked_and_ours(tmp_path):
 def test_a_broken_image_leaves_nothing_behind(tmp_path):
     predictions = box_predictions(tmp_path, 2)
     Path(predictions.images[1].path).write_bytes(b'')
-    with pytest.raises(FileNotFoundError, match='000001.png is no picture'):
+    with pytest.raises(ValueError, match='000001.png is not an image'):
         write(tmp_path / 'gallery', predictions)
     assert sorted(path.name for path in tmp_path.iterdir()) == ['000000.png', '000001.png']
 

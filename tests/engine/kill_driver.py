@@ -90,7 +90,7 @@ def main() -> None:
 
     def saves() -> bool:
         nonlocal saving
-        saving = any(killed.glob('.*.pth.tmp'))
+        saving = any(killed.glob('.new-*.pth'))
         return saving
 
     for number in range(kills + kills // 2):
@@ -107,7 +107,9 @@ def main() -> None:
             result['kills'] += 1
             result['during_save'] += saving
         os.close(ticks)
-        result['damaged'] += [str(p) for p in killed.glob('*.pth') if why_not_resumable(p) and 'best_' not in p.name]
+        result['damaged'] += [
+            str(p) for p in killed.glob('[!.]*.pth') if why_not_resumable(p) and 'best_' not in p.name
+        ]
     pid, _ = start(config, killed)
     result['killed'] = wait(pid, None)
     result['seconds'] = time.monotonic() - began

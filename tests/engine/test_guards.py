@@ -129,7 +129,7 @@ def test_a_broken_image_is_named_or_skipped(workers, scenes, tmp_path):
     message = message_of(runner_of(config, tmp_path / 'work', options))
     assert message.startswith(str(image))
     assert re.search(
-        r'cannot be used \(.*; the run stops: mend or remove the file, or give --skip-bad-images N', message
+        r'cannot be used \(.*; the run stops: correct or remove the file, or give --skip-bad-images N', message
     )
     runner = runner_of(config, tmp_path / 'again', options, skip_bad_images=1)
     runner.train()
@@ -137,7 +137,7 @@ def test_a_broken_image_is_named_or_skipped(workers, scenes, tmp_path):
     if not workers:
         log = next((tmp_path / 'again').glob('*/*.log')).read_text()
         assert log.count(f'{image} or ') == 1  # six steps meet it three times
-        assert 'going on without it, 1 of at most 1' in log
+        assert 'continuing without it, 1 of at most 1' in log
 
 
 def test_more_broken_images_than_allowed(scenes, tmp_path):

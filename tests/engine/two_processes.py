@@ -16,6 +16,7 @@ from mmlska.engine.config import load_config
 from mmlska.engine.guards import bare_model
 from mmlska.engine.launch import build_train_runner, prepare
 from mmlska.engine.options import use_training_options
+from mmlska.engine.processes import leave_processes
 from mmlska.weights import use_safe_reader
 
 
@@ -42,6 +43,7 @@ def main() -> None:
         return
     if runner.rank == 0:
         torch.save(bare_model(runner).state_dict(), out)
+    leave_processes()
 
 
 if __name__ == '__main__':

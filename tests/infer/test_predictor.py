@@ -13,6 +13,7 @@ from pycocotools.mask import decode
 
 from mmlska.infer import Predictor
 from mmlska.infer import predictor as predictor_module
+from mmlska.weights import WeightsError
 
 MODELS = ('mask_rcnn', 'retinanet', 'upernet', 'fpn')
 
@@ -328,3 +329,32 @@ def test_auxiliary_head_may_be_left_out(tiny_models, tmp_path):
     del cfg.model['auxiliary_head']
     cfg.dump(tmp_path / 'without.py')
     assert Predictor(tmp_path / 'without.py', tiny_models['upernet'].checkpoint).classes[0] == 'background'
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (dict(meta=[1], state_dict=None), 'holds no names with tensors; give a checkpoint'),
+        (dict(state_dict='x'), 'holds no names with tensors'),
+        (dict(state_dict={1: torch.zeros(1)}), 'holds no names with tensors'),
+        (dict(state_dict={'backbone.x': torch.tensor(torch.nan)}), 'holds NaN or infinity in backbone.x'),
+    ],
+)
+def test_damaged_checkpoints_are_named(tiny_models, tmp_path, change, message):
+    config, _ = tiny_models['retinanet']
+    torch.save(change, tmp_path / 'odd.pth')
+    with pytest.raises(WeightsError, match=message):
+        Predictor(config, tmp_path / 'odd.pth')
+
+
+@pytest.mark.parametrize(
+    'meta', [5, [1], dict(dataset_meta=5), dict(dataset_meta=dict(classes=5)), dict(dataset_meta=dict(classes=[1] * 6))]
+)
+def test_senseless_names_in_a_checkpoint_are_passed_over(tiny_models, tmp_path, meta):
+    config, checkpoint = tiny_models['retinanet']
+    content = torch.load(checkpoint, weights_only=False)
+    expected = Predictor(config, checkpoint)
+    torch.save({**content, 'meta': meta}, tmp_path / 'odd.pth')
+    predictor = Predictor(config, tmp_path / 'odd.pth')
+    assert all(isinstance(name, str) for name in predictor.classes)
+    assert len(predictor.classes) == len(expected.classes)

@@ -76,7 +76,9 @@ def test_ended_check_leaves_no_process(tmp_path):
     command = [sys.executable, 'scripts/gpu_check.py', '--smoke', '--out', str(tmp_path), '--stages', 'networks']
     environment = {**os.environ, 'TMPDIR': str(tmp_path)}
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
-    workers = subprocess.run(['sleep', '3'], check=True) and children(process.pid)
+    deadline = time.monotonic() + 60
+    while not (workers := children(process.pid)) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.1)
     assert workers
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=60)
