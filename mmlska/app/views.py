@@ -14,6 +14,7 @@ import torch
 
 from ..analysis.photos import photos_in, spread
 from ..engine.config import find_path
+from ..images import read_photo as read_image
 from ..infer import Prediction, Predictor, resolve
 from ..infer.overlay import MAX_SIDE
 from ..infer.sources import image_size, is_video, read_images
@@ -123,12 +124,10 @@ def draw_view(predictor: Predictor, view: View, score_thr: float, opacity: float
     Returns:
         uint8 (H, W, 3), RGB, as large as it is shown.
     """
-    import cv2
-
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / 'overlay.png'
         predictor.draw(_enlarged(view.prediction), file, score_thr, opacity=opacity, names=False)
-        return cv2.imread(str(file))[..., ::-1]
+        return read_image(file)[..., ::-1]
 
 
 def zoom(image: np.ndarray) -> int:
