@@ -16,7 +16,7 @@ DEMO_WORK := work_dirs/demo
 DEMO_START := mmlska://van_lska_t_k23_tiny_imagenet
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-without-kernels test-openmmlab install-extras test-extras lint clean
+.PHONY: help install demo test test-without-kernels test-sanitized test-openmmlab install-extras test-extras lint clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-22s%s\n", $$1, $$2}' Makefile
@@ -61,6 +61,19 @@ test-without-kernels: install ## run the tests of the operators and of what uses
 	@# Doctests are off: with folders as arguments they would collect several files named conftest.
 	cd $(WITHOUT_KERNELS) && PYTHONPATH="$$PWD" OMP_NUM_THREADS=1 $(CURDIR)/$(PY) -m pytest -o addopts=-ra -n 2 --dist loadfile \
 	  --ignore tests/ops/test_triton.py tests/ops tests/models tests/benchmark tests/infer tests/pretraining
+
+SANITIZED := build/sanitized
+
+test-sanitized: install ## run random calls of the C++ operators under AddressSanitizer and UndefinedBehaviorSanitizer
+	rm -rf $(SANITIZED)
+	MMLSKA_BUILD_KERNELS=sanitized $(PY) setup.py --quiet build_ext --build-lib $(SANITIZED) --build-temp $(SANITIZED)/temp
+	touch $(SANITIZED)/mmlska/__init__.py && cp mmlska/ops/*.py $(SANITIZED)/mmlska/ops
+	@# Once for each instruction set. What the sanitizer replaces must be there before Python; leaks would be Python's own.
+	for level in default avx2 avx512; do \
+	  LD_PRELOAD="$$($${CXX:-c++} -print-file-name=libasan.so) $$($${CXX:-c++} -print-file-name=libstdc++.so)" \
+	  ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 ATEN_CPU_CAPABILITY=$$level \
+	  PYTHONPATH=$(SANITIZED) $(PY) tests/ops/random_cases.py || exit 1; \
+	done
 
 test-openmmlab: .venv-openmmlab/.installed ## train, save, resume and test on OpenMMLab's original packages, in a .venv-openmmlab of their own
 	.venv-openmmlab/bin/python -m pytest tests/engine tests/models tests/weights tests/tools/test_train_test.py

@@ -5,8 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-Pair = tuple[Tensor, Tensor]
+from .context import Pair, is_eager
+
 _LOWERED = (torch.float32, torch.float16, torch.bfloat16)
+# Pixels that a dilated kernel may span: sizes and paddings of a convolution are 32-bit numbers in some of PyTorch's own kernels.
+MAX_SPAN = 2**30
 
 
 def check_lska_attention(
@@ -27,6 +30,7 @@ def check_lska_attention(
         shape = '(C, 1, 1, k)' if horizontal else '(C, 1, k, 1)'
         _check_depthwise(name, weight, x, shape, long_axis=3 if horizontal else 2)
         _check_bias(name, bias, x.shape[1])
+    _check_span(dilation, 1 if h1 is None else max(h1[0].shape[3], v1[0].shape[2]))
     weight, bias = _check_pair('pointwise', pointwise)
     channels = x.shape[1]
     if tuple(weight.shape) != (channels, channels, 1, 1):
@@ -54,9 +58,15 @@ def check_depthwise_gelu(x: Tensor, weight: Tensor, bias: Tensor, pointwise: Pai
 
 
 def check_alike(x: Tensor, autocast: bool, **pairs: Pair | None) -> None:
-    """Raise a ValueError if a weight or bias has another device or dtype than x; under autocast any dtype will do that it lowers."""
+    """Raise a ValueError if a weight or bias has another device or dtype than x; under autocast any dtype will do that it lowers.
+
+    Raise a RuntimeError if its memory was freed.
+    """
+    in_memory = is_eager(x)
     for name, pair in pairs.items():
         for part, tensor in zip(('weight', 'bias'), pair or ()):
+            if in_memory and _is_freed(tensor):
+                raise RuntimeError(_freed(f'{name} {part}', tensor))
             right = tensor.dtype == x.dtype or (autocast and tensor.dtype in _LOWERED)
             if not right or tensor.device != x.device:
                 raise ValueError(
@@ -80,6 +90,17 @@ def _check_map(x: Tensor) -> None:
         raise ValueError(f'x has shape {tuple(x.shape)}; it must be (N, C, H, W)')
     if not x.is_floating_point():
         raise TypeError(f'x has dtype {x.dtype}; it must be of floating point: convert it with x.float()')
+    if is_eager(x) and _is_freed(x):
+        raise RuntimeError(_freed('x', x))
+
+
+def _is_freed(tensor: Tensor) -> bool:
+    """Tell whether the storage was emptied, as FSDP does it. PyTorch itself would read it all the same."""
+    return tensor.untyped_storage().nbytes() == 0 and tensor.numel() > 0
+
+
+def _freed(name: str, tensor: Tensor) -> str:
+    return f'the memory of {name}, of shape {tuple(tensor.shape)}, was freed; it must hold the values'
 
 
 def _check_pair(name: str, pair: Pair) -> Pair:
@@ -102,6 +123,12 @@ def _check_depthwise(name: str, weight: Tensor, x: Tensor, shape: str, long_axis
         raise ValueError(
             f'{name} weight has shape {tuple(weight.shape)}; it must be {shape} with C = {x.shape[1]}, the channels of x, and k odd'
         )
+
+
+def _check_span(dilation: int, taps: int) -> None:
+    most = MAX_SPAN // max(taps - 1, 1)
+    if dilation > most:
+        raise ValueError(f'dilation={dilation} is too large for kernels of {taps} taps; it must be {most} or less')
 
 
 def _check_pointwise(name: str, pair: Pair, channels: int, source: str) -> None:

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from . import library, reference
 from .checks import Pair
+from .context import is_differentiated
 
-_SCHEMAS = 4  # that of csrc/ops.cpp for which this file is written
+_SCHEMAS = 5  # that of csrc/ops.cpp for which this file is written
 _MEND = 'with a C++ compiler, `pip install --no-build-isolation .` (or `-e .`) in the mmlska repository builds them'
 
 try:
@@ -52,6 +53,8 @@ def lska_attention(
     gelu: bool = False,
 ) -> Tensor:
     """See :func:`mmlska.ops.lska_attention`."""
+    h0, v0 = _equally_long(h0, v0)
+    h1, v1 = (h1, v1) if h1 is None else _equally_long(h1, v1)
     one_dimensional = library.all_four(x, h0, v0, h1, v1)
     if max(max(t.shape[1:]) for t in one_dimensional[::2]) > _MAX_TAPS:
         library.fall_back(
@@ -88,6 +91,17 @@ def depthwise_gelu(
     return _like(out, x)
 
 
+def _equally_long(horizontal: Pair, vertical: Pair) -> tuple[Pair, Pair]:
+    """The same kernels, of which the shorter one has zeros at both ends: the operators take two of one length."""
+    (h, h_bias), (v, v_bias) = horizontal, vertical
+    missing = (h.shape[3] - v.shape[2]) // 2
+    if missing > 0:
+        v = F.pad(v, (0, 0, missing, missing))
+    elif missing < 0:
+        h = F.pad(h, (-missing, -missing))
+    return (h, h_bias), (v, v_bias)
+
+
 def _channels_last(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last)
 
@@ -112,7 +126,7 @@ def _mlp_backward(ctx, grad, _):
     if grad is None:
         return (None,) * len(inputs)
     with library.without_autocast(grad):
-        if torch.is_grad_enabled():  # someone differentiates this gradient too
+        if is_differentiated(grad):
             return tuple(reference.differentiable_grads(_flat_mlp, inputs, grad))
         x, ew, _, weight, bias, pw, _ = inputs
         return tuple(torch.ops.mmlska_cpu.mlp_backward(grad, x, wide, ew, weight, bias, pw))
@@ -136,8 +150,7 @@ def _register_mlp() -> None:
             pw.new_empty(pw.shape[0]),
         ],
     }
-    for name, function in fake.items():
-        torch.library.register_fake(f'mmlska_cpu::{name}')(function)
+    library.register_shapes('mmlska_cpu', fake)
     torch.library.register_autograd('mmlska_cpu::mlp_training', _mlp_backward, setup_context=_mlp_setup)
 
 

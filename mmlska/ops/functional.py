@@ -5,7 +5,8 @@ it take float32 weights beside 16-bit maps), ``supports(op, device_type, dtype)`
 the next one for this layout) and one function for each operator. To add one, write its file and list it in ``_BACKENDS``.
 
 Where plain PyTorch replaces a backend that would be faster, a warning tells once why and what to do: for one shape and dtype if these are
-the reason, else for the backend. With ``MMLSKA_STRICT=1`` in the environment each such fallback is a RuntimeError instead.
+the reason, else for the backend. With ``MMLSKA_STRICT=1`` in the environment each such fallback is a RuntimeError instead. One reason is a
+transform that the kernels have no rule for: derivatives in forward mode, vmap and the other transforms of torch.func.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ from torch import Tensor
 
 from . import cpu, gpu, reference
 from .checks import Pair, check_alike, check_backend, check_depthwise_gelu, check_lska_attention
+from .context import is_transformed
 from .library import fall_back
 
 # Fastest first; the reference takes whatever is left.
 _BACKENDS = {backend.NAME: backend for backend in (gpu, cpu, reference)}
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+_NO_RULE = 'no rule for forward-mode derivatives, vmap and other transforms of torch.func'
 
 
 def lska_attention(
@@ -55,13 +58,14 @@ def lska_attention(
         h1: Weight (C, 1, 1, k1) and bias (C,) of the dilated horizontal kernel, k1 odd; None for the design without dilated kernels.
         v1: Weight (C, 1, k1, 1) and bias (C,) of the dilated vertical kernel; None together with ``h1``.
         pointwise: Weight (C, C, 1, 1) and bias (C,).
-        dilation: Dilation of ``h1`` and ``v1`` in pixels.
+        dilation: Dilation of ``h1`` and ``v1`` in pixels; they may span up to 2^30.
         gelu: Apply the exact GELU to x first; then x is kept as it was before.
         backend: One of :func:`available_backends`; None takes the fastest that is correct for device, dtype and layout.
 
     Raises:
         TypeError: If an argument is not a Tensor, a pair of Tensors, or an int where one is needed.
         ValueError: If shapes, dtypes or devices do not fit together, or ``backend`` cannot run this input.
+        RuntimeError: If the memory of a tensor was freed.
 
     Source: LSKA paper, arXiv 2309.01439, figure 2 (d).
 
@@ -87,7 +91,7 @@ def lska_attention(
             )
         return reference.lska_attention(x, h0, v0, h1, v1, pointwise, dilation, gelu)
     check_alike(x, low is not None, h0=h0, v0=v0, h1=h1, v1=v1, pointwise=pointwise)
-    chosen = _choose('lska_attention', x, backend, x.dtype)
+    chosen = _choose('lska_attention', x, backend, x.dtype, (h0, v0, h1, v1, pointwise))
     if not chosen.MIXES:
         h0, v0, h1, v1, pointwise = (_lowered(pair, low) for pair in (h0, v0, h1, v1, pointwise))
     return chosen.lska_attention(x, h0, v0, h1, v1, pointwise, dilation, gelu)
@@ -124,6 +128,7 @@ def depthwise_gelu(
     Raises:
         TypeError: If an argument is not a Tensor or a pair of Tensors.
         ValueError: If shapes, dtypes or devices do not fit together, or ``backend`` cannot run this input.
+        RuntimeError: If the memory of a tensor was freed.
 
     Source: VAN paper, arXiv 2202.09741, section 3.3 (the block's MLP from its depthwise convolution on).
 
@@ -137,7 +142,7 @@ def depthwise_gelu(
     low = autocast_dtype(x)
     x = x if low is None else x.to(low)
     check_alike(x, low is not None, depthwise=(weight, bias), expand=expand, pointwise=pointwise)
-    chosen = _choose('depthwise_gelu', x, backend, x.dtype)
+    chosen = _choose('depthwise_gelu', x, backend, x.dtype, ((weight, bias), expand, pointwise))
     if not chosen.MIXES:
         (weight, bias), expand, pointwise = (_lowered(pair, low) for pair in ((weight, bias), expand, pointwise))
     return chosen.depthwise_gelu(x, weight, bias, pointwise, expand)
@@ -156,20 +161,18 @@ def available_backends(device: str | torch.device = 'cpu', dtype: torch.dtype = 
 
 def stays_plain(x: Tensor) -> bool:
     """Tell whether a recorder is at work (jit.trace, ONNX, torch.export, fx) whose product must consist of PyTorch's own operators."""
-    return torch.jit.is_tracing() or torch.jit.is_scripting() or _is_exporting() or isinstance(x, torch.fx.Proxy)
-
-
-# torch 2.4 and 2.5 have no public name for it; there torch.export sees the custom operator as torch.compile does.
-_is_exporting = getattr(torch.compiler, 'is_exporting', lambda: False)
+    recording = torch.jit.is_tracing() or torch.jit.is_scripting() or torch.compiler.is_exporting()
+    return recording or isinstance(x, torch.fx.Proxy)
 
 
 def _supports_both(backend, device_type: str, dtype: torch.dtype) -> bool:
     return all(backend.supports(op, device_type, dtype) for op in ('lska_attention', 'depthwise_gelu'))
 
 
-def _choose(op: str, x: Tensor, name: str | None, dtype: torch.dtype):
-    """The backend of that name, or the fastest one, for a map like x in this dtype."""
+def _choose(op: str, x: Tensor, name: str | None, dtype: torch.dtype, pairs: tuple[Pair | None, ...] = ()):
+    """The backend of that name, or the fastest one, for a map like x in this dtype and these parameters."""
     device_type = x.device.type
+    transformed = is_transformed(x, pairs)
     if name is not None:
         check_backend(name, list(_BACKENDS))
         chosen = _BACKENDS[name]
@@ -178,7 +181,13 @@ def _choose(op: str, x: Tensor, name: str | None, dtype: torch.dtype):
         if not chosen.supports(op, device_type, dtype):
             usable = ', '.join(map(repr, available_backends(device_type, dtype)))
             raise ValueError(f'backend={name!r} does not run {dtype} on {device_type}; choose one of {usable}')
+        if transformed and chosen is not reference:
+            raise ValueError(f"backend={name!r} has {_NO_RULE}; leave backend out, or choose 'reference'")
         return chosen
+    if transformed:
+        if available_backends(device_type, dtype)[0] != reference.NAME:
+            fall_back((op, 'transformed'), f'the kernels have {_NO_RULE}', f'transforms of {op}')
+        return reference
     for candidate in _BACKENDS.values():
         if candidate is not reference and candidate.pays(op, x):
             if not candidate.supports(op, device_type, dtype):

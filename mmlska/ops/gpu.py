@@ -40,6 +40,8 @@ from torch import Tensor
 
 from . import library, reference
 from .checks import Pair
+from .context import is_eager
+from .gpu_checks import checked
 from .gpu_errors import fix_of, is_refusal, lost_a_race
 from .gpu_launch import (
     INTERPRETED,
@@ -97,9 +99,9 @@ def lska_attention(
     """See :func:`mmlska.ops.lska_attention`."""
     parameters = (*library.all_four(x, h0, v0, h1, v1), *pointwise)
     if torch.is_grad_enabled() and any(t.requires_grad for t in (x, *parameters)):
-        call = _EAGER.lska_training if library.is_eager(x) else torch.ops.mmlska_triton.lska_training
+        call = _EAGER.lska_training if is_eager(x) else torch.ops.mmlska_triton.lska_training
         return call(dense(x), *parameters, dilation, gelu)[0]
-    call = _OPERATORS.lska_inference if library.is_eager(x) else torch.ops.mmlska_triton.lska_inference
+    call = _OPERATORS.lska_inference if is_eager(x) else torch.ops.mmlska_triton.lska_inference
     return call(dense(x), *parameters, dilation, gelu)
 
 
@@ -107,7 +109,7 @@ def depthwise_gelu(
     x: Tensor, weight: Tensor, bias: Tensor, pointwise: Pair | None = None, expand: Pair | None = None
 ) -> Tensor:
     """See :func:`mmlska.ops.depthwise_gelu`."""
-    calls = _EAGER if library.is_eager(x) else torch.ops.mmlska_triton
+    calls = _EAGER if is_eager(x) else torch.ops.mmlska_triton
     x = dense(x) if expand is None else calls.pointwise(dense(x), *expand)
     if pointwise is None:
         return calls.depthwise_gelu(x, weight, bias)
@@ -374,6 +376,6 @@ _OPERATORS = SimpleNamespace(
 
 for _name, _schema in _SCHEMAS.items():
     torch.library.define(f'mmlska_triton::{_name}', _schema)
-    torch.library.impl(f'mmlska_triton::{_name}', ('cuda', 'cpu'))(getattr(_OPERATORS, _name))
+    torch.library.impl(f'mmlska_triton::{_name}', ('cuda', 'cpu'))(checked(_name, getattr(_OPERATORS, _name)))
 library.register('mmlska_triton', dense_format, torch.contiguous_format)
 _EAGER = library.eager(_OPERATORS)

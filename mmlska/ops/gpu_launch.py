@@ -206,6 +206,8 @@ class Taps(NamedTuple):
 
 def axes_of(x: Tensor, taps: Taps, dilation: int) -> tuple[Axis, Axis]:
     """The vertical and the horizontal axis."""
+    # From that size on, only the middle taps lie inside; in numbers as large as a dilation may be, a kernel's indices would overflow.
+    dilation = min(dilation, max(x.shape[2:]))
     chosen, wide = settings('chain', x), x.element_size() == 4
     tile, step = chosen['tile'][wide], chosen['step'][wide]
     return (

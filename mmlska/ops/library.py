@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Hashable
+from functools import wraps
 from types import SimpleNamespace
 
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from . import reference
 from .checks import Pair
+from .context import is_differentiated
 
 _warned: set[Hashable] = set()
 
@@ -101,12 +103,27 @@ def register(
         ],
     }
     ops = getattr(torch.ops, namespace)
-    for name, function in fake.items():
-        if hasattr(ops, name):
-            torch.library.register_fake(f'{namespace}::{name}')(function)
+    register_shapes(namespace, {name: function for name, function in fake.items() if hasattr(ops, name)})
     for name, (setup, backward) in _gradients(ops).items():
         if hasattr(ops, name):
             torch.library.register_autograd(f'{namespace}::{name}', backward, setup_context=setup)
+
+
+def register_shapes(namespace: str, fake: dict[str, Callable]) -> None:
+    """Register the functions that make an operator's results without values, for tensors that have none."""
+
+    def on_one_device(name: str, function: Callable) -> Callable:
+        @wraps(function)
+        def call(*inputs):
+            devices = {t.device for t in inputs if isinstance(t, Tensor)}
+            if len(devices) > 1:  # else a tensor on meta would let the result of the others go without values
+                raise RuntimeError(f'{namespace}: the inputs of {name} are on {", ".join(sorted(map(str, devices)))}')
+            return function(*inputs)
+
+        return call
+
+    for name, function in fake.items():
+        torch.library.register_fake(f'{namespace}::{name}')(on_one_device(name, function))
 
 
 def _gradients(calls) -> dict[str, tuple[Callable, Callable]]:
@@ -117,7 +134,7 @@ def _gradients(calls) -> dict[str, tuple[Callable, Callable]]:
         if grad is None:
             return (None,) * 13
         with without_autocast(grad):
-            if torch.is_grad_enabled():  # someone differentiates this gradient too
+            if is_differentiated(grad):
                 return *reference.differentiable_grads(flat_lska(ctx.dilation, ctx.gelu), inputs, grad), None, None
             x, *parameters = inputs
             return *calls.lska_backward(grad, x, kept, *parameters, ctx.dilation, ctx.gelu), None, None
@@ -125,7 +142,7 @@ def _gradients(calls) -> dict[str, tuple[Callable, Callable]]:
     def depthwise_gelu_backward(ctx, grad):
         inputs = ctx.saved_tensors
         with without_autocast(grad):
-            if torch.is_grad_enabled():
+            if is_differentiated(grad):
                 return tuple(reference.differentiable_grads(flat_depthwise_gelu, inputs, grad))
             if len(inputs) == 3:
                 return tuple(calls.depthwise_gelu_backward(grad, *inputs))
@@ -134,7 +151,7 @@ def _gradients(calls) -> dict[str, tuple[Callable, Callable]]:
     def pointwise_backward(ctx, grad):
         inputs = ctx.saved_tensors
         with without_autocast(grad):
-            if torch.is_grad_enabled():
+            if is_differentiated(grad):
                 return tuple(reference.differentiable_grads(flat_pointwise, inputs, grad))
             return tuple(calls.pointwise_backward(grad, *inputs))
 
@@ -144,13 +161,6 @@ def _gradients(calls) -> dict[str, tuple[Callable, Callable]]:
         'depthwise_gelu_pointwise': (_keep_inputs, depthwise_gelu_backward),
         'pointwise': (_keep_inputs, pointwise_backward),
     }
-
-
-def is_eager(x: Tensor) -> bool:
-    """Tell whether nothing but autograd looks at what happens to x, so that :func:`eager` may take the place of custom operators."""
-    if torch.compiler.is_compiling() or type(x) not in (Tensor, torch.nn.Parameter):
-        return False
-    return not torch._C._len_torch_dispatch_stack() and torch._C._functorch.peek_interpreter_stack() is None
 
 
 def eager(calls) -> SimpleNamespace:

@@ -46,8 +46,8 @@ def _band_rows(
             i, p = rows[:, None], (first + local)[None, :]
         offset = p - i
         # The dilated taps t that reach p through tap s of the first kernel: offset = (t - K1 // 2) * DILATION + s - K0 // 2, from t0 on
-        # `terms` of them at most. The division must not see a negative number, hence `away`.
-        away = length + extent + K0
+        # `terms` of them at most. The division must not see a negative number, hence `away`, which keeps the product small.
+        away = (length + extent + K0) // DILATION + 1
         t0 = tl.maximum(K1 // 2 + (offset - K0 // 2 + DILATION - 1 + DILATION * away) // DILATION - away, 0)
         value = tl.zeros([ROWS, STEP], tl.float32)
         for term in tl.static_range(terms):

@@ -17,6 +17,7 @@ import ops_cases as cases
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.utils.checkpoint import checkpoint
 from triton.compiler.errors import CompilationError, CompileTimeAssertionFailure
 from triton.runtime.errors import OutOfResources, PTXASError
@@ -169,6 +170,62 @@ def test_twice_the_same():
     for run in (partial(check_lska, (3, 2, 5, 6), 7), partial(check_depthwise_gelu, (2, 3, 34, 3))):
         first, second = (run(torch.bfloat16, 'contiguous') for _ in range(2))
         assert all(torch.equal(a, b) for a, b in zip(first, second))
+
+
+# ---- limits ----
+
+
+@pytest.mark.parametrize('dilation', [5, 6, 10**7, 2**28])
+def test_dilation_of_any_size(dilation):
+    """Beyond the size of the map only the middle taps lie inside, and no index may overflow."""
+    flat = lska_tensors(1, 7, torch.float32)[0]
+    inputs = [make_map(1, 1, 4, 6), *flat]
+    fused, twin = (lambda *t, f=f: f(*t, dilation) for f in (partial(cases.lska, backend='triton'), cases.lska_twin))
+    cases.assert_close_to_reference(fused, twin, inputs, ['contiguous'])
+
+
+def inputs_of_operators() -> dict[str, dict[str, Tensor | int | bool]]:
+    """Right inputs of every operator, by their names in its schema."""
+    x, outputs = make_map(1, 2, 3, 4), make_map(1, 3, 3, 4)
+    flat, dilation = lska_tensors(2, 7, torch.float32)
+    weight, bias, pw, pb = mlp_tensors(2, torch.float32, 3)
+    known = dict(zip(('h0w', 'h0b', 'v0w', 'v0b', 'h1w', 'h1b', 'v1w', 'v1b', 'pw', 'pb'), flat))
+    lska = dict(known, x=x, grad=x, kept=x, dilation=dilation, gelu=True)
+    mlp = dict(x=x, grad=x, weight=weight, bias=bias)
+    both = dict(mlp, grad=outputs, pw=pw, pb=pb)
+    single = dict(both, weight=pw, bias=pb)
+    found = {}
+    for name in gpu._SCHEMAS:
+        inputs = (
+            lska if 'lska' in name else single if name.startswith('pointwise') else both if 'pointwise' in name else mlp
+        )
+        schema = getattr(torch.ops.mmlska_triton, name).default._schema
+        found[name] = {a.name: inputs[a.name] for a in schema.arguments}
+    return found
+
+
+@pytest.mark.parametrize('name', list(gpu._SCHEMAS))
+def test_operators_refuse_wrong_inputs(name):
+    inputs = inputs_of_operators()[name]
+    for label, value in inputs.items():
+        wrongs = (0, 2**40) if label == 'dilation' else ()
+        if isinstance(value, Tensor):
+            axis, cut = min(1, value.dim() - 1), value.clone()
+            cut.untyped_storage().resize_(value.untyped_storage().nbytes() - 1)
+            wrongs = value[..., 0], value[None], value.double(), torch.cat([value, value], axis), value.to('meta'), cut
+        for wrong in wrongs:
+            with pytest.raises(RuntimeError, match='^mmlska_triton: '):
+                getattr(torch.ops.mmlska_triton, name)(**{**inputs, label: wrong})
+
+
+def test_tangents_are_refused():
+    inputs = inputs_of_operators()['depthwise_gelu']
+    with forward_ad.dual_level():
+        inputs['x'] = forward_ad.make_dual(inputs['x'], inputs['x'])
+        with pytest.raises(RuntimeError, match='mmlska_triton: x has a tangent'):
+            torch.ops.mmlska_triton.depthwise_gelu(**inputs)
+        with pytest.raises(ValueError, match="backend='triton' has no rule for forward-mode derivatives"):
+            ops.depthwise_gelu(**inputs, backend='triton')
 
 
 # ---- inside PyTorch ----

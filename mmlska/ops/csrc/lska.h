@@ -13,7 +13,7 @@ struct LskaLines {
         t2(scratch.line(s.W + 2 * s.p1())),
         out(scratch.line(s.W)),
         t1(scratch, s.k0, s.W, zero),
-        t3(scratch, 2 * s.p1() + 1, s.W, zero) {}
+        t3(scratch, s.rows1(), s.W, zero) {}
   void reset(const LskaShape& s) {
     clear(zero, s.W);
     clear(x, s.W + 2 * s.p0());
@@ -95,7 +95,7 @@ struct LskaGradLines : LskaLines<T> {
         g3(this->scratch.line(s.W + 2 * s.p1())),
         g1(this->scratch.line(s.W + 2 * s.p0())),
         extra(this->scratch.line(s.W)),
-        g4(this->scratch, 2 * s.p1() + 1, s.W, this->zero),
+        g4(this->scratch, s.rows1(), s.W, this->zero),
         g2(this->scratch, s.k0, s.W, this->zero) {}
   void reset(const LskaShape& s) {
     LskaLines<T>::reset(s);

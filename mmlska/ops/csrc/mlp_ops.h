@@ -1,6 +1,8 @@
 // The operators of the MLP: 3x3 depthwise convolution and GELU, with a 1x1 before and after or not. Part of ops.cpp.
 
 at::Tensor depthwise_gelu(const at::Tensor& x_, const at::Tensor& weight_, const at::Tensor& bias_) {
+  check_map(x_);
+  check_depthwise(x_, weight_, bias_, x_.size(1));
   const at::Tensor x = channels_last(x_), weight = weight_.contiguous(), bias = bias_.contiguous(), y = new_map(x);
   const MapShape shape = shape_of(x);
   with_type(x, [&](auto type) {
@@ -63,13 +65,26 @@ at::Tensor mlp(const at::Tensor& x, const Pointwise* expand, const at::Tensor& w
 
 at::Tensor depthwise_gelu_pointwise(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& pw,
                                     const at::Tensor& pb) {
+  check_map(x);
+  check_depthwise(x, weight, bias, x.size(1));
+  check_beside(x, "pb", pb, {check_pointwise(x, "pw", pw, x.size(1))});
   return mlp(channels_last(x), nullptr, weight, bias, pw, pb);
+}
+
+void check_mlp(const at::Tensor& x, const at::Tensor& ew, const at::Tensor& eb, const at::Tensor& weight, const at::Tensor& bias,
+               const at::Tensor& pw, const at::Tensor& pb) {
+  check_map(x);
+  const int64_t channels = check_pointwise(x, "ew", ew, x.size(1));
+  check_beside(x, "eb", eb, {channels});
+  check_depthwise(x, weight, bias, channels);
+  check_beside(x, "pb", pb, {check_pointwise(x, "pw", pw, channels)});
 }
 
 // Without a gradient, the 1x1 that makes the wide map can go row by row too. Neighbouring threads both compute the two rows between them, which
 // is too much where they have few.
 at::Tensor mlp_inference(const at::Tensor& x_, const at::Tensor& ew, const at::Tensor& eb, const at::Tensor& weight, const at::Tensor& bias,
                          const at::Tensor& pw, const at::Tensor& pb) {
+  check_mlp(x_, ew, eb, weight, bias, pw, pb);
   const at::Tensor x = channels_last(x_);
   if (x.size(0) * x.size(2) < 16 * at::get_num_threads())
     return mlp(channels_last(at::conv2d(x, ew, eb)), nullptr, weight, bias, pw, pb);
@@ -80,6 +95,7 @@ at::Tensor mlp_inference(const at::Tensor& x_, const at::Tensor& ew, const at::T
 // The output, and that of the first 1x1, which the backward pass reads.
 std::tuple<at::Tensor, at::Tensor> mlp_training(const at::Tensor& x, const at::Tensor& ew, const at::Tensor& eb, const at::Tensor& weight,
                                                 const at::Tensor& bias, const at::Tensor& pw, const at::Tensor& pb) {
+  check_mlp(x, ew, eb, weight, bias, pw, pb);
   const at::Tensor wide = channels_last(at::conv2d(channels_last(x), ew, eb));
   return {mlp(wide, nullptr, weight, bias, pw, pb), wide};
 }
@@ -122,12 +138,18 @@ DepthwiseGrads depthwise_gelu_grads(const at::Tensor& grad, const at::Tensor& x,
 
 std::vector<at::Tensor> depthwise_gelu_backward(const at::Tensor& grad, const at::Tensor& x, const at::Tensor& weight,
                                                 const at::Tensor& bias) {
+  check_map(x);
+  check_map_beside(x, "grad", grad, x.size(1));
+  check_depthwise(x, weight, bias, x.size(1));
   const auto grads = depthwise_gelu_grads(channels_last(grad), channels_last(x), weight.contiguous(), bias.contiguous(), {});
   return {grads.x, grads.weight, grads.bias};
 }
 
 std::vector<at::Tensor> depthwise_gelu_pointwise_backward(const at::Tensor& grad_, const at::Tensor& x_, const at::Tensor& weight,
                                                           const at::Tensor& bias, const at::Tensor& pw) {
+  check_map(x_);
+  check_depthwise(x_, weight, bias, x_.size(1));
+  check_map_beside(x_, "grad", grad_, check_pointwise(x_, "pw", pw, x_.size(1)));
   const at::Tensor x = channels_last(x_), grad = as_matrix(channels_last(grad_)), wide = new_map(x);
   const at::Tensor grad_wide = as_map(Pointwise(pw.flatten(1).t(), {}).all(grad), x);
   const auto grads = depthwise_gelu_grads(grad_wide, x, weight.contiguous(), bias.contiguous(), wide);
@@ -189,6 +211,11 @@ std::vector<at::Tensor> mlp_backward_by_rows(const at::Tensor& grad, const at::T
 
 std::vector<at::Tensor> mlp_backward(const at::Tensor& grad_, const at::Tensor& x_, const at::Tensor& wide_, const at::Tensor& ew,
                                      const at::Tensor& weight_, const at::Tensor& bias_, const at::Tensor& pw) {
+  check_map(x_);
+  const int64_t channels = check_pointwise(x_, "ew", ew, x_.size(1));
+  check_map_beside(x_, "wide", wide_, channels);
+  check_depthwise(x_, weight_, bias_, channels);
+  check_map_beside(x_, "grad", grad_, check_pointwise(x_, "pw", pw, channels));
   const at::Tensor x = channels_last(x_), wide = channels_last(wide_), grad = channels_last(grad_);
   const at::Tensor weight = weight_.contiguous(), bias = bias_.contiguous();
   // By rows, each thread needs gradients of the weights of its own: too much where these are larger than the wide map.

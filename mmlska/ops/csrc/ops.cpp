@@ -1,10 +1,12 @@
-// The CPU backend of mmlska.ops: types, instruction sets, registration. The operators: lska_ops.h, mlp_ops.h; how their work is split: tensors.h;
-// kernels: rows.h, and of 1x1s tiles.h.
+// The CPU backend of mmlska.ops: types, instruction sets, registration. The operators: lska_ops.h, mlp_ops.h; what they ask of their inputs: checks.h; how their
+// work is split: tensors.h; kernels: rows.h, and of 1x1s tiles.h.
 //
 // Maps come and go as channels_last, weights contiguous. dtypes: float, bfloat16 (computed in float) and double.
 
 #include <ATen/ATen.h>
+#include <ATen/EmptyTensor.h>
 #include <ATen/Parallel.h>
+#include <ATen/core/stack.h>
 #include <Python.h>
 #include <torch/library.h>
 
@@ -46,6 +48,7 @@ struct LskaShape : MapShape {
   int64_t dilation;
   int64_t p0() const { return (k0 - 1) / 2; }
   int64_t p1() const { return dilation * ((k1 - 1) / 2); }
+  int64_t rows1() const { return 2 * p1() < H ? 2 * p1() + 1 : H; }  // that the dilated vertical kernel reaches
 };
 template <class T>
 struct LskaWeights {
@@ -120,6 +123,7 @@ const int kLevel = find_level();
 #endif
 
 #include "tensors.h"
+#include "checks.h"
 #include "pointwise.h"
 
 #include "lska_ops.h"
@@ -155,10 +159,16 @@ TORCH_LIBRARY_IMPL(mmlska_cpu, CPU, m) {
   m.impl("depthwise_gelu_pointwise_backward", depthwise_gelu_pointwise_backward);
 }
 
+TORCH_LIBRARY_IMPL(mmlska_cpu, ADInplaceOrView, m) {
+  for (const char* name : {"lska_inference", "lska_training", "lska_backward", "depthwise_gelu", "depthwise_gelu_backward", "depthwise_gelu_pointwise",
+                           "depthwise_gelu_pointwise_backward", "mlp_inference", "mlp_training", "mlp_backward"})
+    m.impl(name, torch::CppFunction::makeFromBoxedFunction<&refuse_tangents>());
+}
+
 // `from mmlska.ops import _cpu` loads this file, which registers the operators above; the module only holds the number of their schemas.
 PyMODINIT_FUNC PyInit__cpu() {
   static PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_cpu", nullptr, -1, nullptr};
   PyObject* const module = PyModule_Create(&definition);
-  if (module != nullptr) PyModule_AddIntConstant(module, "SCHEMAS", 4);  // raise it, and cpu.py's, with every change of a schema
+  if (module != nullptr) PyModule_AddIntConstant(module, "SCHEMAS", 5);  // raise it, and cpu.py's, with every change of a schema or of what is checked
   return module;
 }
