@@ -12,7 +12,7 @@ import torch
 # `make test-extras` runs these, where requirements/extras.txt is installed.
 collect_ignore = [] if find_spec('ultralytics') else ['mmlska/yolo', 'tests_extras']
 # The same for requirements/app.txt.
-collect_ignore += [] if find_spec('gradio') else ['mmlska/app/page.py']
+collect_ignore += [] if find_spec('gradio') else ['mmlska/app/page.py', 'mmlska/app/serve.py']
 
 
 def seed() -> None:

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
+from .text import printable
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -115,7 +117,7 @@ def open_image(path: str | Path, max_pixels: int | None = MAX_PIXELS) -> Iterato
     with _measured(path, max_pixels) as (file, kind, size), _errors(path), _pillow(file, kind) as image:
         if sorted(image.size) != sorted(size):  # Pillow turns a TIFF at once
             raise ImageError(
-                f'{shown(path)} gives two sizes, {_x(size)} and {_x(image.size)} pixels; save it again in an image program'
+                f'{printable(str(path))} gives two sizes, {_x(size)} and {_x(image.size)} pixels; save it again in an image program'
             )
         yield image
 
@@ -162,24 +164,13 @@ def read_photo(path: str | Path, *, as_stored: bool = False, max_pixels: int | N
     return image
 
 
-def shown(path: str | Path) -> str:
-    """A path for a message: on one line and printable, whatever its name holds.
-
-    Example:
-        >>> print(shown('a.png'), shown('a\\nb.png'))
-        a.png 'a\\nb.png'
-    """
-    text = str(path)
-    return text if text.isprintable() else repr(text)
-
-
 def _x(size: tuple[int, ...]) -> str:
     return f'{size[0]}x{size[1]}'
 
 
 def _unreadable(path: str | Path, reason: object) -> ImageError:
     return ImageError(
-        f'{shown(path)} is not an image that OpenCV can read ({" ".join(str(reason).split())}); {_WHAT_TO_DO}'
+        f'{printable(str(path))} is not an image that OpenCV can read ({" ".join(str(reason).split())}); {_WHAT_TO_DO}'
     )
 
 
@@ -187,9 +178,9 @@ def _unreadable(path: str | Path, reason: object) -> ImageError:
 def _measured(path: str | Path, max_pixels: int | None) -> Iterator[tuple[BinaryIO, str, tuple[int, int]]]:
     """Open a file that may be decoded; with its format and its width and height."""
     if not os.path.exists(path):
-        raise FileNotFoundError(f'{shown(path)} does not exist')
+        raise FileNotFoundError(f'{printable(str(path))} does not exist')
     if not os.path.isfile(path):  # a pipe would be waited for
-        raise ImageError(f'{shown(path)} is not a regular file; give an image file')
+        raise ImageError(f'{printable(str(path))} is not a regular file; give an image file')
     try:
         file = open(path, 'rb')  # noqa: SIM115, closed below
     except OSError as error:
@@ -198,7 +189,9 @@ def _measured(path: str | Path, max_pixels: int | None) -> Iterator[tuple[Binary
         try:
             kind, (width, height) = _size(file)
         except _Animated:
-            raise ImageError(f'{shown(path)} is an animated PNG, which is not read; save it as a still one') from None
+            raise ImageError(
+                f'{printable(str(path))} is an animated PNG, which is not read; save it as a still one'
+            ) from None
         except (OSError, OverflowError, ValueError, IndexError, struct.error) as error:
             raise _unreadable(path, 'its header is broken') from error
         if not kind:
@@ -207,11 +200,13 @@ def _measured(path: str | Path, max_pixels: int | None) -> Iterator[tuple[Binary
             raise _unreadable(path, 'its header does not give one size')
         if max_pixels is not None and width * height > max_pixels:
             raise ImageTooLarge(
-                f'{shown(path)} has {width}x{height} pixels, more than the {max_pixels / 1e6:.3g} million that are read; '
+                f'{printable(str(path))} has {width}x{height} pixels, more than the {max_pixels / 1e6:.3g} million that are read; '
                 f'make it smaller or cut it up'
             )
         if os.fstat(file.fileno()).st_size > MAX_BYTES:
-            raise ImageError(f'{shown(path)} has more than {MAX_BYTES} bytes, which are not read; make it smaller')
+            raise ImageError(
+                f'{printable(str(path))} has more than {MAX_BYTES} bytes, which are not read; make it smaller'
+            )
         yield file, kind, (width, height)
 
 
@@ -237,7 +232,7 @@ def _errors(path: str | Path) -> Iterator[None]:
         Image.DecompressionBombError,
     ) as error:
         reason = ' '.join(str(error).split())
-        raise ImageError(f'{shown(path)} is not a readable image: {reason}; {_WHAT_TO_DO}') from error
+        raise ImageError(f'{printable(str(path))} is not a readable image: {reason}; {_WHAT_TO_DO}') from error
 
 
 def _pillow(file: BinaryIO, kind: str) -> Image:

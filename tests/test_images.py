@@ -21,7 +21,6 @@ from mmlska.images import (
     open_image,
     read_header,
     read_photo,
-    shown,
 )
 
 PIXELS = np.random.default_rng(0).integers(0, 255, (20, 30, 3), np.uint8)
@@ -280,7 +279,6 @@ def test_messages_are_one_line(tmp_path):
         with pytest.raises(ImageError) as error:
             read_photo(tmp_path / name)
         assert str(error.value).isprintable()
-    assert shown('plain name.png') == 'plain name.png'
 
 
 def test_what_is_no_file(tmp_path):

@@ -40,7 +40,8 @@ def main() -> None:
     args = make_parser().parse_args()
     with user_errors('app.py', args.debug):
         from mmlska.app import Models, find_examples, find_trained
-        from mmlska.app.page import Page, serve
+        from mmlska.app.page import Page
+        from mmlska.app.serve import serve
         from mmlska.weights import use_safe_reader
 
         use_safe_reader(trust=args.trust_checkpoint)

@@ -10,7 +10,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..images import read_photo, shown
+from ..images import read_photo
+from ..text import printable
 from .errors import NOT_LABELLED
 from .predictions import BoxImage, MapImage, Predictions
 
@@ -118,7 +119,9 @@ def _write_pictures(folder: Path, stem: str, image: BoxImage | MapImage, predict
         # Turned by their EXIF data where the test turned them.
         pixels = read_photo(image.path, as_stored=predictions.as_stored)
     except FileNotFoundError as error:
-        raise FileNotFoundError(f'image {shown(image.path)} cannot be read; give the config of that test') from error
+        raise FileNotFoundError(
+            f'image {printable(image.path)} cannot be read; give the config of that test'
+        ) from error
     height, width = pixels.shape[:2]
     files = {'size': [width, height], 'full': f'{stem}.jpg', 'thumb': f'{stem}.jpg'}
     _write(folder / files['full'], _fit(pixels, _FULL))

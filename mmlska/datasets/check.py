@@ -10,20 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from ..images import MAX_PIXELS, Header, ImageTooLarge, open_image, read_header, read_photo
-from .coco_files import (
-    BAD_BOX,
-    BAD_POLYGON,
-    BAD_RUNS,
-    WRONG_MASK_SIZE,
-    CocoFile,
-    box_of,
-    categories_of,
-    has_size,
-    labelled_as_stored,
-    mask_of,
-    problem,
-)
-from .layout import LEADS_OUT, is_file, printable, shown, spelling
+from ..text import printable, shown
+from .coco_files import CocoFile, categories_of, labelled_as_stored
+from .coco_labels import BAD_BOX, BAD_POLYGON, BAD_RUNS, WRONG_MASK_SIZE, box_of, has_size, mask_of, problem
+from .layout import LEADS_OUT, is_file, spelling
 from .mask_files import IGNORE, Labels, MaskPair, classes_in, scan_one
 
 ERROR, WARNING = 'error', 'warning'

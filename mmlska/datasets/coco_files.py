@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from shlex import quote
 
-import numpy as np
-
 from ..files import is_inside
-from ..images import MAX_PIXELS, Header, is_image, read_header
-from .layout import STAY_INSIDE, is_file, printable, shown, spelling, split_of, walk
+from ..images import Header, is_image, read_header
+from ..text import printable, shown
+from .coco_labels import area_of, box_of, mask_of, problem
+from .layout import STAY_INSIDE, is_file, spelling, split_of, walk
 
 # Of COCO's own files only these hold boxes and masks of all classes.
 _OTHER_COCO = ('captions_', 'person_keypoints_', 'stuff_', 'panoptic_', 'image_info_')
@@ -159,212 +158,6 @@ def _parts(name: str) -> tuple[str, ...]:
     return tuple(part for part in PurePosixPath(name.replace('\\', '/')).parts if part not in ('/', '.'))
 
 
-WRONG_MASK_SIZE = 'mask size unlike the image'
-BAD_BOX = 'box of impossible numbers'
-BAD_POLYGON = 'mask of impossible numbers'
-BAD_RUNS = 'mask of broken run lengths'
-# Labels this many times the longer side of the image away from its corner are none of that image.
-_FAR = 5
-# pycocotools counts in 32 bits, five steps to a pixel, and stores each step of an outline.
-_FARTHEST, _LONGEST_OUTLINE = 10_000_000, 4_000_000
-
-
-def problem(annotation: dict, image: dict | None, category_ids: set) -> str | None:
-    """Say why training has to do without an annotation; None where it can use it.
-
-    What :func:`box_of` and :func:`mask_of` return is sound only where this is None.
-
-    Args:
-        annotation: As in a COCO file that went through :func:`check_entries`.
-        image: Its image, with the true ``width`` and ``height``.
-        category_ids: Those that there are.
-
-    Example:
-        >>> problem({'category_id': 1, 'bbox': [90, 0, 20, 9]}, {'width': 80, 'height': 60}, {1})
-        'box outside the image'
-        >>> problem({'category_id': 1, 'bbox': [1e300, 0, 20, 9]}, {'width': 80, 'height': 60}, {1})
-        'box of impossible numbers'
-    """
-    if image is None:
-        return 'unknown image id'
-    if annotation.get('category_id') not in category_ids:
-        return 'unknown category id'
-    mask = mask_of(annotation)
-    fault = mask_fault(mask, image['width'], image['height']) if mask else None
-    if fault:
-        return fault
-    if _has_box(annotation) and not _are_numbers(annotation['bbox'], _reach(image['width'], image['height'])):
-        return BAD_BOX
-    box = box_of(annotation)
-    if box is None:
-        return BAD_BOX if annotation.get('bbox') else 'no box'
-    x, y, width, height = box
-    if width <= 0 or height <= 0:
-        return 'box of zero area'
-    if x >= image['width'] or y >= image['height'] or x + width <= 0 or y + height <= 0:
-        return 'box outside the image'
-    if width < 1 or height < 1:  # mmdet skips these
-        return 'box thinner than a pixel'
-    return None
-
-
-def has_size(image: dict) -> bool:
-    """Whether an entry says a size that an image can have."""
-    size = image.get('width'), image.get('height')
-    return _are_numbers(size, MAX_PIXELS) and min(size) > 0 and size[0] * size[1] <= MAX_PIXELS
-
-
-def refuse_deadly_mask(segmentation, image: dict) -> None:
-    """Raise ValueError for a mask at which pycocotools would end the process, or take more memory than any image has.
-
-    Args:
-        segmentation: As in a COCO file, which is trained on or compared with as it is.
-        image: Its ``width`` and ``height`` as the file says.
-    """
-    if not segmentation:
-        return
-    if isinstance(segmentation, list):  # pycocotools reads polygons of two points too
-        mask = [polygon for polygon in _polygons(segmentation) if polygon]
-    else:
-        mask = mask_of({'segmentation': segmentation})
-    if not has_size(image):
-        fault = 'mask in an image of impossible size'
-    else:
-        fault = BAD_RUNS if mask is None else mask_fault(mask, image['width'], image['height'])
-    if fault:
-        raise ValueError(
-            f'{fault}: {shown(segmentation)}; tools/check_dataset.py lists such labels, --fix leaves them out'
-        )
-
-
-def mask_fault(mask: dict | list, width: int, height: int) -> str | None:
-    """Say why pycocotools must not see a mask of an image of this size: it believes every number and ends the process at wrong ones.
-
-    Args:
-        mask: As :func:`mask_of` returns it.
-        width, height: Size of the image.
-
-    Example:
-        >>> mask_fault([[0, 0, 1e9, 0, 5, 5]], 80, 60), mask_fault({'size': [60, 80], 'counts': [9, 9]}, 80, 60)
-        ('mask of impossible numbers', 'mask of broken run lengths')
-    """
-    if isinstance(mask, dict):
-        return _runs_fault(mask, width, height)
-    reach = _reach(width, height)
-    sound = all(
-        isinstance(polygon, list) and _are_numbers(polygon, reach) and _outline(polygon) <= _LONGEST_OUTLINE
-        for polygon in mask
-    )
-    return None if sound else BAD_POLYGON
-
-
-def _runs_fault(mask: dict, width: int, height: int) -> str | None:
-    size, counts = mask['size'], mask['counts']
-    if set(map(type, size)) != {int}:
-        return BAD_RUNS
-    if list(size) != [height, width]:
-        return WRONG_MASK_SIZE  # mmdet stops at it
-    if isinstance(counts, str):
-        runs = _run_lengths(counts)
-        sound = runs is not None and runs.min() >= 0 and runs.sum() == width * height
-    else:
-        sound = set(map(type, counts)) == {int} and min(counts) >= 0 and sum(counts) == width * height
-    return None if sound else BAD_RUNS
-
-
-def _run_lengths(text: str) -> np.ndarray | None:
-    """The numbers in COCO's compressed run lengths; None if the text is cut off or holds other letters.
-
-    Each is written in groups of five bits, the lowest first, with a sixth bit if more follow and the last bit as sign; from the
-    fourth on it is the difference from the last but one.
-    """
-    codes = np.frombuffer(text.encode('utf-8', 'surrogatepass'), np.uint8).astype(np.int64) - 48
-    ends = np.flatnonzero(codes < 32)
-    if codes.min() < 0 or codes.max() > 63 or not len(ends) or ends[-1] != len(codes) - 1:
-        return None
-    starts = np.append(0, ends[:-1] + 1)
-    groups = ends - starts + 1
-    if groups.max() > 6:  # more than any image has pixels
-        return None
-    place = np.arange(len(codes)) - np.repeat(starts, groups)
-    runs = np.add.reduceat((codes & 31) << 5 * place, starts) - ((codes[ends] & 16) >> 4 << 5 * groups)
-    for first in (1, 2):
-        runs[first::2] = np.cumsum(runs[first::2])
-    return runs
-
-
-def _reach(width: int, height: int) -> int:
-    return min(_FAR * max(width, height), _FARTHEST)
-
-
-def _are_numbers(values: Sequence, reach: float) -> bool:
-    """Whether all are numbers, finite ones, and no further from 0 than this; a bool is none."""
-    # NaN passes no comparison if it comes first, and makes a sum NaN that is not made of huge integers.
-    return (
-        set(map(type, values)) <= {int, float}
-        and -reach <= min(values)
-        and max(values) <= reach
-        and math.isfinite(sum(values))
-    )
-
-
-def _outline(polygon: list[float]) -> float:
-    """The number of pixels along a polygon, or more."""
-    most = len(polygon) / 2 * (max(polygon) - min(polygon))
-    if most <= _LONGEST_OUTLINE:
-        return most
-    corners = np.reshape(polygon[: len(polygon) // 2 * 2], (-1, 2))
-    return float(np.abs(corners - np.roll(corners, 1, 0)).max(1).sum())
-
-
-def _has_box(annotation: dict) -> bool:
-    box = annotation.get('bbox')
-    return isinstance(box, (list, tuple)) and len(box) == 4 and set(map(type, box)) <= {int, float}
-
-
-def box_of(annotation: dict) -> list[float] | None:
-    """The box (x, y, width, height) of an annotation, from its polygons or runs where it has no ``bbox``."""
-    if _has_box(annotation):
-        return [float(v) for v in annotation['bbox']]
-    mask = mask_of(annotation)
-    if isinstance(mask, dict):
-        from pycocotools import mask as coco_mask
-
-        return [float(v) for v in coco_mask.toBbox(_encoded(mask))]
-    if mask:
-        x, y = ([v for polygon in mask for v in polygon[start::2]] for start in (0, 1))
-        return [min(x), min(y), max(x) - min(x), max(y) - min(y)]
-    return None
-
-
-def mask_of(annotation: dict) -> dict | list | None:
-    """The ``segmentation`` as a dict of runs or a list of polygons with three points or more; None where there is none."""
-    mask = annotation.get('segmentation')
-    if isinstance(mask, dict):
-        size, counts = mask.get('size'), mask.get('counts')
-        sound = isinstance(counts, (list, str)) and counts and isinstance(size, (list, tuple)) and len(size) == 2
-        return {'size': size, 'counts': counts} if sound else None
-    if not isinstance(mask, list) or not mask:
-        return None
-    return [p for p in _polygons(mask) if not isinstance(p, list) or (len(p) >= 6 and len(p) % 2 == 0)] or None
-
-
-def _polygons(mask: list) -> list:
-    """Each [x, y, ...], which is seen as [[x, y], ...] as well, and a single one without a list around it."""
-
-    def flat(polygon):
-        points = isinstance(polygon, list) and polygon and all(isinstance(point, list) for point in polygon)
-        return [v for point in polygon for v in point] if points else polygon
-
-    return [flat(polygon) for polygon in (mask if isinstance(mask[0], list) else [mask])]
-
-
-def _encoded(mask: dict) -> dict:
-    from pycocotools import mask as coco_mask
-
-    return coco_mask.frPyObjects(mask, *mask['size']) if isinstance(mask['counts'], list) else mask
-
-
 def categories_of(files: Iterable[CocoFile]) -> tuple[list[str], dict[tuple[Path, int], int], list[str]]:
     """Merge the categories of several files by name.
 
@@ -502,25 +295,8 @@ def _clean(annotation: dict, image: dict, category: int, number: int) -> dict:
     mask = mask_of(annotation)
     if mask is not None:
         out['segmentation'] = mask
-    area = annotation.get('area')
-    given = _are_numbers([area], _FARTHEST**2) and area > 0
-    out['area'] = area if given else _area(mask, box)
+    out['area'] = area_of(annotation, box)
     return out
-
-
-def _area(mask: dict | list | None, box: list[float]) -> float:
-    if isinstance(mask, dict):
-        from pycocotools import mask as coco_mask
-
-        return float(coco_mask.area(_encoded(mask)))
-    if mask:
-        return max(sum(_polygon_area(polygon) for polygon in mask), 1.0)
-    return box[2] * box[3]
-
-
-def _polygon_area(polygon: list[float]) -> float:
-    x, y = polygon[::2], polygon[1::2]
-    return abs(sum(a * d - b * c for a, b, c, d in zip(x, y, x[1:] + x[:1], y[1:] + y[:1]))) / 2
 
 
 def has_masks(dataset: dict) -> int:

@@ -11,7 +11,8 @@ import numpy as np
 
 from ..files import write_bytes
 from ..images import read_header, read_photo
-from .coco_files import CocoFile, box_of, categories_of, labelled_as_stored, mask_of, problem
+from .coco_files import CocoFile, categories_of, labelled_as_stored
+from .coco_labels import box_of, mask_of, problem
 from .layout import distinct_colors
 from .mask_files import IGNORE, Labels, MaskPair, read_index
 

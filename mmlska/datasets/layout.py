@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import reprlib
 import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -25,8 +24,6 @@ _SKIPPED = {'work_dirs', '__MACOSX'}
 _LABEL_SUFFIXES = ('.json', '.txt', '.csv')  # COCO files and the names of classes
 LEADS_OUT = 'file that leads out of the data folder'
 STAY_INSIDE = 'copy the files in, or give the folder that holds both'
-_SHORT = reprlib.Repr()
-_SHORT.maxstring = 60
 
 
 def walk(root: Path) -> Iterator[Path]:
@@ -95,21 +92,6 @@ def is_file(path: Path) -> bool:
         return path.is_file()
     except (OSError, ValueError):  # too long, or with a NUL
         return False
-
-
-def printable(text: str) -> str:
-    r"""A text from data for one line of a terminal: without line ends, control characters and halves of characters.
-
-    Example:
-        >>> print(printable('a\nb' + chr(0xD800)))
-        a\nb\ud800
-    """
-    return ''.join(c if c.isprintable() else c.encode('unicode_escape', 'surrogatepass').decode() for c in text)
-
-
-def shown(value: object) -> str:
-    """A value from data for a message: short, however long or deep it is."""
-    return printable(_SHORT.repr(value))[:80]
 
 
 def split_of(path: Path) -> str | None:

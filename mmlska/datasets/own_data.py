@@ -12,6 +12,7 @@ from mmengine.fileio import list_from_file
 
 from ..files import is_inside, write_atomically, write_text
 from ..images import read_header
+from ..text import printable
 from . import coco_files, mask_files
 from .adapt_config import (
     each_transform,
@@ -331,9 +332,7 @@ def _write_names(file: Path, names: list[str]) -> None:
 
 def _summary(root, counts, names, classes, what, split_note, length) -> str:
     # Nothing in a name moves the cursor or begins a line.
-    shown = ', '.join(name if name.isprintable() else repr(name) for name in classes[:12]) + (
-        ', ...' if len(classes) > 12 else ''
-    )
+    shown = ', '.join(map(printable, classes[:12])) + (', ...' if len(classes) > 12 else '')
     sides = ', '.join(f'{count} {name}' for count, name in zip(counts, names))
     kinds = '1 class' if len(classes) == 1 else f'{len(classes)} classes'
     return f'data {root}: {sum(counts)} images, {kinds} ({shown}), {what}; {sides} ({split_note}); {length}'

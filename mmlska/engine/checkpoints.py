@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import errno
-import math
 import os
-import re
 import shlex
 import shutil
 import signal
-import stat
 import sys
 import time
 from collections.abc import Callable
@@ -24,13 +21,11 @@ from mmengine.runner import Runner
 from mmengine.visualization import LocalVisBackend
 
 from ..files import file_sha256, is_inside, write_atomically, write_text
-from ..weights import WeightsError
-from ..weights.files import read_checkpoint, read_outline
 from .guards import TrainingError, bare_model
+from .resume import Unfit, recorded, sidecar
 from .signals import StopRequest
 
 INTERRUPTED = 'interrupted.pth'
-_SIDECAR_BYTES = 4096  # a checksum has 64
 
 
 class Interrupted(Exception):
@@ -41,25 +36,18 @@ class Interrupted(Exception):
         self.signum = signum
 
 
-class _Unfit(Exception):
-    """Why a training cannot go on from a file."""
-
-
 def save_whole(path: Path, write: Callable[[str], object]) -> None:
     """Call ``write(temporary name)`` and give the file its own name once all of it is on the disk, with its SHA-256 beside it.
 
     Raises:
         OSError: If it can't be written; an older file of that name is then untouched.
     """
-    for file in (
-        path,
-        _sidecar(path),
-    ):  # links to an archived checkpoint, say: the file that they lead to stays as it is
+    for file in (path, sidecar(path)):  # links to an archived checkpoint, say: the file that they lead to stays
         if file.is_symlink():
             file.unlink()
     try:
-        older = _recorded(path)[:1]
-    except _Unfit:
+        older = recorded(path)[:1]
+    except Unfit:
         older = []
     digests = []
 
@@ -85,120 +73,16 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _sidecar(path: Path) -> Path:
-    return path.with_name(f'{path.name}.sha256')
-
-
 def _record(path: Path, digests: list[str]) -> None:
     """Write checksums in the format of ``sha256sum -c``."""
     text = ''.join(f'{digest}  {path.name}\n' for digest in digests)
-    write_text(_sidecar(path), text)
-
-
-def _recorded(path: Path) -> list[str]:
-    """The checksums beside a checkpoint; none if there is no file with them, or an empty one."""
-    file = _sidecar(path)
-    if not os.path.lexists(file):
-        return []
-    try:
-        content = _start_of(file)
-    except OSError as error:
-        raise _Unfit(f'{file.name} cannot be read ({error.strerror})') from error
-    lines = content.decode('ascii', errors='replace').splitlines()
-    digests = [line.split()[0].removeprefix('\\').lower() for line in lines if line.strip()]
-    if len(content) > _SIDECAR_BYTES or not all(re.fullmatch('[0-9a-f]{64}', digest) for digest in digests):
-        raise _Unfit(f'{file.name} holds no SHA-256; delete that file to have the checkpoint itself read')
-    return digests
-
-
-def _start_of(file: Path) -> bytes:
-    if not file.is_file():
-        raise OSError(errno.EINVAL, 'no regular file')
-    with open(file, 'rb') as opened:
-        return opened.read(_SIDECAR_BYTES + 1)
+    write_text(sidecar(path), text)
 
 
 def _remove(path: Path) -> None:
-    for file in (path, _sidecar(path)):
+    for file in (path, sidecar(path)):
         with suppress(OSError):
             file.unlink()
-
-
-def why_not_resumable(path: str | Path) -> str | None:
-    """Say what is wrong with a checkpoint to go on from, or None.
-
-    It must hold the state of a training, and match the ``.sha256`` beside it; without one all of it is read.
-    """
-    try:
-        _progress(Path(path))
-        _verify(Path(path))
-    except _Unfit as error:
-        return str(error)
-    return None
-
-
-def _progress(path: Path) -> tuple[float, int, int]:
-    """How far a checkpoint is: when its training was started anew, iteration and epoch."""
-    try:
-        status = path.stat()
-    except (OSError, RuntimeError) as error:
-        raise _Unfit('it is a link that leads nowhere' if path.is_symlink() else 'it cannot be read') from error
-    if not stat.S_ISREG(status.st_mode):
-        raise _Unfit('it is a folder' if stat.S_ISDIR(status.st_mode) else 'it is no regular file')
-    content = _read(read_outline, path)
-    if not isinstance(content, dict) or not {'optimizer', 'message_hub', 'meta'} <= set(content):
-        raise _Unfit('it holds weights without the state of a training')
-    try:
-        iteration, epoch = (content['meta'][name] for name in ('iter', 'epoch'))
-        started = content['message_hub']['runtime_info'].get('run_started', 0.0)
-    except (AttributeError, IndexError, KeyError, TypeError) as error:
-        raise _Unfit('it does not say at which iteration it was saved') from error
-    if not all(isinstance(number, int) and 0 <= number < 1 << 53 for number in (iteration, epoch)):
-        raise _Unfit('it does not say at which iteration it was saved')
-    return started if isinstance(started, float) and math.isfinite(started) else 0.0, iteration, epoch
-
-
-def _verify(path: Path) -> None:
-    digests = _recorded(path)
-    if not digests:
-        _read(read_checkpoint, path)
-    elif _read(file_sha256, path) not in digests:
-        raise _Unfit(f'its SHA-256 is not the one in {_sidecar(path).name}')
-
-
-def _read(read: Callable, path: Path):
-    try:
-        return read(path)
-    except WeightsError as error:
-        raise _Unfit(str(error).removeprefix(f'{path} ').removesuffix('; download it again')) from error
-    except OSError as error:
-        raise _Unfit(f'it cannot be read ({error.strerror})') from error
-
-
-def find_resumable(work_dir: str | Path) -> tuple[Path | None, list[tuple[Path, str]]]:
-    """Find the checkpoint in a work directory that is furthest in the newest training there, and verifies.
-
-    What a checkpoint holds decides; when its file was written does not.
-
-    Returns:
-        The checkpoint, or None, and those that were skipped, each with the reason.
-    """
-    found, skipped = [], []
-    for path in sorted(Path(work_dir).glob('*.pth')):
-        if path.name.startswith(('best_', 'nonfinite_', '.')):
-            continue
-        try:
-            found.append((_progress(path), path))
-        except _Unfit as error:
-            skipped.append((path, str(error)))
-    for _, path in sorted(found, reverse=True):
-        try:
-            _verify(path)
-        except _Unfit as error:
-            skipped.append((path, str(error)))
-        else:
-            return path, skipped
-    return None, skipped
 
 
 @HOOKS.register_module()

@@ -10,7 +10,7 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from ..datasets.coco_files import refuse_deadly_mask
+from ..datasets.coco_labels import refuse_deadly_mask
 from .config import _datasets
 from .samples import mask_pipelines
 

@@ -12,7 +12,6 @@ from mmengine.runner import Runner
 
 from ..weights import safe_reading
 from ..weights.manifest import MANIFEST_SCHEME, fetch_published
-from .checkpoints import find_resumable, why_not_resumable
 from .checks import build_data, check_folder, check_settings
 from .config import (
     check_data,
@@ -29,6 +28,7 @@ from .lock import unlock_work_dir
 from .loops import use_repeatable_training
 from .options import effective_batch
 from .processes import claim_work_dir, use_launcher
+from .resume import find_resumable, why_not_resumable
 from .runner import EvaluationRunner, SafeRunner
 
 

@@ -13,6 +13,8 @@ from pathlib import Path
 
 from mmengine.logging import print_log
 
+from ..text import printable
+
 try:
     import fcntl
 except ImportError:  # on Windows
@@ -139,4 +141,4 @@ def _write(descriptor: int, text: str) -> None:
 
 def _read(descriptor: int) -> str:
     text = os.pread(descriptor, 300, 0).decode(errors='replace')
-    return ' '.join(''.join(c if c.isprintable() else ' ' for c in text).split()) or 'another process'
+    return printable(text).strip() or 'another process'

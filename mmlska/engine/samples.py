@@ -14,7 +14,7 @@ from mmengine.logging import print_log
 from mmengine.registry import DATA_SAMPLERS, DATASETS
 from torch.utils.data import BatchSampler, Dataset, Sampler, get_worker_info
 
-from ..datasets.coco_files import refuse_deadly_mask
+from ..datasets.coco_labels import refuse_deadly_mask
 
 _MAX_WORKERS = 256
 _IGNORED = 255  # mmseg's label for pixels that do not count

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..engine.config import _datasets, find_path, replace_sync_bn
 from ..weights import WeightsError, check_finite, compare, read_checkpoint, safe_reading
+from ..weights.files import state_dict_of
 
 
 def load_model(
@@ -38,14 +39,14 @@ def load_model(
         raise FileNotFoundError(
             f'checkpoint {checkpoint} does not exist; a training leaves its own in its work directory'
         )
-    content = read_checkpoint(path, trust=trust).content
-    state_dict = content.get('state_dict', content) if isinstance(content, dict) else {}
-    if not isinstance(state_dict, dict) or not all(
-        isinstance(n, str) and isinstance(t, Tensor) for n, t in state_dict.items()
-    ):
-        raise WeightsError(f'{path} holds no names with tensors; give a checkpoint')
+    file = read_checkpoint(path, trust=trust)
+    state_dict = state_dict_of(file)
+    strange = next((name for name, value in state_dict.items() if not isinstance(value, Tensor)), None)
+    if strange is not None:
+        raise WeightsError(f'{path} holds no tensor under {strange!r}; give a checkpoint')
     check_finite(state_dict, str(path))
-    saved = content.get('meta') if isinstance(content, dict) and isinstance(content.get('meta'), dict) else {}
+    saved = file.content.get('meta')
+    saved = saved if isinstance(saved, dict) else {}
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     replace_sync_bn(cfg)
     with safe_reading(trust):

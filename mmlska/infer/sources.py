@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..images import IMAGE_SUFFIXES, ImageError, folders_below, is_image, read_header, read_photo, shown
+from ..images import IMAGE_SUFFIXES, ImageError, folders_below, is_image, read_header, read_photo
+from ..text import printable
 
 VIDEO_SUFFIXES = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v')
 
@@ -44,19 +45,25 @@ def resolve(inputs: Source | Sequence[Source]) -> list[Path | np.ndarray]:
         found = sorted(p for p in path.iterdir() if is_image(p) and os.path.isfile(p))
         if not found:
             raise FileNotFoundError(
-                f'folder {shown(path)} has no images ({suffixes}); give another folder or a pattern'
+                f'folder {printable(str(path))} has no images ({suffixes}); give another folder or a pattern'
             )
         return found
     if os.path.exists(path):
-        raise ValueError(f'input {shown(path)} is no regular file; give an image, a video, a folder or a pattern')
+        raise ValueError(
+            f'input {printable(str(path))} is no regular file; give an image, a video, a folder or a pattern'
+        )
     if glob.has_magic(str(path)):
         found = sorted(p for p in _matches(path) if (is_image(p) or is_video(p)) and os.path.isfile(p))
         if not found:
-            raise FileNotFoundError(f'pattern {shown(path)} matches no image ({suffixes}) and no video; check it')
+            raise FileNotFoundError(
+                f'pattern {printable(str(path))} matches no image ({suffixes}) and no video; check it'
+            )
         if '**' in path.parts:  # of the names of one file the first
             found = sorted({os.path.realpath(p): p for p in reversed(found)}.values())
         return found
-    raise FileNotFoundError(f'input {shown(inputs)} does not exist; give an image, a video, a folder or a pattern')
+    raise FileNotFoundError(
+        f'input {printable(str(inputs))} does not exist; give an image, a video, a folder or a pattern'
+    )
 
 
 def _matches(pattern: Path) -> set[Path]:

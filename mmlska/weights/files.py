@@ -16,8 +16,10 @@ import torch
 from torch import Tensor
 
 from ..files import write_atomically
+from ..text import printable
 from .dialects import WeightsError
-from .unpickle import Refused, TooLarge, read_pickle, read_torch
+from .pickle_machine import Refused, TooLarge
+from .torch_file import read_pickle, read_torch
 
 #: No file larger than this is read.
 MAX_BYTES = 16 * 2**30
@@ -57,6 +59,22 @@ def check_digest(where: str | os.PathLike, digest: str, wanted: str | None) -> N
         raise WeightsError(
             f'{where} is not the file that was published: its SHA-256 is {digest}, not {wanted}...; do not use it'
         )
+
+
+def state_dict_of(file: CheckpointFile) -> Mapping[str, Any]:
+    """The names with tensors of a checkpoint, those under ``state_dict`` if it has that.
+
+    Raises:
+        WeightsError: If there are none, or a name is no text.
+    """
+    content = file.content
+    tensors = content.get('state_dict', content) if isinstance(content, Mapping) else content
+    if not isinstance(tensors, Mapping):
+        raise WeightsError(f'{file.path} holds a {type(tensors).__name__}, no names with tensors; give a checkpoint')
+    strange = next((name for name in tensors if not isinstance(name, str)), None)
+    if strange is not None:
+        raise WeightsError(f'{file.path} has {strange!r} where names of tensors should be; give a checkpoint')
+    return tensors
 
 
 def trust_of_caller() -> bool | None:
@@ -140,8 +158,8 @@ def read_guarded(path: Path, read: Callable[[], Any]) -> Any:
         return read()
     except Refused as error:
         raise UnsafeFileError(
-            f'{path} asks for {_printable(error.name)} and might run code, so it was not read; only if you know who made it, allow that by '
-            f'--trust-checkpoint, in Python by trust=True',
+            f'{path} asks for {printable(error.name)[:200]} and might run code, so it was not read; only if you know who made it, '
+            f'allow that by --trust-checkpoint, in Python by trust=True',
             error.name,
         ) from error
     except TooLarge as error:
@@ -242,10 +260,5 @@ def _read_safetensors(path: Path, data: bytes) -> dict[str, Tensor]:
 
 
 def _damaged(path: Path, error: Exception, what: str) -> DamagedFile:
-    reason = _printable((str(error).strip().splitlines() or [type(error).__name__])[0])
+    reason = printable((str(error).strip().splitlines() or [type(error).__name__])[0])[:200]
     return DamagedFile(f'{path} {what} ({reason}); download it again')
-
-
-def _printable(text: str) -> str:
-    """What a file says, fit for a line of a message."""
-    return ''.join(c if c.isprintable() else '?' for c in text[:200])

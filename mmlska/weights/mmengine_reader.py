@@ -8,7 +8,7 @@ and both for what they download). Outside of :func:`safe_reading` nothing is cha
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import wraps
 from typing import Any
@@ -19,7 +19,6 @@ from mmengine.runner.checkpoint import CheckpointLoader
 
 from . import files
 from .dialects import WeightsError
-from .files import CheckpointFile
 from .load import read_location
 
 
@@ -75,7 +74,7 @@ def _divert() -> None:
 def _load(name: str) -> Any:
     """Read a checkpoint; its tensors stay on the CPU: load_state_dict moves them, optimizers' too."""
     file = read_location(_address(name))
-    _check_names(file)
+    files.state_dict_of(file)  # or an error that says what it holds
     print_log(f'read checkpoint {file.path}, sha256 {file.sha256[:16]}', logger='current')
     if name.startswith('mmcls://'):
         return mmengine_checkpoint._process_mmcls_checkpoint(file.content)
@@ -98,13 +97,3 @@ def _address(name: str) -> str:
         raise WeightsError(f'{name} is not in the list of {scheme}; give a name that is, or a file')
     address = addresses[entry]
     return address if '://' in address else os.path.join(mmengine_checkpoint._get_mmengine_home(), address)
-
-
-def _check_names(file: CheckpointFile) -> None:
-    content = file.content
-    tensors = content.get('state_dict', content) if isinstance(content, Mapping) else content
-    if not isinstance(tensors, Mapping):
-        raise WeightsError(f'{file.path} holds a {type(tensors).__name__}, no names with tensors; give a checkpoint')
-    strange = next((name for name in tensors if not isinstance(name, str)), None)
-    if strange is not None:
-        raise WeightsError(f'{file.path} has {strange!r} where names of tensors should be; give a checkpoint')

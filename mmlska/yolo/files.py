@@ -20,7 +20,8 @@ from ultralytics.nn import tasks
 
 from ..weights import MissingCheckpoint, WeightsError
 from ..weights.files import read_guarded, trust_of_caller
-from ..weights.unpickle import Inert, inert, known, read_torch
+from ..weights.pickle_machine import Inert
+from ..weights.torch_file import inert, known, read_torch
 from .attach import split_record
 from .registration import register
 

@@ -18,9 +18,9 @@ from pathlib import Path
 import torch
 from mmdet.utils import register_all_modules
 
-from mmlska.engine.checkpoints import why_not_resumable
 from mmlska.engine.config import load_config
 from mmlska.engine.launch import build_train_runner, prepare
+from mmlska.engine.resume import why_not_resumable
 from mmlska.weights import use_safe_reader
 
 

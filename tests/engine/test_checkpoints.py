@@ -15,7 +15,8 @@ from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
 from small_run import runner_of, same, weights_of, write_config
 
-from mmlska.engine.checkpoints import Interrupted, find_resumable, why_not_resumable
+from mmlska.engine.checkpoints import Interrupted
+from mmlska.engine.resume import find_resumable, why_not_resumable
 from mmlska.weights import DIALECTS, file_sha256
 
 

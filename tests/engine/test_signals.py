@@ -8,7 +8,7 @@ import sys
 import pytest
 from small_run import ROOT, write_config
 
-from mmlska.engine.checkpoints import why_not_resumable
+from mmlska.engine.resume import why_not_resumable
 
 ASKED_TWICE = """
 import os, signal, sys

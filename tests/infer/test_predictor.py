@@ -334,9 +334,10 @@ def test_auxiliary_head_may_be_left_out(tiny_models, tmp_path):
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
-        (dict(meta=[1], state_dict=None), 'holds no names with tensors; give a checkpoint'),
-        (dict(state_dict='x'), 'holds no names with tensors'),
-        (dict(state_dict={1: torch.zeros(1)}), 'holds no names with tensors'),
+        (dict(meta=[1], state_dict=None), 'holds a NoneType, no names with tensors; give a checkpoint'),
+        (dict(state_dict='x'), 'holds a str, no names with tensors'),
+        (dict(state_dict={1: torch.zeros(1)}), 'has 1 where names of tensors should be'),
+        (dict(state_dict={'a': 5}), "holds no tensor under 'a'"),
         (dict(state_dict={'backbone.x': torch.tensor(torch.nan)}), 'holds NaN or infinity in backbone.x'),
     ],
 )

@@ -22,7 +22,7 @@ sys.path.insert(0, str(ROOT / 'tests/datasets'))
 from own_sets import MASK_RCNN, SIZE, annotation, coco, image, mask, photo, simple  # noqa: E402
 
 from mmlska.datasets.check_config import check_folder  # noqa: E402
-from mmlska.datasets.coco_files import _run_lengths, mask_fault, problem, refuse_deadly_mask  # noqa: E402
+from mmlska.datasets.coco_labels import _run_lengths, mask_fault, problem, refuse_deadly_mask  # noqa: E402
 from mmlska.datasets.contact_sheet import write_sheet  # noqa: E402
 from mmlska.datasets.mask_files import MaskPair, scan_one  # noqa: E402
 from mmlska.datasets.mend import write_mended  # noqa: E402

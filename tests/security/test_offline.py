@@ -23,7 +23,8 @@ assert fetch_published('van_lska_t_k23_tiny_imagenet').is_file()
 PAGE = """
 import http.client, os, threading, time
 from mmlska.app.models import Models
-from mmlska.app.page import Page, serve
+from mmlska.app.page import Page
+from mmlska.app.serve import serve
 
 def visit():
     deadline = time.monotonic() + 60

@@ -43,7 +43,8 @@ sys.addaudithook(note)
 FORKS = """
 import os, signal, sys, time
 from mmlska.app import Models
-from mmlska.app.page import Page, serve
+from mmlska.app.page import Page
+from mmlska.app.serve import serve
 from mmlska.cli import user_errors
 for line in sys.stdin:
     word, number = line.split()

@@ -16,8 +16,8 @@ import torch
 from mmengine.logging import MMLogger
 
 from mmlska.engine import lock
-from mmlska.engine.checkpoints import find_resumable, why_not_resumable
 from mmlska.engine.lock import LOCK_NAME, lock_work_dir, unlock_work_dir
+from mmlska.engine.resume import find_resumable, why_not_resumable
 from mmlska.files import file_sha256
 
 ROOT = Path(__file__).resolve().parents[2]
