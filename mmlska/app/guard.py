@@ -200,7 +200,7 @@ class Guard:
         except (asyncio.TimeoutError, TimeoutError) as error:
             if not has_answered:
                 raise Refusal(408, f'an upload may take {UPLOAD_SECONDS:g} seconds') from error
-        except Exception:
+        except Exception:  # Gradio's parser stumbles over a form that was cut short here, or whose sender is gone
             if body.refusal is None and not body.is_gone:
                 raise
         if body.refusal is not None:
