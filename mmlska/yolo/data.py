@@ -10,7 +10,9 @@ from collections.abc import Collection, Mapping
 from functools import partial
 from pathlib import Path
 
+from ..datasets.coco_files import check_entries, read_json
 from ..files import is_inside, write_atomically, write_text
+from ..text import shown
 
 #: The photos of the fruits_nuts data that its source suggests for validation; the others train.
 FRUITS_VAL = ('3.jpg', '7.jpg', '11.jpg', '15.jpg')
@@ -71,26 +73,19 @@ def coco_to_yolo(
 def _read(split: str, ann_file: Path) -> dict:
     if not ann_file.is_file():
         raise FileNotFoundError(f'{split} annotations {ann_file} do not exist; give a COCO json')
-    try:
-        coco = json.loads(ann_file.read_text(encoding='utf-8'))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f'{split} annotations {ann_file} are no JSON ({error}); give a COCO json') from error
-    wanted = dict(
-        images=('id', 'file_name', 'width', 'height'), annotations=('image_id', 'category_id', 'bbox'), categories=()
-    )
+    coco = read_json(ann_file)
+    check_entries(ann_file, coco)
+    if not isinstance(coco.get('categories'), list):
+        raise ValueError(f'{ann_file} has no list "categories"; write it as a COCO file has it')
+    wanted = dict(images=('id', 'file_name', 'width', 'height'), annotations=('image_id', 'category_id', 'bbox'))
     for key, fields in wanted.items():
-        entries = coco.get(key) if isinstance(coco, dict) else None
-        if not isinstance(entries, list):
-            raise ValueError(f'{split} annotations {ann_file} have no list {key!r}; give a COCO json')
-        for entry in entries:
-            missing = [field for field in fields if not isinstance(entry, dict) or field not in entry]
+        for entry in coco[key]:
+            missing = next((field for field in fields if field not in entry), None)
             if missing:
-                raise ValueError(
-                    f'{ann_file}: {key} has the entry {str(entry)[:80]} without {missing[0]!r}; correct it'
-                )
+                raise ValueError(f'{ann_file}: {key} has the entry {shown(entry)} without {missing!r}; correct it')
     wrong = next((image for image in coco['images'] if not isinstance(image['file_name'], str)), None)
     if wrong:
-        raise ValueError(f'{ann_file}: images has the entry {str(wrong)[:80]}, whose file_name is no text; correct it')
+        raise ValueError(f'{ann_file}: images has the entry {shown(wrong)}, whose file_name is no text; correct it')
     return coco
 
 
@@ -99,7 +94,7 @@ def _classes(categories: list, ann_file: Path) -> tuple[dict[int, int], list[str
     for category in categories:
         entry = category if isinstance(category, dict) else {}
         if type(entry.get('id')) is not int or not isinstance(entry.get('name'), str):
-            raise ValueError(f'{ann_file}: category {str(category)[:80]} needs a whole number as id and a text as name')
+            raise ValueError(f'{ann_file}: category {shown(category)} needs a whole number as id and a text as name')
     ordered = sorted(categories, key=lambda category: category['id'])
     classes = {category['id']: index for index, category in enumerate(ordered)}
     if len(classes) < len(ordered):
@@ -147,9 +142,7 @@ def _write_yaml(out: Path, names: list[str]) -> Path:
 def fruits_to_yolo(root: Path, out: Path) -> Path:
     """Convert the fruits_nuts data (18 photos, three classes): 14 photos train, 4 validate."""
     ann_file = root / 'trainval.json'
-    if not ann_file.is_file():
-        raise FileNotFoundError(f'{ann_file} does not exist; give the folder of the fruits_nuts data')
-    every = {Path(im['file_name']).name for im in json.loads(ann_file.read_text(encoding='utf-8'))['images']}
+    every = {Path(image['file_name']).name for image in _read('train', ann_file)['images']}
     source = (ann_file, root / 'images')
     return coco_to_yolo(dict(train=source, val=source), out, only=dict(train=every - set(FRUITS_VAL), val=FRUITS_VAL))
 
