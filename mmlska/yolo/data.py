@@ -142,6 +142,8 @@ def _write_yaml(out: Path, names: list[str]) -> Path:
 def fruits_to_yolo(root: Path, out: Path) -> Path:
     """Convert the fruits_nuts data (18 photos, three classes): 14 photos train, 4 validate."""
     ann_file = root / 'trainval.json'
+    if not ann_file.is_file():
+        raise FileNotFoundError(f'{ann_file} does not exist; give the folder of the fruits_nuts data')
     every = {Path(image['file_name']).name for image in _read('train', ann_file)['images']}
     source = (ann_file, root / 'images')
     return coco_to_yolo(dict(train=source, val=source), out, only=dict(train=every - set(FRUITS_VAL), val=FRUITS_VAL))
