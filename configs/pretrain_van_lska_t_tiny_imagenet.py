@@ -1,4 +1,4 @@
-# VAN-LSKA-T, K = 23, from scratch on Tiny-ImageNet: 100,000 photos of 64 px, 60 epochs, for one GPU.
+# VAN-LSKA-T, K = 23, from scratch on Tiny-ImageNet: 100,000 photos of 64 px, 100 epochs, for one GPU.
 _base_ = [
     '_base_/models/pretrain_van_lska.py',
     '_base_/datasets/tiny_imagenet.py',
@@ -7,10 +7,12 @@ _base_ = [
 
 # At 64 px the maps are 16, 8, 4 and 2 pixels wide: what a 23 pixel kernel cannot reach there starts at 0 and stays so.
 image_size = 64
-epochs = 60
-warm_up = 3
+epochs = 100
+warm_up = 5
 model = dict(
-    data_preprocessor=dict(crop_scale=(0.3, 1.0), mixup=0.2, cutmix=1.0, mix_prob=0.5),
+    # With half of the batches mixed, crops from 30 %, no other colours and nothing erased, accuracy rose no more after 34 epochs.
+    data_preprocessor=dict(crop_scale=(0.25, 1.0), jitter=0.4, erase_prob=0.25, mixup=0.2, cutmix=1.0),
+    backbone=dict(drop_path_rate=0.15),
     image_size=image_size,
 )
 train_dataloader = dict(batch_size=512)

@@ -4,7 +4,7 @@ _base_ = 'pretrain_van_lska_t_tiny_imagenet.py'
 epochs = 10
 warm_up = 1
 model = dict(
-    data_preprocessor=dict(crop_scale=(0.5, 1.0), mixup=0.0, cutmix=0.0),
+    data_preprocessor=dict(crop_scale=(0.5, 1.0), jitter=0.0, erase_prob=0.0, mixup=0.0, cutmix=0.0),
     backbone=dict(drop_path_rate=0.0),
 )
 train_dataloader = dict(batch_size=128)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import cProfile
+import pstats
 from collections import defaultdict
+from pathlib import Path
 
 import torch
 from gpu_speed import TrainingStep, build_backbone
@@ -14,6 +17,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 from mmlska.benchmark.timing import kernel_times
+from mmlska.models import LSKA
 
 
 class Accounts(TorchDispatchMode):
@@ -74,7 +78,7 @@ def profile_step(stage: Stage) -> None:
                 of_matrix_rate=accounts.flops[name] / seconds / rate if rate and seconds else None,
             )
         )
-    stage.write(operators=rows, kernel_us=total)
+    stage.write(operators=rows, kernel_us=total, launching=launching(stage))
     stage.say(f'kernels of a step take {total / 1e3:.1f} ms')
     for row in rows:
         shares = [
@@ -85,3 +89,31 @@ def profile_step(stage: Stage) -> None:
         stage.say(
             f'{kernel["us"] / total:6.1%} kernel {kernel["name"][:70]} x{kernel["calls"]} {kernel["us"] / 1e3:.2f} ms'
         )
+    for row in stage.result['launching'][:8]:
+        stage.say(f'{row["us"]:6.1f} us of launching LSKA forward and backward: {row["function"]} x{row["calls"]}')
+
+
+def launching(stage: Stage) -> list[dict]:
+    """What the CPU does to launch LSKA's kernels forward and backward on a small map: own time and calls of its functions.
+
+    The profiler makes the functions of Python look longer than they are beside those in C.
+    """
+    channels, size, k_size, count = (2, 4, 7, 1) if stage.smoke else (64, 16, 23, 100)
+    x = torch.randn(2, channels, size, size, device=stage.device, dtype=torch.bfloat16)
+    attention = LSKA(channels, k_size).to(stage.device, torch.bfloat16)
+    parameters = [p.detach() for conv in attention.children() for p in (conv.weight, conv.bias)]
+    dilation, calls = attention.DW_D_conv_h.dilation[1], torch.ops.mmlska_triton
+
+    def run() -> None:
+        y, kept = calls.lska_training(x, *parameters, dilation, False)
+        # In this thread, for autograd calls it in one that the profiler does not see.
+        calls.lska_backward(y, x, kept, *parameters, dilation, False)
+
+    run()
+    profiler = cProfile.Profile()
+    profiler.runcall(lambda: [run() for _ in range(count)])
+    found = [
+        dict(function=f'{Path(file).name}:{name}', calls=total / count, us=round(1e6 * own / count, 2))
+        for (file, _, name), (_, total, own, _, _) in pstats.Stats(profiler).stats.items()
+    ]
+    return sorted(found, key=lambda row: -row['us'])[:25]

@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 """Fill a page's tables from results of the GPU check: scripts/gpu_tables.py docs/benchmark.md.
 
-A section `<!-- gpu STAGE NAME -->` to `<!-- end -->` becomes the table of a stage in docs/results/NAME.json. A results file is what
-scripts/gpu_check.py wrote, renamed.
+A section `<!-- gpu STAGE NAME -->` to `<!-- end -->` becomes the table of a stage in docs/results/NAME.json, for operators and networks
+with those of the stage `compiled`. A results file is what scripts/gpu_check.py wrote, renamed.
 """
 
 from __future__ import annotations
@@ -19,15 +19,23 @@ from mmlska.cli import user_errors
 RESULTS = Path(__file__).resolve().parents[1] / 'docs/results'
 
 
+def parts_with(key: str, stages: dict) -> list[dict]:
+    """The processes' results that have a key; a KeyError where there are none."""
+    found = [part for stage in stages.values() for part in stage.values() if key in part]
+    if not found:
+        raise KeyError(key)
+    return found
+
+
 def operators(stages: dict) -> str:
     """Operators beside the published modules."""
-    return table({'records': [r for part in stages['operators'].values() for r in part.get('records', [])]})
+    return table({'records': [record for part in parts_with('records', stages) for record in part['records']]})
 
 
 def networks(stages: dict) -> str:
     """Training steps and inference of whole backbones."""
     rows = []
-    for part in stages['networks'].values():
+    for part in parts_with('contenders', stages):
         base = part['contenders']['published']
         for name, found in part['contenders'].items():
             graph = f'{found["graph"]:.1f}, {base["graph"] / found["graph"]:.2f}x' if 'graph' in found else ''

@@ -121,7 +121,7 @@ def test_wheel_requires_only_torch_and_offers_both_families(wheel):
     (name,) = [name for name in archive.namelist() if name.endswith('.dist-info/METADATA')]
     metadata = message_from_bytes(archive.read(name))
     required = metadata.get_all('Requires-Dist')
-    assert [line for line in required if 'extra ==' not in line] == ['torch>=2.6']
+    assert [line for line in required if 'extra ==' not in line] == ['torch>=2.7']
     assert metadata['Requires-Python'] == '>=3.10'
     for extra, package in [
         ('onedl', 'onedl-mmdetection'),

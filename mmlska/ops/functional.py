@@ -11,6 +11,8 @@ transform that the kernels have no rule for: derivatives in forward mode, vmap a
 
 from __future__ import annotations
 
+import sys
+
 import torch
 from torch import Tensor
 
@@ -161,8 +163,20 @@ def available_backends(device: str | torch.device = 'cpu', dtype: torch.dtype = 
 
 def stays_plain(x: Tensor) -> bool:
     """Tell whether a recorder is at work (jit.trace, ONNX, torch.export, fx) whose product must consist of PyTorch's own operators."""
-    recording = torch.jit.is_tracing() or torch.jit.is_scripting() or torch.compiler.is_exporting()
-    return recording or isinstance(x, torch.fx.Proxy)
+    return _is_recording() or isinstance(x, torch.fx.Proxy)
+
+
+def _is_recording() -> bool:
+    if torch.jit.is_tracing() or torch.jit.is_scripting() or torch.compiler.is_exporting():
+        return True
+    # Before torch 2.8 torch.export(strict=True) sets no flag, but its compiler knows.
+    dynamo = sys.modules.get('torch._dynamo.symbolic_convert')
+    translator = getattr(dynamo.tls, 'current_tx', None) if dynamo else None
+    return translator is not None and translator.export
+
+
+# Called while torch.compile traces: before torch 2.13 its own answer to is_exporting is True, in ordinary compiled code too.
+_is_recording._dynamo_marked_constant = True
 
 
 def _supports_both(backend, device_type: str, dtype: torch.dtype) -> bool:

@@ -3,7 +3,7 @@
 from .classifier import PretrainingClassifier, zero_unreached_taps
 from .metric import TopK
 from .photos import PhotoFolder, Photos, TinyImageNet, whole_batch
-from .preprocess import BatchPreprocessor, mix, random_resized_crop
+from .preprocess import BatchPreprocessor, color_jitter, mix, random_erase, random_resized_crop
 
 __all__ = [
     'BatchPreprocessor',
@@ -12,7 +12,9 @@ __all__ = [
     'TinyImageNet',
     'TopK',
     'PretrainingClassifier',
+    'color_jitter',
     'mix',
+    'random_erase',
     'random_resized_crop',
     'whole_batch',
     'zero_unreached_taps',

@@ -50,10 +50,13 @@ class Ops(nn.Module):
         self.backend = backend
 
     def forward(self, x: Tensor) -> Tensor:
-        x = cases.lska(x, *self.flat, self.dilation, backend=self.backend)
-        x = cases.mlp(x, *self.mlp, backend=self.backend)
-        x = cases.mlp(x, *self.reducing_mlp, backend=self.backend)
-        return cases.mlp(x, *self.whole_mlp, expand=True, backend=self.backend)
+        groups = self.flat, self.mlp, self.reducing_mlp, self.whole_mlp
+        # By index: the compiler of torch 2.11 does not unpack a ParameterList.
+        flat, mlp, reducing, whole = ([group[i] for i in range(len(group))] for group in groups)
+        x = cases.lska(x, *flat, self.dilation, backend=self.backend)
+        x = cases.mlp(x, *mlp, backend=self.backend)
+        x = cases.mlp(x, *reducing, backend=self.backend)
+        return cases.mlp(x, *whole, expand=True, backend=self.backend)
 
 
 def channels_last(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:

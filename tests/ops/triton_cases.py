@@ -234,7 +234,7 @@ def test_tangents_are_refused():
 class Ops(nn.Module):
     """Both operators, with their weights as parameters."""
 
-    def __init__(self, c: int = 2, backend: str = 'triton') -> None:
+    def __init__(self, c: int = 2, backend: str | None = 'triton') -> None:
         super().__init__()
         flat, self.dilation = lska_tensors(c, 7, torch.float32)
         self.flat = nn.ParameterList(flat)
@@ -272,6 +272,21 @@ def test_compile_in_one_graph(layout):
     for a, b in zip(found, wanted):
         torch.testing.assert_close(a, b)
     assert found[0].stride() == wanted[0].stride()
+
+
+def test_compiled_graph_has_the_kernels(monkeypatch):
+    monkeypatch.setattr(gpu, 'pays', lambda op, x: True)
+    # No backend is named, as networks call: for these the compiler before torch 2.13 answered that torch.export is at work.
+    model, graphs = Ops(backend=None), []
+
+    def backend(graph, inputs):
+        graphs.append(str(graph.graph))
+        return graph.forward
+
+    torch.compile(model, fullgraph=True, backend=backend)(make_map(2, 2, 5, 6))
+    assert len(graphs) == 1
+    assert 'mmlska_triton' in graphs[0]
+    assert 'conv2d' not in graphs[0]
 
 
 def test_operators_keep_the_rules_of_custom_operators():

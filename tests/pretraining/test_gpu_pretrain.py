@@ -36,6 +36,7 @@ LONGER = """
 _base_ = {base!r}
 data_root = {root!r}
 warm_up, epochs = 1, 4
+model = dict(data_preprocessor=dict(mix_prob=0.5))  # some batches mixed, some not
 train_dataloader = dict(batch_size=16, dataset=dict(data_root=data_root))
 val_dataloader = dict(dataset=dict(data_root=data_root))
 test_dataloader = val_dataloader
@@ -175,7 +176,7 @@ def test_training_learns_and_leaves_weights_that_load(whole, config):
     rows = progress['epochs']
     assert [row['epoch'] for row in rows] == [1, 2, 3, 4]
     assert ['top1' in row for row in rows] == [False, True, False, True]  # the config's val_interval
-    assert rows[-1]['loss'] < rows[0]['loss'] - 0.15
+    assert rows[-1]['loss'] < rows[0]['loss'] - 0.1
     assert progress['top1'] == rows[-1]['top1'] > 50  # chance is 25
     assert progress['top5'] == 100
     assert progress['finished']

@@ -83,7 +83,7 @@ TWO = """
 _base_ = {base!r}
 # Without what differs between processes: random numbers and statistics of the batch. SGD, as AdamW divides rounding by rounding.
 model = dict(
-    data_preprocessor=dict(crop_scale=None, mixup=0.0, cutmix=0.0),
+    data_preprocessor=dict(crop_scale=None, jitter=0.0, erase_prob=0.0, mixup=0.0, cutmix=0.0),
     backbone=dict(norm_cfg=dict(_delete_=True, type='GN', num_groups=1), drop_path_rate=0.0),
 )
 optim_wrapper = dict(optimizer=dict(_delete_=True, type='SGD', lr=0.005, momentum=0.9))
