@@ -41,17 +41,20 @@ sys.addaudithook(note)
 """
 #: Imports once and serves in a fork for each port that it reads; ``wait PID`` gives the exit status.
 FORKS = """
-import os, signal, sys, time
+import faulthandler, os, signal, sys, time
 from mmlska.app import Models
 from mmlska.app.page import Page
 from mmlska.app.serve import serve
 from mmlska.cli import user_errors
+faulthandler.register(signal.SIGUSR1)
 for line in sys.stdin:
     word, number = line.split()
     if word == 'wait':
         deadline = time.monotonic() + 30
         while not (found := os.waitpid(int(number), os.WNOHANG))[0]:
-            if time.monotonic() > deadline:
+            if time.monotonic() > deadline:  # it should have ended: the log tells what its threads do
+                os.kill(int(number), signal.SIGUSR1)
+                time.sleep(1)
                 os.kill(int(number), signal.SIGKILL)
             time.sleep(0.05)
         print(os.waitstatus_to_exitcode(found[1]), flush=True)
@@ -468,7 +471,7 @@ def test_every_end_deletes_the_uploads(forks, number, status):
     page = forks.start()
     assert [path.read_bytes() for path in forks.tmp.rglob('photo.png')] == [b'a photo']
     os.kill(page.pid, getattr(signal, number))
-    assert forks.tell(f'wait {page.pid}') == status
+    assert forks.tell(f'wait {page.pid}') == status, forks.log.read_text()
     assert list(forks.tmp.iterdir()) == []
 
 
