@@ -141,12 +141,12 @@ def user_errors(
 
 @contextmanager
 def interruptions(launcher: str) -> Iterator[None]:
-    """Print how to go on after SIGTERM or Ctrl-C, and exit with the status that shells give to that signal."""
+    """Print how to continue after SIGTERM or Ctrl-C, and exit with the status that shells give to that signal."""
     from .engine.checkpoints import Interrupted, resume_command
 
     try:
         yield
     except Interrupted as stop:
         if os.environ.get('RANK', '0') == '0':
-            print(f'{stop}; go on with: {resume_command(launcher)}', file=sys.stderr)
+            print(f'{stop}; continue with: {resume_command(launcher)}', file=sys.stderr)
         sys.exit(128 + stop.signum)

@@ -63,7 +63,6 @@ class Header:
 
     stored: tuple[int, int]  # width, height
     upright: tuple[int, int]
-    turned: bool  # whether its EXIF data ask for any turn or flip
 
 
 def is_image(path: Path) -> bool:
@@ -132,7 +131,7 @@ def read_header(path: str | Path, max_pixels: int | None = MAX_PIXELS) -> Header
     with _measured(path, max_pixels) as (file, kind, size):
         orientation = _orientation(file, kind) if kind in ('JPEG', 'PNG') else 1
     upright = size[::-1] if orientation in (5, 6, 7, 8) else size
-    return Header(size, upright, orientation in range(2, 9))
+    return Header(size, upright)
 
 
 def read_photo(path: str | Path, *, as_stored: bool = False, max_pixels: int | None = MAX_PIXELS) -> np.ndarray:

@@ -166,10 +166,11 @@ class Worker:
 
 
 def gigabytes_of(what: Sequence[str]) -> int:
-    """GPU memory for preparing an operator's pass or a network's, that of the exact results included."""
-    if what[1] in ('training', 'inference'):
-        return {'b': 24, 't': 12}[what[0]] if what[1] == 'training' else 4
-    return 3 if 'lska' in what[0] else 12
+    """GPU memory that it may take to prepare an operator and pass, or a network and kind, with their exact results."""
+    name, kind = what
+    if kind == 'training':
+        return 24 if name == 'b' else 12
+    return 4 if kind == 'inference' else 3 if 'lska' in name else 12
 
 
 def workers_of(args: argparse.Namespace) -> list[Worker]:
@@ -196,7 +197,7 @@ def workers_of(args: argparse.Namespace) -> list[Worker]:
                 for kind in ('training', 'inference')
             ]
         elif stage == 'compiled':
-            # VAN-B's training step takes the compilers more than two minutes, half of a loan.
+            # Not VAN-B's training step, which takes the compilers more than two minutes.
             jobs = [('networks', 't', 'training'), ('networks', 'b', 'inference'), ('networks', 't', 'inference')]
             jobs += [('operators', op, passes) for passes in PASSES for op in ('lska-23', 'depthwise_gelu', 'mlp')]
             if args.smoke:

@@ -221,6 +221,8 @@ def networks(stage: Stage, compiled: bool = False) -> None:
     for name, function in functions.items():
         try:
             graphs[name] = captured(function, stage.device)
+        except getattr(torch, 'AcceleratorError', ()):
+            raise  # as above
         except RuntimeError as error:  # one contender that cannot be captured must not take the others with it
             results[name]['not_captured'] = str(error).strip()[:300]
             print(name, 'not captured:', results[name]['not_captured'], flush=True)

@@ -38,7 +38,11 @@ def networks(stages: dict) -> str:
     for part in parts_with('contenders', stages):
         base = part['contenders']['published']
         for name, found in part['contenders'].items():
-            graph = f'{found["graph"]:.1f}, {base["graph"] / found["graph"]:.2f}x' if 'graph' in found else ''
+            graph = (
+                f'{found["graph"]:.1f}, {base["graph"] / found["graph"]:.2f}x'
+                if 'graph' in found and 'graph' in base
+                else ''
+            )
             rows.append(
                 [
                     f'VAN-{part["arch"].upper()} {part["kind"]}',

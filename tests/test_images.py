@@ -4,13 +4,13 @@ import io
 import os
 import struct
 import subprocess
-import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from picture_files import chunk, tiff
 from PIL import Image
 
 from mmlska.images import (
@@ -66,7 +66,7 @@ KINDS = {
 def test_good_files_are_read_as_opencv_reads_them(tmp_path, options):
     path = save(tmp_path / 'a.image', **options)
     assert np.array_equal(read_photo(path), cv2.imread(str(path)))
-    assert read_header(path) == Header((30, 20), (30, 20), False)
+    assert read_header(path) == Header((30, 20), (30, 20))
     with open_image(path) as image:
         assert np.array_equal(np.asarray(image), np.asarray(Image.open(path)))
 
@@ -81,21 +81,20 @@ def test_headers_say_what_opencv_turns(tmp_path, kind, orientation):
     assert np.array_equal(upright, cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR))
     assert header.upright == upright.shape[1::-1]
     assert header.stored == stored.shape[1::-1]
-    assert header.turned == (upright.shape != stored.shape or not np.array_equal(upright, stored))
     with open_image(path) as image:
         image.load()
 
 
 def test_what_xmp_says_turns_nothing(tmp_path):
     path = save(tmp_path / 'a.jpg', 'JPEG', xmp=b'<x tiff:Orientation="6"/>')
-    assert not read_header(path).turned
+    assert read_header(path).upright == (30, 20)
     assert read_photo(path).shape == (20, 30, 3)
 
 
 def test_broken_exif_data_turn_nothing(tmp_path):
     for i, exif in enumerate((b'garbage', b'Exif\0\0MM\0*\xff\xff\xff\xff', b'Exif\0\0II*\0\x08\0\0\0\xff\xff\x12\1')):
         path = save(tmp_path / f'{i}.jpg', 'JPEG', exif=exif)
-        assert read_header(path) == Header((30, 20), (30, 20), False)
+        assert read_header(path) == Header((30, 20), (30, 20))
         assert read_photo(path).shape == (20, 30, 3)
 
 
@@ -116,19 +115,6 @@ def test_bitmaps_from_top_to_bottom_and_of_os2(tmp_path):
     head = b'BM' + struct.pack('<IHHI', 26 + 1840, 0, 0, 26) + struct.pack('<IHHHH', 12, 30, 20, 1, 24)
     (tmp_path / 'os2.bmp').write_bytes(head + data[54:])
     assert np.array_equal(read_photo(tmp_path / 'os2.bmp'), read_photo(tmp_path / 'a.bmp'))
-
-
-def tiff(entries: list[tuple], order: str = '<', big: bool = False, content: bytes = b'\x07' * 600) -> bytes:
-    """A TIFF of these entries: tag, type, count, value; a value of None is where the content starts."""
-    formats = ('HHQ', 'Q', 20, 8) if big else ('HHI', 'I', 12, 4)
-    mark = b'II' if order == '<' else b'MM'
-    head = mark + (struct.pack(f'{order}HHHQ', 43, 8, 0, 16) if big else struct.pack(f'{order}HI', 42, 8))
-    at = len(head) + (8 if big else 2) + formats[2] * len(entries) + formats[3]
-    table = struct.pack(order + ('Q' if big else 'H'), len(entries))
-    for tag, kind, count, value in entries:
-        packed = struct.pack(order + {1: 'B', 3: 'H', 4: 'I', 16: 'Q'}[kind], at if value is None else value)
-        table += struct.pack(order + formats[0], tag, kind, count) + packed.ljust(formats[3], b'\0')
-    return head + table + bytes(formats[3]) + content
 
 
 def grey(width: tuple = (4, 1, 30), height: tuple = (4, 1, 20)) -> list[tuple]:
@@ -181,10 +167,6 @@ def test_directories_of_a_tiff_that_lead_nowhere(tmp_path):
         tiff(grey()).replace(bytes(4) + b'\7', struct.pack('<I', 8) + b'\7', 1)
     )  # the next page is the first
     assert read_photo(path).shape == (20, 30, 3)
-
-
-def chunk(kind: bytes, content: bytes) -> bytes:
-    return struct.pack('>I', len(content)) + kind + content + struct.pack('>I', zlib.crc32(kind + content))
 
 
 def two_sizes(kind: str) -> list[bytes]:

@@ -2,16 +2,16 @@
 """List what is wrong with a data set before training on it: tools/check_dataset.py DIR or CONFIG."""
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
+from mmlska.analysis.report import write_json
 from mmlska.cli import user_errors
 from mmlska.datasets.check_config import check_config, check_folder
 from mmlska.datasets.contact_sheet import write_sheet
 from mmlska.datasets.mend import check_target, write_mended
 from mmlska.engine.config import load_config
-from mmlska.files import check_replaceable, write_text
+from mmlska.files import check_replaceable
 
 
 def main() -> None:
@@ -27,12 +27,11 @@ def main() -> None:
     )
     parser.add_argument('--json', metavar='FILE', help='write the report there too')
     parser.add_argument('--sheet', metavar='PNG', help='draw samples with their labels there')
-    parser.add_argument('--fix', metavar='NEW_DIR', help='write a mended copy of the data there')
+    parser.add_argument('--fix', metavar='NEW_DIR', help='write a corrected copy of the data there')
     parser.add_argument('--debug', action='store_true', help='show the traceback of a wrong setting')
     args = parser.parse_args()
 
-    # Whatever is wrong with files is wrong with the data or with the names given here.
-    with user_errors('check_dataset.py', args.debug, (OSError, KeyError, TypeError, ValueError)):
+    with user_errors('check_dataset.py', args.debug):
         for target in filter(None, (args.json, args.sheet)):
             check_replaceable(Path(target))
         if args.fix:
@@ -45,12 +44,11 @@ def main() -> None:
         found = checked.files, checked.pairs, checked.labels
         print(checked.report.text())
         if args.json:
-            text = json.dumps(checked.report.as_dict(), ensure_ascii=False, allow_nan=False, indent=1) + '\n'
-            write_text(args.json, text)
+            write_json(args.json, checked.report.as_dict())
         if args.sheet:
             print(f'{write_sheet(args.sheet, *found)} samples: {args.sheet}')
         if args.fix:
-            print(f'mended copy: {args.fix}', *write_mended(args.fix, checked.root, *found), sep='\n  ')
+            print(f'corrected copy: {args.fix}', *write_mended(args.fix, checked.root, *found), sep='\n  ')
     sys.exit(1 if checked.report.errors else 0)
 
 

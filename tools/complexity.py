@@ -8,7 +8,7 @@ from mmengine.config import DictAction
 
 from mmlska.analysis import measure_config
 from mmlska.analysis.backbone_cost import compare_designs, compare_others, ladder
-from mmlska.analysis.report import fill_section, markdown_table, run_environment, write_json
+from mmlska.analysis.report import fill_section, markdown_table, run_environment, save_figure, write_json
 from mmlska.cli import user_errors
 from mmlska.engine.config import load_config
 from mmlska.models.attention import ATTENTIONS
@@ -66,7 +66,7 @@ def main() -> None:
             fill_section(args.readme, section, text)
         if args.figure:
             # matplotlib is there with mmdet and mmseg, but counting needs neither
-            from mmlska.analysis.figures import design_costs, save_figure
+            from mmlska.analysis.figures import design_costs
 
             shape = 'x'.join(map(str, reversed(counts['input_shape'])))
             title = f'Backbones with four attention designs, input {shape}'

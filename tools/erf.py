@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 from mmengine.config import DictAction
 
-from mmlska.analysis.figures import receptive_fields, save_figure
+from mmlska.analysis.figures import receptive_fields
 from mmlska.analysis.photos import build_model, dataset_photos, photos_in, spread, square_inputs
 from mmlska.analysis.receptive_field import SHARES, contributions, effective_receptive_field
-from mmlska.analysis.report import write_json
+from mmlska.analysis.report import save_figure, write_json
 from mmlska.cli import user_errors
 from mmlska.engine.config import load_config
 from mmlska.files import write_atomically

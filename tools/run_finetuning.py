@@ -100,7 +100,8 @@ def main() -> None:
         scope = load_config(args.config).default_scope
     name = Path(args.config).stem
     for seed in args.seeds:
-        for checkpoint in (None, str(file)):
+        # A name stays one, so that the SHA-256 of what is read is checked.
+        for checkpoint in (None, args.checkpoint if shipped else str(file.resolve())):
             work_dir = args.work_dir / f'{name}_{"checkpoint" if checkpoint else "scratch"}_{seed}'
             result = run(args.config, args.fraction, seed, checkpoint, work_dir)
             result['command'] = shlex.join(['python', 'tools/run_finetuning.py', *sys.argv[1:]])

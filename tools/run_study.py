@@ -9,8 +9,8 @@ import sys
 import time
 from pathlib import Path
 
-from mmlska.analysis.figures import save_figure, seed_spread
-from mmlska.analysis.report import fill_section, markdown_table, run_environment, write_json
+from mmlska.analysis.figures import seed_spread
+from mmlska.analysis.report import fill_section, markdown_table, run_environment, save_figure, write_json
 from mmlska.cli import user_errors
 from mmlska.datasets.scenes import write_scenes
 
@@ -27,7 +27,7 @@ MODELS = {
 
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        description=__doc__, epilog='What is in the results file already is not run again; a broken training goes on.'
+        description=__doc__, epilog='What is in the results file already is not run again; a broken training continues.'
     )
     parser.add_argument(
         'names', nargs='*', default=MODELS, metavar='NAME', help=f'some of {", ".join(MODELS)}; default all'

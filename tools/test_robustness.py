@@ -3,9 +3,9 @@
 
 from pathlib import Path
 
-from mmlska.analysis.figures import corrupted_samples, robustness, save_figure
+from mmlska.analysis.figures import corrupted_samples, robustness
 from mmlska.analysis.photos import dataset_photos, read_photo
-from mmlska.analysis.report import markdown_table, write_json
+from mmlska.analysis.report import markdown_table, save_figure, write_json
 from mmlska.analysis.robustness import choose_corruptions, evaluate, read_reference, summarise
 from mmlska.cli import prepared_config, runner_parser, user_errors
 from mmlska.datasets.corruption import SEVERITIES

@@ -6,7 +6,7 @@ import sys
 
 try:
     import mmlska  # noqa: F401
-except ImportError as error:  # without MMEngine; the error says what mends it
+except ImportError as error:  # without MMEngine; the error says what fixes it
     print(f'train.py: error: {error}', file=sys.stderr)
     sys.exit(2)
 
@@ -27,11 +27,11 @@ def main() -> None:
         nargs='?',
         const='auto',
         metavar='CHECKPOINT',
-        help='go on from a checkpoint, by default the furthest in the work dir that verifies',
+        help='continue from a checkpoint, by default the furthest in the work dir that verifies',
     )
     parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate to the batch size')
     parser.add_argument(
-        '--skip-bad-images', type=int, default=0, metavar='N', help='go on past up to N images that cannot be read'
+        '--skip-bad-images', type=int, default=0, metavar='N', help='continue past up to N images that cannot be read'
     )
     add_training_options(parser)
     own = parser.add_argument_group('own data')

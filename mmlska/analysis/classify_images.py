@@ -76,7 +76,7 @@ def build_predict(
 
     @torch.no_grad()
     def predict(paths: Sequence[Path], cropped: bool) -> Iterator[Tensor]:
-        for path in paths:  # here, as what a process that reads images says of one is a page long
+        for path in paths:  # Checked here: an error in a data worker would arrive as a page of traceback.
             read_header(path)
         images = _Images(paths, without_resize if cropped else steps)
         loader = DataLoader(images, batch_size, num_workers=num_workers, collate_fn=list)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from .report import save_figure
+
 Curve = tuple[list[int], list[float]]
 _HIDDEN = ('time', 'data_time', 'memory', 'iter', 'epoch', 'step')
 
@@ -78,7 +80,4 @@ def draw_curves(runs: dict[str, dict[str, Curve]], path: str | Path, names: list
         axes.set_xlabel('iteration' if name == 'lr' or 'loss' in name else 'epoch or iteration')
         axes.grid(alpha=0.3)
     figure.axes[0].legend(fontsize='small')
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
-    return path
+    return save_figure(figure, path, dpi=120)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -11,7 +10,6 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from ..datasets.corruption import corrupt, image_seed
-from ..files import write_atomically
 from .receptive_field import Contribution, ReceptiveField
 
 SQUARE_COLORS = ('#30d158', '#40c8ff', '#c07cff', '#ff4060')
@@ -22,11 +20,6 @@ def new_figure(width: float, height: float) -> Figure:
     figure = Figure(figsize=(width, height), layout='constrained')
     FigureCanvasAgg(figure)
     return figure
-
-
-def save_figure(figure: Figure, path: str | Path, dpi: int = 110) -> Path:
-    """Write a figure as PNG; the file appears whole or not at all."""
-    return write_atomically(Path(path), lambda name: figure.savefig(name, format='png', dpi=dpi))
 
 
 def receptive_fields(

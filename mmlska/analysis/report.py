@@ -1,4 +1,4 @@
-"""Results files, and tables in Markdown files that are written from them and never by hand."""
+"""Results files and pictures, and tables in Markdown files that are written from them and never by hand."""
 
 from __future__ import annotations
 
@@ -8,16 +8,26 @@ import re
 from datetime import date
 from importlib.metadata import distributions
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
-from ..files import write_text
+from ..files import write_atomically, write_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def write_json(path: str | Path, data: object) -> Path:
     """Write data as JSON; the file appears whole or not at all."""
     text = json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + '\n'
     return write_text(path, text)
+
+
+def save_figure(figure: Figure, path: str | Path, dpi: int = 110) -> Path:
+    """Write a figure in the format that the suffix names, PNG without one; the file appears whole or not at all."""
+    form = Path(path).suffix[1:] or 'png'
+    return write_atomically(path, lambda name: figure.savefig(name, format=form, dpi=dpi))
 
 
 def run_environment() -> dict:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..files import write_atomically
+from .report import save_figure
 
 # Told apart by form too, and by colour with every kind of colour vision (Okabe and Ito).
 _COLORS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000', '#8A6D00')
@@ -57,4 +57,4 @@ def draw_shape_bias(results: dict[str, dict], path: str | Path) -> Path:
     for side in ('top', 'right'):
         axes.spines[side].set_visible(False)
     figure.legend(loc='outside upper center', ncols=min(len(results), 4), frameon=False)
-    return write_atomically(Path(path), lambda tmp: figure.savefig(tmp, format='png'))
+    return save_figure(figure, path, dpi=120)

@@ -165,8 +165,8 @@ class Guard:
         if not self.hosts.has(host):
             raise Refusal(
                 403,
-                f'this page is not {host[:100]!r}; open it by the address that it prints when it starts, or start it with '
-                f'--allow-host NAME',
+                f'this page is not {host[:100]!r}; open it by the address or the name of the machine that it runs on, or start it '
+                f'with --allow-host NAME',
             )
         origin = headers.get('origin')  # a browser sends it with every POST and with what is read across sites
         site = headers.get('sec-fetch-site', 'none')
@@ -200,8 +200,8 @@ class Guard:
         except (asyncio.TimeoutError, TimeoutError) as error:
             if not has_answered:
                 raise Refusal(408, f'an upload may take {UPLOAD_SECONDS:g} seconds') from error
-        except Exception:  # Gradio's parser stumbles over a form that was cut short here, or whose sender is gone
-            if body.refusal is None and not body.is_gone:
+        except Exception:  # Gradio's parser stumbles over a form that was cut short here, or whose sender has left
+            if body.refusal is None and not body.has_left:
                 raise
         if body.refusal is not None:
             raise body.refusal
@@ -259,7 +259,7 @@ class _Form:
 
     Attributes:
         refusal: What is then to be answered.
-        is_gone: Whether the sender went away.
+        has_left: Whether the sender went away.
     """
 
     def __init__(self, receive: Receive, limit: int, too_large: Refusal, content_type: str) -> None:
@@ -270,13 +270,13 @@ class _Form:
         self._delimiter = b'--' + boundary if boundary else None
         self._parts, self._tail = 0, b''
         self.refusal: Refusal | None = None
-        self.is_gone = False
+        self.has_left = False
 
     async def receive(self) -> Message:
         """The next part of the body."""
         message = await self._receive()
         if message['type'] == 'http.disconnect':
-            self.is_gone = True
+            self.has_left = True
             return message
         body = message.get('body', b'')
         self._left -= len(body)

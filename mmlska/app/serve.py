@@ -1,4 +1,4 @@
-"""Serving the page: to its own address alone, with uploads that are deleted at every end."""
+"""Serving the page: to its own address alone, with uploads that are deleted when it ends."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def serve(page: Page, host: str, port: int, allow_hosts: Sequence[str] = ()) -> 
                 time.sleep(0.2)
         finally:
             blocks.close(verbose=False)
-    with suppress(OSError):  # the terminal may be gone
+    with suppress(OSError):  # the terminal may be closed
         print('the page has ended, and what was uploaded is deleted', flush=True)
     if ended and ended[0] != signal.SIGINT:
         raise SystemExit(128 + ended[0])

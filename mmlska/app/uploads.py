@@ -1,4 +1,4 @@
-"""The folder of what visitors upload and of the pictures drawn for them: private, limited, and gone when the page ends."""
+"""The folder of what visitors upload and of the pictures drawn for them: private, limited, and deleted when the page ends."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from ..analysis.report import markdown_table
+from ..analysis.report import markdown_table, save_figure
 from .measure import ratio
 
 _COLORS = {
@@ -125,5 +125,5 @@ def draw_chart(results: dict, path: Path) -> None:
     days = sorted({results['date'], *(record['date'] for record in records if 'date' in record)})
     when = ' to '.join(dict.fromkeys((days[0], days[-1])))
     figure.suptitle(f'{results["hardware"]}, torch {results["versions"]["torch"]}, {when}', fontsize=9)
-    figure.savefig(path, dpi=110)
+    save_figure(figure, path)
     plt.close(figure)

@@ -329,8 +329,9 @@ def check_masks(pairs: Sequence[MaskPair], labels: Labels | None, alone: Sequenc
             try:
                 scan_one(pair)
             except ValueError as error:
-                too_large = isinstance(error.__cause__, ImageTooLarge)
-                kind = f'mask: {_TOO_LARGE}' if too_large else 'mask that can not be decoded'
+                kind = 'mask that can not be decoded' if error.__cause__ else 'mask that is a photo'
+                if isinstance(error.__cause__, ImageTooLarge):
+                    kind = f'mask: {_TOO_LARGE}'
                 report.add(ERROR, kind, pair.mask.name)
                 continue
         report.labels += 1

@@ -55,7 +55,7 @@ def find_coco(root: Path) -> list[CocoFile]:
     elsewhere once ``..`` and links are resolved.
 
     Raises:
-        ValueError: If a json file is broken, or an image or annotation in it is no object or has an impossible id.
+        ValueError: If a json file is broken, or an image or annotation in it is no object or has an impossible id, or an image has none.
     """
     files = list(walk(root))
     found = []
@@ -90,6 +90,8 @@ def read_json(path: Path):
 def check_entries(path: Path, content) -> None:
     """Make sure that the content of a JSON file has a list of images and one of annotations, each an object with ids to compare.
 
+    An annotation may have no id of its own, an image may not.
+
     Raises:
         ValueError: If not; the message names the file and the entry.
     """
@@ -99,6 +101,8 @@ def check_entries(path: Path, content) -> None:
             raise ValueError(f'{path} has no list "{key}"; write it as a COCO file has it')
         for place, entry in enumerate(entries):
             fault = _entry_fault(entry, _KEYS[key], example)
+            if key == 'images' and fault is None and entry.get('id') is None:
+                fault = 'has no "id": it must be a whole number'
             if fault:
                 raise ValueError(f'entry {place} of "{key}" in {path} {fault}')
 
@@ -242,7 +246,7 @@ def clean(files: list[CocoFile], root: Path) -> CocoSet:
     if all(orientations.values()):
         raise ValueError(
             f'{orientations["stored"][0]} is labelled as it is stored, {orientations["upright"][0]} turned as its EXIF data '
-            f'say; mend a copy: tools/check_dataset.py {quote(str(root))} --fix NEW_DIR'
+            f'say; write a corrected copy: tools/check_dataset.py {quote(str(root))} --fix NEW_DIR'
         )
     return CocoSet(classes, splits, notes, left_out, bool(orientations['stored']))
 
@@ -268,7 +272,7 @@ def _add_images(item: CocoFile, target: dict, root: Path, orientations: dict) ->
         path = item.images[image['file_name']]
         header = read_header(path)
         as_stored = labelled_as_stored(image, header)
-        if header.turned and header.stored != header.upright:
+        if header.stored != header.upright:
             orientations['stored' if as_stored else 'upright'].append(path.name)
         width, height = header.stored if as_stored else header.upright
         entry = {'id': len(target['images']) + 1, 'file_name': _relative(path, root), 'width': width, 'height': height}

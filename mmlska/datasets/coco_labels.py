@@ -15,6 +15,7 @@ from ..text import shown
 
 WRONG_MASK_SIZE = 'mask size unlike the image'
 BAD_BOX = 'box of impossible numbers'
+THIN_BOX = 'box thinner than a pixel'
 BAD_POLYGON = 'mask of impossible numbers'
 BAD_RUNS = 'mask of broken run lengths'
 # Labels this many times the longer side of the image away from its corner are none of that image.
@@ -58,7 +59,7 @@ def problem(annotation: dict, image: dict | None, category_ids: set) -> str | No
     if x >= image['width'] or y >= image['height'] or x + width <= 0 or y + height <= 0:
         return 'box outside the image'
     if width < 1 or height < 1:  # mmdet skips these
-        return 'box thinner than a pixel'
+        return THIN_BOX
     return None
 
 

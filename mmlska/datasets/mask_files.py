@@ -138,14 +138,18 @@ def scan(pairs: Iterable[MaskPair]) -> None:
     """Read every mask: its size, its kind and how many pixels each value has.
 
     Raises:
-        ValueError: If a mask can't be read; the message names it.
+        ValueError: If a mask can't be read or is a photo; the message names it.
     """
     for pair in pairs:
         scan_one(pair)
 
 
 def scan_one(pair: MaskPair) -> None:
-    """Read one mask; see :func:`scan`."""
+    """Read one mask; see :func:`scan`.
+
+    Raises:
+        ValueError: If it can't be read or is a photo.
+    """
     values: Counter = Counter()
     pair.shown = {}
     try:
@@ -162,12 +166,14 @@ def scan_one(pair: MaskPair) -> None:
                         y, x = np.unravel_index(np.argmax(codes == value), codes.shape)
                         pair.shown[value] = int(_packed(band.crop((x, y, x + 1, y + 1)))[0, 0])
                 if len(values) > _MOST_VALUES:
-                    raise ImageError('it is a photo')
+                    break
             full = 255 if file.mode == '1' else 1
     except ImageTooLarge as error:
         raise ValueError(f'mask {error}') from error
     except (ImageError, FileNotFoundError) as error:
         raise ValueError(f'mask {pair.mask} is not an image that can be read; save it as PNG') from error
+    if len(values) > _MOST_VALUES:
+        raise ValueError(f'mask {pair.mask} has more than {_MOST_VALUES} colours, so it is a photo; give the masks')
     pair.values = dict(sorted(values.items()))
     if pair.indexed and not pair.shown:
         pair.shown = {value: min(value * full, 255) * 0x010101 for value in pair.values}
@@ -207,7 +213,7 @@ def read_index(pair: MaskPair, labels: Labels) -> np.ndarray:
         index = np.full(file.size[::-1], IGNORE, np.uint8)
         top = 0
         for band in _bands(file):
-            values = np.asarray(band) if labels.plain else _packed(band)
+            values = np.asarray(band) if labels.plain and pair.indexed else _packed(band)
             part = index[top : top + len(values)]
             for number, value in enumerate(labels.values):
                 part[values == value] = number

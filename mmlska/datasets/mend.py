@@ -1,4 +1,4 @@
-"""Write a mended copy of a data set: what can be put right is, what can not is left out."""
+"""Write a corrected copy of a data set: what can be put right is, what can not is left out."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .mask_files import IGNORE, Labels, MaskPair, read_index
 def write_mended(
     target: str, root: Path, files: Sequence[CocoFile] | None, pairs: Sequence[MaskPair], labels: Labels | None
 ) -> list[str]:
-    """Write a mended copy into a new folder; the data themselves are never changed.
+    """Write a corrected copy into a new folder; the data themselves are never changed.
 
     Images go to ``images/``, COCO files to ``annotations/``, masks as indices to ``masks/`` with ``classes.json``. Left out are
     images that are missing or broken, annotations that training can't use, and masks of another size than their image. Photos
@@ -42,7 +42,7 @@ def write_mended(
     if new.is_relative_to(root):
         raise ValueError(f'--fix {target} lies inside the data; give a folder elsewhere')
     if files is None and labels is None:
-        raise ValueError('the masks can not be mended before their classes are known; give --palette')
+        raise ValueError('the masks can not be corrected before their classes are known; give --palette')
     new.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f'.{new.name}-', dir=new.parent) as temporary:
         part = Path(temporary) / 'new'
@@ -55,7 +55,7 @@ def write_mended(
 
 
 def check_target(target: str) -> None:
-    """Raise FileExistsError if a mended copy can't go there: only an empty folder is replaced."""
+    """Raise FileExistsError if a corrected copy can't go there: only an empty folder is replaced."""
     new = Path(target).expanduser()
     if new.is_symlink() or new.exists() and not (new.is_dir() and not any(new.iterdir())):
         raise FileExistsError(f'--fix {target} exists already; give a folder that is not there yet')
@@ -127,12 +127,14 @@ def _copy_image(path: Path, target: Path, as_stored: bool) -> None:
         shutil.copy2(path, target)
         return
     with open_image(path) as image:
+        image.load()
         exif = image.getexif()
         exif.pop(0x0112, None)
-        if image.format == 'MPO':  # of cameras that store a preview as well: the photo itself is a JPEG
-            image.format = 'JPEG'
-        options = dict(quality='keep') if image.format == 'JPEG' else {}
-        image.save(target, format=image.format, exif=exif, **options)
+        kept = exif.tobytes()  # here, as it fails on broken EXIF data
+    if image.format == 'MPO':  # of cameras that store a preview as well: the photo itself is a JPEG
+        image.format = 'JPEG'
+    options = dict(quality='keep') if image.format == 'JPEG' else {}
+    image.save(target, format=image.format, exif=kept, **options)
 
 
 def _mend_masks(part: Path, root: Path, pairs: Sequence[MaskPair], labels: Labels) -> list[str]:

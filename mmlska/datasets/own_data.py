@@ -236,7 +236,7 @@ def read_masks(root: Path, palette: str | None) -> tuple[list[mask_files.MaskPai
     if wrong:
         raise ValueError(
             f'mask {wrong[0].mask} is {wrong[0].size[0]}x{wrong[0].size[1]} and its image {_sizes(wrong[0])[0][0]}x'
-            f'{_sizes(wrong[0])[0][1]}, like {len(wrong)} of {len(pairs)}; mend a copy: '
+            f'{_sizes(wrong[0])[0][1]}, like {len(wrong)} of {len(pairs)}; write a corrected copy: '
             f'tools/check_dataset.py {quote(str(root))} --fix NEW_DIR'
         )
     return pairs, labels, notes

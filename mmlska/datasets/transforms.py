@@ -69,7 +69,7 @@ class LoadColorAnnotations:
         try:
             mask = read_photo(results['seg_map_path'])
         except ImageError as error:
-            raise ValueError(f'mask {error}; save it as PNG') from error
+            raise ValueError(f'mask {error}') from error
         results['gt_seg_map'] = color_to_index(mask[..., ::-1], self.palette, self.ignore_index)
         results['seg_fields'].append('gt_seg_map')
         return results

@@ -1,4 +1,4 @@
-"""Checkpoints that survive whatever happens: written whole or not at all, with a checksum, and checked before a run goes on from one."""
+"""Checkpoints that are written whole or not at all, each with a checksum; resume.py checks them."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def _remove(path: Path) -> None:
 class SafeCheckpointHook(CheckpointHook):
     """MMEngine's CheckpointHook that never deletes a checkpoint before its successor is on the disk.
 
-    A checkpoint that can't be saved, for a full disk say, is reported, and the run goes on; if it was the last one, it is tried again at
+    A checkpoint that can't be saved, for a full disk say, is reported, and the run continues; if it was the last one, it is tried again at
     the end, and an error then says that the state is lost. A training that its settings would leave without any checkpoint saves its
     last state too. SIGTERM and Ctrl-C save
     ``interrupted.pth`` behind the current iteration and raise :class:`Interrupted`, in all processes of a training if one of them was
@@ -230,7 +230,7 @@ class SafeCheckpointHook(CheckpointHook):
             )
         except OSError as error:
             self._failure = _report(name, self.out_dir, error)
-            runner.logger.error(f'{self._failure}; the training goes on, the checkpoints before it are whole')
+            runner.logger.error(f'{self._failure}; the training continues, the checkpoints before it are whole')
             self._restore(runner, before)
             self.last_ckpt = last
             return
@@ -254,7 +254,7 @@ class SafeCheckpointHook(CheckpointHook):
         try:
             super()._save_best_checkpoint(runner, metrics)
         except OSError as error:
-            runner.logger.error(f'{_report("the best checkpoint", self.out_dir, error)}; the training goes on')
+            runner.logger.error(f'{_report("the best checkpoint", self.out_dir, error)}; the training continues')
             self._restore(runner, before)
             self._set_best(old, many)
             return
@@ -301,7 +301,7 @@ class SafeLocalVisBackend(LocalVisBackend):
 
 
 def resume_command(launcher: str) -> str:
-    """The command that goes on with this run."""
+    """The command that continues this run."""
     arguments, skip = [], False
     for argument in sys.argv[1:]:
         if skip and not argument.startswith('-'):

@@ -53,7 +53,7 @@ def load_config(path: str, cfg_options: dict | None = None) -> Config:
     except SyntaxError as error:
         raise ValueError(f'config {path} is not valid Python: line {error.lineno}: {error.msg}') from error
     except Exception as error:  # a config is a program and may raise anything
-        raise ValueError(f'config {path} cannot be read: {type(error).__name__}: {error}; mend that line') from error
+        raise ValueError(f'config {path} cannot be read: {type(error).__name__}: {error}; correct that line') from error
     written_root = cfg.get('data_root')
     cfg.merge_from_dict(cfg_options or {})
     _spread_data_root(cfg, written_root)

@@ -20,6 +20,7 @@ import numpy as np
 from mmengine.config import Config
 
 from ..files import write_atomically
+from ..text import shown
 
 _CALLS = ('dict', 'float', 'set')
 _NODES = (
@@ -102,8 +103,8 @@ def _plain(value: Any, place: str = '') -> Any:
     """A setting as a config file can hold it: a class by its name, where MMEngine finds it, NumPy's numbers as Python's."""
     if isinstance(value, dict):
         return {_plain(k, place): _plain(v, f'{place}.{k}' if place else str(k)) for k, v in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        kind = list if isinstance(value, list) else tuple if isinstance(value, tuple) else set
+    if isinstance(value, (list, tuple, range, set, frozenset)):
+        kind = list if isinstance(value, list) else tuple if isinstance(value, (tuple, range)) else set
         return kind(_plain(item, place) for item in value)
     if isinstance(value, type):
         return f'{value.__module__}.{value.__qualname__}'
@@ -119,7 +120,7 @@ def _plain(value: Any, place: str = '') -> Any:
     if value is None:
         return None
     raise ValueError(
-        f'setting {place} is {_short(value)}, of type {type(value).__name__}, which no config file can hold; '
+        f'setting {place} is {shown(value)}, of type {type(value).__name__}, which no config file can hold; '
         f'give numbers, text, lists, dicts or the name of a class'
     )
 
@@ -127,7 +128,7 @@ def _plain(value: Any, place: str = '') -> Any:
 def _python(settings: dict) -> str:
     wrong = next((key for key in settings if not _is_name(key)), None)
     if wrong is not None:
-        raise ValueError(f'setting {_short(wrong)} cannot be written to a config file; give a name such as work_dir')
+        raise ValueError(f'setting {shown(wrong)} cannot be written to a config file; give a name such as work_dir')
     return '\n'.join(f'{key} = {_literal(settings[key])}' for key in sorted(settings))
 
 
@@ -207,7 +208,7 @@ def _check_read(file: str, expected: dict) -> None:
     for key in expected.keys() | found.keys():
         if key not in found or key not in expected or _literal(found[key]) != _literal(expected[key]):
             raise ValueError(
-                f'setting {key}={_short(expected.get(key))} cannot be written so that MMEngine reads it back the same; '
+                f'setting {key}={shown(expected.get(key))} cannot be written so that MMEngine reads it back the same; '
                 f'rename it or change its value'
             )
 
@@ -219,8 +220,3 @@ def _is_inert(text: str) -> bool:
         and not (isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id not in _CALLS)
         for node in ast.walk(ast.parse(text))
     )
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f'{text[:77]}...'

@@ -102,7 +102,7 @@ def build_train_runner(
         resume: 'auto' for the checkpoint in the work directory that is furthest and verifies, or the path of one.
         dtype: 'fp32', or 'bf16' or 'fp16' for mixed precision.
         auto_scale_lr: Scale the learning rate by the batch size over the recipe's ``auto_scale_lr.base_batch_size``.
-        skip_bad_images: Go on past this many images that can't be read.
+        skip_bad_images: Continue past this many images that can't be read.
 
     Raises:
         FileNotFoundError: If data or the checkpoint to resume are missing.
@@ -152,12 +152,15 @@ def _find_resume(cfg: Config, resume: str) -> Path | None:
                 'name one by --resume FILE, or start anew in another --work-dir'
             )
         print_log(
-            f'--resume goes on from {found}' if found else f'--resume: {cfg.work_dir} has no checkpoint yet', 'current'
+            f'--resume continues from {found}' if found else f'--resume: {cfg.work_dir} has no checkpoint yet',
+            'current',
         )
     else:
         found = _checkpoint(resume)
         if reason := why_not_resumable(found):
-            raise ValueError(f'--resume {resume} cannot be resumed: {reason}; --resume alone takes the newest that can')
+            raise ValueError(
+                f'--resume {resume} cannot be resumed: {reason}; --resume alone takes the furthest that can'
+            )
     return found
 
 

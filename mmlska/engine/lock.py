@@ -27,7 +27,7 @@ LOCK_NAME = 'training.lock'
 class _Lock:
     """A lock that a process has: its open file, the process, and the folders that were made for it."""
 
-    descriptor: int
+    descriptor: int | None  # None where the file system knows no locks
     pid: int
     made: list[Path]
 
@@ -70,7 +70,7 @@ def lock_work_dir(work_dir: str | os.PathLike) -> None:
             logger='current',
             level=30,
         )
-        return
+        descriptor = None
     _locks[folder] = _Lock(descriptor, os.getpid(), made)
 
 
@@ -81,7 +81,8 @@ def unlock_work_dir(work_dir: str | os.PathLike) -> None:
         return
     with suppress(OSError):
         (folder / LOCK_NAME).unlink()
-    os.close(lock.descriptor)
+    if lock.descriptor is not None:
+        os.close(lock.descriptor)
     with suppress(OSError):
         for path in lock.made:
             path.rmdir()

@@ -286,7 +286,7 @@ def prepare(image: np.ndarray, rule: dict[str, Any], name: str = '') -> tuple[np
     """
     size = image.shape[1::-1]
     if rule['resize']:
-        size = _new_size(image.shape, **rule['resize'])
+        size = _new_size(image.shape, *(rule['resize'][key] for key in ('scale', 'scale_factor', 'keep_ratio')))
         if 0 in size:
             raise ValueError(
                 f'image {name or "array"} has {image.shape[1]}x{image.shape[0]} pixels, of whose shorter side resizing to '

@@ -60,13 +60,13 @@ def check_depthwise_gelu(x: Tensor, weight: Tensor, bias: Tensor, pointwise: Pai
 def check_alike(x: Tensor, autocast: bool, **pairs: Pair | None) -> None:
     """Raise a ValueError if a weight or bias has another device or dtype than x; under autocast any dtype will do that it lowers.
 
-    Raise a RuntimeError if its memory was freed.
+    Raise a RuntimeError if its memory was freed or cut.
     """
     in_memory = is_eager(x)
     for name, pair in pairs.items():
         for part, tensor in zip(('weight', 'bias'), pair or ()):
-            if in_memory and _is_freed(tensor):
-                raise RuntimeError(_freed(f'{name} {part}', tensor))
+            if in_memory and lacks_memory(tensor):
+                raise RuntimeError(_lacking(f'{name} {part}', tensor))
             right = tensor.dtype == x.dtype or (autocast and tensor.dtype in _LOWERED)
             if not right or tensor.device != x.device:
                 raise ValueError(
@@ -90,17 +90,20 @@ def _check_map(x: Tensor) -> None:
         raise ValueError(f'x has shape {tuple(x.shape)}; it must be (N, C, H, W)')
     if not x.is_floating_point():
         raise TypeError(f'x has dtype {x.dtype}; it must be of floating point: convert it with x.float()')
-    if is_eager(x) and _is_freed(x):
-        raise RuntimeError(_freed('x', x))
+    if is_eager(x) and lacks_memory(x):
+        raise RuntimeError(_lacking('x', x))
 
 
-def _is_freed(tensor: Tensor) -> bool:
-    """Tell whether the storage was emptied, as FSDP does it. PyTorch itself would read it all the same."""
-    return tensor.untyped_storage().nbytes() == 0 and tensor.numel() > 0
+def lacks_memory(tensor: Tensor) -> bool:
+    """Tell whether the storage is too small for the shape, as where FSDP has emptied it. PyTorch itself reads beyond it."""
+    count = tensor.numel()
+    if count and not tensor.is_contiguous():
+        count = 1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride()))
+    return count > 0 and tensor.untyped_storage().nbytes() < (tensor.storage_offset() + count) * tensor.element_size()
 
 
-def _freed(name: str, tensor: Tensor) -> str:
-    return f'the memory of {name}, of shape {tuple(tensor.shape)}, was freed; it must hold the values'
+def _lacking(name: str, tensor: Tensor) -> str:
+    return f'the memory of {name}, of shape {tuple(tensor.shape)}, was freed or cut; it must hold the values'
 
 
 def _check_pair(name: str, pair: Pair) -> Pair:
@@ -125,8 +128,13 @@ def _check_depthwise(name: str, weight: Tensor, x: Tensor, shape: str, long_axis
         )
 
 
+def most_dilation(taps: int) -> int:
+    """The largest dilation that is possible for kernels of so many taps."""
+    return MAX_SPAN // max(taps - 1, 1)
+
+
 def _check_span(dilation: int, taps: int) -> None:
-    most = MAX_SPAN // max(taps - 1, 1)
+    most = most_dilation(taps)
     if dilation > most:
         raise ValueError(f'dilation={dilation} is too large for kernels of {taps} taps; it must be {most} or less')
 

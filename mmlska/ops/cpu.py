@@ -13,15 +13,15 @@ from .checks import Pair
 from .context import is_differentiated
 
 _SCHEMAS = 5  # that of csrc/ops.cpp for which this file is written
-_MEND = 'with a C++ compiler, `pip install --no-build-isolation .` (or `-e .`) in the mmlska repository builds them'
+_FIX = 'with a C++ compiler, `pip install --no-build-isolation .` (or `-e .`) in the mmlska repository builds them'
 
 try:
     _cpu = import_module('._cpu', __package__)  # loading it registers torch.ops.mmlska_cpu
 except ImportError as error:
-    PROBLEM = f'the C++ kernels are not there ({error}); {_MEND}'
+    PROBLEM = f'the C++ kernels are not there ({error}); {_FIX}'
 else:
     # A checkout that was updated without a new build still has the old file.
-    PROBLEM = None if _cpu.SCHEMAS == _SCHEMAS else f'the C++ kernels are those of another version; {_MEND}'
+    PROBLEM = None if _cpu.SCHEMAS == _SCHEMAS else f'the C++ kernels are those of another version; {_FIX}'
 
 NAME = 'cpu'
 MIXES = False

@@ -67,7 +67,7 @@ def lska_attention(
     Raises:
         TypeError: If an argument is not a Tensor, a pair of Tensors, or an int where one is needed.
         ValueError: If shapes, dtypes or devices do not fit together, or ``backend`` cannot run this input.
-        RuntimeError: If the memory of a tensor was freed.
+        RuntimeError: If the memory of a tensor was freed or cut.
 
     Source: LSKA paper, arXiv 2309.01439, figure 2 (d).
 
@@ -130,7 +130,7 @@ def depthwise_gelu(
     Raises:
         TypeError: If an argument is not a Tensor or a pair of Tensors.
         ValueError: If shapes, dtypes or devices do not fit together, or ``backend`` cannot run this input.
-        RuntimeError: If the memory of a tensor was freed.
+        RuntimeError: If the memory of a tensor was freed or cut.
 
     Source: VAN paper, arXiv 2202.09741, section 3.3 (the block's MLP from its depthwise convolution on).
 
@@ -169,10 +169,9 @@ def stays_plain(x: Tensor) -> bool:
 def _is_recording() -> bool:
     if torch.jit.is_tracing() or torch.jit.is_scripting() or torch.compiler.is_exporting():
         return True
-    # Before torch 2.8 torch.export(strict=True) sets no flag, but its compiler knows.
-    dynamo = sys.modules.get('torch._dynamo.symbolic_convert')
-    translator = getattr(dynamo.tls, 'current_tx', None) if dynamo else None
-    return translator is not None and translator.export
+    # torch.export(strict=True) of torch 2.7 sets no flag, but the compiler that it uses knows.
+    thread = getattr(sys.modules.get('torch._dynamo.symbolic_convert'), 'tls', None)
+    return getattr(getattr(thread, 'current_tx', None), 'export', False)
 
 
 # Called while torch.compile traces: before torch 2.13 its own answer to is_exporting is True, in ordinary compiled code too.

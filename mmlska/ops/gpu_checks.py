@@ -8,7 +8,7 @@ from functools import wraps
 import torch
 from torch import Tensor
 
-from .checks import MAX_SPAN
+from .checks import lacks_memory, most_dilation
 from .context import is_transformed
 
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
@@ -45,9 +45,7 @@ def _check_values(label: str, tensor: Tensor, x: Tensor) -> None:
             f'mmlska_triton: {label} is {tensor.dtype} ({tensor.layout}) on {tensor.device} beside x of {x.dtype} on {x.device}; '
             f'it must be dense, on the same device, and one of {", ".join(map(str, _DTYPES))}; maps must be of one dtype'
         )
-    last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride()))
-    needed = (tensor.storage_offset() + last + 1) * tensor.element_size() if tensor.numel() else 0
-    if tensor.untyped_storage().nbytes() < needed:
+    if lacks_memory(tensor):
         raise RuntimeError(f'mmlska_triton: the memory of {label}, of shape {tuple(tensor.shape)}, was freed or cut')
     if is_transformed(tensor):
         raise RuntimeError(
@@ -71,7 +69,7 @@ def _lska(x, h0w, h0b, v0w, v0b, h1w, h1b, v1w, v1b, pw, pb, dilation: int, gelu
         h1w=(h1w, (c, 1, 1, _taps(h1w, 3))), h1b=(h1b, (c,)), v1w=(v1w, (c, 1, _taps(v1w, 2), 1)), v1b=(v1b, (c,)),
         pw=(pw, (c, c, 1, 1)), pb=(pb, (c,)),
     )  # fmt: skip
-    most = MAX_SPAN // max(*h1w.shape, *v1w.shape, 1)
+    most = most_dilation(max((taps for taps in (_taps(h1w, 3), _taps(v1w, 2)) if isinstance(taps, int)), default=1))
     if not 1 <= dilation <= most:
         raise RuntimeError(f'mmlska_triton: dilation is {dilation}; it must be from 1 to {most}')
     return shapes

@@ -56,8 +56,7 @@ def color_jitter(images: Tensor, strength: float) -> Tensor:
     Returns:
         (N, 3, H, W), of 0 to 255.
 
-    Source: Some Improvements on Deep Convolutional Neural Network Based Image Classification, arXiv 1312.5402, section 2.2, where the
-        factors are 0.5 to 1.5; the greys are those of ITU-R BT.601.
+    Source: the changes are those of Pillow's ImageEnhance (Brightness, Contrast, Color), with its greys of ITU-R BT.601.
 
     Example:
         >>> color_jitter(torch.full((2, 3, 8, 10), 90.0), 0.4).shape
@@ -66,13 +65,13 @@ def color_jitter(images: Tensor, strength: float) -> Tensor:
     factors = 1 + strength * (2 * torch.rand(3, len(images), 1, 1, 1, device=images.device) - 1)
     weights = images.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
 
-    def grey() -> Tensor:
-        return (images * weights).sum(1, keepdim=True)
+    def grey(colored: Tensor) -> Tensor:
+        return (colored * weights).sum(1, keepdim=True)
 
     brightness, contrast, saturation = factors.to(images.dtype)
     images = (images * brightness).clamp(0, 255)
-    images = torch.lerp(grey().mean((2, 3), keepdim=True), images, contrast).clamp(0, 255)
-    return torch.lerp(grey(), images, saturation).clamp(0, 255)
+    images = torch.lerp(grey(images).mean((2, 3), keepdim=True), images, contrast).clamp(0, 255)
+    return torch.lerp(grey(images), images, saturation).clamp(0, 255)
 
 
 def random_erase(images: Tensor, prob: float, area: tuple[float, float] = (0.02, 1 / 3), ratio: float = 3.3) -> Tensor:
@@ -85,7 +84,7 @@ def random_erase(images: Tensor, prob: float, area: tuple[float, float] = (0.02,
         ratio: Most that a window is wider than high, or the other way round, relative to the image.
 
     Returns:
-        (N, C, H, W); windows stay inside the image, so those as long as it cover less.
+        (N, C, H, W). Windows stay inside the image: a longer one is cut to its size.
 
     Source: Random Erasing Data Augmentation, arXiv 1708.04896, section 3.2.
 

@@ -14,8 +14,9 @@ from mmengine.config import ConfigDict
 from mmengine.registry import DATASETS
 from torch import Tensor
 
+from ..analysis.report import save_figure
 from ..engine.config import load_config
-from ..files import check_replaceable, file_sha256, write_atomically, write_text
+from ..files import check_replaceable, file_sha256, write_text
 from ..weights import check_finite, read_checkpoint, save_weights, shipped_entries
 from ..weights.dialects import WeightsError
 from ..weights.inspection import inspect_state_dict
@@ -177,5 +178,5 @@ def draw_curve(curve: Mapping[str, list], path: str | os.PathLike) -> None:
     left.set(xlabel='epoch', ylabel='loss')
     right.set(ylabel='validation accuracy, %', ylim=(0, 100))
     figure.legend(loc='outside upper center', ncols=3, frameon=False)
-    write_atomically(Path(path), lambda tmp: figure.savefig(tmp, format='png', dpi=120))
+    save_figure(figure, path, dpi=120)
     plt.close(figure)

@@ -15,55 +15,67 @@ from mmengine.logging import print_log
 
 from ..files import file_sha256, write_atomically
 from .dialects import WeightsError
-from .files import MAX_BYTES, check_digest
+from .files import MAX_BYTES, CheckpointFile, DamagedFile, check_digest, read_checkpoint
 
 _SHA256_IN_NAME = re.compile(r'-([a-f0-9]{8,64})\.')  # OpenMMLab's and torch.hub's convention
 _SCHEME = re.compile(r'[a-z0-9+.-]{2,}://', re.IGNORECASE)
-_SECONDS = 60  # without a byte, after which a server counts as gone
+_SECONDS = 60  # without a byte, after which a download fails
 
 
 def fetch(location: str, *, sha256: str | None = None) -> Path:
     """Return a local path for a path or URL; a download is kept in torch.hub's cache.
 
     A file URL stands for its path, so the file is read anew each time. In distributed training the first process downloads while
-    the others wait. What is read of the file later is for :func:`mmlska.weights.read_checkpoint` to check; here the digest keeps a
-    wrong download out of the cache.
+    the others wait. The digest keeps a wrong download out of the cache; what is read of the file later, :func:`read_fetched` checks.
 
     Args:
         location: A path, or an http, https or file URL.
         sha256: The file's SHA-256 or its first digits; by default those in the file's name, if any ('van-tiny-385941af.pth').
 
     Raises:
-        WeightsError: If the download fails or ends early, the SHA-256 differs, or the scheme is unknown.
+        WeightsError: If the download fails or ends early, its SHA-256 differs, or the scheme is unknown.
     """
     if not _SCHEME.match(location):
         return Path(location)
     url = urlsplit(location)
     if url.scheme not in ('http', 'https', 'file'):
         raise WeightsError(f'{location} has the scheme {url.scheme}; download the file and give its path')
-    sha256 = sha256 or digits_in_name(location)
     if url.scheme == 'file':
-        return _checked(Path(url2pathname(url.path)), sha256)
+        return Path(url2pathname(url.path))
+    sha256 = sha256 or _digits_in_name(location)
     target = _cached(location, sha256)
     try:
         if get_rank() == 0:
             _download(location, target, sha256)
     finally:
         barrier()
-    _download(location, target, sha256)  # finds it, unless this process runs on another machine
+    if get_rank() != 0:  # it may run on another machine
+        _download(location, target, sha256)
     return target
 
 
-def is_download(location: str) -> bool:
-    """Whether :func:`fetch` keeps the file of a location in the cache."""
-    return location.startswith(('http://', 'https://'))
+def read_fetched(location: str, *, sha256: str | None = None) -> CheckpointFile:
+    """Read the checkpoint at a path or URL, as :func:`fetch` finds it; of a URL the digest of what is read is checked.
+
+    Raises:
+        WeightsError: As :func:`fetch` and :func:`mmlska.weights.read_checkpoint`. If a kept download is damaged, it says to delete that.
+    """
+    path = fetch(location, sha256=sha256)
+    wanted = sha256 or (_digits_in_name(location) if _SCHEME.match(location) else None)
+    try:
+        return read_checkpoint(path, sha256=wanted)
+    except DamagedFile as error:
+        if not location.startswith(('http://', 'https://')):
+            raise
+        reason = str(error).removesuffix('; download it again')
+        raise DamagedFile(f'{reason}; it was kept from a download, delete it to have it fetched again') from error
 
 
-def digits_in_name(location: str) -> str | None:
+def _digits_in_name(location: str) -> str | None:
     """The first digits of a file's SHA-256 that its maker put into its name: a hint against mistakes, as eight of them can be forged.
 
     Example:
-        >>> digits_in_name('https://example.org/van-tiny_20220501-385941af.pth')
+        >>> _digits_in_name('https://example.org/van-tiny_20220501-385941af.pth')
         '385941af'
     """
     found = _SHA256_IN_NAME.search(Path(urlsplit(location).path).name)
@@ -75,12 +87,6 @@ def _cached(location: str, sha256: str | None) -> Path:
     if sha256 is None:  # else a file of the same name from another place would be taken for this one
         name = f'{hashlib.sha256(location.encode()).hexdigest()[:8]}_{name}'
     return Path(torch.hub.get_dir()) / 'checkpoints' / name
-
-
-def _checked(path: Path, sha256: str | None) -> Path:
-    if sha256 and path.is_file():
-        check_digest(path, file_sha256(path), sha256)
-    return path
 
 
 def _download(location: str, target: Path, sha256: str | None) -> None:

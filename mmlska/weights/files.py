@@ -18,7 +18,7 @@ from torch import Tensor
 from ..files import write_atomically
 from ..text import printable
 from .dialects import WeightsError
-from .pickle_machine import Refused, TooLarge
+from .pickle_machine import Refused, TooLarge, Unknown
 from .torch_file import read_pickle, read_torch
 
 #: No file larger than this is read.
@@ -83,7 +83,18 @@ def trust_of_caller() -> bool | None:
     return _trust_everywhere if here is None else here
 
 
-def read_checkpoint(path: str | os.PathLike, *, trust: bool | None = None, sha256: str | None = None) -> CheckpointFile:
+def is_trusted(trust: bool | None) -> bool:
+    """Whether files may run code: as an argument says, or where it is None, as :func:`trust_of_caller`."""
+    return bool(trust_of_caller() if trust is None else trust)
+
+
+def read_checkpoint(
+    path: str | os.PathLike,
+    *,
+    trust: bool | None = None,
+    sha256: str | None = None,
+    lookup: Callable[[str], Any] | None = None,
+) -> CheckpointFile:
     """Read a checkpoint without running code from it, and without more memory than the size of the file explains.
 
     Args:
@@ -91,6 +102,7 @@ def read_checkpoint(path: str | os.PathLike, *, trust: bool | None = None, sha25
         trust: Allow a pickle to run code. Only for files whose maker you know; by default what ``--trust-checkpoint`` or
             :func:`mmlska.weights.safe_reading` said, else no.
         sha256: What the SHA-256 of the bytes that are read has to be, or its first digits.
+        lookup: Of :func:`mmlska.weights.torch_file.read_torch`, for files that hold more than checkpoints do.
 
     Raises:
         MissingCheckpoint: If there is no such file.
@@ -105,10 +117,10 @@ def read_checkpoint(path: str | os.PathLike, *, trust: bool | None = None, sha25
     if _kind(path, data[:512]) == 'safetensors':
         return CheckpointFile(_read_safetensors(path, data), path, digest)
     file = io.BytesIO(data)
-    if trust_of_caller() if trust is None else trust:
+    if is_trusted(trust):
         content = read_guarded(path, lambda: torch.load(file, map_location='cpu', weights_only=False))
     else:
-        content = read_guarded(path, lambda: read_torch(file))
+        content = read_guarded(path, lambda: read_torch(file, lookup))
     return CheckpointFile(content, path, digest)
 
 
@@ -121,7 +133,7 @@ def read_outline(path: str | os.PathLike) -> Any:
     with open(path, 'rb') as file:
         if _kind(path, file.read(512)) != 'torch':
             raise WeightsError(f'{path} holds weights only; give a checkpoint of a training')
-        if trust_of_caller():
+        if is_trusted(None):
             file.seek(0)
             return read_guarded(path, lambda: torch.load(file, map_location='meta', weights_only=False))
         return read_guarded(path, lambda: read_torch(file, outline=True))
@@ -142,7 +154,7 @@ def read_pickle_file(path: str | os.PathLike, max_steps: int, *, trust: bool | N
     """
     path = _existing(path)
     data = path.read_bytes()
-    if trust_of_caller() if trust is None else trust:
+    if is_trusted(trust):
         return read_guarded(path, lambda: pickle.loads(data))
     return read_guarded(path, lambda: read_pickle(data, max_steps))
 
@@ -168,6 +180,8 @@ def read_guarded(path: Path, read: Callable[[], Any]) -> Any:
         ) from error
     except ImportError:  # of a trusted file, whose classes are in a package
         raise
+    except Unknown as error:
+        raise WeightsError(f'{path} {error}, which is not read here; save it anew by torch.save') from error
     except MemoryError as error:
         raise WeightsError(f'{path} needs more memory than there is; free some, or save only its weights') from error
     except Exception as error:  # a damaged stream fails in any of the operations that it is made of

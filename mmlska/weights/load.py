@@ -1,8 +1,8 @@
 """Loading weights of any published layout into a VAN_LSKA, whole or with a report of what did not fit.
 
-Two doors lead here: ``init_cfg=dict(type='Pretrained', checkpoint=...)`` by :func:`init_weights`, and every
+Two callers lead here: ``init_cfg=dict(type='Pretrained', checkpoint=...)`` by :func:`init_weights`, and every
 ``load_state_dict`` of torch or MMEngine, of the backbone or of a whole detector, by :func:`adopt_state_dict`. MMEngine loads
-non-strictly: without this, a classification file fills 28 of a tiny backbone's 452 tensors and training goes on from noise.
+non-strictly: without this, a classification file fills 28 of a tiny backbone's 452 tensors and training continues from noise.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from .adapt import ADAPTATIONS, adapt_weights
 from .dialects import DIALECTS, WeightsError, grouped, parse, rename
-from .download import digits_in_name, fetch, is_download
-from .files import CheckpointFile, DamagedFile, check_finite, read_checkpoint
+from .download import read_fetched
+from .files import CheckpointFile, check_finite
 from .inspection import WeightsInfo, inspect_parsed, inspect_state_dict
 from .manifest import MANIFEST_SCHEME, read_published
 
@@ -57,7 +57,7 @@ class Coverage:
 
     @property
     def acceptable(self) -> bool:
-        """Whether a load may go on: no tensor of another shape and at least 90 % filled."""
+        """Whether a load may continue: no tensor of another shape and at least 90 % filled."""
         return not self.mismatched and self.matched >= MIN_MATCHED * self.total
 
     def describe(self) -> str:
@@ -243,14 +243,7 @@ def read_location(checkpoint: str) -> CheckpointFile:
     checkpoint = str(checkpoint)
     if checkpoint.startswith(MANIFEST_SCHEME):
         return read_published(checkpoint.removeprefix(MANIFEST_SCHEME))
-    path = fetch(checkpoint)
-    try:
-        return read_checkpoint(path, sha256=digits_in_name(checkpoint) if '://' in checkpoint else None)
-    except DamagedFile as error:
-        if not is_download(checkpoint):
-            raise
-        reason = str(error).removesuffix('; download it again')
-        raise DamagedFile(f'{reason}; it was kept from a download, delete it to have it fetched again') from error
+    return read_fetched(checkpoint)
 
 
 def _log(module: nn.Module, coverage: Coverage, source: str) -> None:

@@ -10,7 +10,7 @@ import yaml
 from torch import Tensor
 
 from .dialects import WeightsError, convert_state_dict
-from .download import fetch
+from .download import fetch, read_fetched
 from .files import CheckpointFile, read_checkpoint
 
 MANIFEST_PATH = Path(__file__).with_name('manifest.yml')
@@ -83,14 +83,16 @@ def fetch_published(name: str) -> Path:
             the file in the package is missing.
     """
     entry = find_entry(name)
-    if 'file' in entry:
-        return _shipped_file(entry)
+    return _shipped_file(entry) if 'file' in entry else fetch(_link(entry), sha256=entry['sha256'])
+
+
+def _link(entry: dict) -> str:
     if not entry['url']:
         raise WeightsError(
-            f'{name} has no direct link; download it from {entry["page"]} and set '
+            f'{entry["name"]} has no direct link; download it from {entry["page"]} and set '
             f"init_cfg=dict(type='Pretrained', checkpoint='the file')"
         )
-    return fetch(entry['url'], sha256=entry['sha256'])
+    return entry['url']
 
 
 def _shipped_file(entry: dict) -> Path:
@@ -106,7 +108,10 @@ def read_published(name: str) -> CheckpointFile:
     Raises:
         WeightsError: As :func:`fetch_published` and :func:`mmlska.weights.read_checkpoint`.
     """
-    return read_checkpoint(fetch_published(name), sha256=find_entry(name)['sha256'])
+    entry = find_entry(name)
+    if 'file' in entry:
+        return read_checkpoint(_shipped_file(entry), sha256=entry['sha256'])
+    return read_fetched(_link(entry), sha256=entry['sha256'])
 
 
 def load_pretrained(name: str) -> dict[str, Tensor]:

@@ -37,7 +37,7 @@ def safe_reading(trust: bool | None = None) -> Iterator[None]:
         True
     """
     _divert()
-    token = files._trust_here.set(bool(files.trust_of_caller() if trust is None else trust))
+    token = files._trust_here.set(files.is_trusted(trust))
     try:
         yield
     finally:

@@ -42,6 +42,10 @@ class Refused(pickle.UnpicklingError):
         self.name = name
 
 
+class Unknown(pickle.UnpicklingError):
+    """A file is whole, but has something in a form that is not known here."""
+
+
 class TooLarge(pickle.UnpicklingError):
     """A file would take far more memory than its size explains."""
 
@@ -59,7 +63,6 @@ class Inert:
     """An object of a class that is not made here: what the file says about it."""
 
     name: str
-    arguments: tuple = ()
     state: Any = field(default_factory=dict)
 
 
@@ -150,7 +153,7 @@ class Machine:
             elif name in _STEPS:
                 _STEPS[name](self, argument)
             elif name != 'STOP':
-                raise pickle.UnpicklingError(f'opcode {name} is not used by torch.save')
+                raise Unknown(f'has the opcode {name}')
         return self._stack.pop()
 
     def _nothing(self, _) -> None:
@@ -196,6 +199,9 @@ class Machine:
 
     def _tuple(self, _) -> None:
         self._stack.append(tuple(self._to_mark()))
+
+    def _frozenset(self, _) -> None:
+        self._stack.append(frozenset(map(checked_key, self._to_mark())))
 
     def _put(self, place: int) -> None:
         self._budget.keep(_MEMO_BYTES)
@@ -271,6 +277,7 @@ _STEPS: dict[str, Callable[[Machine, Any], None]] = {
     'SETITEM': Machine._set_item,
     'SETITEMS': Machine._set_items,
     'TUPLE': Machine._tuple,
+    'FROZENSET': Machine._frozenset,
     **{f'TUPLE{n}': lambda machine, _, n=n: machine._stack.append(tuple(machine._last(n))) for n in (1, 2, 3)},
     'BINPUT': Machine._put,
     'LONG_BINPUT': Machine._put,

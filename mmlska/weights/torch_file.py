@@ -36,6 +36,7 @@ from .pickle_machine import (
     TooLarge,
     UnfinishedArray,
     UnfinishedDType,
+    Unknown,
     checked_key,
     checked_size,
     typed,
@@ -45,23 +46,20 @@ _MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # of torch.save before 1.6
 _NUMBERS = '?bBhHiIlLqQefd'  # numpy's types that have a fixed size and no fields
 
 
-def read_torch(
-    file: BinaryIO, lookup: Callable[[str], Any] | None = None, *, outline: bool = False, max_steps: int = MAX_STEPS
-) -> Any:
+def read_torch(file: BinaryIO, lookup: Callable[[str], Any] | None = None, *, outline: bool = False) -> Any:
     """Read what torch.save wrote; tensors are on the CPU.
 
     Args:
         file: The file, a zip archive or the format before torch 1.6, in memory; with ``outline`` it may be on the disk.
         lookup: What a name that the file asks for stands for: a :class:`Known` or a value; by default :func:`known`.
         outline: Do not read the values of tensors, which are on torch's meta device then. The older format is always read whole.
-        max_steps: Of the pickle.
 
     Raises:
         Refused: If the file asks for something that is not known.
         TooLarge: If it is compressed, or would take far more memory than its size explains.
         Exception: If it is damaged, whatever the operation it is found by.
     """
-    budget = Budget(file.seek(0, io.SEEK_END), max_steps)
+    budget = Budget(file.seek(0, io.SEEK_END), MAX_STEPS)
     file.seek(0)
     zipped = file.read(2) == b'PK'
     file.seek(0)
@@ -71,7 +69,7 @@ def read_torch(
 
 
 def read_pickle(data: bytes, max_steps: int) -> Any:
-    """Read a plain pickle of containers, numbers, arrays and tensors; arguments and errors as for :func:`read_torch`."""
+    """Read a plain pickle of containers, numbers, arrays and tensors in so many steps at most; errors as for :func:`read_torch`."""
     budget = Budget(len(data), max_steps)
 
     def nested(content: bytes) -> Storage:  # a tensor's storage is a file of torch's older format inside the pickle
@@ -168,7 +166,7 @@ def _tensor(storage: Storage, offset: int, size: tuple, stride: tuple, *rest: An
         raise pickle.UnpicklingError('has a tensor that reaches beyond its content')
     tensor = torch.empty(0, dtype=dtype, device=storage.content.device).set_(storage.content, offset, size, stride)
     if rest[2:] and rest[2]:
-        raise pickle.UnpicklingError('has a tensor in a form that is not known')
+        raise Unknown('has a tensor with metadata, such as a conjugated one')
     return tensor.requires_grad_() if rest and rest[0] is True else tensor
 
 
@@ -244,7 +242,7 @@ def _build_inert(value: Inert, state: Any) -> Inert:
 
 def inert(name: str) -> Known:
     """A name that may stand in a file and does nothing."""
-    return Known(lambda *arguments: Inert(name, arguments), lambda *arguments: Inert(name, arguments))
+    return Known(lambda *_: Inert(name), lambda *_: Inert(name))
 
 
 _BUILDERS: Builders = {

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import shutil
+from collections import defaultdict
 from collections.abc import Collection, Mapping
 from functools import partial
 from pathlib import Path
 
 from ..datasets.coco_files import check_entries, read_json
+from ..datasets.coco_labels import THIN_BOX, has_size, problem
 from ..files import is_inside, write_atomically, write_text
 from ..text import shown
 
@@ -49,6 +50,10 @@ def coco_to_yolo(
         ]
         if not chosen:
             raise ValueError(f'{split} has no image in {ann_file}; name images that are in it')
+        labels = defaultdict(list)
+        for annotation in coco['annotations']:
+            if not annotation.get('iscrowd'):
+                labels[annotation['image_id']].append(annotation)
         taken: dict[str, str] = {}  # Ultralytics finds the labels of an image by its name without folder and ending
         for image in chosen:
             source = _find_image(split, Path(img_dir), image['file_name'])
@@ -58,11 +63,7 @@ def coco_to_yolo(
                     f'folder; rename one of them'
                 )
             taken[source.stem] = image['file_name']
-            lines = [
-                _line(classes, annotation, image)
-                for annotation in coco['annotations']
-                if annotation['image_id'] == image['id'] and not annotation.get('iscrowd')
-            ]
+            lines = [_line(classes, annotation, image) for annotation in labels[image['id']]]
             files.append((source, split, source.name, ''.join(lines)))
     for source, split, name, labels in files:
         write_atomically(out / 'images' / split / name, partial(shutil.copyfile, source))
@@ -83,9 +84,9 @@ def _read(split: str, ann_file: Path) -> dict:
             missing = next((field for field in fields if field not in entry), None)
             if missing:
                 raise ValueError(f'{ann_file}: {key} has the entry {shown(entry)} without {missing!r}; correct it')
-    wrong = next((image for image in coco['images'] if not isinstance(image['file_name'], str)), None)
-    if wrong:
-        raise ValueError(f'{ann_file}: images has the entry {shown(wrong)}, whose file_name is no text; correct it')
+    for image in coco['images']:
+        if not isinstance(image['file_name'], str) or not has_size(image):
+            raise ValueError(f'{ann_file}: images has the entry {shown(image)}, without a name or a size; correct it')
     return coco
 
 
@@ -109,13 +110,12 @@ def _find_image(split: str, folder: Path, name: str) -> Path:
         FileNotFoundError: If it does not exist.
         ValueError: If it lies outside of the folder.
     """
-    for source in (folder / name, folder / Path(name).name):
-        if not is_inside(source, folder):
-            raise ValueError(
-                f'{split} image {name!r} lies outside of {folder}; copy it there and correct its file_name'
-            )
-        if source.is_file():
-            return source
+    found = [source for source in (folder / name, folder / Path(name).name) if source.is_file()]
+    inside = [source for source in found if is_inside(source, folder)]
+    if inside:
+        return inside[0]
+    if found:
+        raise ValueError(f'{split} image {name!r} lies outside of {folder}; copy it there and correct its file_name')
     raise FileNotFoundError(f'{split} image {folder / name} does not exist; give the folder that holds the images')
 
 
@@ -190,16 +190,14 @@ def fingerprint(data: Path) -> str:
 
 
 def _line(classes: Mapping[int, int], annotation: Mapping, image: Mapping) -> str:
-    try:
-        label = classes[annotation['category_id']]
-        x, y, w, h = map(float, annotation['bbox'])
-        width, height = float(image['width']), float(image['height'])
-        numbers = (x + w / 2) / width, (y + h / 2) / height, w / width, h / height
-        if not all(map(math.isfinite, numbers)):
-            raise ValueError('a number is not finite')
-    except (KeyError, TypeError, ValueError, ArithmeticError) as error:
+    fault = problem(dict(bbox=annotation['bbox'], category_id=annotation['category_id']), image, classes.keys())
+    if fault and fault != THIN_BOX:
         raise ValueError(
-            f'image {image["file_name"]!r} has the annotation {str(dict(annotation))[:120]}, which is no box of a category '
-            f'({type(error).__name__}: {error}); correct or remove it'
-        ) from error
-    return f'{label} {" ".join(f"{number:.6f}" for number in numbers)}\n'
+            f'image {image["file_name"]!r} has the annotation {shown(annotation)}: {fault}; correct or remove it'
+        )
+    x, y, width, height = annotation['bbox']
+    # What is outside of the image is cut off: Ultralytics leaves out images whose labels reach beyond them.
+    left, right = (min(max(value, 0), image['width']) / image['width'] for value in (x, x + width))
+    top, bottom = (min(max(value, 0), image['height']) / image['height'] for value in (y, y + height))
+    numbers = (left + right) / 2, (top + bottom) / 2, right - left, bottom - top
+    return f'{classes[annotation["category_id"]]} {" ".join(f"{number:.6f}" for number in numbers)}\n'

@@ -6,7 +6,6 @@ Ultralytics' own parser. That parser calls what a YAML names and evaluates its `
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Iterator
 from copy import deepcopy
@@ -17,11 +16,13 @@ import torch
 from torch import Tensor, nn
 from ultralytics import YOLO
 from ultralytics.nn import tasks
+from ultralytics.utils import DEFAULT_CFG_DICT
+from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES, attempt_download_asset
 
-from ..weights import MissingCheckpoint, WeightsError
-from ..weights.files import read_guarded, trust_of_caller
+from ..weights import MissingCheckpoint, WeightsError, read_checkpoint
+from ..weights.files import is_trusted
 from ..weights.pickle_machine import Inert
-from ..weights.torch_file import inert, known, read_torch
+from ..weights.torch_file import inert, known
 from .attach import split_record
 from .registration import register
 
@@ -36,7 +37,7 @@ _TASKS = dict(
     classify=('ClassificationModel', 'yolo11n-cls.yaml'),
 )
 _MAX_MODULES = 100_000
-_MAX_ROWS, _MAX_REPEATS, _MAX_SCALE, _MAX_NUMBER, _MAX_TEXT = 500, 100, 10, 2**16, 200
+_MAX_ROWS, _MAX_REPEATS, _MAX_SCALE, _MAX_NUMBER, _MAX_TEXT, _MAX_IMAGE = 500, 100, 10, 2**16, 200, 2**13
 _ACTIVATION = re.compile(
     r'(?:torch\.)?nn\.(\w+)\((?:(?:\w+=)?(?:-?\d+(?:\.\d+)?(?:e-?\d+)?|True|False)(?:, *|(?=\))))*\)'
 )
@@ -55,13 +56,14 @@ def load_yolo(path: str | Path, *, trust: bool | None = None) -> YOLO:
         UnsafeFileError: If the file asks for anything that no model of Ultralytics has.
         WeightsError: If it is damaged, or its YAML is not that of a network whose tensors it holds.
     """
-    if trust_of_caller() if trust is None else trust:
-        return YOLO(str(_existing(path)))
+    path = _existing(path)
+    if is_trusted(trust):
+        return YOLO(str(path))
     network = load_network(path, trust=False)
     model = YOLO(_TASKS[network.task][1], task=network.task)  # any of that task; its network is replaced
     model.model, model.ckpt = network, {'model': network}
-    model.overrides = dict(model=str(path), task=network.task)
-    network.args = {**network.args, **model.overrides}
+    # Not `data`, which Ultralytics keeps too: validation would read and run what it names.
+    model.overrides = dict(model=str(path), task=network.task, imgsz=network.args['imgsz'])
     model.cfg, model.ckpt_path, model.model_name = None, str(path), str(path)
     return model
 
@@ -69,10 +71,9 @@ def load_yolo(path: str | Path, *, trust: bool | None = None) -> YOLO:
 def load_network(path: str | Path, *, trust: bool | None = None) -> nn.Module:
     """Read the network of a .pt file of Ultralytics, in evaluation mode; arguments and errors as for :func:`load_yolo`."""
     path = _existing(path)
-    if trust_of_caller() if trust is None else trust:
+    if is_trusted(trust):
         return tasks.load_checkpoint(str(path))[0]
-    data = path.read_bytes()
-    content = read_guarded(path, lambda: read_torch(io.BytesIO(data), _lookup))
+    content = read_checkpoint(path, trust=False, lookup=_lookup).content
     model = (content.get('ema') or content.get('model')) if isinstance(content, dict) else None
     kinds = {f'ultralytics.nn.tasks.{name}': task for task, (name, _) in _TASKS.items()}
     if not isinstance(model, Inert) or model.name not in kinds or not isinstance(model.state, dict):
@@ -83,13 +84,22 @@ def load_network(path: str | Path, *, trust: bool | None = None) -> nn.Module:
         network = _build(kinds[model.name], model.state, dict(_tensors(model)))
     except WeightsError as error:
         raise WeightsError(f'{path} {error}, so it was not read; give a .pt file that Ultralytics saved') from error
+    train_args = content.get('train_args')
+    size = train_args.get('imgsz') if isinstance(train_args, dict) else None
+    network.args = {**DEFAULT_CFG_DICT, 'model': str(path), 'task': network.task}
+    network.args |= {'imgsz': size} if type(size) is int and 0 < size <= _MAX_IMAGE else {}
+    network.pt_path = str(path)  # exported files go beside it
     return network.eval()
 
 
 def _existing(path: str | Path) -> Path:
-    if not Path(path).is_file():
+    """The file; one of the names of Ultralytics' own weights is downloaded, as ``YOLO(name)`` does it."""
+    path = Path(path)
+    if not path.is_file() and path.name in GITHUB_ASSETS_NAMES:
+        path = Path(attempt_download_asset(path))
+    if not path.is_file():
         raise MissingCheckpoint(f'weights {path} do not exist; give a .pt file of Ultralytics')
-    return Path(path)
+    return path
 
 
 def _lookup(name: str) -> Any:
@@ -116,10 +126,10 @@ def _tensors(model: Inert) -> Iterator[tuple[str, Tensor]]:
 def _build(task: str, state: dict, tensors: dict[str, Tensor]) -> nn.Module:
     yaml = state.get('yaml')
     register()  # rows with LSKA
-    check_yaml(yaml)
-    channels = yaml.get('channels') or yaml.get('ch') or 3
     shapes = {name: tensor.shape for name, tensor in tensors.items()}
     try:
+        check_yaml(yaml)
+        channels = yaml.get('channels') or yaml.get('ch') or 3
         with torch.device('meta'):  # without memory, until it is known that the tensors of the file explain it
             layers, _ = tasks.parse_model(deepcopy(yaml), channels, verbose=False)
         if shapes != {f'model.{name}': tensor.shape for name, tensor in layers.state_dict().items()}:
@@ -133,7 +143,7 @@ def _build(task: str, state: dict, tensors: dict[str, Tensor]) -> nn.Module:
     names = state.get('names')
     if isinstance(names, dict) and all(type(k) is int and type(v) is str for k, v in names.items()):
         network.names = names
-    network.task, network.args = task, {}
+    network.task = task
     return network
 
 

@@ -2,12 +2,12 @@
 
 import re
 import shutil
-import zlib
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from picture_files import with_side
 
 from mmlska.analysis.receptive_field import input_gradient
 from mmlska.app import (
@@ -85,10 +85,7 @@ def test_photos_are_read_within_limits(tmp_path, photo):
     assert large.shape == (5, 2048, 3)
     assert size == 'b.png, 4096 x 10 px, made smaller to 2048 x 5 px'
     # Named by its header, of which it is a lie: nothing of it is decoded.
-    bomb = bytearray((tmp_path / 'a.png').read_bytes())
-    bomb[16:24] = (60000).to_bytes(4, 'big') * 2
-    bomb[29:33] = zlib.crc32(bomb[12:29]).to_bytes(4, 'big')
-    (tmp_path / 'bomb.png').write_bytes(bomb)
+    (tmp_path / 'bomb.png').write_bytes(with_side((tmp_path / 'a.png').read_bytes(), 60_000))
     for name, message in [
         ('bomb.png', r'bomb.png has 60000 x 60000 = 3600.0 million pixels, more than 1; make it smaller'),
         ('a.txt', r'^a.txt is not an image that can be read'),

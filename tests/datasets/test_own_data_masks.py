@@ -328,7 +328,7 @@ def test_errors_name_the_file_and_the_way_out(tmp_path):
         adapt(UPERNET, root, tmp_path / 'work')
     (root / 'classes.json').unlink()
     mask(root / 'masks/1.png', stripes([0, 1], (40, 60)))
-    with pytest.raises(ValueError, match='1.png is 40x60 and its image 80x60, like 1 of 4; mend a copy'):
+    with pytest.raises(ValueError, match='1.png is 40x60 and its image 80x60, like 1 of 4; write a corrected copy'):
         adapt(UPERNET, root, tmp_path / 'work')
     (root / 'masks/1.png').write_bytes(b'x')
     with pytest.raises(ValueError, match='1.png is not an image that can be read; save it as PNG'):

@@ -126,7 +126,7 @@ def test_resume_takes_the_newest_that_verifies(config, whole, tmp_path):
     runner.train()
     assert same(weights_of(runner), whole[0])
     assert f'--resume skips {tmp_path}/iter_6.pth: its SHA-256' in said.getvalue()
-    assert f'--resume goes on from {tmp_path}/iter_4.pth' in said.getvalue()
+    assert f'--resume continues from {tmp_path}/iter_4.pth' in said.getvalue()
 
 
 def test_the_config_beside_the_checkpoints_starts_anew(config, whole, tmp_path):
@@ -180,7 +180,7 @@ def test_a_full_disk_fails_the_save_not_the_run(config, whole, tmp_path):
         limit(resource.RLIM_INFINITY)()
     log = next(tmp_path.glob('*/*.log')).read_text()
     assert 'iter_4.pth could not be saved: File too large' in log
-    assert 'the training goes on' in log
+    assert 'the training continues' in log
     assert [n for n in names(tmp_path) if n.startswith('iter')] == ['iter_2.pth', 'iter_6.pth']
     assert not list(tmp_path.glob('.*'))
     assert same(weights_of(runner), whole[0])

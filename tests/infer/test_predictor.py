@@ -2,13 +2,13 @@
 
 import subprocess
 import sys
-import zlib
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from picture_files import with_side
 from pycocotools.mask import decode
 
 from mmlska.infer import Predictor
@@ -200,9 +200,7 @@ def test_large_image_needs_tiles(predictors, monkeypatch):
 
 def test_large_file_is_refused_by_its_header(predictors, tmp_path):
     """The header is all there is of it: whoever decodes the file finds it broken."""
-    content = bytearray(cv2.imencode('.png', np.zeros((2, 2, 3), np.uint8))[1].tobytes())
-    content[16:24] = (20000).to_bytes(4, 'big') * 2
-    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, 'big')
+    content = with_side(cv2.imencode('.png', np.zeros((2, 2, 3), np.uint8))[1].tobytes(), 20_000)
     (tmp_path / 'large.png').write_bytes(content[:60])
     with pytest.raises(ValueError, match=r'large.png has 20000x20000 pixels, more than 64 million: .*tile=1024'):
         predictors['upernet'](tmp_path / 'large.png')

@@ -39,8 +39,9 @@ def main() -> None:
     for _ in range(args.cases):
         torch.set_num_threads(draw.choice((1, 2, 3)))
         draw.choice((check_lska, check_mlp))(draw)
-    for _ in range(args.cases):
-        check_refusal(draw)
+    names = sorted(n.split('::')[1] for n in torch._C._dispatch_get_all_op_names() if n.startswith('mmlska_cpu::'))
+    for i in range(args.cases):
+        check_refusal(draw, names[i % len(names)])
     print(f'{args.cases} right calls and {args.cases} wrong ones passed; kernels {watched}: {file}')
 
 
@@ -129,6 +130,7 @@ def wrong_values(name: str, value: Tensor | int) -> Iterator[Tensor | int]:
     yield value[None]
     yield value.half()
     yield value.long()
+    yield value.to('meta')
     for axis in (1,) if name in MAPS else range(value.dim()):
         yield torch.cat([value, value], axis)
         yield value.narrow(axis, 0, value.shape[axis] - 1)
@@ -138,11 +140,8 @@ def wrong_values(name: str, value: Tensor | int) -> Iterator[Tensor | int]:
         yield cut
 
 
-def check_refusal(draw: random.Random) -> None:
+def check_refusal(draw: random.Random, name: str) -> None:
     """An operator takes the right inputs and refuses them with any single one wrong."""
-    name = draw.choice(
-        [n.split('::')[1] for n in torch._C._dispatch_get_all_op_names() if n.startswith('mmlska_cpu::')]
-    )
     operator, inputs = getattr(OPERATORS, name), right_inputs(draw, name)
     operator(**inputs)
     for label, value in inputs.items():

@@ -177,7 +177,7 @@ def test_training_learns_and_leaves_weights_that_load(whole, config):
     assert [row['epoch'] for row in rows] == [1, 2, 3, 4]
     assert ['top1' in row for row in rows] == [False, True, False, True]  # the config's val_interval
     assert rows[-1]['loss'] < rows[0]['loss'] - 0.1
-    assert progress['top1'] == rows[-1]['top1'] > 50  # chance is 25
+    assert progress['top1'] == rows[-1]['top1'] > 90  # chance is 25
     assert progress['top5'] == 100
     assert progress['finished']
     assert {'date', 'hardware', 'versions', 'recipe'} <= progress.keys()

@@ -179,10 +179,13 @@ def test_classes_and_numpy_numbers_are_written_by_name_and_value(tmp_path):
     import numpy as np
 
     cfg = load_config(MASK_RCNN)
-    cfg.kinds = dict(layer=torch.nn.ReLU, rate=np.float32(0.5), count=np.int64(3), size={1, 2}, file=Path('a/b'))
+    cfg.kinds = dict(
+        layer=torch.nn.ReLU, rate=np.float32(0.5), count=np.int64(3), size={1, 2}, file=Path('a/b'), out=range(4)
+    )
     cfg.dump(tmp_path / 'c.py')
     again = load_config(str(tmp_path / 'c.py')).kinds.to_dict()
-    assert again == dict(layer='torch.nn.modules.activation.ReLU', rate=0.5, count=3, size={1, 2}, file='a/b')
+    layer = 'torch.nn.modules.activation.ReLU'
+    assert again == dict(layer=layer, rate=0.5, count=3, size={1, 2}, file='a/b', out=(0, 1, 2, 3))
 
 
 def test_a_checkpoint_to_resume_holds_no_code(scenes, tmp_path):

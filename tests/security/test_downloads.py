@@ -83,6 +83,16 @@ def test_what_was_kept_damaged_says_so(server, tmp_path):
     assert read_location(server.address).path == path
 
 
+def test_published_weights_that_were_kept_damaged_say_so(server, monkeypatch):
+    entry = {**manifest.find_entry('lska_t_in1k'), 'url': server.address, 'sha256': None}
+    monkeypatch.setattr(manifest, 'find_entry', lambda name: entry)
+    path = fetch(server.address)
+    path.write_bytes(path.read_bytes()[:100_000])
+    for read in (lambda: load_pretrained('lska_t_in1k'), lambda: read_location('mmlska://lska_t_in1k')):
+        with pytest.raises(WeightsError, match=f'{path.name} is truncated.*delete it to have it fetched again'):
+            read()
+
+
 def test_another_file_is_not_kept(server, tmp_path):
     address = server.address.replace('weights', 'weights-0123abcd')
     with pytest.raises(WeightsError, match=r'is not the file that was published: its SHA-256 is \w{64}, not 0123abcd'):

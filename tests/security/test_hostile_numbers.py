@@ -14,6 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from picture_files import chunk, with_side
 from PIL import Image
 from pycocotools import mask as coco_mask
 
@@ -252,6 +253,18 @@ def changed(where: str, number: int, **values):
     return make
 
 
+def without(**keys: str):
+    """A set whose first image or annotation lacks a key."""
+
+    def make(root: Path) -> None:
+        images, labels = entries(root)
+        for where, key in keys.items():
+            del (images if where == 'images' else labels)[0][key]
+        coco(root / 'all.json', images, labels)
+
+    return make
+
+
 def with_categories(categories):
     def make(root: Path) -> None:
         images, labels = entries(root)
@@ -311,6 +324,9 @@ HOSTILE = {
     },
     **{f'area {v!r:.20}': changed('annotations', 1, area=v) for v in (INF, NAN, 10**400, True, '5', [5], 1e300)},
     **{f'bbox {v!r:.30}': changed('annotations', 1, bbox=v) for v in BAD_BOXES},
+    **{f'no {key} of an image': without(images=key) for key in image(0, '0.png')},
+    **{f'no {key} of an annotation': without(annotations=key) for key in annotation(1, 0, 1)},
+    'no id and no image_id': without(images='id', annotations='image_id'),
     'deep segmentation': changed('annotations', 1, segmentation=deep(500)),
     'deep entry': changed('annotations', 1, id=deep(500)),
     'deep id of a category': with_categories([dict(id=deep(500), name='a')]),
@@ -360,6 +376,7 @@ def test_the_tool_says_it_in_lines(name, tmp_path, monkeypatch, capsys):
         assert printed.err.startswith('check_dataset.py: error: ')
         assert len(printed.err) < 1000
         assert 'unhashable' not in printed.err
+        assert ' ' in printed.err.split(': error: ')[1]  # of a KeyError only the key would be printed
     if (tmp_path / 'r.json').exists():
         json.loads((tmp_path / 'r.json').read_text(encoding='utf-8'), parse_constant=lambda _: pytest.fail('NaN'))
     try:
@@ -399,10 +416,6 @@ def test_a_palette_is_understood_or_refused_in_one_line(name, tmp_path, monkeypa
 
 def flat_png(path: Path, side: int, color: int) -> None:
     """A PNG of zeros, 8 bits, written in strips."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return len(data).to_bytes(4, 'big') + kind + data + zlib.crc32(kind + data).to_bytes(4, 'big')
-
     packer = zlib.compressobj(1)
     row = bytes(1 + side * (3 if color == 2 else 1))
     data = b''.join(packer.compress(row * 100) for _ in range(side // 100)) + packer.flush()
@@ -440,9 +453,7 @@ def test_a_mask_above_the_limit_is_refused_before_it_is_decoded(tmp_path):
     for i in range(3):
         photo(root / f'images/{i}.png')
         mask(root / f'masks/{i}.png', np.indices(SIZE[::-1])[1] // 40)
-    content = bytearray((root / 'masks/1.png').read_bytes())
-    content[16:24] = (30000).to_bytes(4, 'big') * 2
-    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, 'big')
+    content = with_side((root / 'masks/1.png').read_bytes(), 30_000)
     (root / 'masks/1.png').write_bytes(content)
     (root / 'images/2.png').write_bytes(content)
     with pytest.raises(

@@ -15,6 +15,7 @@ import zlib
 from pathlib import Path
 
 import pytest
+from picture_files import chunk, tiff
 from PIL import Image
 
 from mmlska.infer import resolve
@@ -61,10 +62,6 @@ def run_code(code: str, folder: Path, *words: str) -> str:
     return result.stdout.strip()
 
 
-def chunk(kind: bytes, content: bytes) -> bytes:
-    return struct.pack('>I', len(content)) + kind + content + struct.pack('>I', zlib.crc32(kind + content))
-
-
 def png(width: int, height: int, *, first: bytes = b'', size: tuple[int, int] | None = None) -> bytes:
     """A PNG of zeros, with more chunks before its pixels, and another size in its header."""
     head = chunk(b'IHDR', struct.pack('>IIBBBBB', *(size or (width, height)), 8, 0, 0, 0, 0))
@@ -72,22 +69,12 @@ def png(width: int, height: int, *, first: bytes = b'', size: tuple[int, int] | 
     return b'\x89PNG\r\n\x1a\n' + head + first + rows + chunk(b'IEND', b'')
 
 
-def tiff(width: int, height: int, sizes: list[tuple[int, int]], order: str = '<', big: bool = False) -> bytes:
+def zeros(width: int, height: int, sizes: list[tuple[int, int]], order: str = '<', big: bool = False) -> bytes:
     """A TIFF of deflated zeros, each strip of 100 rows the same bytes; ``sizes`` are its first entries, tag and value."""
     strip, count = zlib.compress(bytes(width * 100), 9), -(-height // 100)
-    word, form, entry, room = ('Q', 'HHQ', 20, 8) if big else ('I', 'HHI', 12, 4)
-    head = b'II' if order == '<' else b'MM'
-    head += struct.pack(order + 'HHHQ', 43, 8, 0, 16) if big else struct.pack(order + 'HI', 42, 8)
-    entries = [*sizes, (258, 8), (259, 8), (262, 1), (273, None), (277, 1), (278, 100), (279, None)]
-    at = len(head) + (8 if big else 2) + entry * len(entries) + room
-    table, tail = struct.pack(order + ('Q' if big else 'H'), len(entries)), strip
-    for tag, value in entries:
-        if value is None:  # an offset for each strip, or a length
-            table += struct.pack(order + form + word, tag, 4, count, at + len(tail))
-            tail += struct.pack(order + 'I', at if tag == 273 else len(strip)) * count
-        else:
-            table += struct.pack(order + form + 'I', tag, 4, 1, value).ljust(entry, b'\0')
-    return head + table + bytes(room) + tail
+    single = [(tag, 4, 1, value) for tag, value in (*sizes, (258, 8), (259, 8), (262, 1), (277, 1), (278, 100))]
+    strips = [(273, 4, count, [None] * count), (279, 4, count, [len(strip)] * count)]
+    return tiff([*single, *strips], order, big, strip)
 
 
 def encoded(kind: str, size: tuple[int, int] = (30, 20)) -> bytes:
@@ -122,13 +109,13 @@ def test_nothing_large_is_decoded(tmp_path):
     large, small = (256, 22_000), (256, 100)
     rows, few = (257, 22_000), (257, 100)
     contents = {
-        'two-widths': tiff(22_000, 22_000, [large, small, rows]),
-        'two-widths-small-first': tiff(22_000, 22_000, [small, large, rows]),
-        'two-heights': tiff(22_000, 22_000, [large, rows, few]),
-        'two-of-both-large-endian': tiff(22_000, 22_000, [large, small, rows, few], '>'),
-        'two-of-both-big': tiff(22_000, 22_000, [large, small, rows, few], big=True),
-        'tiff': tiff(30_000, 30_000, [(256, 30_000), (257, 30_000)]),
-        'two-tiles': tiff(64, 64, [(256, 64), (257, 64), (322, 32_768), (323, 32_752)]),
+        'two-widths': zeros(22_000, 22_000, [large, small, rows]),
+        'two-widths-small-first': zeros(22_000, 22_000, [small, large, rows]),
+        'two-heights': zeros(22_000, 22_000, [large, rows, few]),
+        'two-of-both-large-endian': zeros(22_000, 22_000, [large, small, rows, few], '>'),
+        'two-of-both-big': zeros(22_000, 22_000, [large, small, rows, few], big=True),
+        'tiff': zeros(30_000, 30_000, [(256, 30_000), (257, 30_000)]),
+        'two-tiles': zeros(64, 64, [(256, 64), (257, 64), (322, 32_768), (323, 32_752)]),
         'png': png(100, 100, size=(30_000, 30_000)),
         'jpeg': saying('JPEG', 60_000, 60_000),
         'bmp': saying('BMP', 30_000, 30_000),

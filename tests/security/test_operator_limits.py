@@ -102,21 +102,28 @@ def test_dilation_of_any_size_is_exact(backend, dilation):
 @needs_cpu
 def test_freed_memory_is_refused():
     said = survives(
-        'def freed(t):\n    t = t.clone()\n    t.untyped_storage().resize_(0)\n    return t\n'
+        'def freed(t, left=0):\n    t = t.clone()\n    t.untyped_storage().resize_(left)\n    return t\n'
         'print(error_of(lambda: ops.lska_attention(freed(x), h0, v0, h1, v1, last, 3)))\n'
         'print(error_of(lambda: ops.lska_attention(x, h0, (freed(v0[0]), v0[1]), h1, v1, last, 3)))\n'
         'print(error_of(lambda: ops.depthwise_gelu(freed(x), *pair(2, 1, 3, 3))))\n'
         'print(error_of(lambda: torch.ops.mmlska_cpu.lska_inference(freed(x), *flat, 3, False)))\n'
+        'for t in (freed(x, 335), freed(x.to(memory_format=torch.channels_last), 335), freed(x[:0]), x[:, :, 1:, ::2]):\n'
+        '    print(error_of(lambda: ops.lska_attention(t, h0, v0, h1, v1, last, 3)))\n'
     ).splitlines()
-    assert said[0] == 'RuntimeError: the memory of x, of shape (1, 2, 6, 7), was freed; it must hold the values'
+    assert said[0] == 'RuntimeError: the memory of x, of shape (1, 2, 6, 7), was freed or cut; it must hold the values'
     assert said[1].startswith('RuntimeError: the memory of v0 weight, of shape (2, 1, 3, 1), was freed')
     assert said[2] == said[0]
     assert said[3].startswith('RuntimeError: mmlska_cpu: the memory of x was freed or cut: 0 bytes are left')
+    assert said[4] == said[5] == said[0]
+    assert said[6:] == ['no error', 'no error']  # no values are missing
 
 
 @needs_cpu
 def test_operators_refuse_wrong_inputs():
-    """Every operator with every input of wrong size, dtype, device or memory; one of them read beyond a weight and ended the process."""
+    """Every operator with every input of wrong size, dtype, device or memory; one of them read beyond a weight and ended the process.
+
+    There are ten operators.
+    """
     command = [sys.executable, CASES, '--cases', '12', '--seed', '1']
     done = subprocess.run(command, timeout=60, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f'{done.returncode}: {done.stderr[-2000:]}'

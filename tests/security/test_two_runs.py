@@ -166,7 +166,7 @@ def test_resumes_among_rubbish(runs, folder):
         iter_8='it is no regular file',
         iter_9='iter_9.pth.sha256 holds no SHA-256; delete that file to have the checkpoint itself read',
     )
-    assert f'--resume goes on from {folder}/rubbish/iter_4.pth' in done['output']
+    assert f'--resume continues from {folder}/rubbish/iter_4.pth' in done['output']
     assert why_not_resumable(folder / 'rubbish/iter_6.pth') is None  # in the place of the link
     assert 'iter_4.pth' in runs['left']
 
@@ -316,7 +316,9 @@ def test_a_file_system_without_locks_is_used_with_a_warning(tmp_path, monkeypatc
     handler = logging.StreamHandler(said)
     logger = MMLogger.get_current_instance()
     logger.addHandler(handler)
-    lock_work_dir(tmp_path)
+    for folder in (tmp_path, tmp_path / 'new/work'):
+        lock_work_dir(folder)
+        assert f'work_dir {folder} cannot be locked (No locks available); make sure that no other' in said.getvalue()
+        unlock_work_dir(folder)
     logger.removeHandler(handler)
-    assert f'work_dir {tmp_path} cannot be locked (No locks available); make sure that no other' in said.getvalue()
-    unlock_work_dir(tmp_path)
+    assert list(tmp_path.iterdir()) == []

@@ -139,7 +139,8 @@ def test_the_page_says_what_the_results_file_and_the_tools_say():
 
 def test_pictures_are_replaced_whole(tmp_path):
     """A picture that cannot be made leaves the old one and no temporary file."""
-    from mmlska.analysis.figures import new_figure, save_figure
+    from mmlska.analysis.figures import new_figure
+    from mmlska.analysis.report import save_figure
 
     path = tmp_path / 'a.png'
     save_figure(new_figure(1, 1), path)

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from evil_files import Reduced
 from safetensors.torch import save_file
 
 from mmlska.analysis.photos import build_model
@@ -86,11 +87,6 @@ def diverged(folder):
     model = build_model(load_config(str(folder / 'tiny.py')), seed=0)
     model.decode_head.conv_seg.bias.data[0] = torch.nan
     torch.save(dict(state_dict=model.state_dict()), folder / 'w.pth')
-
-
-class RunsCode:
-    def __reduce__(self):
-        return (print, ('code of a checkpoint ran',))
 
 
 def option(*settings):
@@ -250,7 +246,7 @@ CASES = {
         r'truncated or damaged.*download it again',
     ),
     'checkpoint: runs code': (
-        saved('w.pth', dict(a=RunsCode())),
+        saved('w.pth', dict(a=Reduced(print, 'code of a checkpoint ran'))),
         ['test', 'tiny.py', 'w.pth'],
         r'might run code, so it was not read',
     ),

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -18,7 +19,7 @@ from test_train_test import ARCH, ok, run  # noqa: E402
 
 from mmlska.datasets.check_config import check_config, check_folder  # noqa: E402
 from mmlska.datasets.contact_sheet import write_sheet  # noqa: E402
-from mmlska.datasets.mend import write_mended  # noqa: E402
+from mmlska.datasets.mend import _copy_image, write_mended  # noqa: E402
 from mmlska.datasets.own_data import read_coco, read_masks  # noqa: E402
 from mmlska.engine.config import load_config  # noqa: E402
 from mmlska.weights import read_checkpoint  # noqa: E402
@@ -146,9 +147,19 @@ def test_findings_of_masks(tmp_path):
     }
 
 
-def test_masks_of_a_config(tmp_path):
-    root = folder(tmp_path / 'd', (0, 1, 2))
-    (tmp_path / 'c.py').write_text(f"""
+def test_a_mask_that_is_a_photo_is_named(tmp_path):
+    root = folder(tmp_path / 'd', count=3)
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (600, 600, 3), np.uint8)).save(root / 'masks/1.png')
+    found = {f.kind: f.places for f in check_folder(str(root)).report.findings if f.level == 'error'}
+    assert found == {'mask that is a photo': ['1.png']}
+    with pytest.raises(ValueError, match='1.png has more than 262144 colours, so it is a photo; give the masks$'):
+        read_masks(root, None)
+
+
+def config_of_masks(root: Path) -> str:
+    """A config for two classes that reads a folder of masks as it is."""
+    path = root.parent / 'c.py'
+    path.write_text(f"""
 _base_ = {str(ROOT / 'configs/demo/upernet_van_lska_t_scenes.py')!r}
 data_root = {f'{root}/'!r}
 metainfo = dict(_delete_=True, classes=('a', 'b'), palette=[[0, 0, 0], [9, 9, 9]])
@@ -156,13 +167,29 @@ data = dict(data_root=data_root, metainfo=metainfo, img_suffix='.jpg', reduce_ze
             data_prefix=dict(img_path='images', seg_map_path='masks'))
 train_dataloader = val_dataloader = test_dataloader = dict(dataset=data)
 """)
-    report = check_config(load_config(str(tmp_path / 'c.py'))).report
+    return str(path)
+
+
+def test_masks_of_a_config(tmp_path):
+    report = check_config(load_config(config_of_masks(folder(tmp_path / 'd', (0, 1, 2))))).report
     found = {f.kind: f for f in report.findings}
     assert len(found['mask values beyond the 2 classes'].places) == 4
     assert set(found['num_classes unlike the 2 classes of the data'].places) == {
         'model.decode_head.num_classes=6',
         'model.auxiliary_head.num_classes=6',
     }
+
+
+def test_one_mask_in_colours_among_index_masks(tmp_path):
+    root = folder(tmp_path / 'd', (0, 1), count=3)
+    picture = Image.open(root / 'masks/1.png').convert('RGB')
+    picture.putpixel((0, 0), (0, 0, 1))
+    picture.save(root / 'masks/1.png')
+    checked = check_config(load_config(config_of_masks(root)))
+    assert write_sheet(str(tmp_path / 'a.png'), None, checked.pairs, checked.labels) == 3
+    write_mended(str(tmp_path / 'new'), checked.root, None, checked.pairs, checked.labels)
+    shares = [np.mean(np.asarray(Image.open(tmp_path / f'new/masks/{i}.png')) == 1) for i in range(3)]
+    assert shares == [0.5, 1 / 4800, 0.5]  # by the packed colour, as the report counts them
 
 
 def test_a_mended_copy_of_coco_files_is_sound(bad, tmp_path):
@@ -196,6 +223,14 @@ def test_a_mended_copy_turns_photos_as_they_are_labelled(tmp_path):
     assert check_folder(str(tmp_path / 'new')).report.errors == 0
     assert cv2.imread(str(tmp_path / 'new/images/0.jpg')).shape == (60, 80, 3)
     assert cv2.imread(str(tmp_path / 'new/images/1.jpg')).shape == (80, 60, 3)
+
+
+def test_a_copy_that_cannot_be_written_is_no_broken_image(tmp_path):
+    photo(tmp_path / 'a.jpg')
+    with pytest.raises(FileNotFoundError, match='no_folder'):
+        _copy_image(tmp_path / 'a.jpg', tmp_path / 'no_folder/a.jpg', True)
+    with pytest.raises(OSError, match='No space left'):
+        _copy_image(tmp_path / 'a.jpg', Path('/dev/full'), True)
 
 
 def test_a_mended_copy_of_masks_is_sound(tmp_path):

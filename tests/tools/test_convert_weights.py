@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from evil_files import Payload
 
 from mmlska import VAN_LSKA
 from mmlska.weights import file_sha256, read_checkpoint, to_classification
@@ -23,14 +24,6 @@ def run(*args) -> subprocess.CompletedProcess:
     return subprocess.run(
         command, capture_output=True, text=True, env={**os.environ, 'OMP_NUM_THREADS': '1'}, timeout=300
     )
-
-
-class Proof:
-    def __init__(self, path) -> None:
-        self.path = path
-
-    def __reduce__(self):
-        return os.system, (f'touch {self.path}',)
 
 
 @pytest.fixture
@@ -119,7 +112,7 @@ def test_nothing_is_overwritten_or_converted_from_bad_weights(classification, tm
 
 def test_an_unsafe_file_is_converted_only_when_trusted(weights, tmp_path):
     source, target, proof = tmp_path / 'unsafe.pth', tmp_path / 'safe.safetensors', tmp_path / 'proof'
-    torch.save(dict(state_dict=dict(weights), extra=Proof(proof)), source)
+    torch.save(dict(state_dict=dict(weights), extra=Payload(proof)), source)
     done = run(source, target)
     assert done.returncode == 2
     assert 'asks for posix.system' in done.stderr

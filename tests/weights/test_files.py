@@ -13,6 +13,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 import torch
+from evil_files import Evaluated, Payload, Reduced
 from mmengine.logging import HistoryBuffer
 from mmengine.runner.checkpoint import _load_checkpoint
 
@@ -26,22 +27,7 @@ from mmlska.weights import (
     save_weights,
     use_safe_reader,
 )
-from mmlska.weights.download import fetch
-
-
-class Payload:
-    """Pickles as a call that writes a file."""
-
-    def __init__(self, path) -> None:
-        self.path = path
-
-    def __reduce__(self):
-        return os.system, (f'touch {self.path}',)
-
-
-class Eval(Payload):
-    def __reduce__(self):
-        return eval, (f'open({str(self.path)!r}, "w")',)
+from mmlska.weights.download import fetch, read_fetched
 
 
 @pytest.fixture
@@ -53,7 +39,7 @@ def mmengine_reader():
 
 
 @pytest.mark.parametrize('zipped', [True, False])
-@pytest.mark.parametrize(('payload', 'wanted'), [(Payload, 'posix.system'), (Eval, 'builtins.eval')])
+@pytest.mark.parametrize(('payload', 'wanted'), [(Payload, 'posix.system'), (Evaluated, 'builtins.eval')])
 def test_a_malicious_file_does_not_run(tmp_path, payload, wanted, zipped):
     proof, path = tmp_path / 'proof', tmp_path / 'bad.pth'
     torch.save(
@@ -71,13 +57,25 @@ def test_a_malicious_file_does_not_run(tmp_path, payload, wanted, zipped):
 
 
 def test_getattr_is_open_for_the_statistics_of_the_history_only(tmp_path):
-    class Hole:
-        def __reduce__(self):
-            return getattr, (HistoryBuffer, '__init__')
-
-    torch.save(dict(meta=Hole()), tmp_path / 'hole.pth')
+    torch.save(dict(meta=Reduced(getattr, HistoryBuffer, '__init__')), tmp_path / 'hole.pth')
     with pytest.raises(UnsafeFileError, match='asks for builtins.getattr'):
         read_checkpoint(tmp_path / 'hole.pth')
+
+
+def test_sets_that_do_not_change_are_read(tmp_path):
+    for protocol in (2, 4):
+        torch.save(dict(state_dict={}, meta=frozenset('ab')), tmp_path / 'w.pth', pickle_protocol=protocol)
+        assert read_checkpoint(tmp_path / 'w.pth').content['meta'] == {'a', 'b'}
+
+
+@pytest.mark.parametrize(
+    ('value', 'what'), [(torch.ones(2, dtype=torch.complex64).conj(), 'metadata'), (bytearray(9), 'opcode BYTEARRAY8')]
+)
+def test_a_whole_file_is_not_called_damaged(tmp_path, value, what):
+    torch.save(dict(state_dict=value), tmp_path / 'w.pth', pickle_protocol=5)
+    with pytest.raises(WeightsError, match=f'w.pth has .*{what}.*, which is not read here; save it anew') as info:
+        read_checkpoint(tmp_path / 'w.pth')
+    assert 'damaged' not in str(info.value)
 
 
 def test_mmengines_reader_is_replaced_on_request(tmp_path, mmengine_reader):
@@ -270,6 +268,6 @@ def test_a_file_url_is_the_file_itself(tmp_path, monkeypatch):
     with pytest.raises(
         WeightsError, match='epoch_12.pth is not the file that was published: its SHA-256 is [0-9a-f]{64}, not 0123'
     ):
-        fetch(path.as_uri(), sha256='0123')
+        read_fetched(path.as_uri(), sha256='0123')
     with pytest.raises(FileNotFoundError, match='no checkpoint file .*nothing.pth; check the path'):
         read_checkpoint(fetch((tmp_path / 'nothing.pth').as_uri()))

@@ -101,6 +101,23 @@ def test_no_image_from_outside_is_copied(tmp_path, name):
     assert not (tmp_path / 'out').exists()
 
 
+def test_an_image_is_found_by_its_name_where_its_folders_are_others(tmp_path):
+    data = coco_to_yolo(write_set(tmp_path / 'set', files=('/content/images/0.png', '../1.png')), tmp_path / 'out')
+    assert sorted(path.name for path in (data.parent / 'images/train').iterdir()) == ['0.png', '1.png']
+
+
+def test_boxes_are_cut_at_the_border_and_thin_ones_stay(tmp_path):
+    from ultralytics.data.utils import verify_image_label
+
+    boxes = [dict(image_id=0, category_id=1, bbox=box) for box in ([-4, 3, 8, 60], [39.5, 0, 0.5, 30])]
+    data = coco_to_yolo(write_set(tmp_path / 'set', annotations=boxes), tmp_path / 'out')
+    label = data.parent / 'labels/train/0.txt'
+    assert label.read_text() == '0 0.050000 0.550000 0.100000 0.900000\n0 0.993750 0.500000 0.012500 1.000000\n'
+    image = data.parent / 'images/train/0.png'
+    *_, corrupt, message = verify_image_label((str(image), str(label), '', False, 1, 0, 0, False))
+    assert not corrupt, message
+
+
 def test_images_of_one_name_are_refused_and_nothing_is_written(tmp_path):
     splits = write_set(tmp_path / 'set', files=('a/0.png', 'b/0.jpg'))
     for name in ('a/0.png', 'b/0.jpg'):
@@ -133,6 +150,9 @@ def test_no_link_in_the_new_folder_is_written_through(tmp_path):
         dict(images=[dict(id=0, file_name='0.png', width=0, height=30)]),
         dict(annotations=[dict(image_id=0, category_id=9, bbox=[1, 2, 3, 4])]),
         dict(annotations=[dict(image_id=0, category_id=1, bbox=[1, 2, 3])]),
+        dict(annotations=[dict(image_id=0, category_id=1, bbox=['4', '3', '8', '6'])]),
+        dict(annotations=[dict(image_id=0, category_id=1, bbox=[4, 3, -8, 6])]),
+        dict(annotations=[dict(image_id=0, category_id=1, bbox=[100, 3, 8, 6])]),
         dict(annotations=[dict(image_id=0, category_id=1, bbox=[1, 2, 'x', 4])]),
         dict(annotations=[dict(image_id=0, category_id=1, bbox=[1, 2, float('nan'), 4])]),
         dict(annotations=[dict(image_id=0, category_id=1, bbox=[1, 2, 10**400, 4])]),

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from ultralytics.nn import tasks
 
 from mmlska import yolo as lska_yolo
 from mmlska.weights import UnsafeFileError, WeightsError
+from mmlska.yolo import files
 from mmlska.yolo.ablation import build
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -127,13 +129,20 @@ def test_functions_of_ultralytics_are_not_called(tmp_path):
             "layer 'torch_safe_load'",
         ),
         (lambda d, code: d['head'].append([-1, 1, 'TorchVision', [1000, 'vgg11', 'DEFAULT']]), "layer 'TorchVision'"),
-        (lambda d, code: d['backbone'].__setitem__(1, [-1, 10**9, 'Conv', [64, 3, 2]]), 'YAML with'),
+        (lambda d, code: d['backbone'].__setitem__(1, [-1, 1000, 'Conv', [64, 3, 2]]), 'repeats a layer 1000'),
         (lambda d, code: d['backbone'].__setitem__(1, [-1, 1, 'Conv', [60_000, 3, 2]]), 'other tensors than those'),
         (lambda d, code: d['backbone'].append([-1, 1, 'nn.functional', []]), "layer 'nn.functional'"),
-        (lambda d, code: d.update(scales={'n': [1e9, 1, 1]}), 'YAML with'),
+        (lambda d, code: d.update(scales={'n': [11, 1, 1]}), 'with the scale'),
+        (lambda d, code: d.update(nc=10**9), 'YAML with'),
+        (lambda d, code: d['head'].append([-1, 1, 5, []]), 'describes no network'),
+        (lambda d, code: d['head'].append([-1, 1, 'Conv + LSKA(sppf x)', []]), 'describes no network'),
+        (lambda d, code: d['head'].append([-1, 1, 'Conv + LSKA(sppf)', []]), 'describes no network'),
         (lambda d, code: d.update(backbone=None), 'no YAML of a network'),
     ],
-    ids=['activation', 'reader', 'download', 'repeats', 'width', 'module', 'scale', 'nothing'],
+    ids=[
+        *('activation', 'reader', 'download', 'repeats', 'width', 'module', 'scale', 'number'),
+        *('no name', 'no size', 'no kernel', 'nothing'),
+    ],
 )
 def test_the_yaml_in_a_file_is_data_as_well(tmp_path, change, message):
     """Training builds a model again from it, by a parser that evaluates and calls."""
@@ -164,20 +173,41 @@ def test_what_is_no_model(tmp_path, content):
 def test_a_stock_file_is_read_whole(tmp_path, name):
     path = tmp_path / f'{name}.pt'
     stock = YOLO(f'{name}.yaml')
+    stock.ckpt = {'train_args': dict(imgsz=64, data='evil.yaml')}
     stock.save(str(path))
     by_ultralytics, ours = YOLO(str(path)), lska_yolo.load_yolo(path)
     assert (ours.task, ours.names) == (by_ultralytics.task, by_ultralytics.names)
+    assert ours.overrides['imgsz'] == by_ultralytics.overrides['imgsz'] == 64
+    assert (ours.model.args['imgsz'], ours.model.args['data']) == (64, None)
+    exported = Path(ours.export(format='torchscript', imgsz=32))
+    assert exported == path.with_suffix('.torchscript')
     x = torch.rand(1, 3, 64, 64)
     with torch.no_grad():
         wanted, found = (first(model.model.float().eval()(x)) for model in (by_ultralytics, ours))
     assert torch.equal(found, wanted)
 
 
+def test_ultralytics_own_weights_are_downloaded_by_their_names(tmp_path, monkeypatch, stock):
+    asked = []
+
+    def download(path):
+        asked.append(path)
+        return shutil.copy(stock, path)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(files, 'attempt_download_asset', download)
+    assert build('yolo11n.pt', 'stock', 11).task == 'detect'
+    assert build('yolo11n.pt', 'stock', 11).task == 'detect'
+    assert asked == [Path('yolo11n.pt')]
+    with pytest.raises(FileNotFoundError, match=r'mine\.pt do not exist'):
+        build('mine.pt', 'stock', 11)
+
+
 def first(output):
     return output if isinstance(output, torch.Tensor) else first(output[0])
 
 
-def test_an_attached_file_goes_round(tmp_path):
+def test_an_attached_model_is_read_as_it_was_saved(tmp_path):
     model = lska_yolo.attach(YOLO('yolo11n.yaml'), 'sppf')
     model.save(str(tmp_path / 'attached.pt'))
     found = lska_yolo.load_yolo(tmp_path / 'attached.pt').model.state_dict()

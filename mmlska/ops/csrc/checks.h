@@ -40,7 +40,7 @@ int64_t taps_of(const char* name, const at::Tensor& weight, int64_t axis) {
   return taps;
 }
 
-// Number of output channels of a 1x1 from so many channels, and its bias.
+// Number of output channels of a 1x1 from so many channels.
 int64_t check_pointwise(const at::Tensor& x, const char* name, const at::Tensor& weight, int64_t channels) {
   const int64_t outputs = weight.dim() == 4 ? weight.size(0) : 0;
   TORCH_CHECK(outputs > 0, "mmlska_cpu: ", name, " has shape ", weight.sizes(), "; it must be (C2, C, 1, 1) with C2 of 1 or more");

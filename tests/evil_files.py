@@ -82,9 +82,6 @@ def predictions(kind: str, path: Path, canary: Path) -> None:
         payload = Evaluated(canary)
     elif kind == 'loads':
         payload = Reduced(pickle.loads, pickle.dumps(payload))
-    elif kind == 'torch.load':
-        torch.save(payload, path.with_suffix('.inner'))
-        payload = Reduced(torch.load, str(path.with_suffix('.inner')), None, pickle, False)
     content = [dict(img_path='a.png', pred_instances=payload)] * 2
     path.write_bytes(pickle.dumps(content, 4 if kind == 'protocol 4' else 2))
 
