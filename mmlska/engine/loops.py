@@ -7,6 +7,7 @@ seed and the number of the iteration; nothing needs to be stored.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 
 import torch
@@ -20,10 +21,47 @@ from .guards import TrainingError, memory_advice, out_of_memory
 from .samples import BadSampleError, mix_seed, seed_generators
 
 _LOST_PEER = re.compile(r'Connection (closed|reset) by peer|Broken pipe|Application timeout|NCCL|Gloo', re.IGNORECASE)
+_SECONDS_TO_SIGCHLD = 5
+
+
+def _dead_workers(error: Exception) -> list[int]:
+    """The data workers whose death an error tells of.
+
+    torch's handler of SIGCHLD raises its error wherever this process happens to be: in the loader, in a step, in a hook. A batch that the
+    dead worker had sent before fails at once, by its closed connection; the handler then follows, after a moment.
+    """
+    if not isinstance(error, RuntimeError):
+        try:
+            time.sleep(_SECONDS_TO_SIGCHLD)
+        except RuntimeError as later:
+            error = later
+    died = re.search(r'DataLoader worker \(pid\(?s?\)? ([\d, ]+)\)', str(error))
+    return [int(pid) for pid in died[1].replace(',', ' ').split()] if died else []
 
 
 class _Steps:
     """What both loops share: seeded steps, data and errors that say what to do."""
+
+    def run(self) -> torch.nn.Module:
+        """Train.
+
+        Raises:
+            TrainingError: For what a message can help with: memory, a broken file, a data worker that died, a lost process.
+        """
+        try:
+            return self._run()
+        except (RuntimeError, ConnectionError, EOFError) as error:
+            if died := _dead_workers(error):
+                raise TrainingError(self._about_workers(died)) from error
+            raise
+
+    def _about_workers(self, pids: list[int]) -> str:
+        files = self.dataloader.dataset.read_by(pids)
+        what = f'while it read {" or ".join(files)}' if files else 'between two images (out of memory?)'
+        return (
+            f'a data worker (process {", ".join(map(str, pids))}) died {what}; correct or remove the file, '
+            'or look for memory with train_dataloader.num_workers=0'
+        )
 
     def run_iter(self, *args) -> None:
         """One step; its random numbers depend on seed, iteration and process only."""
@@ -52,17 +90,6 @@ class _Steps:
         except BadSampleError as error:
             # A data worker's error arrives with its whole traceback as text.
             raise TrainingError(re.sub(r'^\S*BadSampleError: ', '', str(error).strip().splitlines()[-1])) from error
-        except RuntimeError as error:
-            died = re.search(r'DataLoader worker \(pid\(?s?\)? ([\d, ]+)\)', str(error))
-            if not died:
-                raise
-            pids = [int(pid) for pid in died[1].replace(',', ' ').split()]
-            files = self.dataloader.dataset.read_by(pids)
-            what = f'while it read {" or ".join(files)}' if files else 'between two images (out of memory?)'
-            raise TrainingError(
-                f'a data worker (process {", ".join(map(str, pids))}) died {what}; correct or remove the file, '
-                'or look for memory with train_dataloader.num_workers=0'
-            ) from error
 
     def _validate(self) -> None:
         """Validate once at this iteration, in a resumed run too, where it was killed before it had."""
@@ -77,8 +104,7 @@ class _Steps:
 class RepeatableEpochLoop(_Steps, EpochBasedTrainLoop):
     """MMEngine's EpochBasedTrainLoop, which resumes within an epoch too."""
 
-    def run(self) -> torch.nn.Module:
-        """Train."""
+    def _run(self) -> torch.nn.Module:
         self.runner.call_hook('before_train')
         if self._epoch and self._iter == self._epoch * len(self.dataloader):
             self._validate_epoch()  # a run that was killed after an epoch's checkpoint and before its validation
@@ -121,8 +147,7 @@ class RepeatableIterLoop(_Steps, IterBasedTrainLoop):
         super().__init__(*args, **kwargs)
         self.dataloader_iterator = None  # never used here; some versions have started data workers for it
 
-    def run(self) -> torch.nn.Module:
-        """Train."""
+    def _run(self) -> torch.nn.Module:
         self.runner.call_hook('before_train')
         self.runner.call_hook('before_train_epoch')
         if self._iter:

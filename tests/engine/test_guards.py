@@ -1,14 +1,11 @@
 """What stops a training says what, where and what to try."""
 
-import os
 import re
 import shutil
-import signal
 from pathlib import Path
 
 import pytest
 import torch
-from mmengine.registry import TRANSFORMS
 from small_run import ROOT, runner_of, write_config
 
 from mmlska import VAN_LSKA
@@ -168,25 +165,6 @@ def test_broken_images_of_a_detector(scenes, tmp_path):
     data.skip_bad, data._bad[1] = 0, 0
     with pytest.raises(ValueError, match=rf'{image} cannot be used'):
         data[Draw(1, 5)]
-
-
-@TRANSFORMS.register_module()
-class CrashingDecoder:
-    """A decoder that takes its process with it."""
-
-    def __call__(self, results):
-        if results['img_path'].endswith('000002.png'):
-            os.kill(os.getpid(), signal.SIGKILL)
-        return results
-
-
-def test_a_worker_that_dies_names_its_file(config, tmp_path):
-    from mmlska.engine.config import load_config
-
-    pipeline = [dict(type='CrashingDecoder'), *load_config(config).train_dataloader.dataset.pipeline]
-    options = {'train_dataloader.num_workers': 1, 'train_dataloader.dataset.pipeline': pipeline}
-    message = message_of(runner_of(config, tmp_path, options))
-    assert re.search(r'a data worker \(process \d+\) died while it read \S+training/000002.png', message)
 
 
 def test_draws_are_indices_that_carry_a_seed():
