@@ -56,18 +56,18 @@ WITHOUT_KERNELS := build/without-kernels
 test-without-kernels: install ## run the tests of the operators and of what uses them on a copy that lacks the C++ kernels
 	rm -rf $(WITHOUT_KERNELS) && mkdir -p $(WITHOUT_KERNELS)
 	cp -R conftest.py pyproject.toml README.md configs docs mmlska scripts tests tools $(WITHOUT_KERNELS)
-	rm -f $(WITHOUT_KERNELS)/mmlska/ops/_cpu.*
-	cd $(WITHOUT_KERNELS) && $(CURDIR)/$(PY) -c 'from mmlska.ops import cpu; print(cpu.PROBLEM); raise SystemExit(not cpu.PROBLEM)'
+	rm -f $(WITHOUT_KERNELS)/mmlska/ops/cpu/_kernels.*
+	cd $(WITHOUT_KERNELS) && $(CURDIR)/$(PY) -c 'from mmlska.ops.cpu.backend import PROBLEM; print(PROBLEM); raise SystemExit(not PROBLEM)'
 	@# Doctests are off: with folders as arguments they would collect several files named conftest.
 	cd $(WITHOUT_KERNELS) && PYTHONPATH="$$PWD" OMP_NUM_THREADS=1 $(CURDIR)/$(PY) -m pytest -o addopts=-ra -n 2 --dist loadfile \
-	  --ignore tests/ops/test_triton.py tests/ops tests/models tests/benchmark tests/infer tests/pretraining
+	  --ignore tests/ops/test_triton.py tests/ops tests/models tests/benchmark tests/infer tests/classification
 
 SANITIZED := build/sanitized
 
 test-sanitized: install ## run random calls of the C++ operators under AddressSanitizer and UndefinedBehaviorSanitizer
 	rm -rf $(SANITIZED)
 	MMLSKA_BUILD_KERNELS=sanitized $(PY) setup.py --quiet build_ext --build-lib $(SANITIZED) --build-temp $(SANITIZED)/temp
-	touch $(SANITIZED)/mmlska/__init__.py && cp mmlska/ops/*.py $(SANITIZED)/mmlska/ops
+	touch $(SANITIZED)/mmlska/__init__.py && find mmlska/ops -name '*.py' -exec cp --parents {} $(SANITIZED) \;
 	@# Once for each instruction set. What the sanitizer replaces must be there before Python; leaks would be Python's own.
 	for level in default avx2 avx512; do \
 	  LD_PRELOAD="$$($${CXX:-c++} -print-file-name=libasan.so) $$($${CXX:-c++} -print-file-name=libstdc++.so)" \
@@ -107,7 +107,7 @@ test-extras: install-extras ## run the tests of the Ultralytics plug-in and of t
 lint: install ## check style, format and configs
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
-	$(PY) tools/check_configs.py
+	$(PY) scripts/check_configs.py
 
 clean: ## remove the environments, build output, caches and work_dirs with the models trained there; data stays
 	rm -rf .venv .venv-openmmlab .venv-extras build dist mmlska.egg-info mmlska/.mim work_dirs .pytest_cache .ruff_cache .hypothesis

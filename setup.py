@@ -60,9 +60,9 @@ def kernels():
         watch = ['-fsanitize=address,undefined', '-fno-sanitize=vptr', '-fno-sanitize-recover=undefined']
         speed = ['-O1', '-g', '-fno-omit-frame-pointer']
     extension = CppExtension(
-        'mmlska.ops._cpu',
-        ['mmlska/ops/csrc/ops.cpp'],
-        depends=[str(path) for path in Path('mmlska/ops/csrc').glob('*.h')],
+        'mmlska.ops.cpu._kernels',
+        ['mmlska/ops/cpu/ops.cpp'],
+        depends=[str(path) for path in Path('mmlska/ops/cpu').glob('*.h')],
         extra_compile_args=['-ffp-contract=fast', *speed, *watch, *openmp],
         extra_link_args=[*watch, *openmp],
         optional=True,  # a compiler that fails leaves a warning and an installation in plain PyTorch
@@ -98,7 +98,7 @@ setup(
     license_files=['LICENSE'],
     python_requires='>=3.10',
     packages=find_packages(include=['mmlska', 'mmlska.*']),
-    package_data={'mmlska': ['weights/*.yml', 'weights/files/*', 'ops/csrc/*', 'analysis/*.html']},
+    package_data={'mmlska': ['weights/*.yml', 'weights/files/*', 'ops/cpu/*.cpp', 'ops/cpu/*.h', 'analysis/*.html']},
     install_requires=requirements('runtime'),
     extras_require={extra: requirements(extra) for extra in EXTRAS},
     ext_modules=ext_modules,

@@ -7,7 +7,7 @@ except ImportError as error:
 
     raise ImportError(import_advice(error)) from error
 
-from . import datasets, engine, models, pretraining
+from . import classification, datasets, engine, models
 from .models import (
     LKA,
     LSKA,
@@ -28,10 +28,10 @@ __all__ = [
     'LKATrivial',
     'LSKATrivial',
     '__version__',
+    'classification',
     'datasets',
     'engine',
     'models',
-    'pretraining',
     'van_lska_base',
     'van_lska_large',
     'van_lska_small',

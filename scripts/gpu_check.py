@@ -224,9 +224,7 @@ class Report:
         )
 
     def write(self) -> dict:
-        from mmlska.analysis.report import (
-            write_json,  # here, so that the stages start before this process reads the package
-        )
+        from mmlska.results import write_json
 
         stages: dict[str, dict] = {}
         for worker in self.workers:

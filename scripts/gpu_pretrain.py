@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 from mmengine.config import Config, DictAction
 
-from mmlska.cli import user_errors
+from mmlska.cli.common import user_errors
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = 'configs/pretrain_van_lska_t_tiny_imagenet.py'
@@ -171,8 +171,8 @@ def prepare(args: argparse.Namespace):
     from gpu_pretrain_loop import PROGRESS, Loop, Place, Training, read_state, recipe_of
     from mmengine.registry import DATASETS
 
+    from mmlska.classification import Photos
     from mmlska.engine.config import load_config
-    from mmlska.pretraining import Photos
 
     if args.minutes <= 0:
         raise ValueError(f'--minutes {args.minutes:g} must be above 0')
@@ -238,7 +238,7 @@ def prepare(args: argparse.Namespace):
 
 
 def publish_run(out: Path, name: str, folder: Path, docs: Path) -> dict:
-    """Turn a finished training into an entry of the package, see mmlska.pretraining.publish; return the entry.
+    """Turn a finished training into an entry of the package, see mmlska.classification.publish; return the entry.
 
     Raises:
         FileNotFoundError: If the folder holds no training.
@@ -247,8 +247,8 @@ def publish_run(out: Path, name: str, folder: Path, docs: Path) -> dict:
     import torch
     from gpu_pretrain_loop import PROGRESS, WEIGHTS
 
-    from mmlska.analysis.report import write_json
-    from mmlska.pretraining.publish import draw_curve, publish
+    from mmlska.classification.publish import draw_curve, publish
+    from mmlska.results import write_json
     from mmlska.weights import read_checkpoint
 
     for file in (PROGRESS, WEIGHTS):

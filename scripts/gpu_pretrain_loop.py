@@ -20,12 +20,12 @@ from mmengine.config import Config
 from mmengine.registry import METRICS, MODELS, PARAM_SCHEDULERS
 from torch import Tensor
 
-from mmlska.analysis.report import run_environment, write_json
+from mmlska.classification import Photos, PretrainingClassifier
+from mmlska.classification.publish import half_precision
 from mmlska.engine.guards import TrainingError
 from mmlska.engine.samples import mix_seed, seed_generators
 from mmlska.files import write_bytes
-from mmlska.pretraining import Photos, PretrainingClassifier
-from mmlska.pretraining.publish import half_precision
+from mmlska.results import run_environment, write_json
 from mmlska.weights import save_weights
 
 #: A file that comes back from a borrowed machine may have 16 MiB.

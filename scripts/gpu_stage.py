@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from mmlska.analysis.report import write_json
+from mmlska.results import write_json
 
 SMALL_ARCH = dict(embed_dims=[4, 6, 8, 8], depths=[1, 1, 1, 1], ffn_ratios=[2, 2, 2, 2])
 
@@ -72,6 +72,6 @@ def without_nan(value: Any) -> Any:
 
 def use_the_interpreter() -> None:
     """Let the front doors take the Triton kernels on a CPU too."""
-    from mmlska.ops import gpu
+    from mmlska.ops.triton import backend as gpu
 
     gpu.pays = lambda op, x: True

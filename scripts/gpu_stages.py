@@ -19,8 +19,8 @@ from gpu_stage import Stage
 from gpu_training import training
 from gpu_tune import tune
 
-from mmlska.analysis.report import run_environment
 from mmlska.benchmark.timing import copy_bandwidth, own_stream, time_interleaved
+from mmlska.results import run_environment
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -12,9 +12,9 @@ import json
 import re
 from pathlib import Path
 
-from mmlska.analysis.report import fill_section, markdown_table
 from mmlska.benchmark.report import table
-from mmlska.cli import user_errors
+from mmlska.cli.common import user_errors
+from mmlska.results import fill_section, markdown_table
 
 RESULTS = Path(__file__).resolve().parents[1] / 'docs/results'
 

@@ -10,8 +10,8 @@ import torch
 from gpu_stage import SMALL_ARCH, Stage
 from torch import Tensor, nn
 
+from mmlska.classification import TinyImageNet
 from mmlska.models import VANLSKAClassifier
-from mmlska.pretraining import TinyImageNet
 
 
 def make_classifier(stage: Stage, classes: int, **options) -> nn.Module:

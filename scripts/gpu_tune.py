@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from mmlska.benchmark.timing import captured, time_interleaved
-from mmlska.ops import gpu_launch
+from mmlska.ops.triton import launch as gpu_launch
 
 # Each list is of changes to the settings of a kernel, tried one by one.
 CANDIDATES: dict[str, list[dict]] = {

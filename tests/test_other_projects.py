@@ -8,8 +8,6 @@ import pytest
 import torch
 from mmengine.registry import MODELS, init_default_scope
 
-import mmlska.mmpretrain_classifier  # noqa: F401  makes torchvision importable for MMPretrain
-
 PAGE = Path(__file__).resolve().parents[1] / 'docs/other_projects.md'
 BLOCKS = re.findall(r'```python\n# (\w+), (tested|not tested): (.*)\n((?:.*\n)+?)```', PAGE.read_text(encoding='utf-8'))
 

@@ -99,7 +99,10 @@ def test_wheel_brings_compiled_kernels_that_run(source, tmp_path):
     ('script', 'line'),
     [
         ('exit 1', 'mmlska: building without the C++ kernels, ops run in plain PyTorch: {compiler} does not run'),
-        ('case " $* " in *" -c "*) exit 1;; esac; exec c++ "$@"', 'building extension "mmlska.ops._cpu" failed'),
+        (
+            'case " $* " in *" -c "*) exit 1;; esac; exec c++ "$@"',
+            'building extension "mmlska.ops.cpu._kernels" failed',
+        ),
     ],
     ids=['that does not run', 'that compiles nothing'],
 )

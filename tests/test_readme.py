@@ -55,7 +55,8 @@ def test_named_files_exist():
 @pytest.mark.parametrize('tool', ['train', 'test'])
 def test_named_options_exist(tool):
     source = ''.join(
-        (ROOT / path).read_text() for path in (f'tools/{tool}.py', 'mmlska/cli.py', 'mmlska/engine/options.py')
+        (ROOT / path).read_text()
+        for path in (f'tools/{tool}.py', 'mmlska/cli/common.py', 'mmlska/engine/training_options.py')
     )
     line = re.search(rf'(?s)- {tool}: (.*?)(\n- |\n\n)', README)[1]
     options = re.findall(r'--[a-z0-9-]+', line)

@@ -43,6 +43,6 @@ def yolo_data(scenes, tmp_path_factory) -> Path:
 @pytest.fixture(scope='session')
 def crops(tmp_path_factory) -> Path:
     """Crops of generated scenes in ImageNet's layout: train/CLASS and val/CLASS for five classes, three images of 40 px each."""
-    from mmlska.datasets.image_tree import write_crops
+    from mmlska.classification.standin import write_crops
 
     return write_crops(tmp_path_factory.mktemp('crops'), per_class=3, size=40)

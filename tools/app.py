@@ -4,7 +4,7 @@
 import argparse
 from pathlib import Path
 
-from mmlska.cli import user_errors
+from mmlska.cli.common import user_errors
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import torch
 
-from mmlska.analysis.report import fill_section, run_environment, write_json
 from mmlska.benchmark.contenders import CONTENDERS, DEPLOYMENT, PASSES, backbone_case, model_case, op_case, stage_dims
 from mmlska.benchmark.measure import measure_case
 from mmlska.benchmark.report import draw_chart, label, table
 from mmlska.benchmark.timing import copy_bandwidth, own_stream
-from mmlska.cli import user_errors
+from mmlska.cli.common import user_errors
 from mmlska.models.attention import ATTENTIONS
 from mmlska.models.van_lska import ARCHS
+from mmlska.results import fill_section, run_environment, write_json
 
 DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 OPS = (*ATTENTIONS, 'depthwise_gelu', 'mlp')

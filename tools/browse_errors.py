@@ -10,7 +10,7 @@ from mmengine.config import DictAction
 from mmlska.analysis.errors import find_errors
 from mmlska.analysis.gallery import check_folder, write_gallery
 from mmlska.analysis.predictions import predict, read_predictions
-from mmlska.cli import user_errors
+from mmlska.cli.common import user_errors
 from mmlska.engine.config import load_config
 from mmlska.engine.launch import prepare
 from mmlska.weights import WeightsError, use_safe_reader

@@ -5,13 +5,13 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmlska.analysis.report import write_json
-from mmlska.cli import user_errors
-from mmlska.datasets.check_config import check_config, check_folder
-from mmlska.datasets.contact_sheet import write_sheet
-from mmlska.datasets.mend import check_target, write_mended
+from mmlska.cli.common import user_errors
 from mmlska.engine.config import load_config
 from mmlska.files import check_replaceable
+from mmlska.own_data.check_folder import check_config, check_folder
+from mmlska.own_data.contact_sheet import write_sheet
+from mmlska.own_data.repair import check_target, write_mended
+from mmlska.results import write_json
 
 
 def main() -> None:

@@ -8,11 +8,11 @@ from mmengine.config import DictAction
 
 from mmlska.analysis import measure_config
 from mmlska.analysis.backbone_cost import compare_designs, compare_others, ladder
-from mmlska.analysis.report import fill_section, markdown_table, run_environment, save_figure, write_json
-from mmlska.cli import user_errors
+from mmlska.cli.common import user_errors
 from mmlska.engine.config import load_config
 from mmlska.models.attention import ATTENTIONS
 from mmlska.models.van_lska import ARCHS
+from mmlska.results import fill_section, markdown_table, run_environment, save_figure, write_json
 
 SHOWN = (7, 23, 35, 53, 119)
 

@@ -2,7 +2,7 @@
 
 import argparse
 
-from mmlska.cli import user_errors
+from mmlska.cli.common import user_errors
 from mmlska.weights import read_checkpoint
 from mmlska.weights.convert import LAYOUTS, convert_file, describe_file
 

@@ -5,7 +5,7 @@ import argparse
 from pathlib import Path
 
 from mmlska.analysis.curves import draw_curves, read_scalars
-from mmlska.cli import user_errors
+from mmlska.cli.common import user_errors
 
 
 def main() -> None:

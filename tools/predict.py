@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mmengine.utils import ProgressBar
 
-from mmlska.cli import user_errors
+from mmlska.cli.common import user_errors
 from mmlska.engine.config import load_config
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from mmengine.config import DictAction
 
-from mmlska.analysis.report import markdown_table
 from mmlska.analysis.shape_bias import (
     measure_shape_bias,
     read_conflict_scenes,
@@ -19,10 +18,11 @@ from mmlska.analysis.shape_bias import (
     undecided_images,
 )
 from mmlska.analysis.shape_bias_chart import draw_shape_bias
-from mmlska.cli import user_errors
+from mmlska.cli.common import user_errors
 from mmlska.engine.config import load_config
 from mmlska.engine.launch import prepare
 from mmlska.files import write_text
+from mmlska.results import markdown_table
 from mmlska.weights import WeightsError, read_checkpoint, use_safe_reader
 
 

@@ -7,8 +7,8 @@ import shlex
 import sys
 from pathlib import Path
 
-from mmlska.analysis.report import fill_section, run_environment, write_json
-from mmlska.cli import user_errors
+from mmlska.cli.common import user_errors
+from mmlska.results import fill_section, run_environment, write_json
 from mmlska.weights import WeightsError, use_safe_reader
 
 

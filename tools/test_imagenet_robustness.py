@@ -6,10 +6,10 @@ from pathlib import Path
 
 from mmengine.config import DictAction
 
-from mmlska.analysis.classify_images import build_predict
-from mmlska.analysis.imagenet_robustness import SETS, class_order, find_conditions, incomplete, run, table
-from mmlska.cli import user_errors
-from mmlska.datasets.image_tree import write_standin
+from mmlska.classification.robustness import SETS, class_order, find_conditions, incomplete, run, table
+from mmlska.classification.scores import build_predict
+from mmlska.classification.standin import write_standin
+from mmlska.cli.common import user_errors
 from mmlska.engine.config import load_config
 from mmlska.files import file_sha256
 from mmlska.weights import use_safe_reader

@@ -10,13 +10,13 @@ except ImportError as error:  # without MMEngine; the error says what fixes it
     print(f'train.py: error: {error}', file=sys.stderr)
     sys.exit(2)
 
-from mmlska.cli import interruptions, prepared_config, runner_parser, user_errors
-from mmlska.datasets.check_config import check_config, check_folder
-from mmlska.datasets.own_data import own_work_dir, use_own_data
+from mmlska.cli.common import interruptions, prepared_config, runner_parser, user_errors
 from mmlska.engine.guards import TrainingError
 from mmlska.engine.launch import build_train_runner
-from mmlska.engine.options import add_training_options, use_training_options
 from mmlska.engine.processes import claim_work_dir, leave_processes
+from mmlska.engine.training_options import add_training_options, use_training_options
+from mmlska.own_data.check_folder import check_config, check_folder
+from mmlska.own_data.use import own_work_dir, use_own_data
 from mmlska.weights import WeightsError
 
 

@@ -4,7 +4,7 @@
 import argparse
 from pathlib import Path
 
-from mmlska.cli import user_errors
+from mmlska.cli.common import user_errors
 
 
 def main() -> None:
@@ -35,7 +35,7 @@ def main() -> None:
     args = parser.parse_args()
 
     with user_errors('yolo_ablate.py', args.debug):
-        from mmlska.analysis.report import fill_section
+        from mmlska.results import fill_section
         from mmlska.yolo.ablation import ablate, table
         from mmlska.yolo.data import data_name, fruits_to_yolo
 

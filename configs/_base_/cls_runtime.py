@@ -2,7 +2,7 @@ _base_ = 'default_runtime.py'
 
 default_scope = 'mmpretrain'
 # MMPretrain imports torchvision; the second import makes the registry's torchvision usable beside a CPU build of torch.
-custom_imports = dict(imports=['mmlska', 'mmlska.mmpretrain_classifier'], allow_failed_imports=False)
+custom_imports = dict(imports=['mmlska', 'mmlska.classification.mmpretrain'], allow_failed_imports=False)
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=100),

@@ -1,4 +1,4 @@
-# Semantic FPN from scratch on generated scenes whose textures agree with the classes, on two CPU cores: tools/run_study.py.
+# Semantic FPN from scratch on generated scenes whose textures agree with the classes, on two CPU cores: scripts/run_study.py.
 # Its head pools nothing over the image, so context comes from the attention kernels alone.
 _base_ = [
     '../_base_/models/fpn_van_lska.py',

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from .report import save_figure
+from ..results import save_figure
 
 Curve = tuple[list[int], list[float]]
 _HIDDEN = ('time', 'data_time', 'memory', 'iter', 'epoch', 'step')

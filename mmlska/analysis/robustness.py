@@ -21,7 +21,7 @@ from ..datasets.corruption import ALL_CORRUPTIONS, CORRUPTION_GROUPS, SEVERITIES
 from ..engine.config import _datasets, _evaluators, check_data
 from ..engine.launch import build_test_runner
 from ..files import file_sha256
-from .report import write_json
+from ..results import write_json
 
 CLEAN = 'clean'
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .report import save_figure
+from ..results import save_figure
 
 # Told apart by form too, and by colour with every kind of colour vision (Okabe and Ito).
 _COLORS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000', '#8A6D00')

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from ..analysis.report import markdown_table, save_figure
+from ..results import markdown_table, save_figure
 from .measure import ratio
 
 _COLORS = {

@@ -26,10 +26,10 @@ from .config import (
 from .fsdp import check_fsdp, uses_fsdp
 from .lock import unlock_work_dir
 from .loops import use_repeatable_training
-from .options import effective_batch
 from .processes import claim_work_dir, use_launcher
 from .resume import find_resumable, why_not_resumable
 from .runner import EvaluationRunner, SafeRunner
+from .training_options import effective_batch
 
 
 def prepare(

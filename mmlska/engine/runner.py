@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from ..files import file_sha256
 from ..weights import DIALECTS, WeightsError, check_finite, inspect_state_dict, safe_reading
-from ..weights.dialects import grouped
+from ..weights.layouts import grouped
 from .checkpoints import save_whole
 from .config_text import SafeConfig
 from .fsdp import fsdp_hook, shard, uses_fsdp

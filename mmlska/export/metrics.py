@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..analysis.report import markdown_table
 from ..engine.config import load_config
 from ..engine.launch import build_test_runner, prepare
 from ..files import file_sha256
+from ..results import markdown_table
 from .exporter import export
 
 #: What is evaluated: the checkpoint in torch, and its files.

@@ -54,7 +54,7 @@ def _build(arch: str, num_classes: int, pretrained: str | None, backbone: dict) 
     if pretrained is None:
         return model
     from ..weights import load_weights
-    from ..weights.dialects import parse
+    from ..weights.layouts import parse
     from ..weights.load import read_location
 
     load_weights(model.backbone, pretrained)

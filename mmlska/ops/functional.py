@@ -16,10 +16,12 @@ import sys
 import torch
 from torch import Tensor
 
-from . import cpu, gpu, reference
+from . import reference
+from .autograd import fall_back
 from .checks import Pair, check_alike, check_backend, check_depthwise_gelu, check_lska_attention
 from .context import is_transformed
-from .library import fall_back
+from .cpu import backend as cpu
+from .triton import backend as gpu
 
 # Fastest first; the reference takes whatever is left.
 _BACKENDS = {backend.NAME: backend for backend in (gpu, cpu, reference)}

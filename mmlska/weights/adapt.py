@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from .dialects import WeightsError, grouped
+from .layouts import WeightsError, grouped
 
 _STEM = 'patch_embed1.projection.weight'
 _DEPTHWISE = re.compile(r'(.+\.spatial_gating_unit\.DW_\w+)\.weight')

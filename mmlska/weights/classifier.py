@@ -7,7 +7,7 @@ from collections.abc import MutableMapping
 
 from torch import Tensor
 
-from .dialects import WeightsError, parse
+from .layouts import WeightsError, parse
 
 _HEAD = re.compile(r'head\.(?:fc\.)?(weight|bias)')
 

@@ -7,9 +7,9 @@ import tempfile
 from pathlib import Path
 
 from ..files import check_replaceable, file_sha256
-from .dialects import DIALECTS, WeightsError, parse, to_classification
 from .files import CheckpointFile, check_finite, read_checkpoint, save_weights
 from .inspection import WeightsInfo, inspect_parsed
+from .layouts import DIALECTS, WeightsError, parse, to_classification
 
 LAYOUTS = ('mmlska', 'classification')
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..files import write_atomically
 from ..text import printable
-from .dialects import WeightsError
+from .layouts import WeightsError
 from .pickle_machine import Refused, TooLarge, Unknown
 from .torch_file import read_pickle, read_torch
 

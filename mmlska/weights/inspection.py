@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..models.attention import kernel_ladder
 from ..models.van_lska import ARCHS
-from .dialects import ParsedWeights, parse
+from .layouts import ParsedWeights, parse
 
 # Which depthwise convolutions a design has; see mmlska.models.attention.
 _ATTENTIONS = {

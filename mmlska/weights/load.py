@@ -18,10 +18,10 @@ from mmengine.model import PretrainedInit, update_init_info
 from torch import Tensor, nn
 
 from .adapt import ADAPTATIONS, adapt_weights
-from .dialects import DIALECTS, WeightsError, grouped, parse, rename
 from .download import read_fetched
 from .files import CheckpointFile, check_finite
 from .inspection import WeightsInfo, inspect_parsed, inspect_state_dict
+from .layouts import DIALECTS, WeightsError, grouped, parse, rename
 from .manifest import MANIFEST_SCHEME, read_published
 
 #: Share of the model's tensors below which a load is refused.

@@ -18,7 +18,7 @@ from mmengine.runner import checkpoint as mmengine_checkpoint
 from mmengine.runner.checkpoint import CheckpointLoader
 
 from . import files
-from .dialects import WeightsError
+from .layouts import WeightsError
 from .load import read_location
 
 

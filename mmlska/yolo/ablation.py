@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from ultralytics import YOLO
 
-from ..analysis.report import markdown_table, run_environment, write_json
+from ..results import markdown_table, run_environment, write_json
 from .attach import attach
 from .configs import PLACES
 from .data import data_name, fingerprint

@@ -10,9 +10,9 @@ from collections.abc import Collection, Mapping
 from functools import partial
 from pathlib import Path
 
-from ..datasets.coco_files import check_entries, read_json
 from ..datasets.coco_labels import THIN_BOX, has_size, problem
 from ..files import is_inside, write_atomically, write_text
+from ..own_data.sources.coco import check_entries, read_json
 from ..text import shown
 
 #: The photos of the fruits_nuts data that its source suggests for validation; the others train.

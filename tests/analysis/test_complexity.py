@@ -10,8 +10,8 @@ from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
 from mmlska.analysis import measure_config
-from mmlska.analysis.report import fill_section
 from mmlska.engine.config import replace_sync_bn
+from mmlska.results import fill_section
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 

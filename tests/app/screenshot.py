@@ -13,7 +13,7 @@ PORT = 7899
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('work_dirs', help='with the models of tools/run_demos.py')
+    parser.add_argument('work_dirs', help='with the models of scripts/run_demos.py')
     parser.add_argument('out', type=Path, help='a .jpg file')
     parser.add_argument('--model', default='mask_rcnn_van_lska_t_scenes')
     parser.add_argument('--compare', default='upernet_van_lska_t_scenes')

@@ -20,7 +20,7 @@ from mmlska.benchmark.published import published_twin
 from mmlska.benchmark.report import table
 from mmlska.benchmark.timing import copy_bandwidth, saved_bytes, time_interleaved
 from mmlska.models import VAN_LSKA
-from mmlska.ops import cpu
+from mmlska.ops.cpu import backend as cpu
 
 ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device('cpu')

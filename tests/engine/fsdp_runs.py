@@ -17,7 +17,7 @@ from mmlska.engine.config import load_config
 from mmlska.engine.fsdp import own_share
 from mmlska.engine.guards import TrainingError, memory_advice
 from mmlska.engine.launch import build_train_runner, prepare
-from mmlska.engine.options import use_training_options
+from mmlska.engine.training_options import use_training_options
 from mmlska.weights import use_safe_reader
 
 

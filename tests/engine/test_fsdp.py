@@ -15,7 +15,7 @@ from mmlska.engine import fsdp
 from mmlska.engine.config import load_config
 from mmlska.engine.fsdp import check_fsdp
 from mmlska.engine.launch import build_test_runner, prepare
-from mmlska.engine.options import use_training_options
+from mmlska.engine.training_options import use_training_options
 from mmlska.weights import use_safe_reader
 
 DRIVER = Path(__file__).with_name('fsdp_runs.py')

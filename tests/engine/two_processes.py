@@ -15,8 +15,8 @@ from mmlska.engine.checkpoints import Interrupted
 from mmlska.engine.config import load_config
 from mmlska.engine.guards import bare_model
 from mmlska.engine.launch import build_train_runner, prepare
-from mmlska.engine.options import use_training_options
 from mmlska.engine.processes import leave_processes
+from mmlska.engine.training_options import use_training_options
 from mmlska.weights import use_safe_reader
 
 

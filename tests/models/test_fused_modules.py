@@ -10,7 +10,8 @@ from torch import nn
 from mmlska.benchmark.timing import saved_bytes
 from mmlska.models import LSKA, LSKATrivial
 from mmlska.models.van_lska import MixFFN, SpatialAttention
-from mmlska.ops import cpu, functional
+from mmlska.ops import functional
+from mmlska.ops.cpu import backend as cpu
 
 needs_cpu = pytest.mark.skipif(cpu.PROBLEM is not None, reason=str(cpu.PROBLEM))
 BLOCKS = {

@@ -14,7 +14,10 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from mmlska.ops import gpu, gpu_launch, triton_depthwise, triton_kernels
+from mmlska.ops.triton import backend as gpu
+from mmlska.ops.triton import chain as triton_kernels
+from mmlska.ops.triton import depthwise as triton_depthwise
+from mmlska.ops.triton import launch as gpu_launch
 
 POINTERS = {torch.float32: '*fp32', torch.float16: '*fp16', torch.bfloat16: '*bf16'}
 PRODUCTS = ('chain', 'pointwise', 'pointwise_gradient', 'band_gradient')

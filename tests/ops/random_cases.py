@@ -17,7 +17,8 @@ import ops_cases as cases
 import torch
 from torch import Tensor
 
-from mmlska.ops import cpu, lska_attention, reference
+from mmlska.ops import lska_attention, reference
+from mmlska.ops.cpu import backend as cpu
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float64)
 OPERATORS = torch.ops.mmlska_cpu
@@ -33,7 +34,7 @@ def main() -> None:
     if cpu.PROBLEM:
         raise SystemExit(cpu.PROBLEM)
     warnings.filterwarnings('ignore', message='mmlska.ops runs')
-    file = Path(cpu._cpu.__file__)
+    file = Path(cpu._kernels.__file__)
     watched = 'watched by a sanitizer' if b'__asan_init' in file.read_bytes() else 'not watched by a sanitizer'
     draw = random.Random(args.seed)
     for _ in range(args.cases):

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from mmlska import ops
-from mmlska.ops import cpu
+from mmlska.ops.cpu import backend as cpu
 
 needs_cpu = pytest.mark.skipif(cpu.PROBLEM is not None, reason=str(cpu.PROBLEM))
 
@@ -360,11 +360,11 @@ def test_what_is_no_fallback_says_nothing(lenient, monkeypatch):
 
 
 def test_kernels_of_another_version_are_left_alone(monkeypatch):
-    old = types.ModuleType('mmlska.ops._cpu')
+    old = types.ModuleType('mmlska.ops.cpu._kernels')
     old.SCHEMAS = 0
-    monkeypatch.setitem(sys.modules, 'mmlska.ops._cpu', old)
-    monkeypatch.setattr(ops, '_cpu', old, raising=False)
-    spec = importlib.util.spec_from_file_location('mmlska.ops.cpu_again', cpu.__file__)
+    monkeypatch.setitem(sys.modules, 'mmlska.ops.cpu._kernels', old)
+    monkeypatch.setattr(sys.modules['mmlska.ops.cpu'], '_kernels', old, raising=False)
+    spec = importlib.util.spec_from_file_location('mmlska.ops.cpu.again', cpu.__file__)
     again = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(again)
     assert again.PROBLEM.startswith('the C++ kernels are those of another version; with a C++ compiler, `pip install')

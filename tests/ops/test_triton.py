@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from mmlska import ops
-from mmlska.ops import gpu
+from mmlska.ops.triton import backend as gpu
 
 HERE = Path(__file__).parent
 needs_triton = pytest.mark.skipif(gpu.PROBLEM is not None, reason=str(gpu.PROBLEM))

@@ -23,7 +23,9 @@ from triton.compiler.errors import CompilationError, CompileTimeAssertionFailure
 from triton.runtime.errors import OutOfResources, PTXASError
 
 from mmlska import ops
-from mmlska.ops import functional, gpu, gpu_launch
+from mmlska.ops import functional
+from mmlska.ops.triton import backend as gpu
+from mmlska.ops.triton import launch as gpu_launch
 
 DEVICE = 'cuda' if torch.cuda.is_available() else 'cpu'
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmlska.ops import gpu
+from mmlska.ops.triton import backend as gpu
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = ('environment', 'correct', 'operators', 'networks', 'training', 'profile', 'compiled', 'tune')

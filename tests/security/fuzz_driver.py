@@ -25,12 +25,12 @@ sys.path.insert(0, str(Path(__file__).parents[1] / 'datasets'))
 import own_sets  # noqa: E402
 
 from mmlska import images, weights  # noqa: E402
-from mmlska.datasets.check_config import check_folder  # noqa: E402
-from mmlska.datasets.contact_sheet import write_sheet  # noqa: E402
-from mmlska.datasets.mend import write_mended  # noqa: E402
-from mmlska.datasets.own_data import read_coco, read_masks, split_coco  # noqa: E402
 from mmlska.export.onnx_predictor import METADATA, OnnxPredictor  # noqa: E402
 from mmlska.infer.sources import read_images, resolve  # noqa: E402
+from mmlska.own_data.check_folder import check_folder  # noqa: E402
+from mmlska.own_data.contact_sheet import write_sheet  # noqa: E402
+from mmlska.own_data.repair import write_mended  # noqa: E402
+from mmlska.own_data.use import read_coco, read_masks, split_coco  # noqa: E402
 
 #: What a user is told in one line.
 EXPECTED = (ValueError, TypeError, FileNotFoundError, FileExistsError)

@@ -16,10 +16,10 @@ import numpy as np
 from mmlska import images
 from mmlska.analysis import gallery, photos, predictions
 from mmlska.app import read_photo
+from mmlska.classification import PhotoFolder
 from mmlska.engine.hooks import OverlayHook
 from mmlska.export import onnx_predictor
 from mmlska.infer import predictor, sources
-from mmlska.pretraining import PhotoFolder
 
 
 def opened(path: str) -> None:

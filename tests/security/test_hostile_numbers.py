@@ -22,12 +22,12 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / 'tests/datasets'))
 from own_sets import MASK_RCNN, SIZE, annotation, coco, image, mask, photo, simple  # noqa: E402
 
-from mmlska.datasets.check_config import check_folder  # noqa: E402
 from mmlska.datasets.coco_labels import _run_lengths, mask_fault, problem, refuse_deadly_mask  # noqa: E402
-from mmlska.datasets.contact_sheet import write_sheet  # noqa: E402
-from mmlska.datasets.mask_files import MaskPair, scan_one  # noqa: E402
-from mmlska.datasets.mend import write_mended  # noqa: E402
-from mmlska.datasets.own_data import read_coco  # noqa: E402
+from mmlska.own_data.check_folder import check_folder  # noqa: E402
+from mmlska.own_data.contact_sheet import write_sheet  # noqa: E402
+from mmlska.own_data.repair import write_mended  # noqa: E402
+from mmlska.own_data.sources.masks import MaskPair, scan_one  # noqa: E402
+from mmlska.own_data.use import read_coco  # noqa: E402
 
 NAN, INF = float('nan'), float('inf')
 WHOLE = 80 * 60
@@ -427,7 +427,7 @@ def flat_png(path: Path, side: int, color: int) -> None:
 SCAN = """
 import resource, sys
 from pathlib import Path
-from mmlska.datasets.mask_files import Labels, MaskPair, read_index, scan_one
+from mmlska.own_data.sources.masks import Labels, MaskPair, read_index, scan_one
 
 scan_one(MaskPair(Path('small'), Path(sys.argv[2]), None))  # what is imported for it
 used = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()

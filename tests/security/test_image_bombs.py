@@ -224,7 +224,7 @@ LISTED = """
 import os, sys
 from mmlska.analysis.photos import photos_in
 from mmlska.infer import resolve
-from mmlska.pretraining import PhotoFolder
+from mmlska.classification import PhotoFolder
 
 assert len(PhotoFolder('.')) == 1
 for found in (photos_in('.'), resolve('train/class'), resolve('**/*'), resolve('train/*/*.png')):

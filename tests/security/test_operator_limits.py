@@ -13,7 +13,7 @@ import torch
 from torch.autograd import forward_ad
 
 from mmlska import ops
-from mmlska.ops import cpu
+from mmlska.ops.cpu import backend as cpu
 
 CASES = Path(__file__).parents[1] / 'ops' / 'random_cases.py'
 needs_cpu = pytest.mark.skipif(cpu.PROBLEM is not None, reason=str(cpu.PROBLEM))

@@ -18,17 +18,17 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / 'tests/datasets'))
 from own_sets import MASK_RCNN, SIZE, UPERNET, adapt, annotation, coco, image, mask, photo, simple  # noqa: E402
 
-from mmlska.datasets.check_config import check_config, check_folder  # noqa: E402
-from mmlska.datasets.contact_sheet import write_sheet  # noqa: E402
-from mmlska.datasets.image_tree import write_crops  # noqa: E402
-from mmlska.datasets.layout import LEADS_OUT, walk  # noqa: E402
-from mmlska.datasets.mend import write_mended  # noqa: E402
-from mmlska.datasets.own_data import read_coco, read_masks  # noqa: E402
+from mmlska.classification.standin import write_crops  # noqa: E402
 from mmlska.datasets.scenes import make_scene, write_contact_sheet  # noqa: E402
 from mmlska.engine.config import load_config  # noqa: E402
 from mmlska.infer.overlay import draw_prediction  # noqa: E402
 from mmlska.infer.prediction import Prediction  # noqa: E402
 from mmlska.infer.writers import write_predictions  # noqa: E402
+from mmlska.own_data.check_folder import check_config, check_folder  # noqa: E402
+from mmlska.own_data.contact_sheet import write_sheet  # noqa: E402
+from mmlska.own_data.layout import LEADS_OUT, walk  # noqa: E402
+from mmlska.own_data.repair import write_mended  # noqa: E402
+from mmlska.own_data.use import read_coco, read_masks  # noqa: E402
 
 MAGENTA = (255, 0, 255)
 INSIDE = 'copy the files in, or give the folder that holds both'
@@ -204,7 +204,7 @@ def test_circles_of_links_end(tmp_path):
     (tmp_path / 'self').symlink_to('self')
     (tmp_path / 'top').symlink_to('.')
     code = (
-        'import sys; from pathlib import Path; from mmlska.datasets.layout import walk; '
+        'import sys; from pathlib import Path; from mmlska.own_data.layout import walk; '
         'print([path.name for path in walk(Path(sys.argv[1]))])'
     )
     result = subprocess.run(

@@ -130,7 +130,7 @@ def test_the_page_says_what_the_results_file_and_the_tools_say():
     assert section('design table') == tool['design_tables'](results('attention'))
     assert section('config table') == tool['table'](results('lka_upernet') | results('lka_fpn'))
     for name in ('erf', 'test_robustness', 'feature_maps', 'complexity'):
-        source = ''.join((ROOT / path).read_text() for path in (f'tools/{name}.py', 'mmlska/cli.py'))
+        source = ''.join((ROOT / path).read_text() for path in (f'tools/{name}.py', 'mmlska/cli/common.py'))
         lines = [line for line in page.splitlines() if line.startswith(f'python tools/{name}.py')]
         options = re.findall(r'--[a-z-]+', ' '.join(lines))
         assert options
@@ -140,7 +140,7 @@ def test_the_page_says_what_the_results_file_and_the_tools_say():
 def test_pictures_are_replaced_whole(tmp_path):
     """A picture that cannot be made leaves the old one and no temporary file."""
     from mmlska.analysis.figures import new_figure
-    from mmlska.analysis.report import save_figure
+    from mmlska.results import save_figure
 
     path = tmp_path / 'a.png'
     save_figure(new_figure(1, 1), path)

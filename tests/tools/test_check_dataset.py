@@ -17,11 +17,11 @@ from own_sets import MASK_RCNN, SIZE, UPERNET, annotation, coco, image, mask, ph
 from test_own_data_masks import folder, stripes  # noqa: E402
 from test_train_test import ARCH, ok, run  # noqa: E402
 
-from mmlska.datasets.check_config import check_config, check_folder  # noqa: E402
-from mmlska.datasets.contact_sheet import write_sheet  # noqa: E402
-from mmlska.datasets.mend import _copy_image, write_mended  # noqa: E402
-from mmlska.datasets.own_data import read_coco, read_masks  # noqa: E402
 from mmlska.engine.config import load_config  # noqa: E402
+from mmlska.own_data.check_folder import check_config, check_folder  # noqa: E402
+from mmlska.own_data.contact_sheet import write_sheet  # noqa: E402
+from mmlska.own_data.repair import _copy_image, write_mended  # noqa: E402
+from mmlska.own_data.use import read_coco, read_masks  # noqa: E402
 from mmlska.weights import read_checkpoint  # noqa: E402
 
 

@@ -1,4 +1,4 @@
-"""tools/browse_errors.py, tools/shape_bias.py and tools/run_study.py as a user runs them."""
+"""tools/browse_errors.py, tools/shape_bias.py and scripts/run_study.py as a user runs them."""
 
 import importlib
 import json

@@ -6,7 +6,7 @@ import shutil
 import pytest
 import torch
 
-from mmlska.analysis.imagenet_robustness import (
+from mmlska.classification.robustness import (
     C_BAR,
     CORRUPTIONS,
     EXTRA_CORRUPTIONS,
@@ -19,7 +19,7 @@ from mmlska.analysis.imagenet_robustness import (
     run,
     summarise,
 )
-from mmlska.datasets.image_tree import SUBSET, WNIDS, write_standin
+from mmlska.classification.standin import SUBSET, WNIDS, write_standin
 from tests_extras.classification.test_classifier_configs import SMALL_CONFIG
 from tests_extras.helpers import ROOT, fresh
 

@@ -1,0 +1,88 @@
+"""Scores of a trained MMPretrain classifier for files of images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.dataset import Compose
+from mmengine.registry import MODELS, init_default_scope
+from mmengine.runner import load_checkpoint
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from ..images import read_header
+from ..weights import safe_reading
+
+
+class _Images(Dataset):
+    def __init__(self, paths: Sequence[Path], steps: list[dict]) -> None:
+        self.paths, self.pipeline = paths, Compose(steps)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> dict:
+        return self.pipeline(dict(img_path=str(self.paths[index])))
+
+
+def build_predict(
+    cfg: Config,
+    checkpoint: str,
+    *,
+    batch_size: int = 64,
+    num_workers: int = 2,
+    device: str | None = None,
+    trust: bool | None = None,
+) -> Callable[[Sequence[Path], bool], Iterator[Tensor]]:
+    """Load a classifier and return the function that :func:`mmlska.classification.robustness.measure` takes.
+
+    Args:
+        cfg: A config of MMPretrain's scope, such as configs/van_lska_t_imagenet.py; images go through its test pipeline.
+        checkpoint: The checkpoint file, of any published layout.
+        batch_size: Images in a batch.
+        num_workers: Processes that read images; 0 for none.
+        device: 'cuda', 'cpu', ...; by default a GPU where there is one.
+        trust: Let checkpoints run code; only those whose maker you know. By default as :func:`mmlska.weights.safe_reading` says, else no.
+
+    Raises:
+        FileNotFoundError: If there is no such checkpoint.
+        ValueError: If the config is not of a classifier.
+        WeightsError: If the checkpoint cannot be read.
+    """
+    if cfg.get('default_scope') != 'mmpretrain':
+        raise ValueError(
+            f'the config is of {cfg.get("default_scope")}; give one of a classifier, such as van_lska_t_imagenet.py'
+        )
+    if not Path(checkpoint).is_file():
+        raise FileNotFoundError(
+            f'checkpoint {checkpoint} does not exist; a training leaves its own in its work directory'
+        )
+    device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    init_default_scope('mmpretrain')
+    with safe_reading(trust):
+        model = MODELS.build(cfg.model)
+        load_checkpoint(model, checkpoint, map_location='cpu')
+    model.eval().to(device)
+    dataset = cfg.test_dataloader.dataset
+    while 'pipeline' not in dataset:
+        dataset = dataset.dataset
+    steps = list(dataset.pipeline)
+    # Crops of 224 pixels as ImageNet-C has them are not enlarged again.
+    crops = any(step['type'] == 'CenterCrop' for step in steps)
+    without_resize = [step for step in steps if not (crops and step['type'] == 'ResizeEdge')]
+
+    @torch.no_grad()
+    def predict(paths: Sequence[Path], cropped: bool) -> Iterator[Tensor]:
+        for path in paths:  # Checked here: an error in a data worker would arrive as a page of traceback.
+            read_header(path)
+        images = _Images(paths, without_resize if cropped else steps)
+        loader = DataLoader(images, batch_size, num_workers=num_workers, collate_fn=list)
+        for samples in loader:
+            data = dict(inputs=[s['inputs'] for s in samples], data_samples=[s['data_samples'] for s in samples])
+            data = model.data_preprocessor(data, False)
+            yield model(data['inputs'], data['data_samples'], mode='tensor').float().cpu()
+
+    return predict

@@ -1,0 +1,1 @@
+"""The operators on CPUs: C++ kernels and the file that calls them."""

@@ -1,0 +1,1 @@
+"""The formats of labels that a user's folder may have, one file each."""

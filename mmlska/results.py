@@ -1,0 +1,81 @@
+"""Results files and pictures, and tables in Markdown files that are written from them and never by hand."""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+from datetime import date
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from .files import write_atomically, write_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def write_json(path: str | Path, data: object) -> Path:
+    """Write data as JSON; the file appears whole or not at all."""
+    text = json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + '\n'
+    return write_text(path, text)
+
+
+def save_figure(figure: Figure, path: str | Path, dpi: int = 110) -> Path:
+    """Write a figure in the format that the suffix names, PNG without one; the file appears whole or not at all."""
+    form = Path(path).suffix[1:] or 'png'
+    return write_atomically(path, lambda name: figure.savefig(name, format=form, dpi=dpi))
+
+
+def run_environment() -> dict:
+    """Date, hardware and versions of this run, for a results file."""
+    info = Path('/proc/cpuinfo')
+    cpu = re.search(r'model name\s*: (.*)', info.read_text()) if info.exists() else None
+    wanted = re.compile(
+        r'torch|triton|numpy|onnxruntime|ultralytics|(onedl-)?mm(cv|engine|det|detection|seg|segmentation)'
+    )
+    versions = {d.name: d.version for d in distributions() if d.name and wanted.fullmatch(d.name)}
+    gpu = f', {torch.cuda.get_device_name()}' if torch.cuda.is_available() else ''
+    return {
+        'date': date.today().isoformat(),
+        'hardware': f'{cpu[1] if cpu else platform.processor()}, {torch.get_num_threads()} threads{gpu}',
+        'versions': dict(sorted(versions.items()), python=platform.python_version()),
+    }
+
+
+def fill_section(path: Path, name: str, text: str) -> None:
+    """Replace what stands between ``<!-- name -->`` and ``<!-- end -->`` in a Markdown file.
+
+    Args:
+        path: The file.
+        name: Name of the section.
+        text: Its new content.
+
+    Raises:
+        ValueError: If the file has no such section.
+    """
+    old = path.read_text(encoding='utf-8')
+    pattern = rf'(?s)(<!-- {re.escape(name)} -->\n).*?(<!-- end -->)'
+    new, count = re.subn(pattern, lambda match: f'{match[1]}{text}\n{match[2]}', old)
+    if count != 1:
+        raise ValueError(f'{path} has {count} sections {name!r}; mark one by <!-- {name} --> and <!-- end -->')
+    write_text(path, new)
+
+
+def markdown_table(header: list[str], rows: list[list[str]]) -> str:
+    """Lay out a Markdown table; every column but the first is aligned right, and no text in a cell ends the cell or its row.
+
+    Example:
+        >>> print(markdown_table(['config', 'M'], [['a', '1.5']]))
+        | config | M |
+        | --- | --: |
+        | a | 1.5 |
+        >>> print(markdown_table(['name'], [['a|b']]).splitlines()[-1])
+        | a\\|b |
+    """
+    lines = [header, ['---', *['--:'] * (len(header) - 1)], *rows]
+    cells = ([' '.join(cell.replace('|', '\\|').splitlines()) for cell in line] for line in lines)
+    return '\n'.join(f'| {" | ".join(line)} |' for line in cells)

@@ -1,0 +1,128 @@
+#!/usr/bin/env python
+"""Train a demo config at a part of its iterations, from scratch and from the backbone of another checkpoint, and write what came out to
+docs/results/finetuning.json and into the README's table; for weights of the package (mmlska://NAME) docs/results/pretrain.json."""
+
+import argparse
+import json
+import math
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from statistics import mean
+
+from mmengine.config import Config
+from mmengine.registry import DATASETS, init_default_scope
+
+from mmlska.cli.common import user_errors
+from mmlska.engine.config import load_config
+from mmlska.engine.training_options import use_training_options
+from mmlska.files import file_sha256
+from mmlska.results import fill_section, markdown_table, run_environment, write_json
+from mmlska.weights.manifest import MANIFEST_SCHEME, fetch_published
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / 'docs/results/finetuning.json'
+PRETRAIN_RESULTS = ROOT / 'docs/results/pretrain.json'
+
+
+def shorten(cfg: Config, fraction: float) -> int:
+    """Turn a config's schedule into one of a part of its iterations; return their number.
+
+    The learning rate falls over the shorter training as it did over the longer one; the warm-up keeps its length, at most a tenth.
+    """
+    if cfg.train_cfg.type == 'EpochBasedTrainLoop':
+        init_default_scope(cfg.default_scope)
+        images = len(DATASETS.build(cfg.train_dataloader.dataset))
+        whole = cfg.train_cfg.max_epochs * math.ceil(images / cfg.train_dataloader.batch_size)
+    else:
+        whole = cfg.train_cfg.max_iters
+    iterations = max(1, round(whole * fraction))
+    cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=iterations, val_interval=iterations)
+    for scheduler in cfg.param_scheduler:
+        scheduler.pop('convert_to_iter_based', None)
+        warm_up = scheduler.type == 'LinearLR'
+        scheduler.update(by_epoch=False, end=min(scheduler.end, iterations // 10) if warm_up else iterations)
+        if not warm_up and scheduler.get('begin'):
+            scheduler.begin = min(scheduler.begin, iterations // 10)
+    cfg.default_hooks.checkpoint.update(by_epoch=False, interval=iterations)
+    cfg.default_hooks.logger.interval = 10
+    cfg.log_processor = dict(cfg.get('log_processor', {}), by_epoch=False)
+    return iterations
+
+
+def run(config: str, fraction: float, seed: int, checkpoint: str | None, work_dir: Path) -> dict:
+    """Train and evaluate once; return the metrics of the last evaluation."""
+    cfg = load_config(config)
+    iterations = shorten(cfg, fraction)
+    use_training_options(cfg, pretrained=str(Path(checkpoint).resolve()) if checkpoint else 'none')
+    work_dir.mkdir(parents=True, exist_ok=True)
+    written = work_dir / f'{Path(config).stem}.py'
+    cfg.dump(written)
+    command = ['tools/train.py', str(written), '--work-dir', str(work_dir), '--seed', str(seed)]
+    subprocess.run([sys.executable, *command], cwd=ROOT, check=True)
+    lines = max(work_dir.glob('*/vis_data/scalars.json')).read_text().splitlines()  # folders are named by time
+    last = json.loads(lines[-1])
+    metrics = {key: value for key, value in last.items() if key.startswith('coco/') or key == 'mIoU'}
+    return dict(seed=seed, iterations=iterations, init='checkpoint' if checkpoint else 'scratch', metrics=metrics)
+
+
+def table(results: dict) -> str:
+    """The README's table of the results file."""
+    rows = []
+    for name, entry in results.items():
+        key, percent = entry['metric'], 100 if entry['metric'].startswith('coco') else 1
+        groups = {}
+        for r in entry['runs']:
+            groups.setdefault((r['iterations'], r['init'] == 'checkpoint'), []).append(percent * r['metrics'][key])
+        for (iterations, from_checkpoint), values in sorted(groups.items()):
+            spread = f'{min(values):.1f} to {max(values):.1f}' if len(values) > 1 else ''
+            start = f'`{entry["checkpoint"]}`' if from_checkpoint else 'scratch'
+            rows.append([f'`{name}`', start, str(iterations), str(len(values)), f'{mean(values):.1f}', spread])
+    return markdown_table(['config', 'backbone from', 'iterations', 'seeds', 'box AP50 / mIoU', 'range'], rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('checkpoint', help='checkpoint whose backbone to start from, a file or mmlska://NAME')
+    parser.add_argument('--config', default='configs/demo/retinanet_van_lska_t_scenes.py')
+    parser.add_argument('--fraction', type=float, default=0.25, help="part of the config's iterations")
+    parser.add_argument('--seeds', nargs='+', type=int, default=[0])
+    parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/finetuning'))
+    parser.add_argument('--debug', action='store_true', help='show the traceback of a wrong setting')
+    args = parser.parse_args()
+    with user_errors('run_finetuning.py', args.debug):
+        shipped = args.checkpoint.startswith(MANIFEST_SCHEME)
+        results_file, section = (PRETRAIN_RESULTS, 'pretraining table') if shipped else (RESULTS, 'fine-tuning table')
+        file = fetch_published(args.checkpoint.removeprefix(MANIFEST_SCHEME)) if shipped else Path(args.checkpoint)
+        if not file.is_file():
+            raise FileNotFoundError(f'checkpoint {args.checkpoint} does not exist; scripts/run_demos.py trains one')
+        scope = load_config(args.config).default_scope
+    name = Path(args.config).stem
+    for seed in args.seeds:
+        # A name stays one, so that the SHA-256 of what is read is checked.
+        for checkpoint in (None, args.checkpoint if shipped else str(file.resolve())):
+            work_dir = args.work_dir / f'{name}_{"checkpoint" if checkpoint else "scratch"}_{seed}'
+            result = run(args.config, args.fraction, seed, checkpoint, work_dir)
+            result['command'] = shlex.join(['python', 'scripts/run_finetuning.py', *sys.argv[1:]])
+            results = json.loads(results_file.read_text()) if results_file.exists() else {}
+            old = results.get(name, {}).get('runs', [])
+            kept = [
+                r
+                for r in old
+                if (r['seed'], r['init'], r['iterations']) != (seed, result['init'], result['iterations'])
+            ]
+            results[name] = dict(
+                metric='coco/bbox_mAP_50' if scope == 'mmdet' else 'mIoU',
+                checkpoint=args.checkpoint if shipped else file.parent.name,
+                sha256=file_sha256(file),
+                **run_environment(),
+                runs=[*kept, result],
+            )
+            write_json(results_file, results)
+            fill_section(ROOT / 'README.md', section, table(results))
+    print(table(json.loads(results_file.read_text())))
+
+
+if __name__ == '__main__':
+    main()
