@@ -3,16 +3,20 @@
 import argparse
 
 from mmlska.cli.common import user_errors
-from mmlska.weights import read_checkpoint
-from mmlska.weights.convert import LAYOUTS, convert_file, describe_file
+from mmlska.weights.convert import convert_file, describe_file, read_source
+from mmlska.weights.layouts import written_layouts
 
 
 def make_parser():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('source', help='checkpoint of any published layout: .pth, .pth.tar, .pt, .safetensors')
+    parser.add_argument(
+        'source', help='checkpoint of any published layout: .pth, .pth.tar, .pt, .safetensors; or mmlska://NAME'
+    )
     parser.add_argument('target', nargs='?', help='file to write: .pth, .pt or .safetensors')
     parser.add_argument('--inspect', action='store_true', help='only tell what the file is')
-    parser.add_argument('--to', choices=LAYOUTS, default='mmlska', help='names of the tensors; mmlska by default')
+    parser.add_argument(
+        '--to', choices=written_layouts(), default='mmlska', help='names of the tensors; mmlska by default'
+    )
     parser.add_argument(
         '--extract-backbone', action='store_true', help='keep only the backbone of a detector or segmentor'
     )
@@ -35,7 +39,7 @@ def main():
         parser.error('give a file to write, or --inspect')
     with user_errors(parser.prog, args.debug):
         if args.inspect:
-            file = read_checkpoint(args.source, trust=args.trust_checkpoint)
+            file = read_source(args.source, trust=args.trust_checkpoint)
             for label, text in describe_file(file, ema=args.ema).items():
                 print(f'{label:<16}{text}')
             return

@@ -8,11 +8,12 @@ import numpy as np
 from mmengine.config import DictAction
 
 from mmlska.analysis.figures import receptive_fields
-from mmlska.analysis.photos import build_model, dataset_photos, photos_in, spread, square_inputs
+from mmlska.analysis.photos import dataset_photos, photos_in, spread, square_inputs
 from mmlska.analysis.receptive_field import SHARES, contributions, effective_receptive_field
 from mmlska.cli.common import user_errors
 from mmlska.engine.config import load_config
 from mmlska.files import write_atomically
+from mmlska.infer.model import build_model
 from mmlska.models.attention import ATTENTIONS
 from mmlska.results import save_figure, write_json
 from mmlska.weights import use_safe_reader

@@ -1,68 +1,18 @@
-"""Models and photos for the analyses: from a config, a checkpoint and a folder to tensors."""
+"""Photos for the analyses: from a config or a folder to tensors."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.registry import DATASETS, MODELS, init_default_scope
-from mmengine.runner import load_checkpoint
+from mmengine.registry import DATASETS, init_default_scope
 from torch import Tensor, nn
 
-from ..engine.config import _datasets, check_data, find_path, replace_sync_bn
+from ..engine.config import _datasets, check_data, find_path
 from ..images import IMAGE_SUFFIXES, images_below, read_photo
-from ..weights import safe_reading
-
-
-def build_model(cfg: Config, checkpoint: str | None = None, seed: int = 0, *, trust: bool | None = None) -> nn.Module:
-    """Build the model of a config in eval mode, with the weights of a checkpoint or with random ones.
-
-    Args:
-        cfg: Config of an mmdet or mmseg model.
-        checkpoint: A checkpoint of the whole model; None leaves the random weights.
-        seed: Seed of the random weights; the random numbers of the caller stay as they were.
-        trust: Let checkpoints run code; only those whose maker you know. By default as :func:`mmlska.weights.safe_reading` says, else no.
-
-    Raises:
-        FileNotFoundError: If there is no such checkpoint.
-        WeightsError: If it cannot be read.
-    """
-    with safe_reading(trust):
-        return _build_model(cfg, checkpoint, seed)
-
-
-def _build_model(cfg: Config, checkpoint: str | None, seed: int) -> nn.Module:
-    init_default_scope(cfg.default_scope)
-    replace_sync_bn(cfg)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = MODELS.build(cfg.model)
-        if checkpoint is None:
-            model.backbone.init_cfg = None  # a pretrained file would not be random weights
-            with _quiet():
-                model.backbone.init_weights()
-    if checkpoint is not None:
-        path = find_path(checkpoint)
-        if path is None or not path.is_file():
-            raise FileNotFoundError(f'checkpoint {checkpoint} does not exist; a training leaves its own in work_dirs')
-        load_checkpoint(model, str(path), map_location='cpu')
-    return model.eval()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """MMEngine reports every tensor that it initialises."""
-    before = logging.root.manager.disable
-    logging.disable(logging.INFO)
-    try:
-        yield
-    finally:
-        logging.disable(before)
 
 
 def photos_in(folder: str | Path) -> list[Path]:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..engine.config import check_data, image_reading
 from ..engine.launch import build_test_runner
-from ..weights.files import DamagedFile, read_pickle_file
+from ..weights.checkpoint_file import DamagedFile, read_pickle_file
 
 #: Steps of the pickle of a test's predictions: 5,000 photos with 100 masks each take 10 million.
 MAX_STEPS = 50_000_000

@@ -9,12 +9,11 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import MODELS, init_default_scope
-from mmengine.runner import load_checkpoint
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ..images import read_header
-from ..weights import safe_reading
+from ..weights import load_whole_model, safe_reading
 
 
 class _Images(Dataset):
@@ -50,7 +49,7 @@ def build_predict(
     Raises:
         FileNotFoundError: If there is no such checkpoint.
         ValueError: If the config is not of a classifier.
-        WeightsError: If the checkpoint cannot be read.
+        WeightsError: If the checkpoint cannot be read, or belongs to another model than the config's.
     """
     if cfg.get('default_scope') != 'mmpretrain':
         raise ValueError(
@@ -64,7 +63,7 @@ def build_predict(
     init_default_scope('mmpretrain')
     with safe_reading(trust):
         model = MODELS.build(cfg.model)
-        load_checkpoint(model, checkpoint, map_location='cpu')
+    load_whole_model(model, checkpoint, Path(cfg.filename or 'the config').name, trust=trust)
     model.eval().to(device)
     dataset = cfg.test_dataloader.dataset
     while 'pipeline' not in dataset:

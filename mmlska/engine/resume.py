@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..files import file_sha256
 from ..weights import WeightsError
-from ..weights.files import read_checkpoint, read_outline
+from ..weights.checkpoint_file import read_checkpoint, read_outline
 
 _SIDECAR_BYTES = 4096  # a checksum has 64
 

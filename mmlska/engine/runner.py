@@ -15,8 +15,8 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from ..files import file_sha256
-from ..weights import DIALECTS, WeightsError, check_finite, inspect_state_dict, safe_reading
-from ..weights.layouts import grouped
+from ..weights import WeightsError, check_finite, inspect_state_dict, safe_reading
+from ..weights.layouts import grouped, layout_text
 from .checkpoints import save_whole
 from .config_text import SafeConfig
 from .fsdp import fsdp_hook, shard, uses_fsdp
@@ -168,6 +168,6 @@ class EvaluationRunner(SafeRunner):
 
 def _layout(state_dict: dict) -> str:
     try:
-        return DIALECTS[inspect_state_dict(state_dict).dialect]
+        return layout_text(inspect_state_dict(state_dict).layout)
     except WeightsError:
         return 'of no layout known here'

@@ -76,7 +76,7 @@ def export(
     """
     out = Path(out)
     _check(out, format, dtype, int8)
-    model, dataset_meta = load_model(cfg, checkpoint, config_name=Path(cfg.filename or 'the config').name)
+    model, dataset_meta = load_model(cfg, checkpoint)
     rule = input_rule(cfg)
     graph, names, kind = graph_of(model, cfg, part)
     images, source = read_photos(photos)

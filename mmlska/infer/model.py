@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from textwrap import shorten
 
 import numpy as np
+import torch
 from mmengine.config import Config
 from mmengine.registry import DATASETS, MODELS, init_default_scope
-from torch import Tensor, nn
+from torch import nn
 
 from ..engine.config import _datasets, find_path, replace_sync_bn
-from ..weights import WeightsError, check_finite, compare, read_checkpoint, safe_reading
-from ..weights.files import state_dict_of
+from ..weights import load_whole_model, safe_reading
 
 
-def load_model(
-    cfg: Config, checkpoint: str | Path, *, config_name: str = 'the config', trust: bool | None = None
-) -> tuple[nn.Module, dict]:
+def load_model(cfg: Config, checkpoint: str | Path, *, trust: bool | None = None) -> tuple[nn.Module, dict]:
     """Build the model of a config and fill it with a checkpoint, wholly.
 
     Args:
         cfg: The config, changed in place: SyncBN becomes BN.
         checkpoint: The checkpoint file of a training with this config.
-        config_name: What messages call the config.
         trust: Let checkpoints run code; only those whose maker you know. By default as :func:`mmlska.weights.safe_reading` says, else no.
 
     Returns:
@@ -31,51 +30,75 @@ def load_model(
 
     Raises:
         FileNotFoundError: If there is no such checkpoint.
-        WeightsError: If the file cannot be read.
-        ValueError: If the checkpoint belongs to another model than the config's.
+        WeightsError: If the file cannot be read, or belongs to another model than the config's.
     """
+    path = _find(checkpoint)
+    model = _build(cfg, trust)
+    saved = load_whole_model(model, path, _name(cfg), trust=trust)
+    return model.eval(), _dataset_meta(cfg, saved, num_classes(model))
+
+
+def build_model(
+    cfg: Config, checkpoint: str | Path | None = None, seed: int = 0, *, trust: bool | None = None
+) -> nn.Module:
+    """Build the model of a config in evaluation mode, filled wholly with a checkpoint or with random weights.
+
+    Args:
+        cfg: As for :func:`load_model`.
+        checkpoint: As there; None leaves the random weights.
+        seed: Seed of the random weights; the random numbers of the caller stay as they were.
+        trust: As there.
+
+    Raises: as :func:`load_model`.
+    """
+    path = None if checkpoint is None else _find(checkpoint)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = _build(cfg, trust)
+        if path is None:
+            model.backbone.init_cfg = None  # a pretrained file would not be random weights
+            with _quiet():
+                model.backbone.init_weights()
+    if path is not None:
+        load_whole_model(model, path, _name(cfg), trust=trust)
+    return model.eval()
+
+
+def _find(checkpoint: str | Path) -> Path:
     path = find_path(checkpoint)
     if path is None or not path.is_file():
         raise FileNotFoundError(
             f'checkpoint {checkpoint} does not exist; a training leaves its own in its work directory'
         )
-    file = read_checkpoint(path, trust=trust)
-    state_dict = state_dict_of(file)
-    strange = next((name for name, value in state_dict.items() if not isinstance(value, Tensor)), None)
-    if strange is not None:
-        raise WeightsError(f'{path} holds no tensor under {strange!r}; give a checkpoint')
-    check_finite(state_dict, str(path))
-    saved = file.content.get('meta')
-    saved = saved if isinstance(saved, dict) else {}
+    return path
+
+
+def _name(cfg: Config) -> str:
+    return Path(cfg.filename or 'the config').name
+
+
+def _build(cfg: Config, trust: bool | None) -> nn.Module:
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     replace_sync_bn(cfg)
-    with safe_reading(trust):
-        model = MODELS.build(cfg.model)
-    _check_fits(model, state_dict, saved, checkpoint, config_name)
-    model.load_state_dict(state_dict, strict=False)
-    meta = _dataset_meta(cfg, saved, num_classes(model))
-    return model.eval(), meta
+    with safe_reading(trust):  # models may read a teacher's weights when they are built
+        return MODELS.build(cfg.model)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """MMEngine reports every tensor that it initialises."""
+    before = logging.root.manager.disable
+    logging.disable(logging.INFO)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def num_classes(model: nn.Module) -> int:
     """The number of classes that a detector or segmentor tells apart."""
     head = getattr(model, 'decode_head', None) or getattr(model, 'bbox_head', None) or model.roi_head.bbox_head
     return head[-1].num_classes if isinstance(head, nn.ModuleList) else head.num_classes
-
-
-def _check_fits(model: nn.Module, state_dict: dict, meta: dict, checkpoint: str | Path, config_name: str) -> None:
-    coverage = compare(state_dict, model.state_dict())
-    # A training may save modules that prediction lacks, such as an auxiliary head; inside a module everything has to fit.
-    own = {name.split('.')[0] for name in model.state_dict()}
-    left_over = [name for name in coverage.unexpected if name.split('.')[0] in own]
-    if not (coverage.missing or coverage.mismatched or left_over):
-        return
-    name = meta.get('experiment_name')
-    trained = f', it was saved by {name}' if name and isinstance(name, str) else ''
-    raise ValueError(
-        f'checkpoint {checkpoint} does not fit {config_name}: {coverage.matched} of {coverage.total} tensors fit{trained}; '
-        f'give the config that it was trained with ({shorten(coverage.describe(), 300, placeholder=" ...")})'
-    )
 
 
 def _dataset_meta(cfg: Config, meta: dict, count: int) -> dict:

@@ -68,8 +68,7 @@ class Predictor:
         if dtype == 'fp16' and self.device.type == 'cpu':
             raise ValueError("dtype='fp16' needs a GPU; use 'bf16' or 'fp32' on the CPU")
         self.cfg = config if isinstance(config, Config) else load_config(str(config))
-        name = self.cfg.filename or 'the config'
-        model, self.dataset_meta = load_model(self.cfg, checkpoint, config_name=Path(name).name, trust=trust)
+        model, self.dataset_meta = load_model(self.cfg, checkpoint, trust=trust)
         if deploy and any(type(m).__name__ == 'VAN_LSKA' for m in model.modules()):
             model = fold_for_inference(model, inplace=True)
         model = model.to(self.device)

@@ -58,7 +58,7 @@ def _build(arch: str, num_classes: int, pretrained: str | None, backbone: dict) 
     from ..weights.load import read_location
 
     load_weights(model.backbone, pretrained)
-    head = {name.rsplit('.', 1)[1]: t for name, t in parse(read_location(pretrained).content).head.items()}
+    head = parse(read_location(pretrained).content).head
     if num_classes and head and head['bias'].shape[0] == num_classes:
         model.head.load_state_dict(head)
     elif num_classes:

@@ -2,16 +2,24 @@
 
 from ..files import file_sha256
 from .adapt import ADAPTATIONS, adapt_weights, rank1
-from .files import DamagedFile, MissingCheckpoint, UnsafeFileError, check_finite, read_checkpoint, save_weights
+from .checkpoint_file import (
+    DamagedFile,
+    MissingCheckpoint,
+    UnsafeFileError,
+    check_finite,
+    read_checkpoint,
+    save_weights,
+)
 from .inspection import WeightsInfo, inspect_state_dict
-from .layouts import DIALECTS, WeightsError, convert_state_dict, to_classification
+from .layouts import LAYOUTS, WeightsError, convert_state_dict
 from .load import Coverage, WrongInitCfg, adopt_state_dict, compare, init_weights, load_weights
 from .manifest import load_manifest, load_pretrained, published_for, published_names, shipped_entries
 from .mmengine_reader import safe_reading, use_safe_reader
+from .whole_model import load_whole_model
 
 __all__ = [
     'ADAPTATIONS',
-    'DIALECTS',
+    'LAYOUTS',
     'Coverage',
     'DamagedFile',
     'MissingCheckpoint',
@@ -30,6 +38,7 @@ __all__ = [
     'load_manifest',
     'load_pretrained',
     'load_weights',
+    'load_whole_model',
     'published_for',
     'published_names',
     'rank1',
@@ -37,6 +46,5 @@ __all__ = [
     'safe_reading',
     'save_weights',
     'shipped_entries',
-    'to_classification',
     'use_safe_reader',
 ]

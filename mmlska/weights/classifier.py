@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import MutableMapping
 
 from torch import Tensor
 
-from .layouts import WeightsError, parse
-
-_HEAD = re.compile(r'head\.(?:fc\.)?(weight|bias)')
+from .layouts import WeightsError, head_part, parse
 
 
 def adopt_classifier(state_dict: MutableMapping[str, Tensor], prefix: str, head: str, classes: int) -> None:
@@ -25,20 +22,21 @@ def adopt_classifier(state_dict: MutableMapping[str, Tensor], prefix: str, head:
         WeightsError: If the names belong to no VAN, or the file's head has another number of classes.
     """
     given = {name[len(prefix) :]: value for name, value in state_dict.items() if name.startswith(prefix)}
+    heads, renamed = {}, {}
     if any(name.startswith('backbone.') for name in given):  # the backbone converts its own part
-        heads = {name: value for name, value in given.items() if _HEAD.fullmatch(name)}
-        renamed = {}
+        for name in given:
+            if part := head_part(name):
+                heads[part[0]] = state_dict.pop(prefix + name)
     else:
         parsed = parse(given)
         heads, renamed = parsed.head, {f'backbone.{name}': tensor for name, tensor in parsed.tensors.items()}
         for name in given:
             del state_dict[prefix + name]
-    for name, tensor in heads.items():
+    for part, tensor in heads.items():
         if tensor.shape[0] != classes:
             raise WeightsError(
                 f'the file has a head of {tensor.shape[0]} classes, the model one of {classes}; to keep only the backbone, load it '
                 f"into the backbone: init_cfg=dict(type='Pretrained', checkpoint=...) there, or pretrained=... in Python"
             )
-        state_dict.pop(prefix + name, None)
-        renamed[head + _HEAD.fullmatch(name)[1]] = tensor
+        renamed[head + part] = tensor
     state_dict.update({prefix + name: tensor for name, tensor in renamed.items()})

@@ -7,18 +7,18 @@ import tempfile
 from pathlib import Path
 
 from ..files import check_replaceable, file_sha256
-from .files import CheckpointFile, check_finite, read_checkpoint, save_weights
+from .checkpoint_file import CheckpointFile, check_finite, save_weights
 from .inspection import WeightsInfo, inspect_parsed
-from .layouts import DIALECTS, WeightsError, parse, to_classification
-
-LAYOUTS = ('mmlska', 'classification')
+from .layouts import OURS, WeightsError, convert_state_dict, layout_text, parse, written_layouts
+from .load import read_location
+from .mmengine_reader import safe_reading
 
 
 def convert_file(
     source: str | os.PathLike,
     target: str | os.PathLike,
     *,
-    to: str = 'mmlska',
+    to: str = OURS,
     extract_backbone: bool = False,
     ema: bool = False,
     publish: bool = False,
@@ -28,9 +28,9 @@ def convert_file(
     """Write the backbone's weights of a file in another layout or format.
 
     Args:
-        source: A checkpoint of any published layout.
+        source: A checkpoint of any published layout: a path, a URL, or 'mmlska://NAME' with a name from the manifest.
         target: Where to: .pth, .pt or .safetensors.
-        to: The names: 'mmlska' or 'classification'.
+        to: The names, one of :func:`written_layouts`.
         extract_backbone: Leave out the other parts of a whole model; without it, a file that has them is refused.
         ema: Take the averaged weights of a file that has both.
         publish: Put the first eight digits of the SHA-256 into the name, as OpenMMLab does.
@@ -46,12 +46,12 @@ def convert_file(
         WeightsError: If the source can't be read or converted.
         ValueError: If ``to`` or the target's suffix is unknown.
     """
-    if to not in LAYOUTS:
-        raise ValueError(f'to={to!r} is unknown; choose one of {", ".join(LAYOUTS)}')
+    if to not in written_layouts():
+        raise ValueError(f'to={to!r} is unknown; choose one of {", ".join(written_layouts())}')
     target = Path(target).expanduser()
     if target.exists() and not overwrite:
         raise FileExistsError(f'{target} exists; choose another name or add --overwrite')
-    file = read_checkpoint(source, trust=trust)
+    file = read_source(source, trust=trust)
     try:
         parsed = parse(file.content, ema=ema)
         info = inspect_parsed(parsed)
@@ -62,7 +62,7 @@ def convert_file(
         check_finite(parsed.tensors, 'the file')
     except WeightsError as error:
         raise WeightsError(f'{file.path}: {error}') from error
-    tensors = parsed.tensors if to == 'mmlska' else to_classification(parsed.tensors)
+    tensors = convert_state_dict(parsed.tensors, to=to)
     metadata = dict(
         layout=to, arch=str(info.arch), k_size=str(info.k_size), attention=str(info.attention), source=file.sha256
     )
@@ -75,6 +75,12 @@ def convert_file(
         check_replaceable(published)
         os.replace(written, published)
     return published
+
+
+def read_source(source: str | os.PathLike, *, trust: bool = False) -> CheckpointFile:
+    """Read what :func:`convert_file` takes; errors as there."""
+    with safe_reading(trust):
+        return read_location(source)
 
 
 def describe_file(file: CheckpointFile, *, ema: bool = False) -> dict[str, str]:
@@ -93,7 +99,7 @@ def describe_file(file: CheckpointFile, *, ema: bool = False) -> dict[str, str]:
     rows = {
         'file': file.path,
         'sha256': file.sha256,
-        'layout': f'{info.dialect}: {DIALECTS[info.dialect]}',
+        'layout': f'{info.layout}: {layout_text(info.layout)}',
         'weights in': info.wrapper or 'the top level',
         'arch': info.arch,
         'k_size': info.k_size,

@@ -14,7 +14,7 @@ from mmengine.dist import barrier, get_rank
 from mmengine.logging import print_log
 
 from ..files import file_sha256, write_atomically
-from .files import MAX_BYTES, CheckpointFile, DamagedFile, check_digest, read_checkpoint
+from .checkpoint_file import MAX_BYTES, CheckpointFile, DamagedFile, check_digest, read_checkpoint
 from .layouts import WeightsError
 
 _SHA256_IN_NAME = re.compile(r'-([a-f0-9]{8,64})\.')  # OpenMMLab's and torch.hub's convention

@@ -28,7 +28,7 @@ class WeightsInfo:
     """Facts about weights; None where names and shapes don't tell.
 
     Attributes:
-        dialect: The layout; a key of :data:`mmlska.weights.DIALECTS`.
+        layout: A key of :data:`mmlska.weights.LAYOUTS`, or 'mixed'.
         arch: 't', 's', 'b', 'l', or the lists of the stages.
         k_size: Extent of the attention kernel in pixels.
         attention: The name that ``VAN_LSKA(attention=...)`` takes.
@@ -42,7 +42,7 @@ class WeightsInfo:
         parts: The other parts of a whole model in the file: 'neck', 'bbox_head', ...
     """
 
-    dialect: str
+    layout: str
     arch: str | dict[str, list[int]] | None
     k_size: int | None
     attention: str | None
@@ -84,17 +84,17 @@ def inspect_state_dict(checkpoint: Mapping[str, Any], *, prefix: str | None = No
 def inspect_parsed(parsed: ParsedWeights) -> WeightsInfo:
     """As :func:`inspect_state_dict`, of weights that are taken apart already."""
     tensors = parsed.tensors
-    head = next((t for name, t in parsed.head.items() if name.endswith('weight') and t.dim() == 2), None)
+    head = parsed.head.get('weight')
     stem = tensors.get('patch_embed1.projection.weight')
     attention, k_size = _attention(tensors)
     floats = {str(t.dtype).removeprefix('torch.') for t in tensors.values() if t.is_floating_point()}
     return WeightsInfo(
-        dialect=parsed.dialect,
+        layout=parsed.layout,
         arch=_arch(tensors),
         k_size=k_size,
         attention=attention,
         in_channels=stem.shape[1] if stem is not None and stem.dim() == 4 else None,
-        num_classes=None if head is None else head.shape[0],
+        num_classes=head.shape[0] if head is not None and head.dim() == 2 else None,
         parameters=sum(
             t.numel() for name, t in tensors.items() if 'running_' not in name and 'num_batches' not in name
         ),

@@ -1,8 +1,8 @@
-"""The layouts in which VAN and VAN-LSKA weights are published, and their conversion to this package's parameter names.
+"""The layouts in which VAN and VAN-LSKA weights are published, and their conversion to this package's names of tensors.
 
-One network, several spellings: classification files say ``block1.0`` where detection and segmentation code says
-``blocks1.0``, mmpretrain puts ``backbone.`` in front, and so on. :data:`SPELLINGS` is the only place that knows the names;
-everything else is derived.
+One network, several layouts: classification files say ``block1.0`` where detection and segmentation code says ``blocks1.0``, and so on.
+:data:`LAYOUTS` is the only place that knows the names; reading, writing, inspection and messages follow from it. Another layout is one
+more entry there.
 
 Source: models/van.py, mmdetection/mmdet/models/backbones/van.py and mmsegmentation/van.py of the LSKA authors' repository;
 models/van.py of VAN-Classification; mmpretrain/models/backbones/van.py of mmpretrain.
@@ -12,58 +12,76 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from torch import Tensor
 
 _GATE = 'attn.spatial_gating_unit.'
+_CONVOLUTIONS = ('DW_conv_h', 'DW_conv_v', 'DW_D_conv_h', 'DW_D_conv_v', 'DW_conv', 'DW_D_conv', 'conv1')
 
-#: For each kind of container (ours, classification) its modules (ours, classification).
-SPELLINGS: dict[tuple[str, str], tuple[tuple[str, str], ...]] = {
-    ('patch_embed', 'patch_embed'): (('projection', 'proj'), ('norm', 'norm')),
-    ('blocks', 'block'): (
-        ('layer_scale_1', 'layer_scale_1'),
-        ('layer_scale_2', 'layer_scale_2'),
-        ('norm1', 'norm1'),
-        ('norm2', 'norm2'),
-        ('attn.proj_1', 'attn.proj_1'),
-        ('attn.proj_2', 'attn.proj_2'),
-        (_GATE + 'DW_conv_h', _GATE + 'conv0h'),
-        (_GATE + 'DW_conv_v', _GATE + 'conv0v'),
-        (_GATE + 'DW_D_conv_h', _GATE + 'conv_spatial_h'),
-        (_GATE + 'DW_D_conv_v', _GATE + 'conv_spatial_v'),
-        (_GATE + 'DW_conv', _GATE + 'conv0'),
-        (_GATE + 'DW_D_conv', _GATE + 'conv_spatial'),
-        (_GATE + 'conv1', _GATE + 'conv1'),
-        ('mlp.fc1', 'mlp.fc1'),
-        ('mlp.dwconv', 'mlp.dwconv.dwconv'),
-        ('mlp.fc2', 'mlp.fc2'),
+#: The rows of the table by our names: for each kind of container its modules.
+MODULES: dict[str, tuple[str, ...]] = {
+    'patch_embed': ('projection', 'norm'),
+    'blocks': (
+        *('layer_scale_1', 'layer_scale_2', 'norm1', 'norm2', 'attn.proj_1', 'attn.proj_2'),
+        *(_GATE + convolution for convolution in _CONVOLUTIONS),
+        *('mlp.fc1', 'mlp.dwconv', 'mlp.fc2'),
     ),
-    ('norm', 'norm'): (('', ''),),
-}
-_OURS, _CLASSIFICATION = 0, 1
-
-#: What the layouts are called in logs and reports.
-DIALECTS = {
-    'mmlska': "mmlska's own names, which are those of the published detection and segmentation code",
-    'classification': 'the names of the published VAN and LSKA classification code',
-    'mmpretrain': "mmpretrain's VAN classifier",
-    'mixed': 'names of more than one published layout',
+    'norm': ('',),
 }
 
-# (kind, module) in either spelling, to the pair of both.
-_MODULES = {
-    (kind, module): (kinds, modules)
-    for kinds, rows in SPELLINGS.items()
-    for modules in rows
-    for kind in kinds
-    for module in modules
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """A column of the table: the names of one layout, where they differ from ours.
+
+    Attributes:
+        text: What it is called in logs and reports.
+        containers: Ours to its own.
+        modules: The same of modules.
+        head: Its name of the classifier.
+        written: Whether a backbone alone can be told to be of this layout, so that it makes sense to write one.
+    """
+
+    text: str
+    containers: Mapping[str, str] = field(default_factory=dict)
+    modules: Mapping[str, str] = field(default_factory=dict)
+    head: str = 'head'
+    written: bool = True
+
+    def spell(self, container: str, module: str) -> tuple[str, str]:
+        """Its names for a container and a module of ours."""
+        return self.containers.get(container, container), self.modules.get(module, module)
+
+
+def _in_gate(**names: str) -> dict[str, str]:
+    return {_GATE + ours: _GATE + theirs for ours, theirs in names.items()}
+
+
+#: The columns. Where a file fits several, the first counts.
+LAYOUTS: dict[str, Layout] = {
+    'mmlska': Layout("mmlska's own names, which are those of the published detection and segmentation code"),
+    'mmpretrain': Layout("mmpretrain's VAN classifier", head='head.fc', written=False),
+    'classification': Layout(
+        'the names of the published VAN and LSKA classification code',
+        containers={'blocks': 'block'},
+        modules={
+            'projection': 'proj',
+            'mlp.dwconv': 'mlp.dwconv.dwconv',
+            **_in_gate(
+                DW_conv_h='conv0h', DW_conv_v='conv0v', DW_D_conv_h='conv_spatial_h', DW_D_conv_v='conv_spatial_v'
+            ),
+            **_in_gate(DW_conv='conv0', DW_D_conv='conv_spatial'),
+        },
+    ),
 }
-_CONTAINER = re.compile(r'(patch_embed|blocks?|norm)([1-9]\d*)(?:\.(0|[1-9]\d*))?\.')
+OURS, MIXED = 'mmlska', 'mixed'
+
+_CONTAINER = re.compile(r'([a-z_]+)([1-9]\d*)(?:\.(0|[1-9]\d*))?\.')
 _LEAF = re.compile(r'(?:^|\.)(weight|bias|running_mean|running_var|num_batches_tracked)$')
 _WRAPPED = re.compile(r'(?:(?:module|_orig_mod|model)\.)+')
-_HEAD = re.compile(r'head\.(?:fc\.)?(?:weight|bias)$')
 _PLAIN_KEYS, _EMA_KEYS = ('state_dict', 'model'), ('state_dict_ema', 'model_ema', 'ema_state_dict')
 _FAMILIES = (
     (
@@ -88,48 +106,84 @@ class ParsedWeights:
     """A checkpoint taken apart: what :func:`convert_state_dict` and :func:`inspect_state_dict` are made of."""
 
     tensors: dict[str, Tensor]  # by our names
-    head: dict[str, Tensor]  # the classifier's
+    head: dict[str, Tensor]  # the classifier's 'weight' and 'bias'
     others: tuple[str, ...]  # names of other parts of a detector or segmentor
-    dialect: str
+    layout: str  # a key of LAYOUTS, or 'mixed'
     wrapper: str  # the entry that held the dict: '' or 'state_dict' or ...
     ema: tuple[str, ...]  # entries with averaged weights that the checkpoint has
 
 
-def rename(name: str, column: int = _OURS) -> tuple[str, tuple[bool, bool]] | None:
-    """Spell a tensor's name as we do (column 0) or as classification does (1).
+def layout_text(layout: str) -> str:
+    """What a layout is called in logs and reports; for 'mixed' too."""
+    return LAYOUTS[layout].text if layout in LAYOUTS else 'names of more than one published layout'
+
+
+def written_layouts() -> tuple[str, ...]:
+    """The layouts in which backbones are written."""
+    return tuple(name for name, layout in LAYOUTS.items() if layout.written)
+
+
+@cache
+def _readings(layouts: tuple[tuple[str, Layout], ...]) -> dict[tuple[str, str], tuple[str, str, frozenset[str]]]:
+    """Container and module as any layout, or two mixed, have them: our names, and the layouts of which both are."""
+    readings = {}
+    for container, modules in MODULES.items():
+        for module in modules:
+            spelled = {name: layout.spell(container, module) for name, layout in layouts}
+            for theirs in {(outer, inner) for outer, _ in spelled.values() for _, inner in spelled.values()}:
+                readings[theirs] = container, module, frozenset(n for n, pair in spelled.items() if pair == theirs)
+    return readings
+
+
+def rename(name: str, to: str = OURS) -> tuple[str, frozenset[str]] | None:
+    """A tensor's name, of any layout, as another layout has it.
 
     Returns:
-        The name, and whether the given one was valid in each of the two spellings; None if it belongs to no VAN.
+        The name, and the layouts to which the given one belongs; None if it belongs to no VAN.
 
     Example:
         >>> rename('block1.0.attn.spatial_gating_unit.conv0h.bias')
-        ('blocks1.0.attn.spatial_gating_unit.DW_conv_h.bias', (False, True))
-        >>> rename('norm4.weight', 1)
-        ('norm4.weight', (True, True))
+        ('blocks1.0.attn.spatial_gating_unit.DW_conv_h.bias', frozenset({'classification'}))
+        >>> name, layouts = rename('norm4.weight', 'classification')
+        >>> name, sorted(layouts)
+        ('norm4.weight', ['classification', 'mmlska', 'mmpretrain'])
         >>> rename('layer1.0.conv1.weight') is None
         True
     """
-    container = _CONTAINER.match(name)
-    if container is None:
+    found = _CONTAINER.match(name)
+    if found is None:
         return None
-    kind, stage, block = container.groups()
-    rest = name[container.end() :]
+    container, stage, block = found.groups()
+    rest = name[found.end() :]
     leaf = _LEAF.search(rest)
-    module = rest[: leaf.start()] if leaf else rest
-    found = _MODULES.get((kind, module))
-    # Only blocks are numbered within their stage, and only layer scales are parameters of their own.
-    if found is None or (block is not None) != (found[0][0] == 'blocks') or (leaf is None) != ('layer_scale' in module):
+    reading = _readings(tuple(LAYOUTS.items())).get((container, rest[: leaf.start()] if leaf else rest))
+    if reading is None:
         return None
-    kinds, modules = found
-    spelled = tuple(kinds[i] == kind and modules[i] == module for i in (_OURS, _CLASSIFICATION))
-    parts = [f'{kinds[column]}{stage}', block, modules[column], leaf and leaf.group(1)]
-    return '.'.join(part for part in parts if part), spelled
+    container, module, layouts = reading
+    # Only blocks are numbered within their stage, and only layer scales are parameters of their own.
+    if (block is not None) != (container == 'blocks') or (leaf is None) != ('layer_scale' in module):
+        return None
+    container, module = LAYOUTS[to].spell(container, module)
+    parts = [f'{container}{stage}', block, module, leaf and leaf.group(1)]
+    return '.'.join(part for part in parts if part), layouts
+
+
+def head_part(name: str) -> tuple[str, frozenset[str]] | None:
+    """Which tensor of a classifier's head a name means: 'weight' or 'bias', and the layouts that call it so; None if none.
+
+    Example:
+        >>> head_part('head.fc.bias')
+        ('bias', frozenset({'mmpretrain'}))
+    """
+    head, _, leaf = name.rpartition('.')
+    layouts = frozenset(key for key, layout in LAYOUTS.items() if layout.head == head)
+    return (leaf, layouts) if layouts and leaf in ('weight', 'bias') else None
 
 
 def convert_state_dict(
-    checkpoint: Mapping[str, Any], *, prefix: str | None = None, ema: bool = False
+    checkpoint: Mapping[str, Any], *, prefix: str | None = None, ema: bool = False, to: str = OURS
 ) -> dict[str, Tensor]:
-    """Return the backbone's tensors of a checkpoint of any published layout under this package's names.
+    """Return the backbone's tensors of a checkpoint of any published layout under the names of another, by default this package's.
 
     Wrappers (``state_dict``, ``model``, ``state_dict_ema``) and prefixes (``module.``, ``backbone.``) are taken off; the
     classifier and, in a checkpoint of a whole detector or segmentor, everything outside ``backbone.`` are left out. Tensors are
@@ -139,6 +193,7 @@ def convert_state_dict(
         checkpoint: What a file held, or a state dict.
         prefix: Take only the names that begin so, for example 'teacher.backbone.'; by default found out.
         ema: Take the averaged weights of a checkpoint that has both.
+        to: A key of :data:`LAYOUTS`.
 
     Raises:
         WeightsError: If the checkpoint is empty, holds other things than tensors, names that belong to no VAN, or two names for one tensor.
@@ -148,22 +203,11 @@ def convert_state_dict(
         >>> weights = {'module.patch_embed1.proj.bias': torch.zeros(32), 'module.head.bias': torch.zeros(10)}
         >>> list(convert_state_dict({'state_dict': weights}))
         ['patch_embed1.projection.bias']
-    """
-    return parse(checkpoint, prefix=prefix, ema=ema).tensors
-
-
-def to_classification(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return a state dict of any known layout under the names of the published classification code; the inverse of the conversion.
-
-    Raises:
-        WeightsError: As :func:`convert_state_dict`.
-
-    Example:
-        >>> import torch
-        >>> list(to_classification({'blocks1.0.mlp.dwconv.bias': torch.zeros(256)}))
+        >>> list(convert_state_dict({'blocks1.0.mlp.dwconv.bias': torch.zeros(256)}, to='classification'))
         ['block1.0.mlp.dwconv.dwconv.bias']
     """
-    return {rename(name, _CLASSIFICATION)[0]: tensor for name, tensor in convert_state_dict(state_dict).items()}
+    tensors = parse(checkpoint, prefix=prefix, ema=ema).tensors
+    return tensors if to == OURS else {rename(name, to)[0]: tensor for name, tensor in tensors.items()}
 
 
 def parse(checkpoint: Mapping[str, Any], *, prefix: str | None = None, ema: bool = False) -> ParsedWeights:
@@ -181,34 +225,39 @@ def parse(checkpoint: Mapping[str, Any], *, prefix: str | None = None, ema: bool
     head: dict[str, Tensor] = {}
     origin: dict[str, str] = {}
     unknown: list[str] = []
-    spellings = set()
+    layouts: set[frozenset[str]] = set()
+    head_layouts: set[frozenset[str]] = set()
     for short, name in backbone:
-        if _HEAD.match(short):
-            head[short] = state_dict[name]
+        if part := head_part(short):
+            head[part[0]] = state_dict[name]
+            head_layouts.add(part[1])
             continue
-        renamed = rename(short)
-        if renamed is None:
+        found = rename(short)
+        if found is None:
             unknown.append(name)
             continue
-        ours, spelled = renamed
+        ours, of_layouts = found
         if ours in origin:
             raise WeightsError(f'{origin[ours]} and {name} are both {ours}; remove one of them from the file')
         if not state_dict[name].is_floating_point() and not ours.endswith('num_batches_tracked'):
             raise WeightsError(f'{name} is of {state_dict[name].dtype}; weights are floating-point numbers, give such')
         tensors[ours], origin[ours] = state_dict[name], name
-        spellings.add(spelled)
+        layouts.add(of_layouts)
     if unknown:
         raise WeightsError(_describe_unknown(unknown, len(state_dict)))
     if not tensors:
         raise WeightsError(
             f'no weights of a VAN among {_some(list(state_dict))}; give a backbone or a model that has one'
         )
-    head_elsewhere = {name: state_dict[name] for name in others if _HEAD.match(_WRAPPED.sub('', name, count=1))}
+    heads = {name: part for name in others if (part := head_part(_WRAPPED.sub('', name, count=1)))}
+    if not head:
+        head = {part: state_dict[name] for name, (part, _) in heads.items()}
+        head_layouts = {of_layouts for _, of_layouts in heads.values()}
     return ParsedWeights(
         tensors=tensors,
-        head=head or head_elsewhere,
-        others=tuple(name for name in others if name not in head_elsewhere),
-        dialect=_dialect(spellings, head or head_elsewhere),
+        head=head,
+        others=tuple(name for name in others if name not in heads),
+        layout=_layout(layouts, head_layouts),
         wrapper=wrapper,
         ema=found_ema,
     )
@@ -259,10 +308,11 @@ def _backbone_names(state_dict: Mapping[str, Any], prefix: str | None) -> tuple[
     return inside, [name for _, name in outside]
 
 
-def _dialect(spellings: set[tuple[bool, bool]], head: Mapping[str, Tensor]) -> str:
-    if all(spelled[_OURS] for spelled in spellings):
-        return 'mmpretrain' if any('head.fc.' in name for name in head) else 'mmlska'
-    return 'classification' if all(spelled[_CLASSIFICATION] for spelled in spellings) else 'mixed'
+def _layout(names: set[frozenset[str]], head: set[frozenset[str]]) -> str:
+    """The layout to which all names belong, and if there is one the classifier's too."""
+    fitting = [layout for layout in LAYOUTS if all(layout in layouts for layouts in names)]
+    with_head = [layout for layout in fitting if all(layout in layouts for layouts in head)]
+    return (with_head or fitting or [MIXED])[0]
 
 
 def _describe_unknown(unknown: list[str], total: int) -> str:

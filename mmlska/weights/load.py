@@ -8,6 +8,7 @@ non-strictly: without this, a classification file fills 28 of a tiny backbone's 
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from inspect import signature
@@ -18,10 +19,10 @@ from mmengine.model import PretrainedInit, update_init_info
 from torch import Tensor, nn
 
 from .adapt import ADAPTATIONS, adapt_weights
+from .checkpoint_file import CheckpointFile, check_finite
 from .download import read_fetched
-from .files import CheckpointFile, check_finite
 from .inspection import WeightsInfo, inspect_parsed, inspect_state_dict
-from .layouts import DIALECTS, WeightsError, grouped, parse, rename
+from .layouts import WeightsError, grouped, layout_text, parse, rename
 from .manifest import MANIFEST_SCHEME, read_published
 
 #: Share of the model's tensors below which a load is refused.
@@ -147,7 +148,7 @@ def load_weights(
         for name, tensor in tensors.items():
             if name in own and name not in coverage.mismatched:
                 own[name].copy_(tensor)  # into the storage of the module's own tensors
-    _log(module, coverage, f'{DIALECTS[parsed.dialect]}, from {source}')
+    _log(module, coverage, f'{layout_text(parsed.layout)}, from {source}')
     return coverage
 
 
@@ -222,7 +223,7 @@ def adopt_state_dict(
     for name in given:
         del state_dict[prefix + name]
     state_dict.update({prefix + name: tensor for name, tensor in parsed.tensors.items()})
-    _log(module, coverage, f'{DIALECTS[parsed.dialect]}, from {where}')
+    _log(module, coverage, f'{layout_text(parsed.layout)}, from {where}')
 
 
 def _check_nothing_given(module: nn.Module, prefix: str, unexpected: Sequence[str]) -> None:
@@ -235,7 +236,7 @@ def _check_nothing_given(module: nn.Module, prefix: str, unexpected: Sequence[st
     print_log(f'{type(module).__name__}: {missing}, it stays as it is', logger='current', level=logging.WARNING)
 
 
-def read_location(checkpoint: str) -> CheckpointFile:
+def read_location(checkpoint: str | os.PathLike) -> CheckpointFile:
     """Read a path, a URL or 'mmlska://NAME'; its SHA-256 is checked as far as it is known.
 
     Raises: see :func:`load_weights`.

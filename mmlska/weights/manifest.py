@@ -9,13 +9,13 @@ from pathlib import Path
 import yaml
 from torch import Tensor
 
+from .checkpoint_file import CheckpointFile, read_checkpoint
 from .download import fetch, read_fetched
-from .files import CheckpointFile, read_checkpoint
 from .layouts import WeightsError, convert_state_dict
 
 MANIFEST_PATH = Path(__file__).with_name('manifest.yml')
 #: Weights that come with the package, and in SHIPPED their entries, which ``scripts/publish_pretrained.py`` writes.
-FILES = Path(__file__).with_name('files')
+FILES = Path(__file__).with_name('shipped')
 SHIPPED = 'shipped.yml'
 #: ``checkpoint='mmlska://NAME'`` in an init_cfg means the entry NAME.
 MANIFEST_SCHEME = 'mmlska://'

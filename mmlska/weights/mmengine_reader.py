@@ -17,7 +17,7 @@ from mmengine.logging import print_log
 from mmengine.runner import checkpoint as mmengine_checkpoint
 from mmengine.runner.checkpoint import CheckpointLoader
 
-from . import files
+from . import checkpoint_file
 from .layouts import WeightsError
 from .load import read_location
 
@@ -33,15 +33,15 @@ def safe_reading(trust: bool | None = None) -> Iterator[None]:
 
     Example:
         >>> with safe_reading(trust=True):
-        ...     files.trust_of_caller()
+        ...     checkpoint_file.trust_of_caller()
         True
     """
     _divert()
-    token = files._trust_here.set(files.is_trusted(trust))
+    token = checkpoint_file._trust_here.set(checkpoint_file.is_trusted(trust))
     try:
         yield
     finally:
-        files._trust_here.reset(token)
+        checkpoint_file._trust_here.reset(token)
 
 
 def use_safe_reader(*, trust: bool = False) -> None:
@@ -51,7 +51,7 @@ def use_safe_reader(*, trust: bool = False) -> None:
         trust: What ``--trust-checkpoint`` said: read without protection.
     """
     _divert()
-    files._trust_everywhere = trust
+    checkpoint_file._trust_everywhere = trust
 
 
 def _divert() -> None:
@@ -61,7 +61,7 @@ def _divert() -> None:
 
     @wraps(original)
     def load_checkpoint(filename: str, map_location: Any = None, logger: Any = 'current') -> Any:
-        if files.trust_of_caller() is None:
+        if checkpoint_file.trust_of_caller() is None:
             return original(filename, map_location, logger)
         loader = CheckpointLoader._get_checkpoint_loader(str(filename))
         if loader.__module__ != mmengine_checkpoint.__name__:  # registered by the user's own code
@@ -74,7 +74,7 @@ def _divert() -> None:
 def _load(name: str) -> Any:
     """Read a checkpoint; its tensors stay on the CPU: load_state_dict moves them, optimizers' too."""
     file = read_location(_address(name))
-    files.state_dict_of(file)  # or an error that says what it holds
+    checkpoint_file.state_dict_of(file)  # or an error that says what it holds
     print_log(f'read checkpoint {file.path}, sha256 {file.sha256[:16]}', logger='current')
     if name.startswith('mmcls://'):
         return mmengine_checkpoint._process_mmcls_checkpoint(file.content)

@@ -20,7 +20,7 @@ from ultralytics.utils import DEFAULT_CFG_DICT
 from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES, attempt_download_asset
 
 from ..weights import MissingCheckpoint, WeightsError, read_checkpoint
-from ..weights.files import is_trusted
+from ..weights.checkpoint_file import is_trusted
 from ..weights.pickle_machine import Inert
 from ..weights.torch_file import inert, known
 from .attach import split_record

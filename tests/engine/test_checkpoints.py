@@ -17,7 +17,7 @@ from small_run import runner_of, same, weights_of, write_config
 
 from mmlska.engine.checkpoints import Interrupted
 from mmlska.engine.resume import find_resumable, why_not_resumable
-from mmlska.weights import DIALECTS, file_sha256
+from mmlska.weights import LAYOUTS, file_sha256
 
 
 class At(Hook):
@@ -147,7 +147,7 @@ def test_a_loaded_checkpoint_has_a_line_in_the_log(config, whole, tmp_path):
     runner.load_checkpoint(str(tmp_path / 'part.pth'))
     log = next(tmp_path.glob('*/*.log')).read_text()
     total = len(runner.model.state_dict())
-    layout, digest = DIALECTS['mmlska'], file_sha256(path)[:16]
+    layout, digest = LAYOUTS['mmlska'].text, file_sha256(path)[:16]
     assert f'EncoderDecoder: {total}/{total} tensors loaded, {layout}, from {path} (sha256 {digest})\n' in log
     assert re.search(rf': {total - 1}/{total} .*; missing or of another shape: decode_head', log)
 

@@ -18,7 +18,7 @@ READ = """
 import resource, sys
 import torch
 from mmlska.weights import WeightsError, read_checkpoint
-from mmlska.weights.files import read_pickle_file
+from mmlska.weights.checkpoint_file import read_pickle_file
 
 used = next(int(line.split()[1]) for line in open('/proc/self/status') if line.startswith('VmSize')) * 1024
 resource.setrlimit(resource.RLIMIT_AS, (used + 2**30, used + 2**30))
@@ -229,7 +229,7 @@ def test_what_shares_memory_by_right_is_read(tmp_path):
 
 
 def test_a_pickle_may_be_as_large_as_a_test_set(tmp_path):
-    from mmlska.weights.files import read_pickle_file
+    from mmlska.weights.checkpoint_file import read_pickle_file
 
     content = [dict(img_path=f'{i}.png', masks=[dict(size=[8, 8], counts=b'\xff0')] * 5) for i in range(2000)]
     (tmp_path / 'p.pkl').write_bytes(pickle.dumps(content, 2))

@@ -17,21 +17,21 @@ from mmengine.runner.checkpoint import _load_checkpoint
 from torch import nn
 
 from mmlska import VAN_LSKA
-from mmlska.analysis.photos import build_model
 from mmlska.analysis.predictions import read_predictions
 from mmlska.engine.config import load_config
 from mmlska.engine.launch import build_test_runner, build_train_runner, prepare
 from mmlska.infer import Predictor
+from mmlska.infer.model import build_model
 from mmlska.models.classifier import van_lska_tiny
-from mmlska.weights import UnsafeFileError, WeightsError, files, load_weights, read_checkpoint, safe_reading
+from mmlska.weights import UnsafeFileError, WeightsError, checkpoint_file, load_weights, read_checkpoint, safe_reading
+from mmlska.weights.checkpoint_file import read_outline
 from mmlska.weights.convert import convert_file
-from mmlska.weights.files import read_outline
 
 
 @pytest.fixture(autouse=True)
 def no_command_line(monkeypatch):
     """As in a library: no test before has called use_safe_reader()."""
-    monkeypatch.setattr(files, '_trust_everywhere', None)
+    monkeypatch.setattr(checkpoint_file, '_trust_everywhere', None)
 
 
 @pytest.fixture(scope='module')

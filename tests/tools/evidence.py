@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from test_train_test import small
 
-from mmlska.analysis.photos import build_model
 from mmlska.engine.config import load_config
+from mmlska.infer.model import build_model
 
 
 def small_model(config: str, scenes: Path, folder: Path) -> tuple[str, str]:

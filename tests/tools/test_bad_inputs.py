@@ -15,8 +15,8 @@ import torch
 from evil_files import Reduced
 from safetensors.torch import save_file
 
-from mmlska.analysis.photos import build_model
 from mmlska.engine.config import load_config
+from mmlska.infer.model import build_model
 
 ROOT = Path(__file__).resolve().parents[2]
 DET = 'configs/demo/mask_rcnn_van_lska_t_scenes.py'

@@ -12,7 +12,7 @@ import torch
 from evil_files import Payload
 
 from mmlska import VAN_LSKA
-from mmlska.weights import file_sha256, read_checkpoint, to_classification
+from mmlska.weights import convert_state_dict, file_sha256, read_checkpoint
 from mmlska.weights.convert import convert_file, describe_file
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'convert_weights.py'
@@ -35,7 +35,7 @@ def weights():
 def classification(weights, tmp_path):
     path = tmp_path / 'van.pth.tar'
     head = {'head.weight': torch.zeros(10, 12), 'head.bias': torch.zeros(10)}
-    torch.save(dict(epoch=3, state_dict={**to_classification(weights), **head}), path)
+    torch.save(dict(epoch=3, state_dict={**convert_state_dict(weights, to='classification'), **head}), path)
     return path
 
 
@@ -51,7 +51,7 @@ def test_there_and_back_on_the_command_line(classification, weights, tmp_path):
     assert (done.returncode, done.stdout) == (0, f'written: {ours}\n'), done.stderr
     assert same(ours, weights)
     convert_file(ours, theirs, to='classification')
-    assert same(theirs, to_classification(weights))
+    assert same(theirs, convert_state_dict(weights, to='classification'))
     convert_file(theirs, ours, overwrite=True)
     assert same(ours, weights)
 

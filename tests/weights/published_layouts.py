@@ -51,7 +51,7 @@ def gate(cls: str, det: str, dim: int, k_size: int, attention: str) -> list[Row]
     return rows + conv(f'{cls}.conv1', f'{det}.conv1', dim, dim, 1, 1)
 
 
-def layout(arch: str, k_size: int = 23, attention: str = 'lska', in_channels: int = 3) -> list[Row]:
+def tensor_rows(arch: str, k_size: int = 23, attention: str = 'lska', in_channels: int = 3) -> list[Row]:
     """All tensors of a backbone."""
     rows, channels = [], in_channels
     for i, (dim, depth, ratio) in enumerate(zip(*ARCHS[arch]), start=1):
@@ -91,12 +91,12 @@ def _tensors(
     arch: str, k_size: int, attention: str, in_channels: int, device: str
 ) -> tuple[list[Row], dict[str, Tensor]]:
     generator = torch.Generator().manual_seed(len(arch) + k_size)
-    rows = layout(arch, k_size, attention, in_channels)
+    rows = tensor_rows(arch, k_size, attention, in_channels)
     return rows, {det: values(det, shape, device, generator) for _, det, shape in rows}
 
 
 def published(
-    dialect: str,
+    layout: str,
     arch: str = 'small',
     k_size: int = 23,
     attention: str = 'lska',
@@ -106,19 +106,19 @@ def published(
     """A checkpoint as it is published, and the same tensors by detection names.
 
     Args:
-        dialect: 'classification', 'detection', 'mmpretrain' or 'detector'.
+        layout: 'classification', 'detection', 'mmpretrain' or 'detector'.
     """
     rows, tensors = _tensors(arch, k_size, attention, in_channels, device)
     dim = ARCHS[arch][0][-1]
-    if dialect == 'classification':  # as timm's training script saves it
+    if layout == 'classification':  # as timm's training script saves it
         weights = {f'module.{cls}': tensors[det] for cls, det, _ in rows}
         weights.update({'module.head.weight': torch.zeros(1000, dim), 'module.head.bias': torch.zeros(1000)})
         return dict(epoch=300, arch='van', state_dict=weights, version=2), dict(tensors)
-    if dialect == 'mmpretrain':
+    if layout == 'mmpretrain':
         weights = {f'backbone.{det}': tensor for det, tensor in tensors.items()}
         weights.update({'head.fc.weight': torch.zeros(1000, dim), 'head.fc.bias': torch.zeros(1000)})
         return dict(meta={}, state_dict=weights), dict(tensors)
-    if dialect == 'detector':
+    if layout == 'detector':
         weights = {f'backbone.{det}': tensor for det, tensor in tensors.items()}
         weights.update(
             {

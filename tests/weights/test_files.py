@@ -21,8 +21,8 @@ from mmlska.weights import (
     UnsafeFileError,
     WeightsError,
     check_finite,
+    checkpoint_file,
     file_sha256,
-    files,
     read_checkpoint,
     save_weights,
     use_safe_reader,
@@ -33,9 +33,9 @@ from mmlska.weights.download import fetch, read_fetched
 @pytest.fixture
 def mmengine_reader():
     """Undo what use_safe_reader() says to the process."""
-    before = files._trust_everywhere
+    before = checkpoint_file._trust_everywhere
     yield
-    files._trust_everywhere = before
+    checkpoint_file._trust_everywhere = before
 
 
 @pytest.mark.parametrize('zipped', [True, False])

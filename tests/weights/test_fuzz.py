@@ -13,7 +13,7 @@ from published_layouts import SMALL, published
 from mmlska import VAN_LSKA
 from mmlska.weights import WeightsError, convert_state_dict, inspect_state_dict, read_checkpoint
 
-CHECKPOINTS = {dialect: published(dialect)[0] for dialect in ('classification', 'detection', 'mmpretrain', 'detector')}
+CHECKPOINTS = {layout: published(layout)[0] for layout in ('classification', 'detection', 'mmpretrain', 'detector')}
 TENSORS = published('detection')[1]
 NET = VAN_LSKA(SMALL)
 INITIAL = {name: t.clone() for name, t in NET.state_dict().items()}
@@ -56,8 +56,8 @@ def mutate(weights: dict, data) -> None:
 @settings(max_examples=80, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_mutated_checkpoints(data):
-    dialect = data.draw(st.sampled_from(list(CHECKPOINTS)), label='dialect')
-    whole = CHECKPOINTS[dialect]
+    layout = data.draw(st.sampled_from(list(CHECKPOINTS)), label='layout')
+    whole = CHECKPOINTS[layout]
     weights = dict(whole.get('state_dict', whole))
     for _ in range(data.draw(st.integers(1, 3))):
         if weights:

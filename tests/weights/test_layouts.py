@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from published_layouts import KERNELS, SMALL, layout, published
+from published_layouts import KERNELS, SMALL, published, tensor_rows
 
 from mmlska import VAN_LSKA
-from mmlska.weights import WeightsError, convert_state_dict, inspect_state_dict, to_classification
+from mmlska.weights import WeightsError, convert_state_dict, inspect_state_dict
 
 ATTENTIONS = ('lska', 'lka', 'lska_trivial', 'lka_trivial')
-DIALECTS = ('classification', 'detection', 'mmpretrain', 'detector')
+LAYOUTS = ('classification', 'detection', 'mmpretrain', 'detector')
 
 
 def same(a: dict, b: dict) -> bool:
@@ -20,12 +20,12 @@ def same(a: dict, b: dict) -> bool:
 @pytest.mark.parametrize('attention', ATTENTIONS)
 @pytest.mark.parametrize('k_size', KERNELS)
 @pytest.mark.parametrize('arch', 'tsbl')
-def test_every_network_in_every_dialect(arch, k_size, attention):
+def test_every_network_in_every_layout(arch, k_size, attention):
     """Names, order-free, and shapes are those of the backbone; tensors are passed on, not copied; twice is once."""
     with torch.device('meta'):
         own = {name: t.shape for name, t in VAN_LSKA(arch, k_size=k_size, attention=attention).state_dict().items()}
-    for dialect in DIALECTS:
-        checkpoint, tensors = published(dialect, arch, k_size, attention, device='meta')
+    for layout in LAYOUTS:
+        checkpoint, tensors = published(layout, arch, k_size, attention, device='meta')
         converted = convert_state_dict(checkpoint)
         assert {name: t.shape for name, t in converted.items()} == own
         assert all(converted[name] is tensor for name, tensor in tensors.items())
@@ -38,7 +38,7 @@ def test_every_network_in_every_dialect(arch, k_size, attention):
 def test_round_trip_is_bit_exact(attention):
     checkpoint, _ = published('classification', attention=attention)
     there = convert_state_dict(checkpoint)
-    back = to_classification(there)
+    back = convert_state_dict(there, to='classification')
     published_names = {k.removeprefix('module.'): v for k, v in checkpoint['state_dict'].items() if 'head' not in k}
     assert same(back, published_names)
     assert same(convert_state_dict(back), there)
@@ -46,7 +46,7 @@ def test_round_trip_is_bit_exact(attention):
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float64])
 def test_dtypes_are_kept(dtype):
-    weights = {cls: torch.ones(shape, dtype=dtype) for cls, _, shape in layout('small')}
+    weights = {cls: torch.ones(shape, dtype=dtype) for cls, _, shape in tensor_rows('small')}
     assert {t.dtype for t in convert_state_dict(weights).values()} == {dtype}
     assert inspect_state_dict(weights).dtypes == (str(dtype).removeprefix('torch.'),)
 
@@ -56,8 +56,8 @@ def test_dtypes_are_kept(dtype):
 )
 @pytest.mark.parametrize('prefix', ['', 'module.', 'backbone.', 'module.backbone.', 'model.backbone.', '_orig_mod.'])
 def test_wrappers_and_prefixes_come_off(wrap, prefix):
-    weights = {prefix + cls: torch.empty(shape) for cls, _, shape in layout('small')}
-    assert set(convert_state_dict(wrap(weights))) == {det for _, det, _ in layout('small')}
+    weights = {prefix + cls: torch.empty(shape) for cls, _, shape in tensor_rows('small')}
+    assert set(convert_state_dict(wrap(weights))) == {det for _, det, _ in tensor_rows('small')}
 
 
 def test_averaged_weights_only_when_asked_for():
@@ -77,7 +77,7 @@ def test_a_prefix_chooses_one_of_two_backbones():
     weights = {
         f'{who}.backbone.{det}': torch.full(shape, float(n))
         for n, who in enumerate(('teacher', 'student'))
-        for _, det, shape in layout('small')
+        for _, det, shape in tensor_rows('small')
     }
     assert convert_state_dict(weights, prefix='student.backbone')['norm1.bias'].eq(1).all()
     with pytest.raises(WeightsError, match="no name begins with 'other.'"):
@@ -86,12 +86,12 @@ def test_a_prefix_chooses_one_of_two_backbones():
 
 def test_inspection_tells_what_the_file_is():
     info = inspect_state_dict(published('classification', 't', 35)[0])
-    assert (info.dialect, info.wrapper, info.num_classes) == ('classification', 'state_dict', 1000)
+    assert (info.layout, info.wrapper, info.num_classes) == ('classification', 'state_dict', 1000)
     info = inspect_state_dict(published('mmpretrain', 's', 23, 'lka')[0])
-    assert (info.dialect, info.num_classes, info.arch, info.attention) == ('mmpretrain', 1000, 's', 'lka')
+    assert (info.layout, info.num_classes, info.arch, info.attention) == ('mmpretrain', 1000, 's', 'lka')
     assert info.parameters == 13_348_800
     info = inspect_state_dict(published('detector', 't')[0])
-    assert (info.dialect, info.num_classes, info.parts) == ('mmlska', None, ('neck', 'bbox_head'))
+    assert (info.layout, info.num_classes, info.parts) == ('mmlska', None, ('neck', 'bbox_head'))
     assert info.parameters == 3_772_000
     assert inspect_state_dict(published('detection')[0]).arch == SMALL
 

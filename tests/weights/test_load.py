@@ -16,7 +16,7 @@ from torch import nn
 from mmlska import VAN_LSKA
 from mmlska.weights import MissingCheckpoint, WeightsError, WrongInitCfg, compare, file_sha256, load_weights
 
-DIALECTS = ('classification', 'detection', 'mmpretrain', 'detector')
+LAYOUTS = ('classification', 'detection', 'mmpretrain', 'detector')
 
 
 class Detector(BaseModule):
@@ -63,9 +63,9 @@ def log():
 
 
 @pytest.mark.parametrize('attention', ['lska', 'lka'])
-@pytest.mark.parametrize('dialect', DIALECTS)
-def test_every_dialect_by_every_door(saved, dialect, attention):
-    checkpoint, tensors = published(dialect, attention=attention)
+@pytest.mark.parametrize('layout', LAYOUTS)
+def test_every_layout_by_every_door(saved, layout, attention):
+    checkpoint, tensors = published(layout, attention=attention)
     path = saved(checkpoint)
 
     by_init_cfg = small(attention=attention, init_cfg=pretrained(path))
@@ -81,9 +81,9 @@ def test_every_dialect_by_every_door(saved, dialect, attention):
     assert holds(by_mmengine, tensors)
 
 
-@pytest.mark.parametrize('dialect', ['mmpretrain', 'detector'])
-def test_load_from_of_a_whole_model(saved, dialect):
-    checkpoint, tensors = published(dialect)
+@pytest.mark.parametrize('layout', ['mmpretrain', 'detector'])
+def test_load_from_of_a_whole_model(saved, layout):
+    checkpoint, tensors = published(layout)
     model = Detector()
     load_checkpoint(model, str(saved(checkpoint)))
     assert holds(model.backbone, tensors)

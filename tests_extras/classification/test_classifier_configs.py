@@ -65,45 +65,45 @@ def small_model(classes=1000):
 def files(tmp_path):
     """Published checkpoints with heads that are told apart."""
     paths = {}
-    for dialect in ('classification', 'mmpretrain'):
-        checkpoint, tensors = published(dialect)
+    for layout in ('classification', 'mmpretrain'):
+        checkpoint, tensors = published(layout)
         for name, value in checkpoint['state_dict'].items():
             if 'head' in name:
                 value.copy_(torch.arange(value.numel()).reshape(value.shape))
-        paths[dialect] = tmp_path / f'{dialect}.pth'
-        torch.save(checkpoint, paths[dialect])
-        if dialect == 'classification':
+        paths[layout] = tmp_path / f'{layout}.pth'
+        torch.save(checkpoint, paths[layout])
+        if layout == 'classification':
             bare = {name.removeprefix('module.'): value for name, value in checkpoint['state_dict'].items()}
             paths['bare'] = tmp_path / 'bare.pth'
             torch.save(bare, paths['bare'])
     return paths, tensors
 
 
-@pytest.mark.parametrize('dialect', ['classification', 'mmpretrain', 'bare'])
+@pytest.mark.parametrize('layout', ['classification', 'mmpretrain', 'bare'])
 @pytest.mark.parametrize('plain', [False, True])
-def test_published_checkpoints_load_whole_with_their_head(files, dialect, plain):
+def test_published_checkpoints_load_whole_with_their_head(files, layout, plain):
     paths, tensors = files
     if plain:
         model = VANLSKAClassifier(SMALL)
-        loaded = torch.load(paths[dialect], weights_only=True)
+        loaded = torch.load(paths[layout], weights_only=True)
         assert model.load_state_dict(loaded.get('state_dict', loaded)).missing_keys == []
         head = model.head
     else:
         model = small_model()
-        load_checkpoint(model, str(paths[dialect]), map_location='cpu', strict=True)
+        load_checkpoint(model, str(paths[layout]), map_location='cpu', strict=True)
         head = model.head.fc
     assert all(torch.equal(v, tensors[k]) for k, v in model.backbone.state_dict().items() if k in tensors)
     assert torch.equal(head.bias, torch.arange(1000.0))
     assert torch.equal(head.weight, torch.arange(24_000.0).reshape(1000, 24))
 
 
-@pytest.mark.parametrize('dialect', ['classification', 'mmpretrain'])
-def test_a_head_of_other_classes_is_refused(files, dialect):
+@pytest.mark.parametrize('layout', ['classification', 'mmpretrain'])
+def test_a_head_of_other_classes_is_refused(files, layout):
     for model in (small_model(5), VANLSKAClassifier(SMALL, 5)):
         with pytest.raises(
             WeightsError, match='the file has a head of 1000 classes, the model one of 5; to keep only the'
         ):
-            load_checkpoint(model, str(files[0][dialect]), map_location='cpu')
+            load_checkpoint(model, str(files[0][layout]), map_location='cpu')
 
 
 def test_a_classifier_neither_draws_nor_writes_coco():

@@ -62,13 +62,15 @@ def check_digest(where: str | os.PathLike, digest: str, wanted: str | None) -> N
 
 
 def state_dict_of(file: CheckpointFile) -> Mapping[str, Any]:
-    """The names with tensors of a checkpoint, those under ``state_dict`` if it has that.
+    """The names with tensors of a checkpoint, those under ``state_dict`` or ``model`` if it has that.
 
     Raises:
         WeightsError: If there are none, or a name is no text.
     """
     content = file.content
     tensors = content.get('state_dict', content) if isinstance(content, Mapping) else content
+    if isinstance(tensors, Mapping) and isinstance(tensors.get('model'), Mapping):
+        tensors = tensors['model']
     if not isinstance(tensors, Mapping):
         raise WeightsError(f'{file.path} holds a {type(tensors).__name__}, no names with tensors; give a checkpoint')
     strange = next((name for name in tensors if not isinstance(name, str)), None)
