@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 from published_layouts import KERNELS, SMALL, published, tensor_rows
 
 from mmlska import VAN_LSKA
-from mmlska.weights import WeightsError, convert_state_dict, inspect_state_dict
+from mmlska.models import VANLSKAClassifier
+from mmlska.weights import WeightsError, convert_state_dict, inspect_state_dict, load_weights, read_checkpoint
+from mmlska.weights.convert import convert_file, describe_file
+from mmlska.weights.layouts import LAYOUTS, Layout
 
 ATTENTIONS = ('lska', 'lka', 'lska_trivial', 'lka_trivial')
-LAYOUTS = ('classification', 'detection', 'mmpretrain', 'detector')
+PUBLISHED = ('classification', 'detection', 'mmpretrain', 'detector')
 
 
 def same(a: dict, b: dict) -> bool:
@@ -24,7 +29,7 @@ def test_every_network_in_every_layout(arch, k_size, attention):
     """Names, order-free, and shapes are those of the backbone; tensors are passed on, not copied; twice is once."""
     with torch.device('meta'):
         own = {name: t.shape for name, t in VAN_LSKA(arch, k_size=k_size, attention=attention).state_dict().items()}
-    for layout in LAYOUTS:
+    for layout in PUBLISHED:
         checkpoint, tensors = published(layout, arch, k_size, attention, device='meta')
         converted = convert_state_dict(checkpoint)
         assert {name: t.shape for name, t in converted.items()} == own
@@ -99,6 +104,46 @@ def test_inspection_tells_what_the_file_is():
 def test_the_first_stages_alone_name_all_that_they_can_be():
     own = VAN_LSKA('b', out_indices=(0,)).state_dict()
     assert inspect_state_dict(own).arch == 'b or l'
+
+
+def test_another_layout_is_one_column(monkeypatch, tmp_path, log):
+    """It is read, loaded, inspected, written and named in messages, from its entry in the table alone."""
+    column = Layout(
+        'the names of a zoo',
+        containers={'patch_embed': 'down', 'blocks': 'layers', 'norm': 'out_norm'},
+        modules={'attn.spatial_gating_unit.DW_conv_h': 'gate.first', 'mlp.dwconv': 'mlp.depthwise'},
+        head='classifier',
+    )
+    _, tensors = published('detection')
+    zoo = {}
+    for name, tensor in tensors.items():
+        name = re.sub('^norm', 'out_norm', name.replace('patch_embed', 'down').replace('blocks', 'layers'))
+        zoo[name.replace('attn.spatial_gating_unit.DW_conv_h', 'gate.first').replace('dwconv', 'depthwise')] = tensor
+    whole = {**zoo, 'classifier.weight': torch.ones(5, 24), 'classifier.bias': torch.zeros(5)}
+    path, classification = tmp_path / 'zoo.pth', tmp_path / 'classification.pth'
+    torch.save(whole, path)
+    torch.save(published('classification')[0], classification)
+    with pytest.raises(WeightsError, match='belong to no published layout'):
+        convert_state_dict(whole)
+
+    monkeypatch.setitem(LAYOUTS, 'zoo', column)
+    assert set(convert_state_dict(whole)) == set(tensors)
+    assert same(convert_state_dict(tensors, to='zoo'), zoo)
+    info = inspect_state_dict(whole)
+    assert (info.layout, info.num_classes, info.arch, info.attention) == ('zoo', 5, SMALL, 'lska')
+    assert inspect_state_dict({**tensors, 'layers9.0.norm1.bias': torch.zeros(8)}).layout == 'mixed'
+    model = VANLSKAClassifier(SMALL, num_classes=5)
+    model.load_state_dict(whole)
+    assert torch.equal(model.head.weight, whole['classifier.weight'])
+    assert all(torch.equal(t, tensors[name]) for name, t in model.backbone.state_dict().items())
+    backbone = VAN_LSKA(SMALL)
+    load_weights(backbone, str(path))
+    assert all(torch.equal(t, tensors[name]) for name, t in backbone.state_dict().items())
+    assert 'tensors loaded, the names of a zoo, from' in log[-1][1]
+    written = read_checkpoint(convert_file(classification, tmp_path / 'written.pth', to='zoo'))
+    assert describe_file(written)['layout'] == 'zoo: the names of a zoo'
+    with pytest.raises(ValueError, match="to='timm' is unknown; choose one of mmlska, classification, zoo"):
+        convert_file(classification, tmp_path / 'timm.pth', to='timm')
 
 
 @pytest.mark.parametrize(

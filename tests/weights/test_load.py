@@ -6,7 +6,6 @@ import logging
 
 import pytest
 import torch
-from mmengine.logging import MMLogger
 from mmengine.model import BaseModule
 from mmengine.runner.checkpoint import load_checkpoint
 from mmengine.runner.checkpoint import load_state_dict as mmengine_load_state_dict
@@ -48,18 +47,6 @@ def saved(tmp_path):
         return tmp_path / name
 
     return save
-
-
-@pytest.fixture
-def log():
-    """What goes to the current logger of MMEngine, as (level, text)."""
-    records = []
-    handler = logging.Handler()
-    handler.emit = lambda record: records.append((record.levelno, record.getMessage()))
-    logger = MMLogger.get_current_instance()
-    logger.addHandler(handler)
-    yield records
-    logger.removeHandler(handler)
 
 
 @pytest.mark.parametrize('attention', ['lska', 'lka'])
