@@ -3,10 +3,12 @@
 import json
 import re
 import runpy
+import shutil
 
 import cv2
 import numpy as np
 import pytest
+import torch
 from evidence import check_picture, small_model
 from test_train_test import MASK_RCNN, ROOT, UPERNET, ok, run
 
@@ -21,9 +23,13 @@ def detector(scenes, tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def segmentor(scenes, tmp_path_factory):
-    """A folder with a small UperNet of random weights."""
+    """A folder with a small UperNet of random weights, a checkpoint that lacks its head, and a photo."""
     cwd = tmp_path_factory.mktemp('analysed_segmentor')
-    small_model(UPERNET, scenes, cwd)
+    _, checkpoint = small_model(UPERNET, scenes, cwd)
+    weights = torch.load(cwd / checkpoint)['state_dict']
+    part = {name: t for name, t in weights.items() if not name.startswith('decode_head')}
+    torch.save(dict(state_dict=part), cwd / 'part.pth')
+    shutil.copy(scenes / 'images/validation/000000.png', cwd / 'photo.png')
     return cwd
 
 
@@ -107,6 +113,14 @@ ERRORS = {
     'no photos': (['erf.py', 'small.py', '--images', 'nowhere'], 'no images found in nowhere; name a folder'),
     'no photo': (['feature_maps.py', 'small.py', 'nothing.jpg'], 'photo nothing.jpg does not exist; name an image'),
     'no image': (['feature_maps.py', 'small.py', 'small.py'], 'small.py is not an image that OpenCV can read'),
+    'half a network': (
+        ['feature_maps.py', 'small.py', 'photo.png', '--checkpoint', 'part.pth'],
+        'part.pth does not fit small.py: ',
+    ),
+    'half a network for the field': (
+        ['erf.py', 'small.py', '--checkpoints', 'part.pth', '--stage', 1, '--size', 32, '--num-images', 1],
+        'part.pth does not fit small.py: ',
+    ),
     'nothing to do': (['complexity.py'], 'name configs, or give --designs'),
 }
 
