@@ -183,14 +183,21 @@ def _with_attributes(function: Known, kind: Any, arguments: tuple, state: Any) -
     return typed(function.call(*typed(arguments, tuple)), Tensor, nn.Parameter)
 
 
-def _build_array(_: UnfinishedArray, state: tuple) -> np.ndarray:
+def _build_array(_: UnfinishedArray | None, state: tuple) -> np.ndarray:
     _version, shape, dtype, fortran, content = typed(state, tuple)
     if not isinstance(dtype, np.dtype):
         raise Refused(f'an array of numpy of {type(dtype).__name__}')
     shape = [checked_size(n) for n in typed(shape, tuple)]
-    if math.prod(shape) * dtype.itemsize != len(typed(content, bytes)):
+    if math.prod(shape) * dtype.itemsize != len(typed(content, bytes, bytearray)):
         raise pickle.UnpicklingError('has an array that is larger or smaller than its content')
     return np.frombuffer(content, dtype).reshape(shape, order='F' if fortran is True else 'C').copy('K')
+
+
+def _from_buffer(content: bytes | bytearray, dtype: np.dtype, shape: tuple, order: str) -> np.ndarray:
+    """How protocol 5 writes arrays."""
+    if order not in ('C', 'F'):
+        raise Unknown(f'has an array of numpy in the order {order!r}')
+    return _build_array(None, (1, shape, dtype, order == 'F', content))
 
 
 def _build_dtype(value: UnfinishedDType, state: tuple) -> np.dtype:
@@ -287,6 +294,7 @@ _KNOWN: dict[str, Any] = {
     **{f'torch.{name}Storage': getattr(torch, dtype) for name, dtype in _STORAGES.items()},
     **{str(value): value for value in vars(torch).values() if isinstance(value, torch.dtype)},
 }
-for _module in ('numpy.core.multiarray', 'numpy._core.multiarray'):  # before and since numpy 2
-    _KNOWN[f'{_module}._reconstruct'] = Known(lambda *_: UnfinishedArray())
-    _KNOWN[f'{_module}.scalar'] = Known(_scalar)
+for _module in ('numpy.core', 'numpy._core'):  # before and since numpy 2
+    _KNOWN[f'{_module}.multiarray._reconstruct'] = Known(lambda *_: UnfinishedArray())
+    _KNOWN[f'{_module}.multiarray.scalar'] = Known(_scalar)
+    _KNOWN[f'{_module}.numeric._frombuffer'] = Known(_from_buffer)

@@ -27,6 +27,7 @@ from mmlska.weights import (
     save_weights,
     use_safe_reader,
 )
+from mmlska.weights.checkpoint_file import read_pickle_file
 from mmlska.weights.download import fetch, read_fetched
 
 
@@ -69,10 +70,10 @@ def test_sets_that_do_not_change_are_read(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('value', 'what'), [(torch.ones(2, dtype=torch.complex64).conj(), 'metadata'), (bytearray(9), 'opcode BYTEARRAY8')]
+    ('value', 'protocol', 'what'), [(torch.ones(2, dtype=torch.complex64).conj(), 5, 'metadata'), (7, 0, 'opcode DICT')]
 )
-def test_a_whole_file_is_not_called_damaged(tmp_path, value, what):
-    torch.save(dict(state_dict=value), tmp_path / 'w.pth', pickle_protocol=5)
+def test_a_whole_file_is_not_called_damaged(tmp_path, value, protocol, what):
+    torch.save(dict(state_dict=value), tmp_path / 'w.pth', pickle_protocol=protocol)
     with pytest.raises(WeightsError, match=f'w.pth has .*{what}.*, which is not read here; save it anew') as info:
         read_checkpoint(tmp_path / 'w.pth')
     assert 'damaged' not in str(info.value)
@@ -112,6 +113,24 @@ def test_what_mmengine_and_timm_put_beside_weights_is_read(tmp_path):
     assert read['args'].model == 'van_tiny'
     assert read['numbers'][:2] == [0.5, 3]
     assert read['meta'] == content['meta']
+
+
+@pytest.mark.parametrize('protocol', [2, 4, 5])
+def test_arrays_of_every_protocol(tmp_path, protocol):
+    whole = np.arange(24, dtype='>f4').reshape(2, 3, 4)
+    arrays = dict(plain=whole, columns=np.asfortranarray(whole), part=whole[:, ::2], none=whole[:0], one=np.array(3))
+    (tmp_path / 'a.pkl').write_bytes(pickle.dumps(arrays, protocol))
+    read = read_pickle_file(tmp_path / 'a.pkl', max_steps=1000)
+    for name, array in arrays.items():
+        assert read[name].dtype == array.dtype
+        np.testing.assert_array_equal(read[name], array)
+
+
+def test_an_array_is_not_longer_than_its_content(tmp_path):
+    lie = pickle.dumps(np.arange(3.0), 5).replace(b'K\x03\x85', b'K\x04\x85')
+    (tmp_path / 'a.pkl').write_bytes(lie)
+    with pytest.raises(WeightsError, match='has an array that is larger or smaller than its content'):
+        read_pickle_file(tmp_path / 'a.pkl', max_steps=1000)
 
 
 def test_files_of_older_numpy_name_other_modules(tmp_path):
