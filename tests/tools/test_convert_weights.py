@@ -12,8 +12,8 @@ import torch
 from evil_files import Payload
 
 from mmlska import VAN_LSKA
-from mmlska.weights import convert_state_dict, file_sha256, read_checkpoint
-from mmlska.weights.convert import convert_file, describe_file
+from mmlska.weights import convert_state_dict, file_sha256, load_pretrained, read_checkpoint, shipped_entries
+from mmlska.weights.convert import convert_file, describe_file, read_source
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'convert_weights.py'
 ARCH = dict(embed_dims=[8, 12], depths=[1, 1], ffn_ratios=[2, 2])
@@ -65,6 +65,16 @@ def test_inspect_tells_all(classification):
     assert (told['k_size'], told['attention'], told['in_channels'], told['classes']) == ('23', 'lska', '3', '10')
     assert told['layout'].startswith('classification')
     assert (told['finite'], told['averaged (EMA)'], told['other parts']) == ('yes', 'no', '-')
+
+
+def test_published_weights_by_their_name(tmp_path):
+    name = 'van_lska_t_k23_tiny_imagenet'
+    (entry,) = [entry for entry in shipped_entries() if entry['name'] == name]
+    told = describe_file(read_source(f'mmlska://{name}'))
+    assert (told['sha256'], told['arch'], told['k_size']) == (entry['sha256'], 't', '23')
+    assert same(convert_file(f'mmlska://{name}', tmp_path / 'w.pth'), load_pretrained(name))
+    with pytest.raises(ValueError, match="no published weights are called 'nothing'; choose one of"):
+        convert_file('mmlska://nothing', tmp_path / 'x.pth')
 
 
 def test_errors_are_one_line(tmp_path, classification):
