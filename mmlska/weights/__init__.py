@@ -13,7 +13,7 @@ from .checkpoint_file import (
 from .inspection import WeightsInfo, inspect_state_dict
 from .layouts import LAYOUTS, WeightsError, convert_state_dict
 from .load import Coverage, WrongInitCfg, adopt_state_dict, compare, init_weights, load_weights
-from .manifest import load_manifest, load_pretrained, published_for, published_names, shipped_entries
+from .manifest import load_manifest, load_pretrained, published_names, shipped_entries
 from .mmengine_reader import safe_reading, use_safe_reader
 from .whole_model import load_whole_model
 
@@ -39,7 +39,6 @@ __all__ = [
     'load_pretrained',
     'load_weights',
     'load_whole_model',
-    'published_for',
     'published_names',
     'rank1',
     'read_checkpoint',

@@ -9,7 +9,7 @@ from pathlib import Path
 from ..files import check_replaceable, file_sha256
 from .checkpoint_file import CheckpointFile, check_finite, save_weights
 from .inspection import WeightsInfo, inspect_parsed
-from .layouts import OURS, WeightsError, convert_state_dict, layout_text, parse, written_layouts
+from .layouts import OURS, WeightsError, check_written, convert_state_dict, layout_text, parse
 from .load import read_location
 from .mmengine_reader import safe_reading
 
@@ -30,7 +30,7 @@ def convert_file(
     Args:
         source: A checkpoint of any published layout: a path, a URL, or 'mmlska://NAME' with a name from the manifest.
         target: Where to: .pth, .pt or .safetensors.
-        to: The names, one of :func:`written_layouts`.
+        to: The names, one of :func:`mmlska.weights.layouts.written_layouts`.
         extract_backbone: Leave out the other parts of a whole model; without it, a file that has them is refused.
         ema: Take the averaged weights of a file that has both.
         publish: Put the first eight digits of the SHA-256 into the name, as OpenMMLab does.
@@ -46,8 +46,7 @@ def convert_file(
         WeightsError: If the source can't be read or converted.
         ValueError: If ``to`` or the target's suffix is unknown.
     """
-    if to not in written_layouts():
-        raise ValueError(f'to={to!r} is unknown; choose one of {", ".join(written_layouts())}')
+    check_written(to)
     target = Path(target).expanduser()
     if target.exists() and not overwrite:
         raise FileExistsError(f'{target} exists; choose another name or add --overwrite')

@@ -55,11 +55,6 @@ class WeightsInfo:
     wrapper: str
     parts: tuple[str, ...]
 
-    @property
-    def summary(self) -> str:
-        """The facts that must agree between a file and a model, in words."""
-        return f'arch {self.arch}, k_size {self.k_size}, attention {self.attention}, in_channels {self.in_channels}'
-
 
 def inspect_state_dict(checkpoint: Mapping[str, Any], *, prefix: str | None = None, ema: bool = False) -> WeightsInfo:
     """Tell what the weights in a checkpoint are, from names and shapes alone.
@@ -74,8 +69,9 @@ def inspect_state_dict(checkpoint: Mapping[str, Any], *, prefix: str | None = No
 
     Example:
         >>> from mmlska import VAN_LSKA
-        >>> inspect_state_dict(VAN_LSKA('t', k_size=35).state_dict()).summary
-        'arch t, k_size 35, attention lska, in_channels 3'
+        >>> info = inspect_state_dict(VAN_LSKA('t', k_size=35).state_dict())
+        >>> info.arch, info.k_size, info.attention, info.in_channels
+        ('t', 35, 'lska', 3)
     """
     parsed = parse(checkpoint, prefix=prefix, ema=ema)
     return inspect_parsed(parsed)

@@ -77,7 +77,7 @@ LAYOUTS: dict[str, Layout] = {
         },
     ),
 }
-OURS, MIXED = 'mmlska', 'mixed'
+OURS = 'mmlska'
 
 _CONTAINER = re.compile(r'([a-z_]+)([1-9]\d*)(?:\.(0|[1-9]\d*))?\.')
 _LEAF = re.compile(r'(?:^|\.)(weight|bias|running_mean|running_var|num_batches_tracked)$')
@@ -121,6 +121,12 @@ def layout_text(layout: str) -> str:
 def written_layouts() -> tuple[str, ...]:
     """The layouts in which backbones are written."""
     return tuple(name for name, layout in LAYOUTS.items() if layout.written)
+
+
+def check_written(to: str) -> None:
+    """Raise WeightsError if backbones are not written in a layout."""
+    if to not in written_layouts():
+        raise WeightsError(f'to={to!r} is unknown; choose one of {", ".join(written_layouts())}')
 
 
 @cache
@@ -193,10 +199,11 @@ def convert_state_dict(
         checkpoint: What a file held, or a state dict.
         prefix: Take only the names that begin so, for example 'teacher.backbone.'; by default found out.
         ema: Take the averaged weights of a checkpoint that has both.
-        to: A key of :data:`LAYOUTS`.
+        to: One of :func:`written_layouts`.
 
     Raises:
-        WeightsError: If the checkpoint is empty, holds other things than tensors, names that belong to no VAN, or two names for one tensor.
+        WeightsError: If the checkpoint is empty, holds other things than tensors, names that belong to no VAN, or two names for one
+            tensor; or if ``to`` is unknown.
 
     Example:
         >>> import torch
@@ -206,6 +213,7 @@ def convert_state_dict(
         >>> list(convert_state_dict({'blocks1.0.mlp.dwconv.bias': torch.zeros(256)}, to='classification'))
         ['block1.0.mlp.dwconv.dwconv.bias']
     """
+    check_written(to)
     tensors = parse(checkpoint, prefix=prefix, ema=ema).tensors
     return tensors if to == OURS else {rename(name, to)[0]: tensor for name, tensor in tensors.items()}
 
@@ -225,12 +233,11 @@ def parse(checkpoint: Mapping[str, Any], *, prefix: str | None = None, ema: bool
     head: dict[str, Tensor] = {}
     origin: dict[str, str] = {}
     unknown: list[str] = []
-    layouts: set[frozenset[str]] = set()
-    head_layouts: set[frozenset[str]] = set()
+    layouts, head_layouts = set(LAYOUTS), set(LAYOUTS)  # to which all names belong
     for short, name in backbone:
         if part := head_part(short):
             head[part[0]] = state_dict[name]
-            head_layouts.add(part[1])
+            head_layouts &= part[1]
             continue
         found = rename(short)
         if found is None:
@@ -242,7 +249,7 @@ def parse(checkpoint: Mapping[str, Any], *, prefix: str | None = None, ema: bool
         if not state_dict[name].is_floating_point() and not ours.endswith('num_batches_tracked'):
             raise WeightsError(f'{name} is of {state_dict[name].dtype}; weights are floating-point numbers, give such')
         tensors[ours], origin[ours] = state_dict[name], name
-        layouts.add(of_layouts)
+        layouts &= of_layouts
     if unknown:
         raise WeightsError(_describe_unknown(unknown, len(state_dict)))
     if not tensors:
@@ -252,12 +259,13 @@ def parse(checkpoint: Mapping[str, Any], *, prefix: str | None = None, ema: bool
     heads = {name: part for name in others if (part := head_part(_WRAPPED.sub('', name, count=1)))}
     if not head:
         head = {part: state_dict[name] for name, (part, _) in heads.items()}
-        head_layouts = {of_layouts for _, of_layouts in heads.values()}
+        head_layouts.intersection_update(*(of_layouts for _, of_layouts in heads.values()))
+    fitting = [layout for layout in LAYOUTS if layout in layouts]
     return ParsedWeights(
         tensors=tensors,
         head=head,
         others=tuple(name for name in others if name not in heads),
-        layout=_layout(layouts, head_layouts),
+        layout=next((layout for layout in fitting if layout in head_layouts), (*fitting, 'mixed')[0]),
         wrapper=wrapper,
         ema=found_ema,
     )
@@ -306,13 +314,6 @@ def _backbone_names(state_dict: Mapping[str, Any], prefix: str | None) -> tuple[
                 f'{name} stands outside backbone. where {inside[0][1]} is inside; the file mixes two layouts'
             )
     return inside, [name for _, name in outside]
-
-
-def _layout(names: set[frozenset[str]], head: set[frozenset[str]]) -> str:
-    """The layout to which all names belong, and if there is one the classifier's too."""
-    fitting = [layout for layout in LAYOUTS if all(layout in layouts for layouts in names)]
-    with_head = [layout for layout in fitting if all(layout in layouts for layouts in head)]
-    return (with_head or fitting or [MIXED])[0]
 
 
 def _describe_unknown(unknown: list[str], total: int) -> str:

@@ -125,10 +125,6 @@ def load_weights(
         MissingCheckpoint: If there is no such file.
         WeightsError: If the file can't be read or does not fit.
     """
-    adapt = (adapt,) if isinstance(adapt, str) else tuple(adapt)
-    unknown = [name for name in adapt if name not in ADAPTATIONS]
-    if unknown:
-        raise WeightsError(f'adapt={unknown[0]!r} is unknown; choose among {", ".join(map(repr, ADAPTATIONS))}')
     file = read_location(checkpoint)
     source = f'{file.path} (sha256 {file.sha256[:16]})'
     try:

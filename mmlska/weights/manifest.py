@@ -13,7 +13,6 @@ from .checkpoint_file import CheckpointFile, read_checkpoint
 from .download import fetch, read_fetched
 from .layouts import WeightsError, convert_state_dict
 
-MANIFEST_PATH = Path(__file__).with_name('manifest.yml')
 #: Weights that come with the package, and in SHIPPED their entries, which ``scripts/publish_pretrained.py`` writes.
 FILES = Path(__file__).with_name('shipped')
 SHIPPED = 'shipped.yml'
@@ -22,9 +21,9 @@ MANIFEST_SCHEME = 'mmlska://'
 
 
 @cache
-def load_manifest(path: Path = MANIFEST_PATH) -> Mapping:
+def load_manifest() -> Mapping:
     """The manifest: ``published``, a list of entries, and ``not_published``, what people look for in vain."""
-    return yaml.safe_load(Path(path).read_text(encoding='utf-8'))
+    return yaml.safe_load(Path(__file__).with_name('manifest.yml').read_text(encoding='utf-8'))
 
 
 def shipped_entries(folder: Path | None = None) -> list[dict]:
@@ -60,19 +59,6 @@ def find_entry(name: str) -> dict:
         if entry['name'] == name:
             return entry
     raise WeightsError(f'no published weights are called {name!r}; choose one of {", ".join(published_names())}')
-
-
-def published_for(arch: str, k_size: int, attention: str) -> list[dict]:
-    """The entries that fit a backbone; empty if nothing is published for it.
-
-    Example:
-        >>> [entry['name'] for entry in published_for('t', 23, 'lska')]
-        ['lska_t_in1k']
-        >>> published_for('t', 35, 'lska')
-        []
-    """
-    wanted = dict(arch=arch, k_size=k_size, attention=attention)
-    return [entry for entry in load_manifest()['published'] if all(entry[k] == v for k, v in wanted.items())]
 
 
 def fetch_published(name: str) -> Path:
