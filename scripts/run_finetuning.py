@@ -18,6 +18,7 @@ from mmlska.cli.common import user_errors
 from mmlska.engine.config import load_config
 from mmlska.engine.training_options import use_training_options
 from mmlska.files import file_sha256
+from mmlska.own_data.schedule import scale_schedulers
 from mmlska.results import fill_section, markdown_table, run_environment, write_json
 from mmlska.weights.manifest import MANIFEST_SCHEME, fetch_published
 
@@ -38,13 +39,8 @@ def shorten(cfg: Config, fraction: float) -> int:
     else:
         whole = cfg.train_cfg.max_iters
     iterations = max(1, round(whole * fraction))
+    scale_schedulers(cfg, iterations)
     cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=iterations, val_interval=iterations)
-    for scheduler in cfg.param_scheduler:
-        scheduler.pop('convert_to_iter_based', None)
-        warm_up = scheduler.type == 'LinearLR'
-        scheduler.update(by_epoch=False, end=min(scheduler.end, iterations // 10) if warm_up else iterations)
-        if not warm_up and scheduler.get('begin'):
-            scheduler.begin = min(scheduler.begin, iterations // 10)
     cfg.default_hooks.checkpoint.update(by_epoch=False, interval=iterations)
     cfg.default_hooks.logger.interval = 10
     cfg.log_processor = dict(cfg.get('log_processor', {}), by_epoch=False)

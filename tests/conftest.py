@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,18 @@ from tiny_models import DEMOS, TinyModel, save_tiny
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 BROWSERS = ('chromium', 'chromium-browser', 'google-chrome', 'chrome', 'chromium-headless-shell', 'msedge')
+
+
+@pytest.fixture(scope='session')
+def shared_data() -> Callable[[str], Path]:
+    """Finds the folder of a set of real photos by its name; the test is skipped where it is not on this machine."""
+    places = [Path(os.environ.get('MMLSKA_DATA', 'data')), REPOSITORY / 'data', REPOSITORY.parent / 'shared/data']
+
+    def find(name: str) -> Path:
+        found = next((place / name for place in places if (place / name).is_dir()), None)
+        return found or pytest.skip(f'{name} is in none of {", ".join(map(str, places))}')
+
+    return find
 
 
 @pytest.fixture(scope='session')

@@ -8,9 +8,9 @@ from pathlib import Path
 from mmlska.cli.common import user_errors
 from mmlska.engine.config import load_config
 from mmlska.files import check_replaceable
-from mmlska.own_data.check_folder import check_config, check_folder
+from mmlska.own_data.check import check_config, check_folder
 from mmlska.own_data.contact_sheet import write_sheet
-from mmlska.own_data.repair import check_target, write_mended
+from mmlska.own_data.repair import check_target, write_repaired
 from mmlska.results import write_json
 
 
@@ -41,14 +41,13 @@ def main() -> None:
         else:
             cfg = load_config(args.config) if args.config else None
             checked = check_folder(args.data, cfg=cfg, palette=args.palette)
-        found = checked.files, checked.pairs, checked.labels
         print(checked.report.text())
         if args.json:
             write_json(args.json, checked.report.as_dict())
         if args.sheet:
-            print(f'{write_sheet(args.sheet, *found)} samples: {args.sheet}')
+            print(f'{write_sheet(args.sheet, checked.source)} samples: {args.sheet}')
         if args.fix:
-            print(f'corrected copy: {args.fix}', *write_mended(args.fix, checked.root, *found), sep='\n  ')
+            print(f'corrected copy: {args.fix}', *write_repaired(args.fix, checked.source), sep='\n  ')
     sys.exit(1 if checked.report.errors else 0)
 
 

@@ -15,8 +15,8 @@ from mmlska.engine.guards import TrainingError
 from mmlska.engine.launch import build_train_runner
 from mmlska.engine.processes import claim_work_dir, leave_processes
 from mmlska.engine.training_options import add_training_options, use_training_options
-from mmlska.own_data.check_folder import check_config, check_folder
-from mmlska.own_data.use import own_work_dir, use_own_data
+from mmlska.own_data.adapt_config import own_work_dir, use_own_data
+from mmlska.own_data.check import check_config, check_folder
 from mmlska.weights import WeightsError
 
 

@@ -10,7 +10,8 @@ data_help = (
     'a folder with trainval.json and images/; see https://github.com/Tony607/mmdetection_instance_segmentation_demo'
 )
 metainfo = dict(classes=('date', 'fig', 'hazelnut'))
-held_out = [3, 7, 11, 15]  # 11.jpg, 15.jpg, 3.jpg and 7.jpg, by their place in trainval.json
+# 11.jpg, 15.jpg, 3.jpg and 7.jpg, which its source suggests for validation, by their place in trainval.json.
+held_out = [3, 7, 11, 15]
 
 # Without pretrained weights the heads need a norm to learn in minutes.
 norm_cfg = dict(type='BN', requires_grad=True)
@@ -74,7 +75,7 @@ train_dataloader = dict(
     dataset=dict(
         type='RepeatDataset',
         times=16,
-        dataset=dict(**dataset, indices=[i for i in range(18) if i not in (3, 7, 11, 15)], pipeline=train_pipeline),
+        dataset=dict(**dataset, indices=sorted({*range(18)}.difference(held_out)), pipeline=train_pipeline),
     ),
 )
 val_dataloader = dict(

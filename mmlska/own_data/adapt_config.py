@@ -1,94 +1,71 @@
-"""Change the config of a recipe in place for other data: classes, data sets, evaluators, pipelines."""
+"""Turn the config of a recipe into one for a user's own folder of images and labels."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 
-from .sources.masks import Labels
-
-
-def set_num_classes(node, count: int) -> None:
-    """Set ``num_classes`` in every head below ``node``; region proposals know objects from background only."""
-    if isinstance(node, (list, tuple)):
-        for item in node:
-            set_num_classes(item, count)
-    elif isinstance(node, dict):
-        for key, value in node.items():
-            if key != 'rpn_head':
-                set_num_classes(value, count)
-        if 'num_classes' in node:
-            node['num_classes'] = count
+from ..text import printable
+from .config_edits import each_transform, heads, set_datasets
+from .schedule import scale_schedule
+from .sources import SOURCES, require_source
+from .split import split_images
 
 
-def leaves(dataset: ConfigDict) -> list[ConfigDict]:
-    """The data sets inside wrappers such as RepeatDataset or ConcatDataset."""
-    inner = dataset.get('datasets') or ([dataset['dataset']] if 'dataset' in dataset else None)
-    return [dataset] if inner is None else [leaf for item in inner for leaf in leaves(item)]
+def own_work_dir(config: str, data: str) -> str:
+    """The default work directory of a training on one's own data, another one for each config and folder."""
+    return str(Path('work_dirs') / f'{Path(config).stem}_{Path(data).resolve().name}')
 
 
-def set_datasets(cfg: Config, root: Path, make: Callable[[str], dict], parts: dict) -> None:
-    for split in ('train', 'val', 'test'):
-        source = split if split in parts else 'val'
-        old = leaves(cfg[f'{split}_dataloader'].dataset)[0]
-        # Config's own dicts are copied: val and test often share them.
-        kept = {key: old[key] for key in ('pipeline', 'filter_cfg', 'test_mode', 'backend_args') if key in old}
-        new = make(source)
-        for dataset in new.get('datasets', [new]):
-            dataset.update(data_root=f'{root}/', **kept)
-        loader = dict(cfg[f'{split}_dataloader'], dataset=new)
-        cfg[f'{split}_dataloader'] = loader
-    cfg.data_root = f'{root}/'
-    for key in ('data_help', 'metainfo', 'classes', 'palette', 'held_out', 'dataset'):
-        cfg.pop(key, None)
+def use_own_data(
+    cfg: Config, data: str, *, val_fraction: float = 0.2, epochs: int | None = None, palette: str | None = None
+) -> list[str]:
+    """Train a config on a folder of images with COCO files (detectors) or masks (segmentors).
 
+    Class names go into the data sets' metainfo (with that the evaluators and the visualiser know them) and their number into every
+    head; the schedule is scaled. What training reads besides the images is written to ``<work_dir>/data``; the folder itself is
+    never changed.
 
-def set_evaluators(cfg: Config, split: str, ann_file: str) -> None:
-    evaluators = cfg[f'{split}_evaluator']
-    evaluators = [dict(e) for e in (evaluators if isinstance(evaluators, list) else [evaluators])]
-    for evaluator in evaluators:
-        if evaluator['type'] == 'CocoMetric':
-            evaluator['ann_file'] = ann_file
-    cfg[f'{split}_evaluator'] = evaluators if len(evaluators) > 1 else evaluators[0]
+    Args:
+        cfg: A config that went through :func:`mmlska.engine.launch.prepare`; changed in place.
+        data: The folder.
+        val_fraction: Share of the images for validation where the folder has no split of its own.
+        epochs: See :func:`mmlska.own_data.schedule.scale_schedule`.
+        palette: File with the names and colours of the classes, for segmentors; by default ``classes.json`` or ``classes.txt``
+            in the folder.
 
+    Returns:
+        Lines to print: the summary first, then what was found odd.
 
-def each_transform(cfg: Config, kind: str, change: Callable[[dict], None]) -> None:
-    """Change the transforms of one type in every pipeline, those of test-time augmentation too."""
-
-    def visit(node) -> None:
-        if isinstance(node, (list, tuple)):
-            for item in node:
-                visit(item)
-        elif isinstance(node, dict):
-            for value in node.values():
-                visit(value)
-            if node.get('type') == kind:
-                change(node)
-
-    for key in (
-        'train_dataloader',
-        'val_dataloader',
-        'test_dataloader',
-        'tta_pipeline',
-        'train_pipeline',
-        'test_pipeline',
-    ):
-        visit(cfg.get(key))
-
-
-def set_mask_reader(cfg: Config, labels: Labels) -> None:
-    """Make every pipeline read the masks as ``labels`` says."""
-    reader = dict(type='LoadAnnotations') if labels.plain else dict(type='LoadColorAnnotations', palette=labels.colors)
-
-    def replace(transform: dict) -> None:
-        transform.clear()
-        transform.update(reader)
-
-    for old in ('LoadAnnotations', 'LoadColorAnnotations'):
-        each_transform(cfg, old, replace)
-
-
-def wants_masks(cfg: Config) -> bool:
-    return bool((cfg.model.get('roi_head') or {}).get('mask_head') or cfg.model.get('mask_head'))
+    Raises:
+        FileNotFoundError: If the folder, an image or the palette is missing.
+        ValueError: If the folder holds nothing that the config can be trained on.
+    """
+    root = Path(data).expanduser().resolve()
+    if not root.is_dir():
+        raise FileNotFoundError(f'--data {data} is not a folder; give the one that holds the images and labels')
+    scope = cfg.default_scope
+    if scope not in {kind.scope for kind in SOURCES}:
+        raise ValueError(f'--data works for detectors and segmentors; the config has default_scope={scope!r}')
+    if palette and scope == 'mmdet':
+        raise ValueError('--palette is for segmentors; a detector takes its classes from the COCO files')
+    labels = require_source(root, scope, palette).read()
+    notes = [*labels.notes, *labels.adapt(cfg)]
+    if labels.as_stored:
+        notes.append('photos are labelled as stored: their EXIF orientation is ignored')
+        each_transform(cfg, 'LoadImageFromFile', lambda t: t.update(color_type='color_ignore_orientation'))
+    parts, split_note = split_images(labels, val_fraction)
+    folder = Path(cfg.work_dir).absolute() / 'data'
+    datasets = {split: labels.write(folder, split, images) for split, images in parts.items()}
+    set_datasets(cfg, root, datasets, dict(classes=tuple(labels.classes), palette=labels.palette))
+    for _, head in heads(cfg.model):
+        head['num_classes'] = len(labels.classes)
+    length = scale_schedule(cfg, labels.trained(cfg, parts['train']), epochs)
+    sides = ', '.join(f'{len(images)} {split}' for split, images in parts.items())
+    every = [image for images in parts.values() for image in images]
+    # Nothing in a name moves the cursor or begins a line.
+    shown = ', '.join(map(printable, labels.classes[:12])) + (', ...' if len(labels.classes) > 12 else '')
+    kinds = '1 class' if len(labels.classes) == 1 else f'{len(labels.classes)} classes'
+    summary = f'data {root}: {len(every)} images, {kinds} ({shown}), {labels.describe(every)}; {sides} ({split_note}); {length}'
+    return [summary, *notes]

@@ -4,31 +4,25 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from pathlib import Path
 
 import cv2
 import numpy as np
 
-from ..datasets.coco_labels import box_of, mask_of, problem
+from ..datasets.coco_labels import box_of, mask_of
 from ..files import write_bytes
-from ..images import read_header, read_photo
-from .layout import distinct_colors
-from .sources.coco import CocoFile, categories_of, labelled_as_stored
-from .sources.masks import IGNORE, Labels, MaskPair, read_index
+from ..images import read_photo
+from .mask_files import IGNORE
+from .sources.source import Legend, Sample, Source
 
 _TILE = 320
 
 
-def write_sheet(
-    path: str, files: Sequence[CocoFile] | None, pairs: Sequence[MaskPair], labels: Labels | None, count: int = 12
-) -> int:
+def write_sheet(path: str, source: Source, count: int = 12) -> int:
     """Write a PNG of samples, chosen by a hash of their names, with the labels painted over them.
 
     Args:
         path: The picture to write.
-        files: COCO files; None for pairs.
-        pairs: Pairs of image and mask.
-        labels: The classes of the masks.
+        source: Labels that were checked.
         count: Number of samples.
 
     Returns:
@@ -38,26 +32,20 @@ def write_sheet(
         ValueError: If no sample can be drawn.
         FileExistsError: If the picture is there and no regular file, such as a link.
     """
-    tiles = []
-    if files is not None:
-        classes, mapping, _ = categories_of(files)
-        samples = [
-            (item, image) for item in files for image in item.content['images'] if image.get('file_name') in item.images
-        ]
-        for item, image in sorted(samples, key=lambda sample: _hash(sample[1]['file_name'])):
-            tiles += _coco_tile(item, image, classes, mapping)
-            if len(tiles) == count:
-                break
-    elif labels is not None:
-        for pair in sorted(pairs, key=lambda pair: _hash(pair.image.name + str(pair.image.parent))):
-            tiles += _mask_tile(pair, labels)
-            if len(tiles) == count:
-                break
+    legend, tiles, pixels = source.legend(), [], False
+    for _, read in sorted(source.samples(), key=lambda named: _hash(named[0])):
+        sample = read()
+        tile = _tile(sample, legend) if sample else None
+        if tile is not None:
+            tiles.append(tile)
+            pixels = pixels or sample.index is not None
+        if len(tiles) == count:
+            break
     drawn = len(tiles)
     if not drawn:
         raise ValueError(f'--sheet {path}: no image can be drawn; the findings say why')
-    if files is None:
-        tiles.append(_legend(labels))
+    if pixels:
+        tiles.append(_legend(legend))
     columns = min(len(tiles), 4)
     tiles += [np.full((_TILE, _TILE, 3), 255, np.uint8)] * (-len(tiles) % columns)
     rows = [
@@ -72,45 +60,32 @@ def _hash(name: str) -> bytes:
     return hashlib.sha1(name.encode('utf-8', 'surrogatepass')).digest()
 
 
-def _load(path: Path, as_stored: bool) -> np.ndarray | None:
-    """An image as training sees it, RGB."""
+def _tile(sample: Sample, legend: Legend) -> np.ndarray | None:
+    """An image as training sees it with its labels, RGB; None where it can't be read."""
     try:
-        pixels = read_photo(path, as_stored=as_stored)
+        pixels = np.ascontiguousarray(read_photo(sample.image, as_stored=sample.as_stored)[..., ::-1])
     except (OSError, ValueError):
         return None
-    return np.ascontiguousarray(pixels[..., ::-1])
+    if sample.index is None:
+        return _frame(_paint_objects(pixels, sample.objects, legend), sample.image.name)
+    if sample.index.shape != pixels.shape[:2]:
+        return None
+    return _frame(_paint_index(pixels, sample.index, legend), sample.image.name)
 
 
-def _coco_tile(item: CocoFile, image: dict, classes: list[str], mapping: dict) -> list[np.ndarray]:
-    path = item.images[image['file_name']]
-    try:
-        as_stored = labelled_as_stored(image, read_header(path))
-    except (OSError, ValueError):
-        return []
-    pixels = _load(path, as_stored)
-    if pixels is None:
-        return []
-    image = dict(image, width=pixels.shape[1], height=pixels.shape[0])
+def _paint_objects(pixels: np.ndarray, objects: Sequence[tuple[int, dict]], legend: Legend) -> np.ndarray:
     scale = _TILE / max(pixels.shape[:2])
-    tile = _resize(pixels, scale, cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST)
-    colors = distinct_colors(len(classes))
-    ids = {number for source, number in mapping if source == item.path}
-    usable = [
-        a for a in item.content['annotations'] if a.get('image_id') == image.get('id') and not problem(a, image, ids)
-    ]
-    for annotation in usable:
-        color = colors[mapping[item.path, annotation['category_id']]]
+    tile = _resize(pixels, scale)
+    for label, annotation in objects:
         inside = _mask(annotation, pixels.shape[:2], scale, tile.shape[:2])
-        tile[inside] = (0.5 * tile[inside] + 0.5 * np.array(color)).astype(np.uint8)
-    for annotation in usable:
-        label = mapping[item.path, annotation['category_id']]
+        tile[inside] = (0.5 * tile[inside] + 0.5 * np.array(legend[label][1])).astype(np.uint8)
+    for label, annotation in objects:
+        name, color = legend[label]
         x, y, width, height = (round(value * scale) for value in box_of(annotation))
-        cv2.rectangle(tile, (x, y), (x + width, y + height), colors[label], 1)
-        if len(usable) <= 30 and len(classes) > 1:
-            _write(
-                tile, _plain(classes[label], label) + ('*' if annotation.get('iscrowd') else ''), x, y, colors[label]
-            )
-    return [_frame(tile, path.name)]
+        cv2.rectangle(tile, (x, y), (x + width, y + height), color, 1)
+        if len(objects) <= 30 and len(legend) > 1:
+            _write(tile, _plain(name, label) + ('*' if annotation.get('iscrowd') else ''), x, y, color)
+    return tile
 
 
 def _mask(annotation: dict, shape: tuple[int, int], scale: float, tile_shape: tuple[int, int]) -> np.ndarray:
@@ -126,31 +101,20 @@ def _mask(annotation: dict, shape: tuple[int, int], scale: float, tile_shape: tu
     return inside.astype(bool)
 
 
-def _mask_tile(pair: MaskPair, labels: Labels) -> list[np.ndarray]:
+def _paint_index(pixels: np.ndarray, index: np.ndarray, legend: Legend) -> np.ndarray:
     """Image and labels side by side, each in half a tile."""
-    if not pair.values:
-        return []
-    try:
-        header = read_header(pair.image)
-    except (OSError, ValueError):
-        return []
-    pixels, index = _load(pair.image, pair.size == header.stored != header.upright), read_index(pair, labels)
-    if pixels is None or index.shape != pixels.shape[:2]:
-        return []
-    palette = np.array([*labels.palette, *[[0, 0, 0]] * (256 - len(labels.palette))], np.uint8)
-    painted = palette[index]
-    half = np.where((index == IGNORE)[..., None], pixels // 4, (0.35 * pixels + 0.65 * painted).astype(np.uint8))
+    palette = np.zeros((256, 3), np.uint8)
+    palette[: len(legend)] = [color for _, color in legend]
+    painted = (0.35 * pixels + 0.65 * palette[index]).astype(np.uint8)
+    painted = np.where((index == IGNORE)[..., None], pixels // 4, painted)
     scale = _TILE / max(2 * pixels.shape[1], pixels.shape[0])
-    both = np.hstack(
-        [_resize(part, scale, cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST) for part in (pixels, half)]
-    )
-    return [_frame(both, pair.image.name)]
+    return np.hstack([_resize(part, scale) for part in (pixels, painted)])
 
 
-def _legend(labels: Labels) -> np.ndarray:
+def _legend(legend: Legend) -> np.ndarray:
     tile = np.full((_TILE, _TILE, 3), 255, np.uint8)
-    step = min(max((_TILE - 20) // max(len(labels.classes), 1), 9), 24)
-    for number, (name, color) in enumerate(zip(labels.classes, labels.palette)):
+    step = min(max((_TILE - 20) // len(legend), 9), 24)
+    for number, (name, color) in enumerate(legend):
         top = 10 + number * step
         cv2.rectangle(tile, (10, top), (30, top + step - 3), [int(v) for v in color], -1)
         cv2.putText(
@@ -164,9 +128,9 @@ def _plain(name: str, number: int) -> str:
     return name if name.isascii() else f'class {number}'
 
 
-def _resize(pixels: np.ndarray, scale: float, how: int) -> np.ndarray:
+def _resize(pixels: np.ndarray, scale: float) -> np.ndarray:
     height, width = (max(round(side * scale), 1) for side in pixels.shape[:2])
-    return cv2.resize(pixels, (width, height), interpolation=how)
+    return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST)
 
 
 def _frame(tile: np.ndarray, name: str) -> np.ndarray:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..files import is_inside
 from ..text import shown
-from .layout import is_file, spelling
+from .folder import is_file
 
+_CLASS_FILES = ('classes.json', 'classes.txt', 'class_dict.csv', 'labelmap.txt')
 _IGNORED = {'unlabeled', 'unlabelled', 'void', 'ignore', 'ignored', 'ignore label'}
 
 
@@ -25,6 +28,15 @@ class NamedClass:
     def ignored(self) -> bool:
         """Whether the name says that its pixels carry no label."""
         return spelling(self.name) in _IGNORED
+
+
+def find_palette(root: Path, palette: str | None) -> Path | None:
+    """The file of class names and colours: the one asked for, or one in the folder, or None."""
+    if palette:
+        return Path(palette)
+    return next(
+        (root / name for name in _CLASS_FILES if (root / name).is_file() and is_inside(root / name, root)), None
+    )
 
 
 def read_palette(path: Path) -> list[NamedClass]:
@@ -109,3 +121,13 @@ def _from_text(text: str) -> list[NamedClass]:
         if name:
             classes.append(NamedClass(name, _color([int(v) for v in numbers.groups()]) if numbers else None))
     return classes
+
+
+def spelling(name: str) -> str:
+    """What two spellings of one class name have in common.
+
+    Example:
+        >>> spelling('Traffic_Light ') == spelling('traffic light')
+        True
+    """
+    return re.sub(r'[\s_-]+', ' ', unicodedata.normalize('NFKC', str(name))).strip().casefold()

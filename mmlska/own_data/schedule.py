@@ -38,8 +38,7 @@ def scale_schedule(cfg: Config, images: int, epochs: int | None) -> str:
     loader = cfg.train_dataloader
     batch = loader.batch_size * _processes(cfg)
     per_pass = math.ceil(images / batch)
-    by_epoch = cfg.train_cfg.get('by_epoch', cfg.train_cfg.get('type') != 'IterBasedTrainLoop')
-    recipe = cfg.train_cfg.max_epochs if by_epoch else cfg.train_cfg.max_iters
+    by_epoch, recipe = _recipe(cfg)
     if by_epoch:
         wanted = max(recipe * per_pass, MIN_ITERATIONS) if epochs is None else epochs * per_pass
         times = min(max(_MIN_EPOCH // per_pass, 1), math.ceil(wanted / per_pass))
@@ -47,14 +46,15 @@ def scale_schedule(cfg: Config, images: int, epochs: int | None) -> str:
             times -= 1
         in_epoch = math.ceil(images * times / batch)
         length = math.ceil(wanted / in_epoch) if epochs is None else epochs // times
-        total, cfg.train_cfg.max_epochs = length * in_epoch, length
+        total = length * in_epoch
         if times > 1:
             loader.dataset = dict(type='RepeatDataset', times=times, dataset=loader.dataset)
     else:
         total = math.ceil((epochs or _SEG_EPOCHS) * images / batch)
         total = max(min(total, recipe), MIN_ITERATIONS) if epochs is None else total
-        length = cfg.train_cfg.max_iters = total
-    _scale_scheduler(cfg, recipe, total)
+        length = total
+    scale_schedulers(cfg, total)
+    cfg.train_cfg['max_epochs' if by_epoch else 'max_iters'] = length
     share = length / recipe
     cfg.train_cfg.val_interval = min(max(round(cfg.train_cfg.get('val_interval', 1) * share), 1), length)
     hooks = cfg.default_hooks
@@ -69,11 +69,22 @@ def _processes(cfg: Config) -> int:
     return int(os.environ.get('WORLD_SIZE') or os.environ.get('SLURM_NTASKS') or 1)
 
 
-def _scale_scheduler(cfg: Config, recipe: int, total: int) -> None:
-    """Express every scheduler in iterations of the new length."""
+def _recipe(cfg: Config) -> tuple[bool, int]:
+    """Whether the training of a config counts epochs, and how many of them, or of iterations, it has."""
+    by_epoch = cfg.train_cfg.get('by_epoch', cfg.train_cfg.get('type') != 'IterBasedTrainLoop')
+    return by_epoch, cfg.train_cfg.max_epochs if by_epoch else cfg.train_cfg.max_iters
+
+
+def scale_schedulers(cfg: Config, total: int) -> None:
+    """Express the schedulers of a config, in place, in iterations of a training that has ``total`` of them.
+
+    Args:
+        cfg: The config; its ``train_cfg`` still has the length that the schedulers were written for.
+        total: Number of iterations.
+    """
     schedulers = cfg.get('param_scheduler') or []
     schedulers = schedulers if isinstance(schedulers, list) else [schedulers]
-    counts_epochs = cfg.train_cfg.get('by_epoch', cfg.train_cfg.get('type') != 'IterBasedTrainLoop')
+    counts_epochs, recipe = _recipe(cfg)
     # Iterations of a recipe of epochs, where its schedulers count them.
     ends = [s.end for s in schedulers if not s.get('by_epoch', True) and 'end' in s]
     warm_ups = {s.end: min(s.end, max(total // 10, 1)) for s in schedulers if _is_warm_up(s, recipe, counts_epochs)}

@@ -11,12 +11,13 @@ from functools import partial
 from pathlib import Path
 
 from ..datasets.coco_labels import THIN_BOX, has_size, problem
+from ..engine.config import load_config
 from ..files import is_inside, write_atomically, write_text
-from ..own_data.sources.coco import check_entries, read_json
+from ..own_data.annotations import check_entries, read_json
 from ..text import shown
 
-#: The photos of the fruits_nuts data that its source suggests for validation; the others train.
-FRUITS_VAL = ('3.jpg', '7.jpg', '11.jpg', '15.jpg')
+#: The config of MMDetection on the fruits_nuts data, which holds out the same photos.
+_FRUITS_CONFIG = 'configs/demo/mask_rcnn_van_lska_t_fruits.py'
 
 
 def coco_to_yolo(
@@ -144,9 +145,10 @@ def fruits_to_yolo(root: Path, out: Path) -> Path:
     ann_file = root / 'trainval.json'
     if not ann_file.is_file():
         raise FileNotFoundError(f'{ann_file} does not exist; give the folder of the fruits_nuts data')
-    every = {Path(image['file_name']).name for image in _read('train', ann_file)['images']}
+    names = [Path(image['file_name']).name for image in _read('train', ann_file)['images']]
+    held_out = {names[place] for place in load_config(_FRUITS_CONFIG).held_out}
     source = (ann_file, root / 'images')
-    return coco_to_yolo(dict(train=source, val=source), out, only=dict(train=every - set(FRUITS_VAL), val=FRUITS_VAL))
+    return coco_to_yolo(dict(train=source, val=source), out, only=dict(train={*names} - held_out, val=held_out))
 
 
 def data_name(data: Path) -> str:

@@ -1,6 +1,6 @@
 """The configs for real photos read them as their sources say; skipped where the photos are absent."""
 
-import os
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,24 +12,18 @@ from mmengine.runner import Runner
 from mmlska.engine.config import load_config
 from mmlska.engine.launch import build_test_runner, prepare
 
-ROOT = Path(__file__).resolve().parents[2]
-PLACES = [Path(os.environ.get('MMLSKA_DATA', ROOT / 'data')), ROOT.parent / 'shared/data', ROOT / 'data']
+
+@pytest.fixture
+def read(shared_data):
+    def config_of(config: str, data: str):
+        cfg = load_config(f'configs/demo/{config}.py', dict(data_root=f'{shared_data(data)}/'))
+        init_default_scope(cfg.default_scope)
+        return cfg
+
+    return config_of
 
 
-def root_of(name: str) -> str:
-    place = next((place / name for place in PLACES if (place / name).is_dir()), None)
-    if place is None:
-        pytest.skip(f'photos {name} are not here')
-    return f'{place}/'
-
-
-def read(config: str, data: str):
-    cfg = load_config(f'configs/demo/{config}.py', dict(data_root=root_of(data)))
-    init_default_scope(cfg.default_scope)
-    return cfg
-
-
-def test_fruits_are_split_as_their_source_suggests():
+def test_fruits_are_split_as_their_source_suggests(read):
     cfg = read('mask_rcnn_van_lska_t_fruits', 'fruits_nuts')
     train = DATASETS.build(cfg.train_dataloader.dataset)
     test = DATASETS.build(cfg.test_dataloader.dataset)
@@ -42,7 +36,7 @@ def test_fruits_are_split_as_their_source_suggests():
     assert train[0]['data_samples'].gt_instances.masks.masks.shape[0] > 0
 
 
-def test_dubai_is_split_and_read_by_its_colours():
+def test_dubai_is_split_and_read_by_its_colours(read):
     cfg = read('upernet_van_lska_t_dubai', 'dubai_aerial')
     train, test = (DATASETS.build(cfg[f'{split}_dataloader'].dataset) for split in ('train', 'test'))
     assert (len(train), len(test)) == (28, 8)
@@ -55,7 +49,7 @@ def test_dubai_is_split_and_read_by_its_colours():
 
 
 @pytest.mark.slow
-def test_an_80_class_model_runs_over_coco_photos_with_true_category_ids(tmp_path):
+def test_an_80_class_model_runs_over_coco_photos_with_true_category_ids(read, tmp_path):
     cfg = read('mask_rcnn_van_lska_t_coco_cc', 'coco_cc')
     cfg.test_dataloader.dataset.indices = 6
     cfg.test_dataloader.dataset.pipeline[1].scale = (160, 128)
@@ -66,8 +60,6 @@ def test_an_80_class_model_runs_over_coco_photos_with_true_category_ids(tmp_path
     runner = build_test_runner(cfg, str(untrained), out=str(tmp_path / 'out.json'))
     metrics = runner.test()
     assert 0.0 <= metrics['coco/bbox_mAP'] < 0.05
-    import json
-
     found = {r['category_id'] for r in json.loads((tmp_path / 'out.bbox.json').read_text())}
     assert found <= set(runner.test_dataloader.dataset.cat_ids)
     assert max(runner.test_dataloader.dataset.cat_ids) == 90

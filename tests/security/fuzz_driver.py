@@ -21,16 +21,17 @@ import torch
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-sys.path.insert(0, str(Path(__file__).parents[1] / 'own_data'))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 import own_sets  # noqa: E402
 
 from mmlska import images, weights  # noqa: E402
 from mmlska.export.onnx_predictor import METADATA, OnnxPredictor  # noqa: E402
 from mmlska.infer.sources import read_images, resolve  # noqa: E402
-from mmlska.own_data.check_folder import check_folder  # noqa: E402
+from mmlska.own_data.check import check_folder  # noqa: E402
 from mmlska.own_data.contact_sheet import write_sheet  # noqa: E402
-from mmlska.own_data.repair import write_mended  # noqa: E402
-from mmlska.own_data.use import read_coco, read_masks, split_coco  # noqa: E402
+from mmlska.own_data.repair import write_repaired  # noqa: E402
+from mmlska.own_data.sources import require_source  # noqa: E402
+from mmlska.own_data.split import split_images  # noqa: E402
 
 #: What a user is told in one line.
 EXPECTED = (ValueError, TypeError, FileNotFoundError, FileExistsError)
@@ -146,10 +147,9 @@ def _whole_set(folder: Path, root: Path) -> list:
         checked = check_folder(str(root))
         json.dumps(checked.report.as_dict(), ensure_ascii=False, allow_nan=False).encode()
         checked.report.text().encode()
-        parts = checked.files, checked.pairs, checked.labels
         for action in (
-            lambda: write_mended(str(folder / 'new'), root, *parts),
-            lambda: write_sheet(str(folder / 'sheet.png'), *parts, count=3),
+            lambda: write_repaired(str(folder / 'new'), checked.source),
+            lambda: write_sheet(str(folder / 'sheet.png'), checked.source, count=3),
         ):
             attempt(action)
 
@@ -166,11 +166,10 @@ def coco(folder: Path, rng: random.Random) -> list:
     write_json(file, disturbed(content, rng), rng)
 
     def train():
-        parts, _ = split_coco(read_coco(root.resolve()), 0.4)
-        for part in parts.values():
-            sizes = {image['id']: (image['height'], image['width']) for image in part['images']}
-            for annotation in part['annotations']:
-                height, width = sizes[annotation['image_id']]
+        parts, _ = split_images(require_source(root.resolve(), 'mmdet').read(), 0.4)
+        for image in (image for part in parts.values() for image in part):
+            height, width = image.entry['height'], image.entry['width']
+            for annotation in image.annotations:
                 mask = annotation.get('segmentation')
                 # As mmdet makes a bitmap of it.
                 if isinstance(mask, list):
@@ -196,7 +195,7 @@ def masks(folder: Path, rng: random.Random) -> list:
         path.write_bytes(damaged(path.read_bytes(), rng))
     else:
         write_json(root / 'classes.json', disturbed(named, rng), rng)
-    return [*_whole_set(folder, root), lambda: read_masks(root.resolve(), None)]
+    return [*_whole_set(folder, root), lambda: require_source(root.resolve(), 'mmseg').read()]
 
 
 def checkpoint(folder: Path, rng: random.Random) -> list:

@@ -19,15 +19,14 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / 'tests/own_data'))
 from own_sets import MASK_RCNN, SIZE, annotation, coco, image, mask, photo, simple  # noqa: E402
 
 from mmlska.datasets.coco_labels import _run_lengths, mask_fault, problem, refuse_deadly_mask  # noqa: E402
-from mmlska.own_data.check_folder import check_folder  # noqa: E402
+from mmlska.own_data.check import check_folder  # noqa: E402
 from mmlska.own_data.contact_sheet import write_sheet  # noqa: E402
-from mmlska.own_data.repair import write_mended  # noqa: E402
-from mmlska.own_data.sources.masks import MaskPair, scan_one  # noqa: E402
-from mmlska.own_data.use import read_coco  # noqa: E402
+from mmlska.own_data.mask_files import MaskPair, scan_one  # noqa: E402
+from mmlska.own_data.repair import write_repaired  # noqa: E402
+from mmlska.own_data.sources import require_source  # noqa: E402
 
 NAN, INF = float('nan'), float('inf')
 WHOLE = 80 * 60
@@ -141,7 +140,7 @@ def hostile(tmp_path_factory):
 TRAIN = f"""
 import json, resource, sys
 from pathlib import Path
-sys.path.insert(0, {str(ROOT / 'tests/own_data')!r})
+sys.path.insert(0, {str(ROOT / 'tests')!r})
 from own_sets import MASK_RCNN, adapt, build
 from mmlska.engine.samples import BadSampleError, GuardedDataset
 from mmlska.engine.checks import _check_masks
@@ -224,14 +223,14 @@ def test_check_sheet_and_mended_copy(hostile, tmp_path):
     assert len(found['box of impossible numbers'].places) == len(BAD_BOXES)
     assert checked.report.errors == total
     assert '0.png (annotation 1000): [[0, 0, 1000000000.0, 0, 1000000000.0, 1000000000.0]]' in checked.report.text()
-    assert write_sheet(str(tmp_path / 'a.png'), checked.files, [], None, count=total) == total
+    assert write_sheet(str(tmp_path / 'a.png'), checked.source, count=total) == total
     sound = tmp_path / 'sound'
     shutil.copytree(hostile, sound)
     content = json.loads((sound / 'all.json').read_text())
     (sound / 'all.json').write_text(json.dumps({**content, 'annotations': content['annotations'][:total]}))
-    write_sheet(str(tmp_path / 'b.png'), check_folder(str(sound)).files, [], None, count=total)
+    write_sheet(str(tmp_path / 'b.png'), check_folder(str(sound)).source, count=total)
     assert (tmp_path / 'a.png').read_bytes() == (tmp_path / 'b.png').read_bytes()
-    lines = write_mended(str(tmp_path / 'new'), hostile, checked.files, [], None)
+    lines = write_repaired(str(tmp_path / 'new'), checked.source)
     assert lines[0] == f'instances_all.json: {total} images, {total} annotations'
     assert check_folder(str(tmp_path / 'new')).report.errors == 0
 
@@ -380,7 +379,7 @@ def test_the_tool_says_it_in_lines(name, tmp_path, monkeypatch, capsys):
     if (tmp_path / 'r.json').exists():
         json.loads((tmp_path / 'r.json').read_text(encoding='utf-8'), parse_constant=lambda _: pytest.fail('NaN'))
     try:
-        read_coco(tmp_path / 'd')
+        require_source(tmp_path / 'd', 'mmdet').read()
     except (ValueError, FileNotFoundError) as error:
         assert len(str(error)) < 1000  # noqa: PT017
 
@@ -427,7 +426,7 @@ def flat_png(path: Path, side: int, color: int) -> None:
 SCAN = """
 import resource, sys
 from pathlib import Path
-from mmlska.own_data.sources.masks import Labels, MaskPair, read_index, scan_one
+from mmlska.own_data.mask_files import Labels, MaskPair, read_index, scan_one
 
 scan_one(MaskPair(Path('small'), Path(sys.argv[2]), None))  # what is imported for it
 used = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()
@@ -477,7 +476,7 @@ def test_a_photo_of_a_camera_with_a_preview_keeps_its_quality(tmp_path):
         root / 'images/0.jpg', 'MPO', save_all=True, append_images=frames[1:], quality=98, exif=exif, subsampling=0
     )
     coco(root / 'all.json', [image(0, '0.jpg')], [annotation(1, 0, 1)])
-    write_mended(str(tmp_path / 'new'), root, check_folder(str(root)).files, [], None)
+    write_repaired(str(tmp_path / 'new'), check_folder(str(root)).source)
     before, after = (
         cv2.imread(str(p / 'images/0.jpg'), cv2.IMREAD_IGNORE_ORIENTATION | 1) for p in (root, tmp_path / 'new')
     )

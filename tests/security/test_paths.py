@@ -15,7 +15,6 @@ import torch
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / 'tests/own_data'))
 from own_sets import MASK_RCNN, SIZE, UPERNET, adapt, annotation, coco, image, mask, photo, simple  # noqa: E402
 
 from mmlska.classification.standin import write_crops  # noqa: E402
@@ -24,11 +23,11 @@ from mmlska.engine.config import load_config  # noqa: E402
 from mmlska.infer.overlay import draw_prediction  # noqa: E402
 from mmlska.infer.prediction import Prediction  # noqa: E402
 from mmlska.infer.writers import write_predictions  # noqa: E402
-from mmlska.own_data.check_folder import check_config, check_folder  # noqa: E402
+from mmlska.own_data.check import check_config, check_folder  # noqa: E402
 from mmlska.own_data.contact_sheet import write_sheet  # noqa: E402
-from mmlska.own_data.layout import LEADS_OUT, walk  # noqa: E402
-from mmlska.own_data.repair import write_mended  # noqa: E402
-from mmlska.own_data.use import read_coco, read_masks  # noqa: E402
+from mmlska.own_data.folder import LEADS_OUT, walk  # noqa: E402
+from mmlska.own_data.repair import write_repaired  # noqa: E402
+from mmlska.own_data.sources import require_source  # noqa: E402
 
 MAGENTA = (255, 0, 255)
 INSIDE = 'copy the files in, or give the folder that holds both'
@@ -60,11 +59,10 @@ def check_sheet_and_copy(root: Path, places: Path, before: dict) -> None:
     """Check, draw and mend the data; nothing of the secrets is in what comes out and nothing outside changes."""
     checked = check_folder(str(root))
     assert [f.level for f in checked.report.findings if f.kind == LEADS_OUT] == ['error'], checked.report.text()
-    found = checked.files, checked.pairs, checked.labels
-    write_sheet(str(places / 'sheet.png'), *found)
+    write_sheet(str(places / 'sheet.png'), checked.source)
     assert not shows_secret(places / 'sheet.png')
     (places / 'sheet.png').unlink()
-    write_mended(str(places / 'y/new'), root, *found)
+    write_repaired(str(places / 'y/new'), checked.source)
     copied = [path for path in (places / 'y/new').rglob('*') if path.is_file()]
     assert copied
     assert not any(map(shows_secret, copied))
@@ -103,7 +101,7 @@ def test_coco_files_lead_nowhere_else(way, places):
     coco(root / 'all.json', entries, [annotation(i + 1, i, 1) for i in range(5)])
     check_sheet_and_copy(root, places, canaries(places))
     with pytest.raises(ValueError, match=f'lead.* out of .*; {INSIDE}'):
-        read_coco(root)
+        require_source(root, 'mmdet').read()
     with pytest.raises(ValueError, match=INSIDE):
         adapt(MASK_RCNN, root, places / 'work')
 
@@ -146,7 +144,7 @@ def test_mask_folders_lead_nowhere_else(way, places):
     way(root)
     check_sheet_and_copy(root, places, canaries(places))
     assert 'secret' not in (places / 'y/new/classes.json').read_text()
-    for call in (lambda: read_masks(root, None), lambda: adapt(UPERNET, root, places / 'work')):
+    for call in (lambda: require_source(root, 'mmseg'), lambda: adapt(UPERNET, root, places / 'work')):
         with pytest.raises(ValueError, match=f'is a link that leads out .*; {INSIDE}'):
             call()
 
@@ -173,7 +171,7 @@ train_dataloader = val_dataloader = test_dataloader = dict(dataset=data)
     before = canaries(places)
     checked = check_config(load_config(str(places / 'c.py')))
     assert LEADS_OUT in {f.kind for f in checked.report.findings}
-    write_mended(str(places / 'y/new'), checked.root, checked.files, checked.pairs, checked.labels)
+    write_repaired(str(places / 'y/new'), checked.source)
     assert {path: content for path, content in canaries(places).items() if 'new' not in path.parts} == before
     assert sorted(path.name for path in (places / 'y/new/images').rglob('*.*')) == ['0.png', '1.png']
 
@@ -191,9 +189,9 @@ def test_links_inside_and_a_folder_that_is_one_are_read(tmp_path):
     (root / 'all.json').unlink()
     coco(root / 'annotations/all.json', entries, [annotation(1, 0, 1), annotation(2, 0, 2)])
     assert check_folder(str(root)).report.findings == []
-    write_mended(str(tmp_path / 'new'), root, read := check_folder(str(root)).files, [], None)
+    write_repaired(str(tmp_path / 'new'), checked := check_folder(str(root)).source)
     assert [path.name for path in (tmp_path / 'new/images').iterdir()] == ['1.png']
-    assert len(read) == 1
+    assert len(checked.files) == 1
 
 
 def test_circles_of_links_end(tmp_path):
@@ -204,7 +202,7 @@ def test_circles_of_links_end(tmp_path):
     (tmp_path / 'self').symlink_to('self')
     (tmp_path / 'top').symlink_to('.')
     code = (
-        'import sys; from pathlib import Path; from mmlska.own_data.layout import walk; '
+        'import sys; from pathlib import Path; from mmlska.own_data.folder import walk; '
         'print([path.name for path in walk(Path(sys.argv[1]))])'
     )
     result = subprocess.run(
@@ -314,7 +312,7 @@ def test_names_of_unfinished_files_can_not_be_laid_out(what, tmp_path):
     for name in ('.a.png.part', '.unfinished.png', f'.a.png.{os.getpid()}'):
         (out.parent / name).symlink_to(victim)
     if what == 'sheet':
-        write_sheet(str(out), check_folder(str(simple(tmp_path / 'd'))).files, [], None)
+        write_sheet(str(out), check_folder(str(simple(tmp_path / 'd'))).source)
     elif what == 'scenes':
         write_contact_sheet(
             out, [make_scene(0, split='training', size=64, num_classes=3, difficulty='easy', texture='random', seed=0)]
@@ -373,6 +371,6 @@ def test_two_images_of_one_name_are_both_copied(tmp_path):
     photo(root / 'images/a.png')
     Image.new('RGB', SIZE, MAGENTA).save(root / 'a.png')
     coco(root / 'all.json', [image(0, 'images/a.png'), image(1, 'a.png')], [annotation(i + 1, i, 1) for i in range(2)])
-    write_mended(str(tmp_path / 'new'), root, check_folder(str(root)).files, [], None)
+    write_repaired(str(tmp_path / 'new'), check_folder(str(root)).source)
     assert sorted(path.name for path in (tmp_path / 'new/images').iterdir()) == ['a.png', 'a_2.png']
     assert [shows_secret(tmp_path / f'new/images/{name}.png') for name in ('a', 'a_2')] == [False, True]

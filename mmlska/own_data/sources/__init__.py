@@ -1,1 +1,66 @@
-"""The formats of labels that a user's folder may have, one file each."""
+"""The formats of labels that a user's folder may have, one file each; :mod:`.source` says what a format has to offer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..folder import refuse_leading_out, walk
+from .coco import CocoSource
+from .masks import MaskSource
+from .source import Source
+
+#: In the order in which they are tried: a folder of COCO files may hold masks beside them.
+SOURCES: list[type[Source]] = [CocoSource, MaskSource]
+# What is said where there are no labels for a kind of models: without and with a json file.
+_NOTHING = {
+    (
+        'mmdet',
+        False,
+    ): 'no COCO file in {}: a detector needs a .json in COCO format; a segmentor config reads folders of masks',
+    (
+        'mmdet',
+        True,
+    ): 'no COCO file in {}: its json files have no "images" and "annotations"; convert them to COCO format',
+    (
+        'mmseg',
+        False,
+    ): 'no pair of image and mask in {}: put images into images/ and masks of the same names into masks/',
+    (
+        'mmseg',
+        True,
+    ): 'no pair of image and mask in {}: COCO files are for detectors, such as configs/mask_rcnn_van_lska_t.py',
+}
+
+
+def find_source(root: Path, scope: str | None = None, palette: str | None = None) -> Source | None:
+    """Recognise the labels of a folder; None where no format fits.
+
+    Args:
+        root: The folder, resolved.
+        scope: Which kind of models they are for, 'mmdet' or 'mmseg'; None for either.
+        palette: File with names and colours of the classes, which only masks need.
+
+    Raises:
+        ValueError: If a file can't be read at all.
+    """
+    for kind in SOURCES:
+        if scope in (None, kind.scope) and not (palette and kind.scope == 'mmdet'):
+            source = kind.find(root, palette)
+            if source is not None:
+                return source
+    return None
+
+
+def require_source(root: Path, scope: str, palette: str | None = None) -> Source:
+    """Recognise the labels of a folder that is to be trained on.
+
+    Raises:
+        ValueError: If there are none for that kind of models; the message says what is there instead. Or if something leads out of the
+            folder.
+    """
+    refuse_leading_out(root)
+    source = find_source(root, scope, palette)
+    if source is not None:
+        return source
+    has_json = any(path.suffix.lower() == '.json' for path in walk(root))
+    raise ValueError(_NOTHING[scope, has_json].format(root))

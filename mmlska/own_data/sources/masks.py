@@ -1,95 +1,194 @@
-"""Find pairs of image and mask in a folder as people have them, and what the values or colours of the masks mean."""
+"""Images and masks of the same name in the folders where people have them: the class of each pixel, for segmentors."""
 
 from __future__ import annotations
 
+import json
+import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from shlex import quote
 
-import numpy as np
+from mmengine.config import Config
+from mmengine.fileio import list_from_file
 
-from ...images import ImageError, ImageTooLarge, is_image, open_image
-from ..layout import distinct_colors, split_of, walk
-from ..palettes import NamedClass
+from ...files import write_atomically
+from ...images import Header, ImageTooLarge, is_image, read_header
+from ..config_edits import set_mask_reader
+from ..folder import is_file, split_of, walk
+from ..image_copies import ImageCopies
+from ..mask_classes import understand
+from ..mask_files import IGNORE, Labels, MaskPair, classes_in, read_index, scan_one
+from ..palettes import find_palette, read_palette
+from ..report import ERROR, TOO_LARGE, WARNING, Report, check_image
+from .source import Legend, Sample, Source, TrainingLabels
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-_MASK_WORDS = {
-    *(
-        'mask',
-        'masks',
-        'ann',
-        'anns',
-        'annotation',
-        'annotations',
-        'label',
-        'labels',
-        'gt',
-        'gtfine',
-        'seg',
-        'segmentation',
-    ),
-    *('segmentations', 'segmentationclass', 'labelids', 'groundtruth'),
-}
+_MASK_WORD = re.compile(
+    'masks?|anns?|annotations?|labels?|labelids|gt|gtfine|groundtruth|seg|segmentations?|segmentationclass'
+)
 # Masks of single objects, beside those of classes in Pascal VOC and Mapillary: neither photos nor masks that can be used.
 _INSTANCE_FOLDER = re.compile(
     r'segmentationobject|instances?([ _-]?(masks?|ids?|labels?|annotations?))?', re.IGNORECASE
 )
 _MASK_ENDS = re.compile(r'[_-]((gtFine_)?(labelIds|labelTrainIds|color)|masks?|labels?|gt|seg|segmentation|L|ann)$')
 _IMAGE_ENDS = re.compile(r'[_-](leftImg8bit|image|img|rgb|sat)$')
-IGNORE = 255
-# A colour with less than this share of all pixels, and of those of every mask, is a slip or an edge blurred by a resize.
-_RARE, _RARE_IN_MASK = 1e-3, 5e-3
-_BAND = 4_000_000  # pixels that are counted at once
-_MOST_VALUES = 1 << 18  # of one mask; what has more is a photo
 
 
 @dataclass
-class MaskPair:
-    """An image and its mask; filled by :func:`scan`."""
+class MaskSource(Source):
+    """Pairs of image and mask."""
 
-    image: Path
-    mask: Path
-    split: str | None
-    size: tuple[int, int] = (0, 0)  # of the mask, width and height
-    indexed: bool = True  # one channel
-    deep: bool = False  # more than 8 bits
-    values: dict[int, int] = field(default_factory=dict)  # index, or RGB packed into one number, -> pixels
-    shown: dict[int, int] = field(default_factory=dict)  # index -> packed RGB that the file shows for it
+    scope = 'mmseg'
+    root: Path
+    pairs: list[MaskPair]
+    alone: Sequence[Path] = ()  # images without a mask
+    palette: str | None = None  # the file with names and colours of the classes that the user named
+    labels: Labels | None = None  # what the masks mean, where a config says it or a check found it out
+
+    @classmethod
+    def find(cls, root: Path, palette: str | None = None) -> MaskSource | None:
+        """Pair images with masks of the same name, in other folders or with endings such as ``_mask``.
+
+        Folders of instance masks, such as Pascal VOC's ``SegmentationObject``, are skipped.
+
+        Raises:
+            ValueError: If two masks fit an image equally well.
+        """
+        pairs, alone = _find_pairs(root)
+        return cls(root, pairs, alone, palette) if pairs else None
+
+    def check(self, scale: Sequence[float] | None = None) -> Report:
+        message = self._understand() if self.labels is None else None
+        report = _check_pairs(self.pairs, self.labels, self.alone)
+        if message and not report.errors:
+            report.add(ERROR, 'classes', message)
+        for note in self.labels.notes if self.labels else ():
+            report.add(WARNING, 'classes', note)
+        return report
+
+    def _understand(self) -> str | None:
+        """Find out what the masks that can be read mean; the reason where they make no sense."""
+        readable = []
+        for pair in self.pairs:
+            try:
+                scan_one(pair)
+                readable.append(pair)
+            except ValueError:
+                continue  # the check names it
+        path = find_palette(self.root, self.palette)
+        named = read_palette(path) if path else None
+        try:
+            self.labels = understand(readable, named, asked=bool(self.palette)) if readable else None
+        except ValueError as error:
+            if named and all(pair.indexed for pair in readable):
+                names = [c.name for c in named]
+                self.labels = Labels(names, list(range(len(names))), [[0, 0, 0]] * len(names), plain=True)
+            return str(error)
+        return None
+
+    def legend(self) -> Legend:
+        return list(zip(self.labels.classes, self.labels.palette)) if self.labels else []
+
+    def samples(self) -> list[tuple[str, Callable[[], Sample | None]]]:
+        pairs = self.pairs if self.labels else []
+        return [(pair.image.name + str(pair.image.parent), partial(_sample, pair, self.labels)) for pair in pairs]
+
+    def read(self) -> MaskLabels:
+        for pair in self.pairs:
+            scan_one(pair)
+        path = find_palette(self.root, self.palette)
+        labels = understand(self.pairs, read_palette(path) if path else None, asked=bool(self.palette))
+        notes = list(labels.notes)
+        if self.alone:
+            first = self.alone[0].relative_to(self.root)
+            notes.append(f'{len(self.alone)} images have no mask and are left out, such as {first}')
+        as_stored = _are_as_stored(self.pairs, self.root)
+        splits: dict[str, list[MaskPair]] = {}
+        for pair in self.pairs:
+            splits.setdefault(pair.split or '', []).append(pair)
+        return MaskLabels(self.root, labels.classes, labels.palette, splits, notes, as_stored, labels)
+
+    def repair(self, folder: Path) -> list[str]:
+        from PIL import Image
+
+        if self.labels is None:
+            raise ValueError('the masks can not be corrected before their classes are known; give --palette')
+        written, left_out, cleared = 0, 0, 0
+        copies = ImageCopies(self.root, folder / 'images', paired=True)
+        for pair in self.pairs:
+            header = check_image(Report(), pair.image) if pair.values else None
+            if header is None or not _fits(pair, header):
+                left_out += 1
+                continue
+            index = read_index(pair, self.labels)
+            if self.labels.plain:
+                cleared += sum(value not in (*self.labels.values, IGNORE) for value in pair.values)
+            target = copies.add(pair.image, _is_as_stored(pair, header))
+            mask = folder / 'masks' / target.relative_to(copies.folder).with_suffix('.png')
+            mask.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(index).save(mask)
+            written += 1
+        classes = [{'name': name} for name in self.labels.classes]
+        text = json.dumps(classes, ensure_ascii=False, indent=1) + '\n'
+        (folder / 'classes.json').write_text(text, encoding='utf-8')
+        return [
+            f'{written} pairs of image and mask, {len(classes)} classes',
+            f'left out: {left_out} pairs; {cleared} strange values cleared',
+        ]
 
 
 @dataclass
-class Labels:
-    """What the masks of a set mean.
+class MaskLabels(TrainingLabels):
+    """Masks of known classes, in pairs that are :class:`MaskPair`."""
 
-    ``values`` are the indices or packed colours of the classes, in order. Where ``plain`` is True an index is the class itself
-    (less one if ``reduce_zero``); otherwise masks are read by their colours.
-    """
+    labels: Labels
 
-    classes: list[str]
-    values: list[int]
-    palette: list[list[int]]  # for pictures
-    plain: bool
-    reduce_zero: bool = False
-    colors: list[list[int]] = field(default_factory=list)  # in the masks, where not plain
-    notes: list[str] = field(default_factory=list)
+    def name_of(self, image: MaskPair) -> str:
+        return '/'.join(image.image.parts[-3:])
+
+    def classes_in(self, image: MaskPair) -> set[int]:
+        return {number for number in classes_in(image, self.labels) if number >= 0}
+
+    def describe(self, images: list[MaskPair]) -> str:
+        return 'index masks' if self.labels.plain else 'masks by colour'
+
+    def adapt(self, cfg: Config) -> list[str]:
+        set_mask_reader(cfg, None if self.labels.plain else self.labels.colors)
+        for split in ('val', 'test'):  # photos of several sizes do not fit into one batch
+            cfg[f'{split}_dataloader'].batch_size = 1
+        return []
+
+    def write(self, folder: Path, split: str, images: list[MaskPair]) -> dict:
+        """A data set for each pair of folders, and the lists of names that they read."""
+        groups: dict[tuple, list[str]] = {}
+        for pair in images:
+            image, mask = pair.image.relative_to(self.root), pair.mask.relative_to(self.root)
+            shared = os.path.commonprefix([image.name, mask.name])
+            shared = shared[: min(len(shared), len(image.stem), len(mask.stem))].rstrip()
+            key = (image.parent.as_posix(), mask.parent.as_posix(), image.name[len(shared) :], mask.name[len(shared) :])
+            groups.setdefault(key, []).append(shared)
+        datasets = []
+        for number, ((image_dir, mask_dir, image_end, mask_end), stems) in enumerate(groups.items()):
+            list_file = folder / f'{split}_{number}.txt'
+            _write_names(list_file, stems)
+            datasets.append(
+                dict(
+                    type='BaseSegDataset',
+                    ann_file=str(list_file),
+                    data_prefix=dict(img_path=image_dir, seg_map_path=mask_dir),
+                    img_suffix=image_end,
+                    seg_map_suffix=mask_end,
+                    reduce_zero_label=self.labels.reduce_zero,
+                )
+            )
+        return datasets[0] if len(datasets) == 1 else dict(type='ConcatDataset', datasets=datasets)
 
 
-def find_pairs(root: Path) -> tuple[list[MaskPair], list[Path]]:
-    """Pair images with masks of the same name, in other folders or with endings such as ``_mask``.
-
-    Folders of instance masks, such as Pascal VOC's ``SegmentationObject``, are skipped.
-
-    Returns:
-        The pairs, and the images without a mask.
-
-    Raises:
-        ValueError: If two masks fit an image equally well.
-    """
+def _find_pairs(root: Path) -> tuple[list[MaskPair], list[Path]]:
+    """The pairs, and the images without a mask."""
     images, masks = [], []
     files = [
         path for path in walk(root) if is_image(path) and not any(map(_INSTANCE_FOLDER.fullmatch, _folders(path, root)))
@@ -102,282 +201,141 @@ def find_pairs(root: Path) -> tuple[list[MaskPair], list[Path]]:
         images = [path for path in files if path not in set(masks)]
     by_key: dict[str, list[Path]] = {}
     for mask in masks:
-        by_key.setdefault(_key(mask, _MASK_ENDS), []).append(mask)
+        by_key.setdefault(_MASK_ENDS.sub('', mask.stem), []).append(mask)
     pairs, alone = [], []
     for image in images:
-        fitting = by_key.get(_key(image, _IMAGE_ENDS)) or by_key.get(image.stem) or []
+        fitting = by_key.get(_IMAGE_ENDS.sub('', image.stem)) or by_key.get(image.stem) or []
         if not fitting:
             alone.append(image)
             continue
-        parts = _folders(image, root)
-        ranked = sorted(fitting, key=lambda mask: -_shared(parts, _folders(mask, root)))
-        if len(ranked) > 1 and _shared(parts, _folders(ranked[0], root)) == _shared(parts, _folders(ranked[1], root)):
-            raise ValueError(f'{image} has two masks, {ranked[0]} and {ranked[1]}; keep one of them in the folder')
-        pairs.append(MaskPair(image, ranked[0], split_of(image.relative_to(root))))
+        parts = set(_folders(image, root))
+        shared = [len(parts.intersection(_folders(mask, root))) for mask in fitting]
+        best, *others = [mask for mask, count in zip(fitting, shared) if count == max(shared)]
+        if others:
+            raise ValueError(f'{image} has two masks, {best} and {others[0]}; keep one of them in the folder')
+        pairs.append(MaskPair(image, best, split_of(image.relative_to(root))))
     return pairs, alone
 
 
 def _is_mask(path: Path) -> bool:
-    words = {word for part in path.parent.parts for word in re.findall('[a-z]+', part.lower())}
-    return bool(words & _MASK_WORDS) or bool(_MASK_ENDS.search(path.stem))
-
-
-def _key(path: Path, ends: re.Pattern) -> str:
-    return ends.sub('', path.stem)
+    words = (word for part in path.parent.parts for word in re.findall('[a-z]+', part.lower()))
+    return any(map(_MASK_WORD.fullmatch, words)) or bool(_MASK_ENDS.search(path.stem))
 
 
 def _folders(path: Path, root: Path) -> tuple[str, ...]:
     return path.parent.relative_to(root).parts
 
 
-def _shared(a: Sequence[str], b: Sequence[str]) -> int:
-    return len(set(a) & set(b))
-
-
-def scan(pairs: Iterable[MaskPair]) -> None:
-    """Read every mask: its size, its kind and how many pixels each value has.
-
-    Raises:
-        ValueError: If a mask can't be read or is a photo; the message names it.
-    """
+def _check_pairs(pairs: Sequence[MaskPair], labels: Labels | None, alone: Sequence[Path]) -> Report:
+    """Check pairs that were scanned or not; ``labels`` are None where it is not known what the masks mean."""
+    report = Report(unit='pixels', images=len(pairs) + len(alone))
+    for path in alone:
+        report.add(WARNING, 'image without a mask', path.name)
+    counts, in_images, strange = Counter(), Counter(), Counter()
     for pair in pairs:
-        scan_one(pair)
+        header = check_image(report, pair.image)
+        if not is_file(pair.mask):
+            report.add(ERROR, 'missing mask', str(pair.mask))
+            continue
+        if not pair.values:
+            try:
+                scan_one(pair)
+            except ValueError as error:
+                kind = 'mask that can not be decoded' if error.__cause__ else 'mask that is a photo'
+                if isinstance(error.__cause__, ImageTooLarge):
+                    kind = f'mask: {TOO_LARGE}'
+                report.add(ERROR, kind, pair.mask.name)
+                continue
+        report.labels += 1
+        if header and not _fits(pair, header):
+            sizes = f'{pair.size[0]}x{pair.size[1]}, image {header.upright[0]}x{header.upright[1]}'
+            report.add(ERROR, 'mask size unlike the image', f'{pair.mask.name} ({sizes})')
+        if labels is None:
+            continue
+        found = classes_in(pair, labels)
+        if labels.plain:
+            allowed = {*labels.values, IGNORE, *((0,) if labels.reduce_zero else ())}
+            wrong = {value: n for value, n in pair.values.items() if value not in allowed}
+            if wrong:
+                shown = ', '.join(f'{value} in {n} pixels' for value, n in sorted(wrong.items())[:3])
+                report.add(
+                    ERROR, f'mask values beyond the {len(labels.classes)} classes', f'{pair.mask.name} ({shown})'
+                )
+        strange[pair.mask.name] = found[-1] / max(sum(found.values()), 1)
+        counts.update({k: n for k, n in found.items() if k >= 0})
+        in_images.update(k for k in found if k >= 0)
+        if set(found) == {-1}:
+            report.add(WARNING, 'mask without a labelled pixel', pair.mask.name)
+    if labels is not None:
+        report.classes = {name: counts[i] for i, name in enumerate(labels.classes)}
+        report.in_images = {name: in_images[i] for i, name in enumerate(labels.classes)}
+        for name in labels.classes:
+            if report.labels and not report.classes[name]:
+                report.add(WARNING, 'class without pixels', name)
+        if not labels.plain:
+            for name, share in strange.items():
+                if share > 0.2:
+                    report.add(WARNING, 'mask with over 20% of pixels in colours of no class', f'{name} ({share:.0%})')
+    return report
 
 
-def scan_one(pair: MaskPair) -> None:
-    """Read one mask; see :func:`scan`.
-
-    Raises:
-        ValueError: If it can't be read or is a photo.
-    """
-    values: Counter = Counter()
-    pair.shown = {}
+def _sample(pair: MaskPair, labels: Labels) -> Sample | None:
+    if not pair.values:
+        return None
     try:
-        with open_image(pair.mask) as file:
-            pair.size = file.size
-            pair.deep = file.mode.startswith('I')
-            pair.indexed = pair.deep or file.mode in ('1', 'L', 'P')
-            for band in _bands(file):
-                codes = np.asarray(band) if pair.indexed else _packed(band)
-                found = _count(codes)
-                values.update(found)
-                if file.mode == 'P':
-                    for value in found.keys() - pair.shown.keys():
-                        y, x = np.unravel_index(np.argmax(codes == value), codes.shape)
-                        pair.shown[value] = int(_packed(band.crop((x, y, x + 1, y + 1)))[0, 0])
-                if len(values) > _MOST_VALUES:
-                    break
-            full = 255 if file.mode == '1' else 1
-    except ImageTooLarge as error:
-        raise ValueError(f'mask {error}') from error
-    except (ImageError, FileNotFoundError) as error:
-        raise ValueError(f'mask {pair.mask} is not an image that can be read; save it as PNG') from error
-    if len(values) > _MOST_VALUES:
-        raise ValueError(f'mask {pair.mask} has more than {_MOST_VALUES} colours, so it is a photo; give the masks')
-    pair.values = dict(sorted(values.items()))
-    if pair.indexed and not pair.shown:
-        pair.shown = {value: min(value * full, 255) * 0x010101 for value in pair.values}
+        header = read_header(pair.image)
+    except (OSError, ValueError):
+        return None
+    return Sample(pair.image, _is_as_stored(pair, header), index=read_index(pair, labels))
 
 
-def _bands(file: Image) -> Iterator[Image]:
-    """An image in strips, as arrays of all pixels at once would take many times its size."""
-    width, height = file.size
-    step = max(_BAND // width, 1)
-    for top in range(0, height, step):
-        yield file.crop((0, top, width, min(top + step, height)))
+def _fits(pair: MaskPair, header: Header) -> bool:
+    return pair.size in (header.upright, header.stored)
 
 
-def _packed(band: Image) -> np.ndarray:
-    """The colours of a strip, each packed into one number."""
-    red, green, blue = np.moveaxis(np.asarray(band.convert('RGB')).astype(np.uint32), 2, 0)
-    return red << 16 | green << 8 | blue
+def _is_as_stored(pair: MaskPair, header: Header) -> bool:
+    """Whether the mask of a photo that EXIF data turn has its size as stored."""
+    return pair.size == header.stored != header.upright
 
 
-def _count(array: np.ndarray) -> dict[int, int]:
-    if array.dtype in (np.uint8, bool):  # much faster than sorting
-        counts = np.bincount(array.ravel().view(np.uint8))
-        values = np.flatnonzero(counts)
-        counts = counts[values]
-    else:
-        values, counts = np.unique(array, return_counts=True)
-    return dict(zip(values.tolist(), counts.tolist()))
-
-
-def read_index(pair: MaskPair, labels: Labels) -> np.ndarray:
-    """The mask of a pair as class indices, uint8 (H, W), 255 where there is no label.
+def _are_as_stored(pairs: list[MaskPair], root: Path) -> bool:
+    """Whether the masks of photos that EXIF data turn have their size as stored.
 
     Raises:
-        ImageError: If the mask can't be read.
+        ValueError: If only some have, or a mask has another size than its image.
     """
-    with open_image(pair.mask) as file:
-        index = np.full(file.size[::-1], IGNORE, np.uint8)
-        top = 0
-        for band in _bands(file):
-            values = np.asarray(band) if labels.plain and pair.indexed else _packed(band)
-            part = index[top : top + len(values)]
-            for number, value in enumerate(labels.values):
-                part[values == value] = number
-            top += len(values)
-    return index
+    headers = [(pair, read_header(pair.image)) for pair in pairs]
+    wrong = [(pair, header.upright) for pair, header in headers if not _fits(pair, header)]
+    if wrong:
+        pair, size = wrong[0]
+        raise ValueError(
+            f'mask {pair.mask} is {pair.size[0]}x{pair.size[1]} and its image {size[0]}x{size[1]}, like {len(wrong)} of '
+            f'{len(pairs)}; write a corrected copy: tools/check_dataset.py {quote(str(root))} --fix NEW_DIR'
+        )
+    turned = [pair for pair, header in headers if header.stored != header.upright]
+    stored = [pair for pair, header in headers if _is_as_stored(pair, header)]
+    if stored and len(stored) < len(turned):
+        raise ValueError(
+            f'mask {stored[0].mask} fits its photo as stored, others fit theirs turned as EXIF data say; '
+            f'save the photos without EXIF orientation: tools/check_dataset.py DIR --fix NEW_DIR'
+        )
+    return bool(stored)
 
 
-def understand(pairs: Sequence[MaskPair], named: Sequence[NamedClass] | None, *, asked: bool) -> Labels:
-    """Find out which classes the masks hold.
-
-    Args:
-        pairs: Pairs that went through :func:`scan`.
-        named: Classes of a palette or of ``classes.json``; None to go by the masks alone.
-        asked: Whether the user named that palette: then colours that are not in it are left unlabelled.
+def _write_names(file: Path, names: list[str]) -> None:
+    """Write the list of names that BaseSegDataset reads: one a line, white space around it left away.
 
     Raises:
-        ValueError: If masks and names do not fit or the masks are photos.
+        ValueError: If it would read other names, which may lie in any folder.
     """
-    indexed = all(pair.indexed for pair in pairs)
-    values, colors, largest = Counter(), Counter(), Counter()
-    for pair in pairs:
-        if indexed:
-            values.update(pair.values)
-        pixels = sum(pair.values.values())
-        for value, count in pair.values.items():
-            color = pair.shown[value] if pair.indexed else value
-            colors[color] += count
-            largest[color] = max(largest[color], count / pixels)
-    floor = _RARE * sum(colors.values())
-    common = [c for c, n in colors.items() if len(colors) == 2 or n >= floor or largest[c] >= _RARE_IN_MASK]
-    by_color = bool(named) and named[0].color is not None
-    if indexed and not (by_color and _share(colors, named) > _share_of_indices(values, named)):
-        labels = _by_index(pairs, values, [c.name for c in named] if named else None)
-        if labels is not None:
-            return _without_unlabeled(labels, pairs, named)
-    if any(pair.deep for pair in pairs):
-        raise ValueError(
-            f'masks of 16 bits such as {pairs[0].mask} must hold classes 0, 1, 2, ...; save them with 8 bits'
-        )
-    return _by_color(colors, common, named or None, asked)
 
+    def write(temporary: str) -> None:
+        Path(temporary).write_text(''.join(f'{name}\n' for name in names), encoding='utf-8')
+        if [line.strip() for line in list_from_file(temporary)] != names:
+            raise ValueError('it has a line break or white space at its beginning')
 
-def _share(colors: Counter, named: Sequence[NamedClass]) -> float:
-    return sum(colors[pack(c.color)] for c in named) / max(sum(colors.values()), 1)
-
-
-def _share_of_indices(values: Counter, named: Sequence[NamedClass]) -> float:
-    return sum(n for v, n in values.items() if v < len(named)) / max(sum(values.values()), 1)
-
-
-def pack(color: Sequence[int]) -> int:
-    """One number for an RGB colour."""
-    return color[0] * 65536 + color[1] * 256 + color[2]
-
-
-def unpack(value: int) -> list[int]:
-    """The RGB colour of a packed number."""
-    return [value >> 16, value >> 8 & 255, value & 255]
-
-
-def _by_index(pairs: Sequence[MaskPair], values: Counter, names: list[str] | None) -> Labels | None:
-    """Read the values as class indices; None where they have gaps too large for that, such as 0 and 255."""
-    found = sorted(v for v in values if v != IGNORE)
-    odd = [value for value in found if not 0 <= value <= IGNORE]
-    if odd:
-        worst = next(pair for pair in pairs if odd[-1] in pair.values)
-        raise ValueError(f'mask {worst.mask} holds the value {odd[-1]}; masks are read in 8 bits: use classes 0 to 254')
-    if not found or (found == [0] and IGNORE in values):
-        return None
-    top = found[-1]
-    reduce_zero = names is None and found[0] == 1 or names is not None and top == len(names)
-    count = len(names) if names else top + (not reduce_zero)
-    if names and top >= count + reduce_zero:
-        worst = next(pair for pair in pairs if top in pair.values)
-        raise ValueError(
-            f'mask {worst.mask} holds the value {top} but there are {count} class names, for 0 to {count - 1} ({IGNORE} is '
-            f'unlabelled); add the missing names or see tools/check_dataset.py'
-        )
-    if top >= IGNORE or (names is None and count > max(2 * len(found), 8)):
-        return None
-    names = names or (
-        ['background', 'foreground'] if count == 2 else [f'class_{i + reduce_zero}' for i in range(count)]
-    )
-    shown = {v: c for pair in pairs for v, c in pair.shown.items()}
-    palette = [unpack(shown[i + reduce_zero]) if i + reduce_zero in shown else None for i in range(count)]
-    gray = all(c is None or c == [i + reduce_zero] * 3 for i, c in enumerate(palette))
-    fill = distinct_colors(count)
-    palette = [fill[i] if gray or c is None else c for i, c in enumerate(palette)]
-    notes = ['0 in the masks is unlabelled and class 1 the first one'] if reduce_zero else []
-    return _enough(Labels(names, [i + reduce_zero for i in range(count)], palette, True, reduce_zero, notes=notes))
-
-
-def _without_unlabeled(labels: Labels, pairs: Sequence[MaskPair], named: Sequence[NamedClass] | None) -> Labels:
-    """Leave out the classes that are called 'unlabeled' or the like, by reading the masks by their colours."""
-    kept = [i for i, c in enumerate(named or ()) if not c.ignored]
-    if not named or len(kept) == len(named):
-        return labels
-    shown: dict[int, set[int]] = {}
-    for pair in pairs:
-        for value, color in pair.shown.items():
-            shown.setdefault(value, set()).add(color)
-    colors = [next(iter(shown.get(labels.values[i], {labels.values[i] * 0x010101}))) for i in kept]
-    if len(set(colors)) < len(colors) or any(len(c) > 1 for c in shown.values()):
-        return labels
-    names, palette = [labels.classes[i] for i in kept], [labels.palette[i] for i in kept]
-    return _enough(Labels(names, colors, palette, False, colors=[unpack(c) for c in colors], notes=labels.notes))
-
-
-def _by_color(colors: Counter, common: list[int], named: Sequence[NamedClass] | None, asked: bool) -> Labels:
-    total = sum(colors.values())
-    known = {pack(c.color): c for c in named} if named and named[0].color else {}
-    notes = []
-    if named and not known:
-        if len(common) != len(named):
-            raise ValueError(
-                f'the masks hold {len(common)} colours and {len(named)} class names come without colours; '
-                f'give --palette a file with {{"name": [r, g, b], ...}}'
-            )
-        known = dict(zip(sorted(common), named))
-    covered = sum(colors[value] for value in known) / total
-    if asked and not covered:
-        seen = ', '.join(f'{unpack(c)}' for c, _ in colors.most_common(4))
-        raise ValueError(f'no pixel of the masks has a colour of the palette; they hold {seen}; write these into it')
-    strangers = sorted(c for c in common if c not in known)
-    if not asked and sum(colors[c] for c in {*common, *known}) < 0.9 * total:
-        raise ValueError(
-            f'the masks hold {len(colors)} colours: they are photos, or saved as JPEG; save them as PNG, or give --palette'
-        )
-    classes = [(c.name, value) for value, c in known.items() if not c.ignored and (asked or colors[value])]
-    if not asked and strangers:
-        if known:
-            notes.append(
-                f'the class file names the colours of {covered:.0%} of the mask pixels only: the other colours are classes '
-                f'named by their code; give them names with --palette'
-            )
-        classes += [(f'#{value:06x}', value) for value in strangers]
-    elif strangers and len(classes) == 1:
-        value = max(strangers, key=colors.__getitem__)
-        classes.insert(0, ('background', value))
-        notes.append(f'the colour {unpack(value)} is taken for background')
-    elif covered < 1:
-        notes.append(f'{1 - covered:.2%} of the mask pixels have a colour that is not in the palette: unlabelled')
-    if not known and len(classes) == 2 and classes[0][1] == 0:  # black and something else
-        classes = [('background', 0), ('foreground', classes[1][1])]
-    palette = [unpack(value) for _, value in classes]
-    return _enough(
-        Labels([name for name, _ in classes], [v for _, v in classes], palette, False, False, palette, notes)
-    )
-
-
-def _enough(labels: Labels) -> Labels:
-    if len(labels.classes) < 2:
-        raise ValueError(
-            f'the masks hold one class, {labels.classes}, and no other: segmentation needs two, such as background and object'
-        )
-    return labels
-
-
-def classes_in(pair: MaskPair, labels: Labels) -> Counter:
-    """The pixels of each class, by index, in a mask; -1 counts those without a label."""
-    place = {value: i for i, value in enumerate(labels.values)}
-    found: Counter = Counter()
-    for value, count in pair.values.items():
-        if not labels.plain and pair.indexed:
-            value = pair.shown[value]
-        found[place.get(value, -1)] += count
-    return found
+    try:
+        write_atomically(file, write)
+    except ValueError as error:  # a name that is no Unicode is one too
+        odd = next((name for name in names if name != name.strip() or not name.isprintable()), names[0])
+        raise ValueError(f'file name {odd!r} cannot be listed ({error}); rename the image and its mask') from error

@@ -11,12 +11,14 @@ from PIL import Image
 
 from mmlska.engine.config import load_config, use_overlays
 from mmlska.engine.launch import prepare
-from mmlska.own_data.use import use_own_data
+from mmlska.own_data.adapt_config import use_own_data
 
 MASK_RCNN = 'configs/demo/mask_rcnn_van_lska_t_fruits.py'
 RETINANET = 'configs/retinanet_van_lska_t.py'
 UPERNET = 'configs/demo/upernet_van_lska_t_dubai.py'
 SIZE = (80, 60)  # width, height
+COLORS = [[60, 16, 152], [226, 169, 41], [110, 193, 228]]
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def photo(path: Path, size=SIZE, mode='RGB', **options) -> None:
@@ -96,3 +98,99 @@ def mask(path: Path, array, mode=None, palette=None) -> None:
     if palette is not None:
         picture.putpalette([v for color in palette for v in color])
     picture.save(path)
+
+
+def instances(cfg, split='val') -> dict[str, list[tuple[int, list[float], int]]]:
+    """The labels that the data set of a split hands out, by the name of the image: class, box, whether ignored."""
+    built = build(cfg, split)
+    infos = [built.get_data_info(i) for i in range(len(built))]
+    return {
+        Path(info['img_path']).name: [(x['bbox_label'], x['bbox'], x['ignore_flag']) for x in info['instances']]
+        for info in infos
+    }
+
+
+def everything(cfg) -> dict:
+    return {**instances(cfg, 'train'), **instances(cfg, 'val')}
+
+
+def turned_set(root: Path, sizes) -> Path:
+    """Photos with EXIF data that turn them, labelled with these sizes."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for i in range(len(sizes)):
+        photo(root / f'images/{i}.jpg', exif=exif)
+    images = [image(i, f'{i}.jpg', size) for i, size in enumerate(sizes)]
+    coco(root / 'all.json', images, [annotation(i + 1, i, 1) for i in range(len(sizes))])
+    return root
+
+
+def stripes(values, size=SIZE) -> np.ndarray:
+    """A mask with one upright stripe of each value."""
+    columns = np.linspace(0, len(values) - 1e-6, size[0]).astype(int)
+    return np.broadcast_to(np.asarray(values, np.uint8)[columns], (size[1], size[0], *np.shape(values)[1:])).copy()
+
+
+def mask_set(root: Path, values=(0, 1, 2), count=4, mode=None, palette=None) -> Path:
+    """images/ and masks/ with stripes of some values."""
+    for i in range(count):
+        photo(root / f'images/{i}.jpg')
+        mask(root / f'masks/{i}.png', stripes(values), mode, palette)
+    return root
+
+
+def mask_labels(cfg, split='val') -> list[int]:
+    """The labels from left to right that the data set hands out for its first image."""
+    row = build(cfg, split)[0]['data_samples'].gt_sem_seg.data.numpy()[0, 30]
+    return [int(v) for i, v in enumerate(row) if i == 0 or v != row[i - 1]]
+
+
+def bad_coco(root: Path) -> Path:
+    """A set with every mistake once."""
+    simple(root, count=6)
+    (root / 'images/2.png').unlink()
+    (root / 'images/3.png').write_bytes((root / 'images/3.png').read_bytes()[:300])
+    images = [image(i, f'{i}.png') for i in range(6)]
+    images[4]['width'] = 99
+    whole = dict(size=[80, 60], counts=[4800])
+    labels = [
+        annotation(0, 0, 1),
+        annotation(1, 0, 2, (60, 40, 40, 10)),
+        annotation(2, 0, 1, (100, 10, 20, 20)),
+        annotation(3, 0, 1, (10, 10, 0, 20)),
+        annotation(4, 0, 77),
+        annotation(5, 99, 1),
+        annotation(6, 1, 1),
+        annotation(6, 1, 2),
+        annotation(7, 1, 1, segmentation=whole),
+        annotation(8, 4, 1, iscrowd=1),
+        annotation(9, 2, 1),
+    ]
+    coco(root / 'all.json', images, labels, ((1, 'cat'), (2, 'dog'), (3, 'cow')))
+    return root
+
+
+def bad_masks(root: Path) -> Path:
+    mask_set(root, count=6)
+    (root / 'classes.json').write_text('["a", "b", "c", "d"]')
+    mask(root / 'masks/1.png', stripes([0, 9]))
+    mask(root / 'masks/2.png', stripes([0, 1], (40, 60)))
+    (root / 'masks/3.png').write_bytes(b'no image')
+    (root / 'images/4.jpg').write_bytes(b'no image')
+    mask(root / 'masks/5.png', stripes([255]))
+    photo(root / 'images/6.jpg')
+    return root
+
+
+def config_of_masks(root: Path) -> str:
+    """A config for two classes that reads a folder of masks as it is."""
+    path = root.parent / 'c.py'
+    path.write_text(f"""
+_base_ = {str(ROOT / 'configs/demo/upernet_van_lska_t_scenes.py')!r}
+data_root = {f'{root}/'!r}
+metainfo = dict(_delete_=True, classes=('a', 'b'), palette=[[0, 0, 0], [9, 9, 9]])
+data = dict(data_root=data_root, metainfo=metainfo, img_suffix='.jpg', reduce_zero_label=False,
+            data_prefix=dict(img_path='images', seg_map_path='masks'))
+train_dataloader = val_dataloader = test_dataloader = dict(dataset=data)
+""")
+    return str(path)

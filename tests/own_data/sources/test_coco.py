@@ -1,19 +1,12 @@
-"""Training a detector on a folder of one's own: every layout and oddity through mmdet's data set and pipeline."""
+"""COCO files as people have them, through mmdet's data set and pipeline."""
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from mmengine.config import Config
-from PIL import Image
-
-from mmlska.own_data.check_folder import check_folder
-from mmlska.own_data.layout import choose_val
-
-sys.path.insert(0, str(Path(__file__).parent))
-from own_sets import (  # noqa: E402
+from own_sets import (
     MASK_RCNN,
     RETINANET,
     SIZE,
@@ -21,45 +14,14 @@ from own_sets import (  # noqa: E402
     annotation,
     build,
     coco,
+    everything,
     image,
-    overlay,
+    instances,
     photo,
     simple,
+    turned_set,
 )
-
-
-def instances(cfg, split='val') -> dict[str, list[tuple[int, list[float], int]]]:
-    """The labels that the data set of a split hands out, by the name of the image: class, box, whether ignored."""
-    built = build(cfg, split)
-    infos = [built.get_data_info(i) for i in range(len(built))]
-    return {
-        Path(info['img_path']).name: [(x['bbox_label'], x['bbox'], x['ignore_flag']) for x in info['instances']]
-        for info in infos
-    }
-
-
-def everything(cfg) -> dict:
-    return {**instances(cfg, 'train'), **instances(cfg, 'val')}
-
-
-def test_classes_reach_every_part_of_the_config(tmp_path):
-    cfg, lines = adapt(MASK_RCNN, simple(tmp_path / 'my photos'), tmp_path / 'work')
-    assert cfg.model.roi_head.bbox_head.num_classes == cfg.model.roi_head.mask_head.num_classes == 2
-    assert 'num_classes' not in cfg.model.rpn_head
-    for split in ('train', 'val', 'test'):
-        built = build(cfg, split)
-        assert built.metainfo['classes'] == ('cat', 'dog')
-        assert len(built.metainfo['palette']) == 2
-    assert cfg.val_evaluator.ann_file == str(tmp_path / 'work/data/val.json')
-    assert '4 images, 2 classes (cat, dog), 6 annotations; 3 train, 1 val' in lines[0]
-    sample = build(cfg)[0]['data_samples'].gt_instances
-    assert len(sample.masks) == len(sample.bboxes) == len(sample.labels)
-
-
-def test_every_head_of_a_cascade_gets_the_classes(tmp_path):
-    cfg, _ = adapt('configs/cascade_mask_rcnn_van_lska_t.py', simple(tmp_path / 'd'), tmp_path / 'work')
-    assert [head.num_classes for head in cfg.model.roi_head.bbox_head] == [2, 2, 2]
-    assert cfg.model.roi_head.mask_head.num_classes == 2
+from PIL import Image
 
 
 def layout_official(root):
@@ -284,17 +246,6 @@ def test_kinds_of_photos(tmp_path):
     assert not any('EXIF' in line for line in lines)
 
 
-def turned_set(root: Path, sizes) -> Path:
-    """Photos with EXIF data that turn them, labelled with these sizes."""
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    for i in range(len(sizes)):
-        photo(root / f'images/{i}.jpg', exif=exif)
-    images = [image(i, f'{i}.jpg', size) for i, size in enumerate(sizes)]
-    coco(root / 'all.json', images, [annotation(i + 1, i, 1) for i in range(len(sizes))])
-    return root
-
-
 def test_photos_labelled_as_stored_are_read_as_stored(tmp_path):
     cfg, lines = adapt(MASK_RCNN, turned_set(tmp_path / 'd', [SIZE] * 2), tmp_path / 'work')
     assert 'photos are labelled as stored: their EXIF orientation is ignored' in lines
@@ -303,20 +254,6 @@ def test_photos_labelled_as_stored_are_read_as_stored(tmp_path):
     assert build(cfg, 'val')[0]['data_samples'].metainfo['ori_shape'] == (80, 60)
     with pytest.raises(ValueError, match='0.jpg is labelled as it is stored, 1.jpg turned .* --fix NEW_DIR'):
         adapt(MASK_RCNN, turned_set(tmp_path / 'f', [SIZE, SIZE[::-1]]), tmp_path / 'work')
-
-
-@pytest.mark.parametrize('size', [SIZE, SIZE[::-1]])
-def test_pictures_show_photos_as_they_were_read(size, tmp_path):
-    root = turned_set(tmp_path / 'd', [size] * 2)
-    cfg, _ = adapt(RETINANET, root, tmp_path / 'work')
-    picture = overlay(cfg, tmp_path / 'show')
-    assert picture.shape == (size[1], 2 * size[0], 3)
-    photo = np.asarray(
-        Image.open(root / 'images/0.jpg' if (tmp_path / 'show/0.png').is_file() else root / 'images/1.jpg')
-    )
-    photo = photo if size == SIZE else np.rot90(photo, -1)  # 0x0112 = 6: a quarter turn to the right
-    corner = picture[-15:, -20:].astype(int)  # where nothing is drawn
-    assert np.abs(corner - photo[-15:, -20:]).mean() < 20
 
 
 def test_what_training_can_not_use_is_left_out_and_counted(tmp_path):
@@ -338,99 +275,3 @@ def test_what_training_can_not_use_is_left_out_and_counted(tmp_path):
     assert everything(cfg)['0.png'][1][1] == [70, 50, 80, 60]
     for split in ('train', 'val'):
         assert len(build(cfg, split)[0]['data_samples'].gt_instances) >= 1
-
-
-ERRORS = {
-    'no folder': ('nowhere', FileNotFoundError, 'nowhere is not a folder'),
-    'nothing there': (lambda root: root.mkdir(), ValueError, 'no COCO file in .* needs a .json in COCO format'),
-    'labelme': (
-        lambda root: (root.mkdir(), (root / 'a.json').write_text('{"shapes": []}')),
-        ValueError,
-        'no "images" and "annotations"; convert them to COCO',
-    ),
-    'broken json': (
-        lambda root: (root.mkdir(), (root / 'a.json').write_text('{"images": [')),
-        ValueError,
-        'a.json is not valid JSON',
-    ),
-    'missing image': (
-        lambda root: (simple(root) / 'images/2.png').unlink(),
-        FileNotFoundError,
-        'names 1 of 4 images that are not below .*: 2.png',
-    ),
-    'broken image': (lambda root: (simple(root) / 'images/2.png').write_text('x'), ValueError, '2.png is not an image'),
-    'no categories': (lambda root: simple(root, categories=()), ValueError, 'has no "categories"'),
-    'image no object': (
-        lambda root: (root.mkdir(), (root / 'a.json').write_text('{"images": ["a.jpg"], "annotations": []}')),
-        ValueError,
-        r'entry 0 of "images" in .*a.json is \'a.jpg\': it must be an object such as {"id": 1, "file_name": "a.jpg"',
-    ),
-    'annotation no object': (
-        lambda root: (root.mkdir(), (root / 'a.json').write_text('{"images": [], "annotations": [{}, 1]}')),
-        ValueError,
-        r'entry 1 of "annotations" in .*a.json is 1: it must be an object',
-    ),
-    'one image': (lambda root: simple(root, count=1), ValueError, '1 labelled image is too few'),
-}
-
-
-@pytest.mark.parametrize('case', ERRORS)
-def test_errors_name_the_file_and_the_way_out(case, tmp_path):
-    make, kind, message = ERRORS[case]
-    root = tmp_path / 'data'
-    if callable(make):
-        make(root)
-    else:
-        root = Path(make)
-    with pytest.raises(kind, match=message):
-        adapt(MASK_RCNN, root, tmp_path / 'work')
-    assert not (tmp_path / 'work/data').exists()
-
-
-def test_impossible_options(tmp_path):
-    root = simple(tmp_path / 'd')
-    with pytest.raises(ValueError, match='--val-fraction 1.5 is impossible'):
-        adapt(MASK_RCNN, root, tmp_path / 'work', val_fraction=1.5)
-    with pytest.raises(ValueError, match='--epochs 0 is impossible'):
-        adapt(MASK_RCNN, root, tmp_path / 'work', epochs=0)
-    with pytest.raises(ValueError, match='--palette is for segmentors'):
-        adapt(MASK_RCNN, root, tmp_path / 'work', palette='x.json')
-
-
-def test_the_split_depends_on_names_alone_and_keeps_classes_on_both_sides():
-    names = [f'{i}.jpg' for i in range(40)]
-    classes = [{0} | ({1} if i in (3, 9) else set()) | ({2} if i == 5 else set()) for i in range(40)]
-    chosen = {names[i] for i in choose_val(classes, names, 0.1)}
-    assert len(chosen) == 4
-    assert len(chosen & {'3.jpg', '9.jpg'}) == 1
-    assert '5.jpg' not in chosen  # the only one of its class is for training
-    order = list(range(39, -1, -1))
-    again = {names[order[i]] for i in choose_val([classes[i] for i in order], [names[i] for i in order], 0.1)}
-    assert again == chosen
-
-
-def test_the_conversion_of_nuclei_in_the_docs(tmp_path, monkeypatch):
-    text = (Path(__file__).resolve().parents[2] / 'docs/own_data.md').read_text()
-    for split, count in (('train', 2), ('val', 1)):
-        for i in range(count):
-            folder = tmp_path / f'data/dsb2018_nuclei/{split}/{i}'
-            photo(folder / 'images/a.png', mode='RGBA')
-            for k in range(2):
-                pixels = np.zeros(SIZE[::-1], np.uint8)
-                pixels[5:15, 20 * k : 20 * k + 10] = 255
-                (folder / 'masks').mkdir(exist_ok=True)
-                Image.fromarray(pixels).save(folder / f'masks/{k}.png')
-    monkeypatch.chdir(tmp_path)
-    exec(text.split('```python\n')[1].split('```')[0], {})
-    root = tmp_path / 'data/dsb2018_nuclei'
-    assert check_folder(str(root)).report.findings == []
-    cfg, lines = adapt(MASK_RCNN, root, tmp_path / 'work')
-    assert '3 images, 1 class (nucleus), 6 annotations; 2 train, 1 val' in lines[0]
-    assert instances(cfg)['a.png'] == [(0, [0, 5, 10, 15], 0), (0, [20, 5, 30, 15], 0)]
-
-
-def test_the_photos_this_project_is_shown_on():
-    root = Path(__file__).resolve().parents[2] / 'data'
-    if not (root / 'fruits_nuts').is_dir():
-        pytest.skip('photos fruits_nuts are not here')
-    assert check_folder(str(root / 'fruits_nuts')).report.classes == {'date': 71, 'fig': 41, 'hazelnut': 53}

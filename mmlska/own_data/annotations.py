@@ -1,0 +1,139 @@
+"""Annotations in COCO's form, whatever file they came from: their entries, classes and images."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..images import Header
+from ..text import shown
+from .folder import is_file
+from .palettes import spelling
+
+# What entries refer to each other by.
+_KEYS = {'images': ('id', 'file_name'), 'annotations': ('id', 'image_id', 'category_id')}
+
+
+@dataclass
+class AnnotationFile:
+    """One annotation file and where its images are."""
+
+    path: Path
+    split: str | None
+    content: dict
+    images: dict = field(default_factory=dict)  # file_name -> Path, of the files that exist
+    outside: set[str] = field(default_factory=set)  # file names that lead out of the data folder
+
+
+def read_json(path: Path):
+    """Read a JSON file in UTF-8.
+
+    Raises:
+        ValueError: If it is broken, or no regular file.
+    """
+    if os.path.exists(path) and not is_file(path):  # a pipe would be waited for
+        raise ValueError(f'{path} is no regular file; give one in COCO format')
+    try:
+        return json.loads(path.read_text(encoding='utf-8-sig'))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f'{path} is not valid JSON: {error}') from error
+
+
+def check_entries(path: Path, content) -> None:
+    """Make sure that the content of a JSON file has a list of images and one of annotations, each an object with ids to compare.
+
+    An annotation may have no id of its own, an image may not.
+
+    Raises:
+        ValueError: If not; the message names the file and the entry.
+    """
+    for key, example in (('images', '"file_name": "a.jpg"'), ('annotations', '"image_id": 1')):
+        entries = content.get(key) if isinstance(content, dict) else None
+        if not isinstance(entries, list):
+            raise ValueError(f'{path} has no list "{key}"; write it as a COCO file has it')
+        for place, entry in enumerate(entries):
+            fault = _entry_fault(entry, _KEYS[key], example)
+            if key == 'images' and fault is None and entry.get('id') is None:
+                fault = 'has no "id": it must be a whole number'
+            if fault:
+                raise ValueError(f'entry {place} of "{key}" in {path} {fault}')
+
+
+def _entry_fault(entry, keys: tuple[str, ...], example: str) -> str | None:
+    if not isinstance(entry, dict):
+        return f'is {shown(entry)}: it must be an object such as {{"id": 1, {example}, ...}}'
+    for name in keys:
+        value = entry.get(name)
+        if value is not None and type(value) not in (int, str) and not _whole(value):
+            return f'has the "{name}" {shown(value)}: it must be {"text" if name == "file_name" else "a whole number"}'
+        # Larger ones can be chosen to fall into one place of a dict, which is then slow.
+        if isinstance(value, int) and abs(value) >= 1 << 63:
+            return f'has the "{name}" {shown(value)}: it must have 63 bits at most'
+    return None
+
+
+def _whole(value) -> bool:
+    return isinstance(value, float) and value.is_integer()
+
+
+def categories_of(files: Iterable[AnnotationFile]) -> tuple[list[str], dict[tuple[Path, int], int], list[str]]:
+    """Merge the categories of several files by name.
+
+    Returns:
+        The class names, the class of each (file, category id), and notes on what was merged or left out.
+    """
+    used, spellings = Counter(), {}
+    groups: dict[str, list[tuple[Path, dict]]] = {}
+    for item in files:
+        counts = Counter(a.get('category_id') for a in item.content['annotations'])
+        for category in sorted(own_categories(item), key=lambda c: c['id']):
+            key = spelling(category['name'])
+            groups.setdefault(key, []).append((item.path, category))
+            used[key] += counts[category['id']]
+            spellings.setdefault(key, Counter())[str(category['name'])] += counts[category['id']]
+    notes = []
+    # Roboflow lists the project itself as a category without annotations, above all others.
+    supers = [c.get('supercategory') for group in groups.values() for _, c in group]
+    parents = {spelling(name) for name in supers if isinstance(name, str)}
+    roots = [key for key in groups if not used[key] and key in parents and len(groups) > 1]
+    for key in roots:
+        del groups[key]
+    classes, mapping = [], {}
+    for key, group in groups.items():
+        best = spellings[key].most_common(1)[0][0]
+        others = [name for name in spellings[key] if name != best]
+        if others:
+            notes.append(f'{", ".join(map(repr, others))} and {best!r} are taken for one class')
+        for path, category in group:
+            mapping[path, category['id']] = len(classes)
+        classes.append(best.strip())
+    return classes, mapping, notes
+
+
+def own_categories(item: AnnotationFile) -> list[dict]:
+    categories = item.content.get('categories')
+    if not isinstance(categories, list) or not categories:
+        raise ValueError(
+            f'{item.path} has no "categories"; each class needs an entry such as {{"id": 1, "name": "cat"}}'
+        )
+    for category in categories:
+        if not isinstance(category, dict) or type(category.get('id')) is not int or not _is_name(category.get('name')):
+            raise ValueError(
+                f'{item.path} has the category {shown(category)}; it needs a whole number "id" and a "name"'
+            )
+    return categories
+
+
+def _is_name(name) -> bool:
+    """Whether it is text, or a number, without halves of characters, which no file can hold."""
+    return isinstance(name, (int, float)) or isinstance(name, str) and not re.search('[\\ud800-\\udfff]', name)
+
+
+def labelled_as_stored(image: dict, header: Header) -> bool:
+    """Whether the labels of a photo that EXIF data turn count pixels as stored, as its size in the file says."""
+    return (image.get('width'), image.get('height')) == header.stored != header.upright

@@ -1,0 +1,176 @@
+"""Check annotations in COCO's form and their images: what training stops at, leaves out or should know."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..datasets.coco_labels import BAD_BOX, BAD_POLYGON, BAD_RUNS, WRONG_MASK_SIZE, box_of, has_size, mask_of, problem
+from ..text import shown
+from .annotations import AnnotationFile, categories_of, labelled_as_stored
+from .folder import LEADS_OUT
+from .palettes import spelling
+from .report import ERROR, WARNING, Report, check_image
+
+# Of a mistake in numbers the report shows them.
+_SHOWN = {BAD_BOX: 'bbox', BAD_POLYGON: 'segmentation', BAD_RUNS: 'segmentation'}
+
+
+def check_annotations(
+    files: Sequence[AnnotationFile], wanted: Sequence[str] | None = None, scale: Sequence[float] | None = None
+) -> Report:
+    """Check annotations and their images.
+
+    Args:
+        files: The files; sizes of images in their content are corrected.
+        wanted: The class names of a config that will read them as they are; None for a training by ``--data``, which takes the
+            names from the files.
+        scale: The longer and the shorter side that training resizes images to fit into, to count box sizes in; None for their own.
+    """
+    report = Report()
+    try:
+        classes, mapping, notes = categories_of(files)
+    except ValueError as error:
+        report.add(ERROR, 'bad categories', str(error))
+        return report
+    for note in notes:
+        report.add(WARNING, 'class in two spellings', note)
+    counts, in_images, seen = Counter(), Counter(), {}
+    for item in files:
+        for other in _check_images(report, item):
+            if seen.setdefault(other, item.path) != item.path:
+                report.add(ERROR, f'image in {seen[other].name} and in {item.path.name}', other.name)
+        found = _check_annotations(report, item, mapping, wanted is not None, scale)
+        counts.update(label for labels in found for label in labels)
+        in_images.update(label for labels in found for label in set(labels))
+    report.classes = {name: counts[i] for i, name in enumerate(classes)}
+    report.in_images = {name: in_images[i] for i, name in enumerate(classes)}
+    for name in classes:
+        if not report.classes[name]:
+            report.add(WARNING, 'class without annotations', name)
+    if wanted is not None:
+        _check_names(report, files, list(wanted))
+    return report
+
+
+def _check_images(report: Report, item: AnnotationFile) -> list[Path]:
+    """Check the images of a file and correct their sizes in its content; return the paths of those that can be read."""
+    ids, turned, paths = Counter(), {}, []
+    for image in item.content['images']:
+        name = str(image.get('file_name'))
+        report.images += 1
+        ids[image.get('id')] += 1
+        if image.get('file_name') in item.outside:
+            report.add(ERROR, LEADS_OUT, name)
+            continue
+        path = item.images.get(image.get('file_name'))
+        header = check_image(report, path) if path else report.add(ERROR, 'missing image', name)
+        if header is None:
+            continue
+        paths.append(path)
+        size = (image.get('width'), image.get('height'))
+        if size not in (header.upright, header.stored) and size != (None, None):
+            report.add(
+                ERROR,
+                'size in the json unlike the image',
+                f'{name} ({shown(size[0])}x{shown(size[1])}, not {header.upright[0]}x{header.upright[1]})',
+            )
+        as_stored = labelled_as_stored(image, header)
+        if header.stored != header.upright:
+            turned[name] = as_stored
+        image['width'], image['height'] = header.stored if as_stored else header.upright
+    for name in (name for name, as_stored in turned.items() if as_stored):
+        kind = (
+            'photo labelled as stored among others turned by EXIF'
+            if not all(turned.values())
+            else 'photo labelled as stored, not as EXIF turns it'
+        )
+        report.add(ERROR if not all(turned.values()) else WARNING, kind, name)
+    for number, count in ids.items():
+        if count > 1:
+            report.add(ERROR, 'image id used twice', f'{number} in {item.path.name}')
+    return paths
+
+
+def _check_annotations(
+    report: Report, item: AnnotationFile, mapping: dict, as_is: bool, scale: Sequence[float] | None
+) -> list[list[int]]:
+    """Check the annotations of a file, whether or not mmdet will read it as it is; return the classes in each image."""
+    images = {image.get('id'): image for image in item.content['images']}
+    category_ids = {number for path, number in mapping if path == item.path}
+    found: dict = {number: [] for number in images}
+    crowds, ids = Counter(), Counter()
+    for position, annotation in enumerate(item.content['annotations']):
+        report.labels += 1
+        number = annotation.get('id')
+        ids[number] += 1
+        image = images.get(annotation.get('image_id'))
+        name = str(image.get('file_name')) if image else item.path.name
+        place = f'{name} (annotation {number if number is not None else f"at place {position}"})'
+        if number == 0:
+            report.add(ERROR, 'annotation id 0, which pycocotools counts as unmatched', place)
+        if image is not None and not has_size(image):
+            continue  # its image is missing, which is said already
+        reason = problem(annotation, image, category_ids)
+        if reason == WRONG_MASK_SIZE:
+            size = shown(annotation['segmentation']['size'])
+            place += f': {size}, not [{image["height"]}, {image["width"]}]'
+        elif reason in _SHOWN:
+            place += f': {shown(annotation.get(_SHOWN[reason]))}'
+        if reason:
+            report.add(ERROR, reason, place)
+            continue
+        _check_shape(report, annotation, image, place, as_is)
+        found[annotation['image_id']].append(mapping[item.path, annotation['category_id']])
+        crowds[annotation['image_id']] += bool(annotation.get('iscrowd'))
+        width, height = box_of(annotation)[2:]
+        report.box_sizes.append((width * height) ** 0.5 * _resized_by(image, scale))
+    for number, count in ids.items():
+        if count > 1:
+            report.add(ERROR, 'annotation id used twice', f'{number} in {item.path.name}')
+    for number, labels in found.items():
+        if not labels:
+            report.add(WARNING, 'image without annotations', str(images[number].get('file_name')))
+        elif crowds[number] == len(labels):
+            report.add(WARNING, 'image with crowds only', str(images[number].get('file_name')))
+    return list(found.values())
+
+
+def _resized_by(image: dict, scale: Sequence[float] | None) -> float:
+    if not scale:
+        return 1.0
+    sides = image['width'], image['height']
+    return min(max(scale) / max(sides), min(scale) / min(sides))
+
+
+def _check_shape(report: Report, annotation: dict, image: dict, place: str, as_is: bool) -> None:
+    x, y, width, height = box_of(annotation)
+    if x < -1 or y < -1 or x + width > image['width'] + 1 or y + height > image['height'] + 1:
+        report.add(WARNING, 'box partly outside the image', place)
+    if annotation.get('segmentation') and mask_of(annotation) is None:
+        level = ERROR if as_is and isinstance(annotation['segmentation'], dict) else WARNING
+        report.add(level, 'mask of less than three points or broken runs', place)
+    missing = [key for key in ('id', 'bbox', 'area') if key not in annotation]
+    if as_is and missing:
+        report.add(ERROR, f'annotation without {" and ".join(missing)}, which mmdet needs; --data fills it in', place)
+
+
+def _check_names(report: Report, files: Sequence[AnnotationFile], wanted: list[str]) -> None:
+    """Compare the category names of the files with those of a config, which mmdet matches to the letter."""
+    names = Counter()
+    for item in files:
+        by_id = {category['id']: str(category['name']) for category in item.content['categories']}
+        names.update(by_id[a['category_id']] for a in item.content['annotations'] if a.get('category_id') in by_id)
+    total, matched = sum(names.values()), sum(names[name] for name in set(wanted))
+    if matched < total:
+        like = {spelling(name): name for name in wanted}
+        strangers = [name for name in names if name not in wanted]
+        pairs = [f'{name!r} is {like[spelling(name)]!r} in the config' for name in strangers if spelling(name) in like]
+        rest = [repr(name) for name in strangers if spelling(name) not in like]
+        text = '; '.join([*pairs, *([f'{", ".join(rest[:5])} not in the config'] if rest else [])])
+        level = ERROR if pairs or not matched else WARNING
+        report.add(level, f'{matched} of {total} annotations match the classes of the config', text)
+    absent = [name for name in wanted if name not in names]
+    if absent and matched:
+        report.add(WARNING, 'class of the config without annotations', ', '.join(absent))

@@ -1,0 +1,86 @@
+"""Single changes to the config of a recipe, in place: classes, data sets, pipelines."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from mmengine.config import Config, ConfigDict
+
+from ..engine.config import _datasets as datasets_of
+
+
+def heads(node, path: str = 'model') -> Iterator[tuple[str, dict]]:
+    """Every part of a model's config that has ``num_classes``, and its place; region proposals know objects from background only."""
+    if isinstance(node, (list, tuple)):
+        for number, item in enumerate(node):
+            yield from heads(item, f'{path}.{number}')
+    elif isinstance(node, dict):
+        if 'num_classes' in node:
+            yield path, node
+        for key, value in node.items():
+            if key != 'rpn_head':
+                yield from heads(value, f'{path}.{key}')
+
+
+def first_dataset(cfg: Config, split: str) -> ConfigDict:
+    """The data set of a split, or the first one where there are several; that inside wrappers such as RepeatDataset."""
+    return next(datasets_of(cfg, split))
+
+
+def set_datasets(cfg: Config, root: Path, datasets: dict[str, dict], metainfo: dict) -> None:
+    """Put other data sets, by their split, into the data loaders; pipelines stay, and evaluators read the same annotations."""
+    for split in ('train', 'val', 'test'):
+        old = first_dataset(cfg, split)
+        # Config's own dicts are copied: val and test often share them.
+        kept = {key: old[key] for key in ('pipeline', 'filter_cfg', 'test_mode', 'backend_args') if key in old}
+        new = copy.deepcopy(datasets[split if split in datasets else 'val'])
+        for dataset in new.get('datasets', [new]):
+            dataset.update(data_root=f'{root}/', metainfo=metainfo, **kept)
+        cfg[f'{split}_dataloader'] = dict(cfg[f'{split}_dataloader'], dataset=new)
+        evaluators = cfg.get(f'{split}_evaluator') or []
+        evaluators = [dict(e) for e in (evaluators if isinstance(evaluators, list) else [evaluators])]
+        for evaluator in evaluators:
+            if evaluator['type'] == 'CocoMetric':
+                evaluator['ann_file'] = new['ann_file']
+        if evaluators:
+            cfg[f'{split}_evaluator'] = evaluators if len(evaluators) > 1 else evaluators[0]
+    cfg.data_root = f'{root}/'
+    for key in ('data_help', 'metainfo', 'classes', 'palette', 'held_out', 'dataset'):
+        cfg.pop(key, None)
+
+
+def each_transform(cfg: Config, kind: str, change: Callable[[dict], None]) -> None:
+    """Change the transforms of one type in every pipeline, those of test-time augmentation too."""
+
+    def visit(node) -> None:
+        if isinstance(node, (list, tuple)):
+            for item in node:
+                visit(item)
+        elif isinstance(node, dict):
+            for value in node.values():
+                visit(value)
+            if node.get('type') == kind:
+                change(node)
+
+    loaders = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+    for key in (*loaders, 'train_pipeline', 'test_pipeline', 'tta_pipeline'):
+        visit(cfg.get(key))
+
+
+def set_mask_reader(cfg: Config, colors: Sequence[Sequence[int]] | None) -> None:
+    """Make every pipeline read masks by these RGB colours of the classes; None where masks hold the classes themselves."""
+    reader = dict(type='LoadAnnotations') if colors is None else dict(type='LoadColorAnnotations', palette=colors)
+
+    def replace(transform: dict) -> None:
+        transform.clear()
+        transform.update(reader)
+
+    for old in ('LoadAnnotations', 'LoadColorAnnotations'):
+        each_transform(cfg, old, replace)
+
+
+def wants_masks(cfg: Config) -> bool:
+    """Whether a detector learns masks too."""
+    return bool((cfg.model.get('roi_head') or {}).get('mask_head') or cfg.model.get('mask_head'))

@@ -1,0 +1,154 @@
+"""Which classes the values or colours of masks stand for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from ..colors import distinct_colors, pack_rgb, unpack_rgb
+from .mask_files import IGNORE, Labels, MaskPair
+from .palettes import NamedClass
+
+# A colour with less than this share of all pixels, and of those of every mask, is a slip or an edge blurred by a resize.
+_RARE, _RARE_IN_MASK = 1e-3, 5e-3
+
+
+def understand(pairs: Sequence[MaskPair], named: Sequence[NamedClass] | None, *, asked: bool) -> Labels:
+    """Find out which classes the masks hold.
+
+    Args:
+        pairs: Pairs that went through :func:`mmlska.own_data.mask_files.scan_one`.
+        named: Classes of a palette or of ``classes.json``; None to go by the masks alone.
+        asked: Whether the user named that palette: then colours that are not in it are left unlabelled.
+
+    Raises:
+        ValueError: If masks and names do not fit or the masks are photos.
+    """
+    indexed = all(pair.indexed for pair in pairs)
+    values, colors, largest = Counter(), Counter(), Counter()
+    for pair in pairs:
+        if indexed:
+            values.update(pair.values)
+        pixels = sum(pair.values.values())
+        for value, count in pair.values.items():
+            color = pair.shown[value] if pair.indexed else value
+            colors[color] += count
+            largest[color] = max(largest[color], count / pixels)
+    floor = _RARE * sum(colors.values())
+    common = [c for c, n in colors.items() if len(colors) == 2 or n >= floor or largest[c] >= _RARE_IN_MASK]
+    by_color = bool(named) and named[0].color is not None
+    if indexed and not (by_color and _share(colors, named) > _share_of_indices(values, named)):
+        labels = _by_index(pairs, values, [c.name for c in named] if named else None)
+        if labels is not None:
+            return _without_unlabeled(labels, pairs, named)
+    if any(pair.deep for pair in pairs):
+        raise ValueError(
+            f'masks of 16 bits such as {pairs[0].mask} must hold classes 0, 1, 2, ...; save them with 8 bits'
+        )
+    return _by_color(colors, common, named or None, asked)
+
+
+def _share(colors: Counter, named: Sequence[NamedClass]) -> float:
+    return sum(colors[int(pack_rgb(c.color))] for c in named) / max(sum(colors.values()), 1)
+
+
+def _share_of_indices(values: Counter, named: Sequence[NamedClass]) -> float:
+    return sum(n for v, n in values.items() if v < len(named)) / max(sum(values.values()), 1)
+
+
+def _by_index(pairs: Sequence[MaskPair], values: Counter, names: list[str] | None) -> Labels | None:
+    """Read the values as class indices; None where they have gaps too large for that, such as 0 and 255."""
+    found = sorted(v for v in values if v != IGNORE)
+    odd = [value for value in found if not 0 <= value <= IGNORE]
+    if odd:
+        worst = next(pair for pair in pairs if odd[-1] in pair.values)
+        raise ValueError(f'mask {worst.mask} holds the value {odd[-1]}; masks are read in 8 bits: use classes 0 to 254')
+    if not found or (found == [0] and IGNORE in values):
+        return None
+    top = found[-1]
+    reduce_zero = names is None and found[0] == 1 or names is not None and top == len(names)
+    count = len(names) if names else top + (not reduce_zero)
+    if names and top >= count + reduce_zero:
+        worst = next(pair for pair in pairs if top in pair.values)
+        raise ValueError(
+            f'mask {worst.mask} holds the value {top} but there are {count} class names, for 0 to {count - 1} ({IGNORE} is '
+            f'unlabelled); add the missing names or see tools/check_dataset.py'
+        )
+    if top >= IGNORE or (names is None and count > max(2 * len(found), 8)):
+        return None
+    names = names or (
+        ['background', 'foreground'] if count == 2 else [f'class_{i + reduce_zero}' for i in range(count)]
+    )
+    shown = {v: c for pair in pairs for v, c in pair.shown.items()}
+    palette = [unpack_rgb(shown[i + reduce_zero]) if i + reduce_zero in shown else None for i in range(count)]
+    gray = all(c is None or c == [i + reduce_zero] * 3 for i, c in enumerate(palette))
+    fill = distinct_colors(count)
+    palette = [fill[i] if gray or c is None else c for i, c in enumerate(palette)]
+    notes = ['0 in the masks is unlabelled and class 1 the first one'] if reduce_zero else []
+    return _enough(Labels(names, [i + reduce_zero for i in range(count)], palette, True, reduce_zero, notes=notes))
+
+
+def _without_unlabeled(labels: Labels, pairs: Sequence[MaskPair], named: Sequence[NamedClass] | None) -> Labels:
+    """Leave out the classes that are called 'unlabeled' or the like, by reading the masks by their colours."""
+    kept = [i for i, c in enumerate(named or ()) if not c.ignored]
+    if not named or len(kept) == len(named):
+        return labels
+    shown: dict[int, set[int]] = {}
+    for pair in pairs:
+        for value, color in pair.shown.items():
+            shown.setdefault(value, set()).add(color)
+    colors = [next(iter(shown.get(labels.values[i], {labels.values[i] * 0x010101}))) for i in kept]
+    if len(set(colors)) < len(colors) or any(len(c) > 1 for c in shown.values()):
+        return labels
+    names, palette = [labels.classes[i] for i in kept], [labels.palette[i] for i in kept]
+    return _enough(Labels(names, colors, palette, False, colors=[unpack_rgb(c) for c in colors], notes=labels.notes))
+
+
+def _by_color(colors: Counter, common: list[int], named: Sequence[NamedClass] | None, asked: bool) -> Labels:
+    total = sum(colors.values())
+    known = {int(pack_rgb(c.color)): c for c in named} if named and named[0].color else {}
+    notes = []
+    if named and not known:
+        if len(common) != len(named):
+            raise ValueError(
+                f'the masks hold {len(common)} colours and {len(named)} class names come without colours; '
+                f'give --palette a file with {{"name": [r, g, b], ...}}'
+            )
+        known = dict(zip(sorted(common), named))
+    covered = sum(colors[value] for value in known) / total
+    if asked and not covered:
+        seen = ', '.join(f'{unpack_rgb(c)}' for c, _ in colors.most_common(4))
+        raise ValueError(f'no pixel of the masks has a colour of the palette; they hold {seen}; write these into it')
+    strangers = sorted(c for c in common if c not in known)
+    if not asked and sum(colors[c] for c in {*common, *known}) < 0.9 * total:
+        raise ValueError(
+            f'the masks hold {len(colors)} colours: they are photos, or saved as JPEG; save them as PNG, or give --palette'
+        )
+    classes = [(c.name, value) for value, c in known.items() if not c.ignored and (asked or colors[value])]
+    if not asked and strangers:
+        if known:
+            notes.append(
+                f'the class file names the colours of {covered:.0%} of the mask pixels only: the other colours are classes '
+                f'named by their code; give them names with --palette'
+            )
+        classes += [(f'#{value:06x}', value) for value in strangers]
+    elif strangers and len(classes) == 1:
+        value = max(strangers, key=colors.__getitem__)
+        classes.insert(0, ('background', value))
+        notes.append(f'the colour {unpack_rgb(value)} is taken for background')
+    elif covered < 1:
+        notes.append(f'{1 - covered:.2%} of the mask pixels have a colour that is not in the palette: unlabelled')
+    if not known and len(classes) == 2 and classes[0][1] == 0:  # black and something else
+        classes = [('background', 0), ('foreground', classes[1][1])]
+    palette = [unpack_rgb(value) for _, value in classes]
+    return _enough(
+        Labels([name for name, _ in classes], [v for _, v in classes], palette, False, False, palette, notes)
+    )
+
+
+def _enough(labels: Labels) -> Labels:
+    if len(labels.classes) < 2:
+        raise ValueError(
+            f'the masks hold one class, {labels.classes}, and no other: segmentation needs two, such as background and object'
+        )
+    return labels

@@ -1,0 +1,134 @@
+"""Pairs of image and mask: what values a mask file holds, and the class of each of its pixels."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..colors import pack_rgb
+from ..images import ImageError, ImageTooLarge, open_image
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+IGNORE = 255  # the index of pixels without a label
+_BAND = 4_000_000  # pixels that are counted at once
+_MOST_VALUES = 1 << 18  # of one mask; what has more is a photo
+
+
+@dataclass
+class MaskPair:
+    """An image and its mask; filled by :func:`scan_one`."""
+
+    image: Path
+    mask: Path
+    split: str | None
+    size: tuple[int, int] = (0, 0)  # of the mask, width and height
+    indexed: bool = True  # one channel
+    deep: bool = False  # more than 8 bits
+    values: dict[int, int] = field(default_factory=dict)  # index, or RGB packed into one number, -> pixels
+    shown: dict[int, int] = field(default_factory=dict)  # index -> packed RGB that the file shows for it
+
+
+@dataclass
+class Labels:
+    """What the masks of a set mean.
+
+    ``values`` are the indices or packed colours of the classes, in order. Where ``plain`` is True an index is the class itself
+    (less one if ``reduce_zero``); otherwise masks are read by their colours.
+    """
+
+    classes: list[str]
+    values: list[int]
+    palette: list[list[int]]  # for pictures
+    plain: bool
+    reduce_zero: bool = False
+    colors: list[list[int]] = field(default_factory=list)  # in the masks, where not plain
+    notes: list[str] = field(default_factory=list)
+
+
+def scan_one(pair: MaskPair) -> None:
+    """Read one mask: its size, its kind and how many pixels each value has.
+
+    Raises:
+        ValueError: If it can't be read or is a photo; the message names it.
+    """
+    values: Counter = Counter()
+    pair.shown = {}
+    try:
+        with open_image(pair.mask) as file:
+            pair.size = file.size
+            pair.deep = file.mode.startswith('I')
+            pair.indexed = pair.deep or file.mode in ('1', 'L', 'P')
+            for band in _bands(file):
+                codes = np.asarray(band) if pair.indexed else pack_rgb(band.convert('RGB'))
+                found = _count(codes)
+                values.update(found)
+                if file.mode == 'P':
+                    for value in found.keys() - pair.shown.keys():
+                        y, x = np.unravel_index(np.argmax(codes == value), codes.shape)
+                        pair.shown[value] = int(pack_rgb(band.crop((x, y, x + 1, y + 1)).convert('RGB'))[0, 0])
+                if len(values) > _MOST_VALUES:
+                    break
+            full = 255 if file.mode == '1' else 1
+    except ImageTooLarge as error:
+        raise ValueError(f'mask {error}') from error
+    except (ImageError, FileNotFoundError) as error:
+        raise ValueError(f'mask {pair.mask} is not an image that can be read; save it as PNG') from error
+    if len(values) > _MOST_VALUES:
+        raise ValueError(f'mask {pair.mask} has more than {_MOST_VALUES} colours, so it is a photo; give the masks')
+    pair.values = dict(sorted(values.items()))
+    if pair.indexed and not pair.shown:
+        pair.shown = {value: min(value * full, 255) * 0x010101 for value in pair.values}
+
+
+def _bands(file: Image) -> Iterator[Image]:
+    """An image in strips, as arrays of all pixels at once would take many times its size."""
+    width, height = file.size
+    step = max(_BAND // width, 1)
+    for top in range(0, height, step):
+        yield file.crop((0, top, width, min(top + step, height)))
+
+
+def _count(array: np.ndarray) -> dict[int, int]:
+    if array.dtype in (np.uint8, bool):  # much faster than sorting
+        counts = np.bincount(array.ravel().view(np.uint8))
+        values = np.flatnonzero(counts)
+        counts = counts[values]
+    else:
+        values, counts = np.unique(array, return_counts=True)
+    return dict(zip(values.tolist(), counts.tolist()))
+
+
+def read_index(pair: MaskPair, labels: Labels) -> np.ndarray:
+    """The mask of a pair as class indices, uint8 (H, W), 255 where there is no label.
+
+    Raises:
+        ImageError: If the mask can't be read.
+    """
+    with open_image(pair.mask) as file:
+        index = np.full(file.size[::-1], IGNORE, np.uint8)
+        top = 0
+        for band in _bands(file):
+            values = np.asarray(band) if labels.plain and pair.indexed else pack_rgb(band.convert('RGB'))
+            part = index[top : top + len(values)]
+            for number, value in enumerate(labels.values):
+                part[values == value] = number
+            top += len(values)
+    return index
+
+
+def classes_in(pair: MaskPair, labels: Labels) -> Counter:
+    """The pixels of each class, by index, in a mask; -1 counts those without a label."""
+    place = {value: i for i, value in enumerate(labels.values)}
+    found: Counter = Counter()
+    for value, count in pair.values.items():
+        if not labels.plain and pair.indexed:
+            value = pair.shown[value]
+        found[place.get(value, -1)] += count
+    return found

@@ -1,0 +1,142 @@
+"""What a check found in a data set, as text and as JSON, and the check of a single image."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from ..images import MAX_PIXELS, Header, ImageTooLarge, open_image, read_header, read_photo
+from ..text import printable
+from .folder import is_file
+
+ERROR, WARNING = 'error', 'warning'
+TOO_LARGE = f'image of more than the {MAX_PIXELS / 1e6:.3g} million pixels that are read'
+
+
+@dataclass
+class Finding:
+    """One kind of problem and all the places that have it."""
+
+    level: str
+    kind: str
+    places: list[str]
+
+    @property
+    def line(self) -> str:
+        """The finding in one line, with its first places."""
+        places = ', '.join(printable(place)[:200] for place in self.places[:3]) + (
+            ', ...' if len(self.places) > 3 else ''
+        )
+        return f'{self.level}: {len(self.places)} x {printable(self.kind)}: {places}'
+
+
+@dataclass
+class Report:
+    """What a data set holds and what is wrong with it."""
+
+    images: int = 0
+    labels: int = 0  # annotations, or masks
+    classes: dict[str, int] = field(default_factory=dict)  # name -> annotations, or pixels
+    in_images: dict[str, int] = field(default_factory=dict)  # name -> images that have the class
+    unit: str = 'annotations'
+    box_sizes: list[float] = field(default_factory=list)  # square root of the area, pixels of the network's input
+    anchor_sizes: list[float] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+
+    def add(self, level: str, kind: str, place: str) -> None:
+        """Note one place of a problem."""
+        # Names from data may hold halves of characters, which no file and no terminal takes.
+        kind, place = (text.encode('utf-8', 'backslashreplace').decode() for text in (kind, place))
+        for finding in self.findings:
+            if (finding.level, finding.kind) == (level, kind):
+                finding.places.append(place)
+                return
+        self.findings.append(Finding(level, kind, [place]))
+
+    @property
+    def errors(self) -> int:
+        """The number of places with an error."""
+        return sum(len(finding.places) for finding in self.findings if finding.level == ERROR)
+
+    @property
+    def warnings(self) -> int:
+        """The number of places with a warning."""
+        return sum(len(finding.places) for finding in self.findings if finding.level == WARNING)
+
+    def as_dict(self) -> dict:
+        """The report for a JSON file."""
+        sizes = [list(row) for row in self.histogram()]
+        return {
+            **{key: value for key, value in asdict(self).items() if key != 'box_sizes'},
+            'box_size_histogram': sizes,
+            'errors': self.errors,
+            'warnings': self.warnings,
+        }
+
+    def histogram(self) -> list[tuple[int, int, int, int]]:
+        """(from, to, boxes, anchors) for sizes that double."""
+        if not self.box_sizes:
+            return []
+        sizes, anchors = (np.array(values, float) for values in (self.box_sizes, self.anchor_sizes))
+        edges = [0, *(2**i for i in range(3, 13))]
+        last = edges[-1]  # which has all that are larger
+
+        def count(values: np.ndarray, low: int, high: int) -> int:
+            return int(((values >= low) & ((values < high) | (low == last))).sum())
+
+        rows = [
+            (low, high, count(sizes, low, high), count(anchors, low, high))
+            for low, high in zip(edges, [*edges[1:], 10**6])
+        ]
+        used = [i for i, row in enumerate(rows) if row[2] or row[3]]
+        return rows[used[0] : used[-1] + 1] if used else []
+
+    def text(self) -> str:
+        """The report to print."""
+        lines = [
+            f'{self.images} images, {self.labels} {"masks" if self.unit == "pixels" else self.unit}, {len(self.classes)} classes'
+        ]
+        total = max(sum(self.classes.values()), 1)
+        names = {name: printable(name)[:200] for name in self.classes}
+        width = max([len(name) for name in names.values()] + [5])
+        lines.append(f'  {"class":<{width}}  {self.unit:>12}  share  images')
+        for name, count in self.classes.items():
+            share, images = count / total, self.in_images.get(name, 0)
+            lines.append(f'  {names[name]:<{width}}  {count:>12}  {share:>5.1%}  {images:>6}')
+        rows = self.histogram()
+        if rows:
+            most = max(row[2] for row in rows)
+            lines.append(
+                '  box size, pixels'
+                + (" of the network's input; anchors of the config at the right" if self.anchor_sizes else '')
+            )
+            for low, high, boxes, anchors in rows:
+                label = f'{low}-{high}' if high < 10**6 else f'{low}-'
+                bar = '#' * round(30 * boxes / max(most, 1))
+                lines.append(f'  {label:>10}  {boxes:>7}  {bar:<30}  {"A" * anchors}'.rstrip())
+        order = sorted(self.findings, key=lambda finding: finding.level)
+        return '\n'.join(
+            [*lines, *(finding.line for finding in order), f'{self.errors} errors, {self.warnings} warnings']
+        )
+
+
+def check_image(report: Report, path: Path) -> Header | None:
+    """Decode an image as training does; None where that fails."""
+    if not is_file(path):
+        report.add(ERROR, 'missing image', path.name)
+        return None
+    try:
+        header = read_header(path)
+        with open_image(path) as image:
+            image.load()  # OpenCV takes half a JPEG for a whole one
+            deep = image.mode.startswith('I') or image.mode == 'F'
+        pixels = read_photo(path)
+    except (ValueError, OSError) as error:
+        kind = TOO_LARGE if isinstance(error, ImageTooLarge) else 'image that can not be decoded'
+        report.add(ERROR, kind, path.name)
+        return None
+    if deep and pixels.max() < 16:
+        report.add(WARNING, '16-bit image that is nearly black when read in 8 bits; stretch its values', path.name)
+    return header

@@ -1,0 +1,267 @@
+"""What all formats of single objects share: boxes and outlines as COCO has them, which detectors train on."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from shlex import quote
+
+from mmengine.config import Config
+
+from ...colors import distinct_colors
+from ...datasets.coco_labels import area_of, box_of, mask_of, problem
+from ...files import write_text
+from ...images import read_header
+from ...text import printable
+from ..annotations import AnnotationFile, categories_of, labelled_as_stored, own_categories
+from ..check_annotations import check_annotations
+from ..config_edits import each_transform, first_dataset, wants_masks
+from ..folder import STAY_INSIDE
+from ..image_copies import ImageCopies
+from ..report import Report, check_image
+from .source import Legend, Sample, Source, TrainingLabels
+
+
+@dataclass
+class InstanceSource(Source):
+    """Single objects in files that say the same as COCO files do."""
+
+    scope = 'mmdet'
+    root: Path
+    files: list[AnnotationFile]
+    wanted: Sequence[str] | None = None  # the class names of a config that reads the files as they are
+
+    def check(self, scale: Sequence[float] | None = None) -> Report:
+        return check_annotations(self.files, self.wanted, scale)
+
+    def legend(self) -> Legend:
+        classes, _, _ = categories_of(self.files)
+        return list(zip(classes, distinct_colors(len(classes))))
+
+    def samples(self) -> list[tuple[str, Callable[[], Sample | None]]]:
+        _, mapping, _ = categories_of(self.files)
+        return [
+            (image['file_name'], partial(_sample, item, image, mapping))
+            for item in self.files
+            for image in item.content['images']
+            if image.get('file_name') in item.images
+        ]
+
+    def read(self) -> InstanceLabels:
+        return _clean(self.files, self.root)
+
+    def repair(self, folder: Path) -> list[str]:
+        broken, merged, copies = set(), [], ImageCopies(self.root, folder / 'images')
+        for item in self.files:
+            images, seen, paths = [], set(), {}
+            for image in item.content['images']:
+                name, number = image.get('file_name'), image.get('id')
+                path = item.images.get(name)
+                if path is None or number in seen or check_image(Report(), path) is None:
+                    broken.add(name)
+                    continue
+                seen.add(number)
+                images.append(image)
+                paths[name] = copies.add(path, labelled_as_stored(image, read_header(path)))
+            merged.append(AnnotationFile(item.path, item.split, {**item.content, 'images': images}, paths))
+        labels = _clean(merged, folder)
+        (folder / 'annotations').mkdir()
+        lines = []
+        for split, images in labels.splits.items():
+            for image in images:  # file_name counts from images/, as in COCO
+                image.entry['file_name'] = image.entry['file_name'].removeprefix('images/')
+            file = folder / f'annotations/instances_{split or "all"}.json'
+            file.write_text(labels.as_coco(images), encoding='utf-8')
+            lines.append(f'{file.name}: {len(images)} images, {labels.describe(images)}')
+        left_out = ', '.join(f'{count} {reason}' for reason, count in labels.left_out.items())
+        rest = f'; annotations: {left_out}' if left_out else ''
+        return [*lines, *labels.notes, f'left out: {len(broken)} images{rest}']
+
+
+def _sample(item: AnnotationFile, image: dict, mapping: dict) -> Sample | None:
+    path = item.images[image['file_name']]
+    try:
+        header = read_header(path)
+    except (OSError, ValueError):
+        return None
+    as_stored = labelled_as_stored(image, header)
+    width, height = header.stored if as_stored else header.upright
+    image = dict(image, width=width, height=height)
+    ids = {number for source, number in mapping if source == item.path}
+    sound = [
+        (mapping[item.path, annotation['category_id']], annotation)
+        for annotation in item.content['annotations']
+        if annotation.get('image_id') == image.get('id') and not problem(annotation, image, ids)
+    ]
+    return Sample(path, as_stored, objects=sound)
+
+
+@dataclass
+class LabelledImage:
+    """The clean COCO entry of an image and those of its annotations."""
+
+    entry: dict
+    annotations: list[dict] = field(default_factory=list)
+
+
+@dataclass
+class InstanceLabels(TrainingLabels):
+    """Sound boxes and outlines, in images that are :class:`LabelledImage`.
+
+    Ids count from 1 without gaps, boxes lie inside their images, areas and sizes are there, file names are relative to the folder.
+    """
+
+    left_out: Counter  # annotations that training can't use, by reason
+
+    def name_of(self, image: LabelledImage) -> str:
+        return image.entry['file_name']
+
+    def classes_in(self, image: LabelledImage) -> set[int]:
+        return {annotation['category_id'] - 1 for annotation in image.annotations}
+
+    def describe(self, images: list[LabelledImage]) -> str:
+        return f'{sum(len(image.annotations) for image in images)} annotations'
+
+    def adapt(self, cfg: Config) -> list[str]:
+        notes = []
+        if self.left_out:
+            reasons = ', '.join(f'{count} {reason}' for reason, count in self.left_out.most_common())
+            total = sum(self.left_out.values())
+            notes.append(f'{total} annotations left out: {reasons} (tools/check_dataset.py names them)')
+        if wants_masks(cfg):
+            return notes + self._ignore_boxes_without_mask(cfg)
+        each_transform(cfg, 'LoadAnnotations', lambda t: t.update(with_mask=False))
+        return notes
+
+    def _ignore_boxes_without_mask(self, cfg: Config) -> list[str]:
+        """Make the annotations without a mask, among others with one, regions that neither training nor evaluation counts."""
+        every = [(image.entry, a) for images in self.splits.values() for image in images for a in image.annotations]
+        bare = [(entry, annotation) for entry, annotation in every if 'segmentation' not in annotation]
+        if bare and len(bare) == len(every):
+            arch = cfg.model.get('backbone', {}).get('arch')
+            arch = arch if arch in ('t', 's', 'b') else 't'
+            raise ValueError(
+                f'the {len(every)} annotations of {self.root} have boxes without masks, which {cfg.model.type} needs; '
+                f'train a box detector: configs/retinanet_van_lska_{arch}.py'
+            )
+        for entry, annotation in bare:
+            x, y, w, h = annotation['bbox']
+            right, bottom = min(x + w, entry['width']), min(y + h, entry['height'])
+            annotation['segmentation'] = [[x, y, right, y, right, bottom, x, y + h]]
+            annotation['iscrowd'] = 1
+        note = f'{len(bare)} of {len(every)} annotations have no mask: their boxes are ignored, not learned'
+        return [note] if bare else []
+
+    def write(self, folder: Path, split: str, images: list[LabelledImage]) -> dict:
+        file = write_text(folder / f'{split}.json', self.as_coco(images))
+        return dict(type='CocoDataset', ann_file=str(file), data_prefix=dict(img=''))
+
+    def as_coco(self, images: list[LabelledImage]) -> str:
+        """The text of a COCO file."""
+        annotations = sorted((a for image in images for a in image.annotations), key=lambda a: a['id'])
+        categories = [{'id': i, 'name': name} for i, name in enumerate(self.classes, 1)]
+        content = {'images': [image.entry for image in images], 'annotations': annotations, 'categories': categories}
+        return json.dumps(content)
+
+    def trained(self, cfg: Config, images: list[LabelledImage]) -> int:
+        """The number of images that the recipe's filter keeps.
+
+        Raises:
+            ValueError: If there are none.
+        """
+        rules = first_dataset(cfg, 'train').get('filter_cfg') or {}
+        smallest = rules.get('min_size', 0)
+        kept = [image for image in images if min(image.entry['width'], image.entry['height']) >= smallest]
+        if rules.get('filter_empty_gt'):
+            kept = [image for image in kept if image.annotations]
+        if not kept:
+            raise ValueError(
+                f'none of the {len(images)} training images of {self.root} is left: they have no annotation or are smaller than '
+                f'{smallest} pixels; label some, or run tools/check_dataset.py {quote(str(self.root))}'
+            )
+        return len(kept)
+
+
+def _clean(files: list[AnnotationFile], root: Path) -> InstanceLabels:
+    """Merge annotation files by split; annotations that training can't use are left out and counted.
+
+    Raises:
+        FileNotFoundError: If images are missing.
+        ValueError: If a file has no categories or an image can't be read.
+    """
+    classes, mapping, notes = categories_of(files)
+    splits: dict[str, list[LabelledImage]] = {}
+    left_out, numbers, orientations = Counter(), Counter(), {'upright': [], 'stored': []}
+    for item in files:
+        split = item.split or ''
+        images = _clean_images(item, root, len(splits.setdefault(split, [])), orientations)
+        splits[split] += images
+        by_id: dict = {}
+        for old, image in zip(item.content['images'], images):
+            by_id.setdefault(old['id'], image)
+        ids = {category['id'] for category in own_categories(item)}
+        for annotation in item.content['annotations']:
+            image = by_id.get(annotation.get('image_id'))
+            reason = problem(annotation, image and image.entry, ids)
+            if reason is None and (item.path, annotation['category_id']) not in mapping:
+                reason = 'unknown category id'
+            if reason:
+                left_out[reason] += 1
+                continue
+            numbers[split] += 1
+            category = mapping[item.path, annotation['category_id']] + 1
+            image.annotations.append(_clean_annotation(annotation, image.entry, category, numbers[split]))
+    if all(orientations.values()):
+        raise ValueError(
+            f'{orientations["stored"][0]} is labelled as it is stored, {orientations["upright"][0]} turned as its EXIF data '
+            f'say; write a corrected copy: tools/check_dataset.py {quote(str(root))} --fix NEW_DIR'
+        )
+    palette = [tuple(color) for color in distinct_colors(len(classes))]
+    return InstanceLabels(root, classes, palette, splits, notes, bool(orientations['stored']), left_out)
+
+
+def _clean_images(item: AnnotationFile, root: Path, before: int, orientations: dict) -> list[LabelledImage]:
+    """The clean entries of the images of a file, with ids after those that there are before."""
+    total = len(item.content['images'])
+    if item.outside:
+        raise ValueError(
+            f'{item.path} names {len(item.outside)} of {total} images that lead out of {root}, such as '
+            f'{printable(min(item.outside))[:200]}; {STAY_INSIDE}'
+        )
+    missing = [
+        str(image.get('file_name')) for image in item.content['images'] if image.get('file_name') not in item.images
+    ]
+    if missing:
+        first = ', '.join(printable(name)[:200] for name in missing[:3]) + (', ...' if len(missing) > 3 else '')
+        raise FileNotFoundError(
+            f'{item.path} names {len(missing)} of {total} images that are not below {root}: '
+            f'{first}; add them or see tools/check_dataset.py --fix'
+        )
+    images = []
+    for number, image in enumerate(item.content['images'], before + 1):
+        path = item.images[image['file_name']]
+        header = read_header(path)
+        as_stored = labelled_as_stored(image, header)
+        if header.stored != header.upright:
+            orientations['stored' if as_stored else 'upright'].append(path.name)
+        width, height = header.stored if as_stored else header.upright
+        name = path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
+        images.append(LabelledImage({'id': number, 'file_name': name, 'width': width, 'height': height}))
+    return images
+
+
+def _clean_annotation(annotation: dict, image: dict, category: int, number: int) -> dict:
+    x, y, width, height = box_of(annotation)
+    left, top = max(x, 0.0), max(y, 0.0)
+    box = [left, top, min(x + width, image['width']) - left, min(y + height, image['height']) - top]
+    out = {'id': number, 'image_id': image['id'], 'category_id': category, 'bbox': box}
+    out['iscrowd'] = int(bool(annotation.get('iscrowd')) or bool(annotation.get('ignore')))
+    mask = mask_of(annotation)
+    if mask is not None:
+        out['segmentation'] = mask
+    out['area'] = area_of(annotation, box)
+    return out

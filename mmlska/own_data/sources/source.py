@@ -1,0 +1,122 @@
+"""The interface of a format of labels: all that checking, drawing, repairing and training ask of it.
+
+Another format is another file beside this one and its line in :data:`mmlska.own_data.sources.SOURCES`. One of single objects, for
+detectors, derives from :class:`~mmlska.own_data.sources.instances.InstanceSource`, one of pixels, for segmentors, from
+:class:`~mmlska.own_data.sources.masks.MaskSource`; it has to implement ``find`` alone, which gives boxes and outlines as a COCO file has
+them, or pairs of image and mask.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from mmengine.config import Config
+
+from ..report import Report
+
+#: Name and RGB colour of each class.
+Legend = list[tuple[str, Sequence[int]]]
+
+
+class Source(ABC):
+    """The labels of a folder in one format, as they are, with their mistakes."""
+
+    scope: ClassVar[str]  # the kind of models that train on it: 'mmdet' for detectors, 'mmseg' for segmentors
+    root: Path  # the folder, outside of which nothing is read
+
+    @classmethod
+    @abstractmethod
+    def find(cls, root: Path, palette: str | None = None) -> Source | None:
+        """Recognise the format: the labels below a folder; None where there are none of it.
+
+        Args:
+            root: The folder, resolved.
+            palette: File with names and colours of the classes, for masks.
+
+        Raises:
+            ValueError: If a file can't be read at all.
+        """
+
+    @abstractmethod
+    def check(self, scale: Sequence[float] | None = None) -> Report:
+        """List what is wrong, before the labels are drawn or repaired.
+
+        Args:
+            scale: The longer and the shorter side that training resizes images to fit into, to count box sizes in; None for their own.
+        """
+
+    @abstractmethod
+    def legend(self) -> Legend:
+        """The classes, by their numbers in the samples."""
+
+    @abstractmethod
+    def samples(self) -> list[tuple[str, Callable[[], Sample | None]]]:
+        """The name of each image that may be drawn, and what reads its labels: None where that fails."""
+
+    @abstractmethod
+    def repair(self, folder: Path) -> list[str]:
+        """Write a sound copy into a new folder, images too; lines that say what was written and left out.
+
+        Raises:
+            ValueError: If that can't be done, with the way out.
+        """
+
+    @abstractmethod
+    def read(self) -> TrainingLabels:
+        """What can be trained on; small mistakes are left out and noted.
+
+        Raises:
+            FileNotFoundError: If an image is missing.
+            ValueError: If the labels make no sense.
+        """
+
+
+@dataclass
+class Sample:
+    """An image and its labels, to draw: objects, or the class of each pixel."""
+
+    image: Path
+    as_stored: bool  # the labels count pixels as stored, whatever the EXIF data of the photo say
+    objects: list[tuple[int, dict]] = field(default_factory=list)  # class and sound COCO annotation
+    index: np.ndarray | None = None  # (H, W) uint8, 255 without label
+
+
+@dataclass
+class TrainingLabels(ABC):
+    """Sound labels. An image of ``splits`` is an object of the format's own, which the methods understand."""
+
+    root: Path
+    classes: list[str]
+    palette: Sequence[Sequence[int]]  # RGB of each class, for pictures
+    splits: dict[str, list]  # the images of 'train', 'val', 'test', and of '' for those that nothing assigns to a split
+    notes: list[str]  # what the user should know
+    as_stored: bool  # they count pixels of the photos as stored, whatever their EXIF data say
+
+    @abstractmethod
+    def name_of(self, image: Any) -> str:
+        """A name of an image; its hash decides about the split."""
+
+    @abstractmethod
+    def classes_in(self, image: Any) -> set[int]:
+        """The classes that an image has."""
+
+    @abstractmethod
+    def describe(self, images: list) -> str:
+        """What labels they are, for the summary, such as '6 annotations'."""
+
+    @abstractmethod
+    def adapt(self, cfg: Config) -> list[str]:
+        """Make the pipelines of a config read these labels; further notes. ValueError if its model can't learn from them."""
+
+    @abstractmethod
+    def write(self, folder: Path, split: str, images: list) -> dict:
+        """Write what training reads besides the images into a folder; the config of the data set."""
+
+    def trained(self, cfg: Config, images: list) -> int:
+        """How many of the images the data set of a config keeps."""
+        return len(images)
