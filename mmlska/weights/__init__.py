@@ -5,7 +5,7 @@ from .adapt import ADAPTATIONS, adapt_weights, rank1
 from .files import DamagedFile, MissingCheckpoint, UnsafeFileError, check_finite, read_checkpoint, save_weights
 from .inspection import WeightsInfo, inspect_state_dict
 from .layouts import DIALECTS, WeightsError, convert_state_dict, to_classification
-from .load import Coverage, WrongInitCfg, adopt_state_dict, compare, init_weights, load_weights
+from .load import Coverage, adopt_state_dict, compare, load_weights
 from .manifest import load_manifest, load_pretrained, published_for, published_names, shipped_entries
 from .mmengine_reader import safe_reading, use_safe_reader
 
@@ -18,14 +18,12 @@ __all__ = [
     'UnsafeFileError',
     'WeightsError',
     'WeightsInfo',
-    'WrongInitCfg',
     'adapt_weights',
     'adopt_state_dict',
     'check_finite',
     'compare',
     'convert_state_dict',
     'file_sha256',
-    'init_weights',
     'inspect_state_dict',
     'load_manifest',
     'load_pretrained',

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
-import yaml
 from torch import Tensor
 
 from .download import fetch, read_fetched
@@ -24,7 +24,7 @@ MANIFEST_SCHEME = 'mmlska://'
 @cache
 def load_manifest(path: Path = MANIFEST_PATH) -> Mapping:
     """The manifest: ``published``, a list of entries, and ``not_published``, what people look for in vain."""
-    return yaml.safe_load(Path(path).read_text(encoding='utf-8'))
+    return _read_yaml(path)
 
 
 def shipped_entries(folder: Path | None = None) -> list[dict]:
@@ -34,7 +34,15 @@ def shipped_entries(folder: Path | None = None) -> list[dict]:
         folder: Look there instead.
     """
     path = (folder or FILES) / SHIPPED
-    return yaml.safe_load(path.read_text(encoding='utf-8')) if path.is_file() else []
+    return _read_yaml(path) if path.is_file() else []
+
+
+def _read_yaml(path: Path) -> Any:
+    try:
+        import yaml
+    except ImportError as error:
+        raise ImportError('the list of published weights needs PyYAML; run: pip install pyyaml') from error
+    return yaml.safe_load(Path(path).read_text(encoding='utf-8'))
 
 
 def published_names() -> list[str]:
