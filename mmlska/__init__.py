@@ -1,6 +1,6 @@
 """Large Separable Kernel Attention: networks in plain PyTorch, and where MMEngine is installed their parts in its registries."""
 
-from .environment import has_mmengine, import_advice
+from .environment import has_mmengine, require_mmengine
 from .models import (
     LKA,
     LSKA,
@@ -37,6 +37,5 @@ else:
 
     def __getattr__(name: str):
         if name in _FOR_MMENGINE:
-            error = ModuleNotFoundError(f"mmlska.{name} needs MMEngine: No module named 'mmengine'")
-            raise ImportError(import_advice(error))
+            require_mmengine()
         raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

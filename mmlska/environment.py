@@ -166,6 +166,12 @@ def has_mmengine() -> bool:
     return True
 
 
+def require_mmengine() -> None:
+    """Raise ImportError with what to install, where MMEngine is missing."""
+    if not has_mmengine():
+        raise ImportError(import_advice(ModuleNotFoundError("No module named 'mmengine'")))
+
+
 def import_advice(error: ImportError, probe: Probe | None = None) -> str:
     """What to say when an import failed: the error, and the commands that mend what the error comes from."""
     report = environment_report(probe)

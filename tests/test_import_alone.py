@@ -49,7 +49,8 @@ from mmlska import LSKA, VAN_LSKA, van_lska_tiny
 for module in (LSKA(8, 23), VAN_LSKA('t', k_size=7), van_lska_tiny(num_classes=5)):
     x = torch.rand(2, 8 if isinstance(module, LSKA) else 3, 64, 64, requires_grad=True)
     out = module(x)
-    (out[-1] if isinstance(out, tuple) else out).sum().backward()
+    out = out[-1] if isinstance(out, tuple) else out
+    (out * torch.rand_like(out)).sum().backward()  # the sum over channels alone is constant after a LayerNorm
     assert x.grad.abs().sum() > 0
     assert all(p.grad is not None for p in module.parameters() if not isinstance(module, VAN_LSKA))
 assert VAN_LSKA.__module__ == 'mmlska.models.van_lska'
@@ -105,7 +106,7 @@ def message(function):
     raise AssertionError('no error')
 
 
-assert 'mmlska.engine needs MMEngine' in message(lambda: mmlska.engine)
+assert message(lambda: mmlska.engine).startswith("No module named 'mmengine'")
 assert 'pip install onedl-mmengine' in message(lambda: mmlska.engine)
 text = message(lambda: VAN_LSKA('t', init_cfg=dict(type='Pretrained', checkpoint='x.pth')))
 assert 'pip install onedl-mmengine' in text and '\\n' not in text, text

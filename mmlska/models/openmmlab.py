@@ -24,8 +24,7 @@ class WrongInitCfg(WeightsError, TypeError):
 
 
 class VAN_LSKA(van_lska.VAN_LSKA, BaseModule):
-    __doc__ = van_lska.VAN_LSKA.__doc__
-
+    # No docstring of its own: help() shows the one of the plain network.
     @wraps(van_lska.VAN_LSKA.__init__)
     def __init__(self, *args, init_cfg: dict | list[dict] | None = None, **kwargs) -> None:
         super().__init__(*args, **kwargs)

@@ -23,7 +23,7 @@ def test_the_class_of_users_is_the_registered_one():
     assert issubclass(VAN_LSKA, van_lska.VAN_LSKA)
     assert not issubclass(van_lska.VAN_LSKA, BaseModule)
     assert list(inspect.signature(VAN_LSKA).parameters) == list(inspect.signature(van_lska.VAN_LSKA).parameters)
-    assert 'Visual Attention Network' in VAN_LSKA.__doc__
+    assert 'Visual Attention Network' in inspect.getdoc(VAN_LSKA)
 
 
 def test_registered_and_configured_by_bare_name():

@@ -223,7 +223,7 @@ def test_tools_tell_what_mends_a_missing_mmengine(tool, tmp_path):
 
 
 def test_the_package_tells_what_mends_a_missing_mmengine(tmp_path):
-    command = [sys.executable, '-c', 'import mmlska']
+    command = [sys.executable, '-c', 'import mmlska; mmlska.engine']
     env = without('mmengine', tmp_path)
     done = subprocess.run(command, capture_output=True, text=True, env=env, cwd=tmp_path, timeout=300)
     assert "ImportError: No module named 'mmengine'\nmend it by: pip install " in done.stderr
