@@ -1,7 +1,7 @@
 """Facts about VAN-LSKA that the whole package reads: attention designs, kernel sizes, architectures, and what they cost by formula.
 
 A new attention design is a row of :data:`DESIGNS` here and a class in :mod:`mmlska.models.attention`; a new architecture is a row of
-:data:`ARCHS`. Nothing is imported here, so that command lines can offer these names before torch is loaded.
+:data:`ARCHS`. Nothing of the package is imported here, so that every part may read it.
 
 Papers: Large Separable Kernel Attention, arXiv 2309.01439 (LSKA); Visual Attention Network, arXiv 2202.09741 (VAN).
 """

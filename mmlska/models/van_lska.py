@@ -202,8 +202,8 @@ class VAN_LSKA(nn.Module):
         super().__init__()
         if init_cfg is not None:
             raise ImportError(
-                "init_cfg is MMEngine's, which is not installed: pip install onedl-mmengine; "
-                'or load weights in plain PyTorch, by mmlska.weights.load_weights(backbone, file)'
+                'init_cfg is for models of MMEngine (pip install onedl-mmengine); '
+                'in plain PyTorch load weights by mmlska.weights.load_weights(backbone, file)'
             )
         settings = arch_settings(arch)
         self.embed_dims, self.depths, self.ffn_ratios = (settings[k] for k in ('embed_dims', 'depths', 'ffn_ratios'))

@@ -63,7 +63,7 @@ def test_init_cfg_belongs_to_the_network():
 
 
 def test_without_mmengine_an_init_cfg_is_refused():
-    with pytest.raises(ImportError, match="^init_cfg is MMEngine's.*pip install .*load_weights") as caught:
+    with pytest.raises(ImportError, match='^init_cfg is for models of MMEngine .pip install .*load_weights') as caught:
         van_lska.VAN_LSKA(SMALL, init_cfg=dict(type='Pretrained', checkpoint='x.pth'))
     assert '\n' not in str(caught.value)
 
