@@ -20,7 +20,7 @@ from mmlska.designs import (
     van_cost,
 )
 from mmlska.models import ATTENTIONS, VAN_LSKA
-from mmlska.models.attention import _Attention
+from mmlska.models.attention import LargeKernelAttention
 from mmlska.weights import inspect_state_dict, load_weights, save_weights
 
 ROOT = Path(__file__).parents[1]
@@ -80,7 +80,7 @@ def test_kernels_that_no_design_can_have():
 def rows_only(monkeypatch):
     """A design that nobody has published: a row of the table and a class."""
 
-    class RowsOnly(_Attention):
+    class RowsOnly(LargeKernelAttention):
         design = 'rows_only'
 
     monkeypatch.setitem(DESIGNS, 'rows_only', Design((Depthwise('DW_conv_h', 'row'),)))

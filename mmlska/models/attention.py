@@ -38,7 +38,7 @@ def has_hooks(module: nn.Module) -> bool:
     )
 
 
-class _Attention(nn.Module):
+class LargeKernelAttention(nn.Module):
     """What the designs share: depthwise convolutions one after the other, a 1x1, and the product with the input."""
 
     design: str  # its name in DESIGNS
@@ -67,7 +67,7 @@ class _Attention(nn.Module):
         return f'dim={self.dim}, k_size={self.k_size}'
 
 
-class _SeparableAttention(_Attention):
+class SeparableAttention(LargeKernelAttention):
     """A design whose convolutions run as one fused operator where that is possible."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -86,7 +86,7 @@ class _SeparableAttention(_Attention):
         return lska_attention(x, *pairs, (conv1.weight, conv1.bias), depthwise[-1].dilation[1], gelu=gelu)
 
 
-class LSKA(_SeparableAttention):
+class LSKA(SeparableAttention):
     """Large Separable Kernel Attention: both depthwise kernels of LKA as cascaded 1-D kernels.
 
     ``x * conv1(DW_D_conv_v(DW_D_conv_h(DW_conv_v(DW_conv_h(x)))))``, every convolution biased and zero-padded.
@@ -113,7 +113,7 @@ class LSKA(_SeparableAttention):
     design = 'lska'
 
 
-class LKA(_Attention):
+class LKA(LargeKernelAttention):
     """Large Kernel Attention: a dense and a dilated 2-D depthwise kernel.
 
     ``x * conv1(DW_D_conv(DW_conv(x)))``, every convolution biased and zero-padded.
@@ -141,7 +141,7 @@ class LKA(_Attention):
     design = 'lka'
 
 
-class LSKATrivial(_SeparableAttention):
+class LSKATrivial(SeparableAttention):
     """LSKA without dilation: one horizontal and one vertical 1-D kernel of the full extent.
 
     ``x * conv1(DW_conv_v(DW_conv_h(x)))``, every convolution biased and zero-padded.
@@ -168,7 +168,7 @@ class LSKATrivial(_SeparableAttention):
     design = 'lska_trivial'
 
 
-class LKATrivial(_Attention):
+class LKATrivial(LargeKernelAttention):
     """LKA without dilation: one 2-D depthwise kernel of the full extent.
 
     ``x * conv1(DW_conv(x))``, both convolutions biased and zero-padded.
