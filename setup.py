@@ -1,4 +1,4 @@
-"""Build mmlska. Only torch is required by name: the mm* packages come in two families with the same import names (see
+"""Build mmlska. Only torch and numpy are required by name: the mm* packages come in two families with the same import names (see
 the extras), and a requirement on one would install it over the other."""
 
 import os

@@ -1,13 +1,6 @@
-"""Large Separable Kernel Attention for OpenMMLab: importing this package registers its parts in MMEngine."""
+"""Large Separable Kernel Attention: networks in plain PyTorch, and where MMEngine is installed their parts in its registries."""
 
-try:
-    import mmengine  # noqa: F401, the one requirement that pip cannot choose: two distributions have this import name
-except ImportError as error:
-    from .environment import import_advice
-
-    raise ImportError(import_advice(error)) from error
-
-from . import classification, datasets, engine, models
+from .environment import has_mmengine, require_mmengine
 from .models import (
     LKA,
     LSKA,
@@ -21,6 +14,7 @@ from .models import (
 )
 from .version import __version__
 
+_FOR_MMENGINE = ('classification', 'datasets', 'engine')
 __all__ = [
     'LKA',
     'LSKA',
@@ -28,12 +22,20 @@ __all__ = [
     'LKATrivial',
     'LSKATrivial',
     '__version__',
-    'classification',
-    'datasets',
-    'engine',
     'models',
     'van_lska_base',
     'van_lska_large',
     'van_lska_small',
     'van_lska_tiny',
 ]
+
+if has_mmengine():
+    from . import classification, datasets, engine  # noqa: F401, registers them
+
+    __all__ += _FOR_MMENGINE
+else:
+
+    def __getattr__(name: str):
+        if name in _FOR_MMENGINE:
+            require_mmengine()
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

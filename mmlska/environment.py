@@ -1,6 +1,7 @@
 """What is installed here, what works with it, and the command that mends what does not.
 
-``tools/doctor.py`` prints this. Nothing of mmlska is imported here, so that it also runs where mmlska cannot be imported.
+``tools/doctor.py`` prints this. Nothing of mmlska is imported here, so that it also runs where mmlska cannot be imported: what it
+looks at, it imports by name.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
 
 #: Import name to what pip installs of the OneDL family and of the original OpenMMLab, whose mmdet refuses the newest mmcv.
 FAMILIES = {
@@ -115,9 +117,8 @@ class Probe:
 
     def fused_backends(self) -> list[str]:
         """The backends of mmlska.ops on the device that training would use."""
-        from mmlska.ops import available_backends
-
-        return available_backends('cuda' if self.gpu() else 'cpu')
+        ops = importlib.import_module('mmlska.ops')
+        return ops.available_backends('cuda' if self.gpu() else 'cpu')
 
 
 def environment_report(probe: Probe | None = None) -> Report:
@@ -149,6 +150,28 @@ def environment_report(probe: Probe | None = None) -> Report:
     return Report(tuple(components), tuple(capabilities))
 
 
+@cache
+def has_mmengine() -> bool:
+    """Whether MMEngine is installed; most of the package needs it, the networks do not.
+
+    Raises:
+        ImportError: If it is installed and cannot be imported; the message says what mends that.
+    """
+    try:
+        import mmengine  # noqa: F401, the one requirement that pip cannot choose: two distributions have this import name
+    except ImportError as error:
+        if isinstance(error, ModuleNotFoundError) and error.name == 'mmengine':
+            return False
+        raise ImportError(import_advice(error)) from error
+    return True
+
+
+def require_mmengine() -> None:
+    """Raise ImportError with what to install, where MMEngine is missing."""
+    if not has_mmengine():
+        raise ImportError(import_advice(ModuleNotFoundError("No module named 'mmengine'")))
+
+
 def import_advice(error: ImportError, probe: Probe | None = None) -> str:
     """What to say when an import failed: the error, and the commands that mend what the error comes from."""
     report = environment_report(probe)
@@ -169,7 +192,9 @@ def _mm_component(probe: Probe, name: str, owners: list[str]) -> Component:
 
 
 def _fused(probe: Probe, problem: _Problems, gpu: str) -> Capability:
-    broken = problem.capability('fused operator', ('torch', 'mmengine', 'mmlska.ops'))
+    # mmlska runs without MMEngine, but not with a broken one.
+    mmengine = ('mmengine',) if problem.owners['mmengine'] else ()
+    broken = problem.capability('fused operator', ('torch', *mmengine, 'mmlska.ops'))
     if not broken.works:
         return broken
     faster = [name for name in probe.fused_backends() if name != 'reference']

@@ -13,8 +13,8 @@ from mmlska.benchmark.measure import check_case, ratio, time_case
 from mmlska.benchmark.published import published_twin
 from mmlska.benchmark.report import label
 from mmlska.benchmark.timing import captured, kernel_times, peak_bytes, time_interleaved
+from mmlska.designs import ARCHS
 from mmlska.models import VAN_LSKA, fold_for_inference
-from mmlska.models.van_lska import ARCHS
 
 # ---- operators ----
 

@@ -119,12 +119,12 @@ def test_a_failing_compiler_leaves_an_install_in_plain_pytorch(source, tmp_path,
     assert printed == "['reference']\n"
 
 
-def test_wheel_requires_only_torch_and_offers_both_families(wheel):
+def test_wheel_requires_torch_and_numpy_and_offers_both_families(wheel):
     archive = zipfile.ZipFile(wheel)
     (name,) = [name for name in archive.namelist() if name.endswith('.dist-info/METADATA')]
     metadata = message_from_bytes(archive.read(name))
     required = metadata.get_all('Requires-Dist')
-    assert [line for line in required if 'extra ==' not in line] == ['torch>=2.7']
+    assert [line for line in required if 'extra ==' not in line] == ['torch>=2.7', 'numpy']
     assert metadata['Requires-Python'] == '>=3.10'
     for extra, package in [
         ('onedl', 'onedl-mmdetection'),

@@ -16,12 +16,11 @@ from mmlska.benchmark.measure import measure_case
 from mmlska.benchmark.report import draw_chart, label, table
 from mmlska.benchmark.timing import copy_bandwidth, own_stream
 from mmlska.cli.common import user_errors
-from mmlska.models.attention import ATTENTIONS
-from mmlska.models.van_lska import ARCHS
+from mmlska.designs import ARCHS, DESIGNS
 from mmlska.results import fill_section, run_environment, write_json
 
 DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
-OPS = (*ATTENTIONS, 'depthwise_gelu', 'mlp')
+OPS = (*DESIGNS, 'depthwise_gelu', 'mlp')
 
 
 def size(text: str) -> tuple[int, int]:
@@ -36,13 +35,11 @@ def parse() -> argparse.Namespace:
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     parser.add_argument('--threads', type=int, help="CPU threads; default torch's own")
     parser.add_argument('--ops', nargs='+', choices=OPS, default=['lska', 'depthwise_gelu', 'mlp'])
-    parser.add_argument(
-        '--archs', nargs='+', choices=['t', 's', 'b', 'l'], default=['t', 'b'], help='op: the first only'
-    )
+    parser.add_argument('--archs', nargs='+', choices=list(ARCHS), default=['t', 'b'], help='op: the first only')
     parser.add_argument(
         '--configs', nargs='+', default=['configs/fpn_van_lska_t.py', 'configs/retinanet_van_lska_t.py']
     )
-    parser.add_argument('--attention', choices=tuple(ATTENTIONS), default='lska', help='backbone')
+    parser.add_argument('--attention', choices=tuple(DESIGNS), default='lska', help='backbone')
     parser.add_argument('--k-sizes', nargs='+', type=int, default=[23])
     parser.add_argument('--stages', nargs='+', type=int, choices=[1, 2, 3, 4], default=[1, 2, 3, 4])
     parser.add_argument(
@@ -80,7 +77,7 @@ def cases(args: argparse.Namespace, device: torch.device):
         rest = dict(common, dtype=DTYPES[dtype], passes=passes)
         if args.kind == 'op':
             for op, k_size in product(args.ops, args.k_sizes):
-                if op not in ATTENTIONS and k_size != args.k_sizes[0]:
+                if op not in DESIGNS and k_size != args.k_sizes[0]:
                     continue
                 for stage in args.stages:
                     stride, dim = 2 ** (stage + 1), stage_dims(op, args.archs[0])[stage - 1]

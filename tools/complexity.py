@@ -7,11 +7,10 @@ from pathlib import Path
 from mmengine.config import DictAction
 
 from mmlska.analysis import measure_config
-from mmlska.analysis.backbone_cost import compare_designs, compare_others, ladder
+from mmlska.analysis.backbone_cost import compare_designs, compare_others
 from mmlska.cli.common import user_errors
+from mmlska.designs import ARCHS, DESIGNS, ladder_sizes
 from mmlska.engine.config import load_config
-from mmlska.models.attention import ATTENTIONS
-from mmlska.models.van_lska import ARCHS
 from mmlska.results import fill_section, markdown_table, run_environment, save_figure, write_json
 
 SHOWN = (7, 23, 35, 53, 119)
@@ -39,10 +38,10 @@ def main() -> None:
         help='the attention designs over kernel sizes, and the backbones of other papers',
     )
     parser.add_argument('--archs', nargs='+', choices=list(ARCHS), default=['t', 's', 'b'], help='with --designs')
+    parser.add_argument('--attentions', nargs='+', choices=list(DESIGNS), default=list(DESIGNS), help='with --designs')
     parser.add_argument(
-        '--attentions', nargs='+', choices=list(ATTENTIONS), default=list(ATTENTIONS), help='with --designs'
+        '--k-sizes', nargs='+', type=int, default=ladder_sizes(), help='with --designs; all from 7 to 119'
     )
-    parser.add_argument('--k-sizes', nargs='+', type=int, default=ladder(), help='with --designs; all from 7 to 119')
     parser.add_argument('--latency', action='store_true', help='with --designs: also measure the time of one inference')
     parser.add_argument('--figure', type=Path, help='with --designs: draw cost against kernel size into this file')
     parser.add_argument(

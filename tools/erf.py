@@ -11,10 +11,10 @@ from mmlska.analysis.figures import receptive_fields
 from mmlska.analysis.photos import dataset_photos, photos_in, spread, square_inputs
 from mmlska.analysis.receptive_field import SHARES, contributions, effective_receptive_field
 from mmlska.cli.common import user_errors
+from mmlska.designs import DESIGNS
 from mmlska.engine.config import load_config
 from mmlska.files import write_atomically
 from mmlska.infer.model import build_model
-from mmlska.models.attention import ATTENTIONS
 from mmlska.results import save_figure, write_json
 from mmlska.weights import use_safe_reader
 
@@ -26,7 +26,7 @@ def main() -> None:
     )
     parser.add_argument('config', help='config file; any backbone')
     parser.add_argument('--k-sizes', nargs='+', type=int, help='a panel for each kernel size')
-    parser.add_argument('--attentions', nargs='+', choices=list(ATTENTIONS), help='a row for each design')
+    parser.add_argument('--attentions', nargs='+', choices=list(DESIGNS), help='a row for each design')
     parser.add_argument(
         '--checkpoints',
         nargs='+',

@@ -4,7 +4,7 @@
 import sys
 
 try:
-    import mmlska  # noqa: F401
+    import mmlska.cli  # noqa: F401
 except ImportError as error:  # without MMEngine; the error says what fixes it
     print(f'test.py: error: {error}', file=sys.stderr)
     sys.exit(2)

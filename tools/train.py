@@ -5,7 +5,7 @@ import os
 import sys
 
 try:
-    import mmlska  # noqa: F401
+    import mmlska.cli  # noqa: F401
 except ImportError as error:  # without MMEngine; the error says what fixes it
     print(f'train.py: error: {error}', file=sys.stderr)
     sys.exit(2)

@@ -21,16 +21,9 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..classification.torchvision_cpu import mend_torchvision
+from ..designs import DESIGNS, van_cost
 from ..engine.hooks import to_channels_last
-from ..models.attention import ATTENTIONS, kernel_ladder
-from ..models.van_lska import ARCHS, VAN_LSKA
-
-
-class ClosedForm(NamedTuple):
-    """Parameters and multiply-adds by formula."""
-
-    parameters: int
-    flops: int
+from ..models.van_lska import VAN_LSKA
 
 
 class Cost(NamedTuple):
@@ -47,68 +40,6 @@ class Cost(NamedTuple):
     flops: int
     activations: int
     peak_memory: int
-
-
-def ladder(limit: int = 121) -> list[int]:
-    """The kernel sizes from 7 to ``limit`` that split into a dense and a dilated kernel.
-
-    Example:
-        >>> ladder(41)
-        [7, 11, 17, 23, 29, 35, 41]
-    """
-    return [k for k in range(7, limit + 1) if _splits(k)]
-
-
-def _splits(k_size: int) -> bool:
-    try:
-        kernel_ladder(k_size)
-    except ValueError:
-        return False
-    return True
-
-
-def attention_cost(attention: str, dim: int, k_size: int, height: int, width: int) -> ClosedForm:
-    """Parameters and multiply-adds of one attention module on a map of height x width.
-
-    Raises:
-        ValueError: If the design is unknown or has no such kernel.
-
-    Source: LSKA paper, section 3.3.
-
-    Example:
-        >>> attention_cost('lska', 64, 23, 56, 56)
-        ClosedForm(parameters=5952, flops=17661952)
-    """
-    if attention in ('lska', 'lka'):
-        first, dilated, _ = kernel_ladder(k_size)
-        taps, convolutions = (2 * (first + dilated), 4) if attention == 'lska' else (first**2 + dilated**2, 2)
-    elif attention == 'lska_trivial':
-        taps, convolutions = 2 * k_size, 2
-    elif attention == 'lka_trivial':
-        taps, convolutions = k_size**2, 1
-    else:
-        raise ValueError(f'attention={attention!r} is unknown; choose one of {", ".join(map(repr, ATTENTIONS))}')
-    parameters = dim * (taps + convolutions) + dim * dim + dim
-    return ClosedForm(parameters, height * width * (dim * taps + dim * dim))
-
-
-def van_cost(arch: str, attention: str, k_size: int, height: int, width: int) -> ClosedForm:
-    """Parameters and multiply-adds of a VAN_LSKA, summed over its layers by formula."""
-    settings = ARCHS[arch]
-    parameters = flops = 0
-    channels, kernel, stride = 3, 7, 4
-    for dim, depth, ratio in zip(settings['embed_dims'], settings['depths'], settings['ffn_ratios']):
-        height, width = -(-height // stride), -(-width // stride)
-        pixels, hidden = height * width, dim * ratio
-        attend = attention_cost(attention, dim, k_size, height, width)
-        projections, mlp = 2 * dim * dim, 2 * dim * hidden + 9 * hidden
-        # biases of both projections and of the MLP; two BatchNorms, two layer scales
-        extras = 2 * dim + (2 * hidden + dim) + 4 * dim + 2 * dim
-        parameters += channels * dim * kernel**2 + dim + 2 * dim  # patch embedding and its BatchNorm
-        parameters += depth * (projections + mlp + extras + attend.parameters) + 2 * dim  # blocks, then a LayerNorm
-        flops += pixels * channels * dim * kernel**2 + depth * (pixels * (projections + mlp) + attend.flops)
-        channels, kernel, stride = dim, 3, 2
-    return ClosedForm(parameters, flops)
 
 
 class _Ledger(TorchDispatchMode):
@@ -244,7 +175,7 @@ def compare_designs(
     k_sizes: Sequence[int],
     shape: Sequence[int] = (1, 3, 224, 224),
     *,
-    attentions: Sequence[str] = tuple(ATTENTIONS),
+    attentions: Sequence[str] = tuple(DESIGNS),
     timed: bool = False,
 ) -> list[dict]:
     """Count VAN_LSKA of every arch, design and kernel size.

@@ -12,9 +12,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ..designs import ARCHS
 from ..models import fold_for_inference
 from ..models.attention import ATTENTIONS
-from ..models.van_lska import ARCHS, VAN_LSKA, MixFFN
+from ..models.van_lska import VAN_LSKA, MixFFN
 from ..ops import depthwise_gelu
 from .published import PublishedAttention, PublishedDepthwiseGELU, PublishedMLP, PublishedVAN, published_twin
 from .timing import dense_flops

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+from ..designs import DESIGNS
 from ..results import markdown_table, save_figure
 from .measure import ratio
 
@@ -56,7 +57,7 @@ def table(results: dict) -> str:
 
 def _place(record: dict) -> tuple:
     """Where a case stands among the others; cases that are alike but for the stage keep their order."""
-    ops = ('lska', 'lka', 'lska_trivial', 'lka_trivial', 'depthwise_gelu', 'mlp')
+    ops = (*DESIGNS, 'depthwise_gelu', 'mlp')
     op = ops.index(record['op']) if record['op'] in ops else 0
     return record['dtype'] != 'float32', record['dtype'], record['pass'], op, record.get('k_size') or 0
 

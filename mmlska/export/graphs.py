@@ -12,7 +12,8 @@ from mmengine.config import Config
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..models import VAN_LSKA, fold_for_inference
+from ..models import fold_for_inference
+from ..models.van_lska import VAN_LSKA
 
 PARTS = ('backbone', 'model')
 

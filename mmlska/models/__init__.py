@@ -1,16 +1,15 @@
-"""Backbone and attention blocks, registered in MMEngine's root registry so that every scope finds them by bare name."""
+"""Backbone and attention blocks: plain PyTorch, and where MMEngine is installed registered there, the backbone as its BaseModule."""
 
-from mmengine.registry import MODELS
-
-from .attention import ATTENTIONS, LKA, LSKA, LKATrivial, LSKATrivial, kernel_ladder
+from ..environment import has_mmengine
+from .attention import ATTENTIONS, LKA, LSKA, LKATrivial, LSKATrivial
 from .classifier import VANLSKAClassifier, van_lska_base, van_lska_large, van_lska_small, van_lska_tiny
 from .deploy import fold_for_inference
 from .plugin import LSKANeck, LSKAPlugin
-from .van_lska import VAN_LSKA
 
-# The blocks stay plain PyTorch; registering them here lets a config build dict(type='LSKA', dim=256, k_size=11).
-for _module in (*ATTENTIONS.values(), LSKANeck, LSKAPlugin, VAN_LSKA):
-    MODELS.register_module(module=_module)
+if has_mmengine():
+    from .openmmlab import VAN_LSKA
+else:
+    from .van_lska import VAN_LSKA
 
 __all__ = [
     'ATTENTIONS',
@@ -23,7 +22,6 @@ __all__ = [
     'LSKAPlugin',
     'LSKATrivial',
     'fold_for_inference',
-    'kernel_ladder',
     'van_lska_base',
     'van_lska_large',
     'van_lska_small',

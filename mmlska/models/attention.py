@@ -4,7 +4,8 @@ Paper: Large Separable Kernel Attention, arXiv 2309.01439, section 3 and figure 
 Visual Attention Network, arXiv 2202.09741, section 3.2.
 
 All four map (N, C, H, W) to the same shape and multiply their input by the attention map that they make of it. They need nothing but
-torch, so they can be used in any network. Parameter names are those of the published detection and segmentation checkpoints.
+torch, so they can be used in any network. Which convolutions a design has, :data:`mmlska.designs.DESIGNS` says; parameter names are
+those of the published detection and segmentation checkpoints.
 
 The two separable designs run as one fused operator (mmlska.ops), for which their convolutions only hold the parameters; see
 :func:`runs_apart` for when they are called themselves.
@@ -12,96 +13,11 @@ The two separable designs run as one fused operator (mmlska.ops), for which thei
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..designs import DESIGNS, check_int
 from ..ops import lska_attention, stays_plain
-
-
-class KernelLadder(NamedTuple):
-    """How a kernel of extent ``k_size`` is made of a dense and a dilated depthwise kernel."""
-
-    first: int
-    dilated: int
-    dilation: int
-
-    @property
-    def dilated_padding(self) -> int:
-        """Padding that keeps the size in the dilated convolution, in pixels."""
-        return self.dilation * (self.dilated - 1) // 2
-
-
-def _split(k_size: int) -> KernelLadder | None:
-    dilation = 2 if k_size <= 11 else 3
-    first, dilated = 2 * dilation - 1, k_size // dilation
-    fits = dilated >= 1 and dilated % 2 == 1 and k_size == first + (dilated - 1) * dilation
-    return KernelLadder(first, dilated, dilation) if fits else None
-
-
-def kernel_ladder(k_size: int) -> KernelLadder:
-    """Split a large kernel into a dense first and a dilated second kernel.
-
-    Args:
-        k_size: Extent of the whole kernel in pixels: 7, 11, 23, 35, 41, 53 in the paper; every value of the same pattern works.
-
-    Raises:
-        TypeError: If ``k_size`` is not an int.
-        ValueError: If ``k_size`` cannot be made by the pattern; the message lists the nearest ones that can.
-
-    Source: LSKA paper, section 3.2; ``d = 2`` up to 11 and 3 above, first kernel ``2d - 1``, dilated kernel ``k_size // d``.
-
-    Example:
-        >>> kernel_ladder(23)
-        KernelLadder(first=5, dilated=7, dilation=3)
-        >>> kernel_ladder(24)
-        Traceback (most recent call last):
-            ...
-        ValueError: k_size=24 cannot be split into a dense and a dilated kernel; the nearest that can are 17, 23, 29, 35
-    """
-    _check_int('k_size', k_size)
-    ladder = _split(k_size)
-    if ladder is None:
-        nearest = _nearest(k_size, lambda k: _split(k) is not None)
-        raise ValueError(
-            f'k_size={k_size} cannot be split into a dense and a dilated kernel; the nearest that can are {nearest}'
-        )
-    return ladder
-
-
-def _odd_kernel(k_size: int) -> int:
-    """The trivial designs use the kernel in one piece: any odd extent keeps the size of the map."""
-    _check_int('k_size', k_size)
-    if k_size < 1 or k_size % 2 == 0:
-        nearest = _nearest(k_size, lambda k: k % 2 == 1)
-        raise ValueError(f'k_size={k_size} must be odd and positive; the nearest that are: {nearest}')
-    return k_size
-
-
-def _nearest(k_size: int, valid) -> str:
-    """The two valid sizes on each side, in words for an error message."""
-    below = [k for k in range(max(k_size - 40, 1), k_size) if valid(k)][-2:]
-    start = max(k_size, 0) + 1
-    above = [k for k in range(start, start + 40) if valid(k)][:2]
-    return ', '.join(map(str, below + above))
-
-
-def _check_int(name: str, value: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f'{name} must be an int, got {value!r} of type {type(value).__name__}')
-
-
-def _check_dim(dim: int) -> None:
-    _check_int('dim', dim)
-    if dim < 1:
-        raise ValueError(f'dim={dim} must be the number of channels, 1 or more')
-
-
-def _depthwise(dim: int, kernel: tuple[int, int], dilation: int = 1) -> nn.Conv2d:
-    """A biased depthwise convolution that keeps the size of the map."""
-    padding = tuple(dilation * (k - 1) // 2 for k in kernel)
-    return nn.Conv2d(dim, dim, kernel, padding=padding, dilation=dilation, groups=dim)
 
 
 def runs_apart(x: Tensor, *children: nn.Module) -> bool:
@@ -122,18 +38,62 @@ def has_hooks(module: nn.Module) -> bool:
     )
 
 
-def _pair(conv: nn.Conv2d) -> tuple[Tensor, Tensor]:
-    return conv.weight, conv.bias
+class LargeKernelAttention(nn.Module):
+    """What the designs share: depthwise convolutions one after the other, a 1x1, and the product with the input."""
+
+    design: str  # its name in DESIGNS
+
+    def __init__(self, dim: int, k_size: int) -> None:
+        super().__init__()
+        check_int('dim', dim)
+        if dim < 1:
+            raise ValueError(f'dim={dim} must be the number of channels, 1 or more')
+        self.dim, self.k_size = dim, k_size
+        for name, taps, dilation in DESIGNS[self.design].kernels(k_size):
+            padding = tuple(dilation * (n - 1) // 2 for n in taps)  # keeps the size of the map
+            self.add_module(name, nn.Conv2d(dim, dim, taps, padding=padding, dilation=dilation, groups=dim))
+        self.conv1 = nn.Conv2d(dim, dim, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        attn = x
+        for conv in self._convolutions():
+            attn = conv(attn)
+        return x * attn
+
+    def _convolutions(self) -> list[nn.Module]:
+        return [*(getattr(self, conv.name) for conv in DESIGNS[self.design].convolutions), self.conv1]
+
+    def extra_repr(self) -> str:
+        return f'dim={self.dim}, k_size={self.k_size}'
 
 
-class LSKA(nn.Module):
+class SeparableAttention(LargeKernelAttention):
+    """A design whose convolutions run as one fused operator where that is possible."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) if runs_apart(x, *self.children()) else self._fused(x, gelu=False)
+
+    def after_gelu(self, x: Tensor) -> Tensor:
+        """The same as ``self(F.gelu(x))``, keeping one map less for the backward pass."""
+        if has_hooks(self) or runs_apart(x, *self.children()):
+            return self(F.gelu(x))
+        return self._fused(x, gelu=True)
+
+    def _fused(self, x: Tensor, gelu: bool) -> Tensor:
+        *depthwise, conv1 = self._convolutions()
+        pairs = [(conv.weight, conv.bias) for conv in depthwise]
+        pairs += [None] * (4 - len(pairs))  # a design without dilation has two
+        return lska_attention(x, *pairs, (conv1.weight, conv1.bias), depthwise[-1].dilation[1], gelu=gelu)
+
+
+class LSKA(SeparableAttention):
     """Large Separable Kernel Attention: both depthwise kernels of LKA as cascaded 1-D kernels.
 
     ``x * conv1(DW_D_conv_v(DW_D_conv_h(DW_conv_v(DW_conv_h(x)))))``, every convolution biased and zero-padded.
 
     Args:
         dim: Channels of input and output.
-        k_size: Extent of the receptive field in pixels; see :func:`kernel_ladder`.
+        k_size: Extent of the receptive field in pixels; see :func:`mmlska.designs.kernel_ladder`.
 
     Shape:
         (N, dim, H, W) to (N, dim, H, W), any H and W.
@@ -150,46 +110,18 @@ class LSKA(nn.Module):
         torch.Size([1, 64, 13, 17])
     """
 
-    def __init__(self, dim: int, k_size: int) -> None:
-        super().__init__()
-        _check_dim(dim)
-        first, dilated, dilation = kernel_ladder(k_size)
-        self.dim, self.k_size = dim, k_size
-        self.DW_conv_h = _depthwise(dim, (1, first))
-        self.DW_conv_v = _depthwise(dim, (first, 1))
-        self.DW_D_conv_h = _depthwise(dim, (1, dilated), dilation)
-        self.DW_D_conv_v = _depthwise(dim, (dilated, 1), dilation)
-        self.conv1 = nn.Conv2d(dim, dim, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        if runs_apart(x, *self.children()):
-            return x * self.conv1(self.DW_D_conv_v(self.DW_D_conv_h(self.DW_conv_v(self.DW_conv_h(x)))))
-        return self._fused(x, gelu=False)
-
-    def after_gelu(self, x: Tensor) -> Tensor:
-        """The same as ``self(F.gelu(x))``, keeping one map less for the backward pass."""
-        if has_hooks(self) or runs_apart(x, *self.children()):
-            return self(F.gelu(x))
-        return self._fused(x, gelu=True)
-
-    def _fused(self, x: Tensor, gelu: bool) -> Tensor:
-        h0, v0, h1, v1 = self.DW_conv_h, self.DW_conv_v, self.DW_D_conv_h, self.DW_D_conv_v
-        pairs = _pair(h0), _pair(v0), _pair(h1), _pair(v1), _pair(self.conv1)
-        return lska_attention(x, *pairs, h1.dilation[1], gelu=gelu)
-
-    def extra_repr(self) -> str:
-        return f'dim={self.dim}, k_size={self.k_size}'
+    design = 'lska'
 
 
-class LKA(nn.Module):
+class LKA(LargeKernelAttention):
     """Large Kernel Attention: a dense and a dilated 2-D depthwise kernel.
 
     ``x * conv1(DW_D_conv(DW_conv(x)))``, every convolution biased and zero-padded.
 
     Args:
         dim: Channels of input and output.
-        k_size: Extent of the receptive field in pixels; see :func:`kernel_ladder`. What VAN calls kernel size 21 (5x5, then 7x7 with
-            dilation 3) has the extent 23 and is ``k_size=23`` here.
+        k_size: Extent of the receptive field in pixels; see :func:`mmlska.designs.kernel_ladder`. What VAN calls kernel size 21 (5x5,
+            then 7x7 with dilation 3) has the extent 23 and is ``k_size=23`` here.
 
     Shape:
         (N, dim, H, W) to (N, dim, H, W), any H and W.
@@ -206,22 +138,10 @@ class LKA(nn.Module):
         torch.Size([1, 64, 13, 17])
     """
 
-    def __init__(self, dim: int, k_size: int) -> None:
-        super().__init__()
-        _check_dim(dim)
-        first, dilated, dilation = kernel_ladder(k_size)
-        self.dim, self.k_size = dim, k_size
-        self.DW_conv = _depthwise(dim, (first, first))
-        self.DW_D_conv = _depthwise(dim, (dilated, dilated), dilation)
-        self.conv1 = nn.Conv2d(dim, dim, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * self.conv1(self.DW_D_conv(self.DW_conv(x)))
-
-    extra_repr = LSKA.extra_repr
+    design = 'lka'
 
 
-class LSKATrivial(nn.Module):
+class LSKATrivial(SeparableAttention):
     """LSKA without dilation: one horizontal and one vertical 1-D kernel of the full extent.
 
     ``x * conv1(DW_conv_v(DW_conv_h(x)))``, every convolution biased and zero-padded.
@@ -245,30 +165,10 @@ class LSKATrivial(nn.Module):
         torch.Size([1, 64, 13, 17])
     """
 
-    def __init__(self, dim: int, k_size: int) -> None:
-        super().__init__()
-        _check_dim(dim)
-        k_size = _odd_kernel(k_size)
-        self.dim, self.k_size = dim, k_size
-        self.DW_conv_h = _depthwise(dim, (1, k_size))
-        self.DW_conv_v = _depthwise(dim, (k_size, 1))
-        self.conv1 = nn.Conv2d(dim, dim, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        if runs_apart(x, *self.children()):
-            return x * self.conv1(self.DW_conv_v(self.DW_conv_h(x)))
-        return self._fused(x, gelu=False)
-
-    after_gelu = LSKA.after_gelu
-
-    def _fused(self, x: Tensor, gelu: bool) -> Tensor:
-        pairs = _pair(self.DW_conv_h), _pair(self.DW_conv_v), None, None, _pair(self.conv1)
-        return lska_attention(x, *pairs, 1, gelu=gelu)
-
-    extra_repr = LSKA.extra_repr
+    design = 'lska_trivial'
 
 
-class LKATrivial(nn.Module):
+class LKATrivial(LargeKernelAttention):
     """LKA without dilation: one 2-D depthwise kernel of the full extent.
 
     ``x * conv1(DW_conv(x))``, both convolutions biased and zero-padded.
@@ -292,24 +192,8 @@ class LKATrivial(nn.Module):
         torch.Size([1, 64, 13, 17])
     """
 
-    def __init__(self, dim: int, k_size: int) -> None:
-        super().__init__()
-        _check_dim(dim)
-        k_size = _odd_kernel(k_size)
-        self.dim, self.k_size = dim, k_size
-        self.DW_conv = _depthwise(dim, (k_size, k_size))
-        self.conv1 = nn.Conv2d(dim, dim, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * self.conv1(self.DW_conv(x))
-
-    extra_repr = LSKA.extra_repr
+    design = 'lka_trivial'
 
 
 #: The designs by the names that ``VAN_LSKA(attention=...)`` takes.
-ATTENTIONS: dict[str, type[nn.Module]] = {
-    'lska': LSKA,
-    'lka': LKA,
-    'lska_trivial': LSKATrivial,
-    'lka_trivial': LKATrivial,
-}
+ATTENTIONS: dict[str, type[nn.Module]] = {module.design: module for module in (LSKA, LKA, LSKATrivial, LKATrivial)}

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from ..log import log
+from ..weights import load_weights
+from ..weights.classifier import adopt_classifier
+from ..weights.layouts import parse
+from ..weights.load import read_location
 from .van_lska import VAN_LSKA
 
 
@@ -43,8 +47,6 @@ class VANLSKAClassifier(nn.Module):
         return self.head(self.forward_features(x).mean((2, 3)))
 
     def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
-        from ..weights.classifier import adopt_classifier
-
         adopt_classifier(state_dict, prefix, head='head.', classes=self.num_classes)
         super()._load_from_state_dict(state_dict, prefix, *args)
 
@@ -53,17 +55,13 @@ def _build(arch: str, num_classes: int, pretrained: str | None, backbone: dict) 
     model = VANLSKAClassifier(arch, num_classes, **backbone)
     if pretrained is None:
         return model
-    from ..weights import load_weights
-    from ..weights.layouts import parse
-    from ..weights.load import read_location
-
     load_weights(model.backbone, pretrained)
     head = parse(read_location(pretrained).content).head
     if num_classes and head and head['bias'].shape[0] == num_classes:
         model.head.load_state_dict(head)
     elif num_classes:
         held = f'{head["bias"].shape[0]} classes' if head else 'no head'
-        print_log(f'{pretrained} has {held}: the head of {num_classes} classes starts anew', logger='current')
+        log(f'{pretrained} has {held}: the head of {num_classes} classes starts anew')
     return model
 
 

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from .attention import LSKA, _check_int
+from ..designs import check_int
+from .attention import LSKA
 
 
 class LSKAPlugin(nn.Module):
@@ -63,7 +64,7 @@ class LSKANeck(nn.Module):
         self, in_channels: int, num_levels: int, k_size: int = 11, layer_scale_init_value: float = 0.0
     ) -> None:
         super().__init__()
-        _check_int('num_levels', num_levels)
+        check_int('num_levels', num_levels)
         if num_levels < 1:
             raise ValueError(f'num_levels={num_levels} must be the number of maps, 1 or more')
         self.levels = nn.ModuleList(LSKAPlugin(in_channels, k_size, layer_scale_init_value) for _ in range(num_levels))

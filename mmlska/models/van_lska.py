@@ -1,4 +1,4 @@
-"""VAN-LSKA: the Visual Attention Network with Large Separable Kernel Attention, as a backbone for OpenMMLab.
+"""VAN-LSKA: the Visual Attention Network with Large Separable Kernel Attention, a backbone in plain PyTorch.
 
 Papers: Large Separable Kernel Attention, arXiv 2309.01439; Visual Attention Network, arXiv 2202.09741 (structure, initialisation).
 Parameter names are those of the published detection and segmentation checkpoints. Reading order: layers, block, network.
@@ -10,94 +10,18 @@ import math
 import re
 from collections.abc import Sequence
 from contextlib import contextmanager, nullcontext
-from typing import Any
 
 import torch
 import torch.nn.functional as F
-from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
+from ..designs import arch_settings, check_int, find_design
 from ..ops import autocast_dtype, depthwise_gelu
-from .attention import ATTENTIONS, _check_int, runs_apart
-
-Cfg = dict[str, Any]
-
-# VAN paper, table 2: channels, blocks and MLP expansion of the four stages.
-_FFN_RATIOS = [8, 8, 4, 4]
-ARCHS: dict[str, dict[str, list[int]]] = {
-    't': dict(embed_dims=[32, 64, 160, 256], depths=[3, 3, 5, 2], ffn_ratios=_FFN_RATIOS),
-    's': dict(embed_dims=[64, 128, 320, 512], depths=[2, 2, 4, 2], ffn_ratios=_FFN_RATIOS),
-    'b': dict(embed_dims=[64, 128, 320, 512], depths=[3, 3, 12, 3], ffn_ratios=_FFN_RATIOS),
-    'l': dict(embed_dims=[64, 128, 320, 512], depths=[3, 5, 27, 3], ffn_ratios=_FFN_RATIOS),
-}
-_LONG_NAMES = {'tiny': 't', 'small': 's', 'base': 'b', 'large': 'l'}
-
-
-class LayerNorm2d(nn.LayerNorm):
-    """LayerNorm over the channels of (N, C, H, W); keeps the memory format of its input."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        # For a channels_last map both permutations are views; only NCHW pays for a copy, as any LayerNorm there does.
-        was_nchw = x.is_contiguous()
-        x = super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-        return x.contiguous() if was_nchw else x
-
-
-_NORMS = {
-    'BN': nn.BatchNorm2d,
-    'BN2d': nn.BatchNorm2d,
-    'SyncBN': nn.SyncBatchNorm,
-    'GN': nn.GroupNorm,
-    'LN': LayerNorm2d,
-    'LN2d': LayerNorm2d,
-}
-
-
-def _build_norm(cfg: Cfg, channels: int, argument: str) -> nn.Module:
-    """Build a norm layer from OpenMMLab's ``dict(type=..., requires_grad=..., eps=...)`` without needing mmcv."""
-    if not isinstance(cfg, dict):
-        raise TypeError(f"{argument} must be a dict such as dict(type='BN'), got {cfg!r}")
-    options = dict(cfg)
-    name = options.pop('type', None)
-    requires_grad = options.pop('requires_grad', True)
-    if name not in _NORMS:
-        raise ValueError(f'{argument} has type={name!r}; choose one of {", ".join(_NORMS)}')
-    if name == 'GN':
-        norm = nn.GroupNorm(num_channels=channels, **options)
-    else:
-        norm = _NORMS[name](channels, **options)
-    return norm.requires_grad_(requires_grad)
-
-
-def _build_act(cfg: Cfg) -> nn.Module:
-    """Build an activation of torch.nn from OpenMMLab's ``dict(type='GELU')``."""
-    if not isinstance(cfg, dict):
-        raise TypeError(f"act_cfg must be a dict such as dict(type='GELU'), got {cfg!r}")
-    options = dict(cfg)
-    name = options.pop('type', None)
-    act = getattr(nn.modules.activation, name, None) if isinstance(name, str) else None
-    if act is None:
-        raise ValueError(f"act_cfg has type={name!r}; choose an activation of torch.nn, such as 'GELU' or 'ReLU'")
-    return act(**options)
-
-
-class DropPath(nn.Module):
-    """Drop the whole residual branch of a sample with probability ``drop_prob`` (stochastic depth, arXiv 1603.09382)."""
-
-    def __init__(self, drop_prob: float) -> None:
-        super().__init__()
-        self.drop_prob = drop_prob
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.drop_prob == 0.0 or not self.training:
-            return x
-        keep = 1.0 - self.drop_prob
-        return x * (x.new_empty(x.shape[0], 1, 1, 1).bernoulli_(keep) / keep)
-
-    def extra_repr(self) -> str:
-        return f'drop_prob={self.drop_prob:.3f}'
+from ..weights import adopt_state_dict
+from .attention import ATTENTIONS, runs_apart
+from .layers import Cfg, DropPath, LayerNorm2d, build_act, build_norm  # noqa: F401, models pickled before name LayerNorm2d here
 
 
 class PatchEmbed(nn.Module):
@@ -106,7 +30,7 @@ class PatchEmbed(nn.Module):
     def __init__(self, in_channels: int, embed_dims: int, kernel_size: int, stride: int, norm_cfg: Cfg) -> None:
         super().__init__()
         self.projection = nn.Conv2d(in_channels, embed_dims, kernel_size, stride, kernel_size // 2)
-        self.norm = _build_norm(norm_cfg, embed_dims, 'norm_cfg')
+        self.norm = build_norm(norm_cfg, embed_dims, 'norm_cfg')
 
     def forward(self, x: Tensor) -> Tensor:
         return self.norm(self.projection(x))
@@ -130,7 +54,7 @@ class MixFFN(nn.Module):
         super().__init__()
         self.fc1 = nn.Conv2d(embed_dims, hidden_dims, 1)
         self.dwconv = nn.Conv2d(hidden_dims, hidden_dims, 3, padding=1, groups=hidden_dims)
-        self.act = _build_act(act_cfg)
+        self.act = build_act(act_cfg)
         self.fc2 = nn.Conv2d(hidden_dims, embed_dims, 1)
         self.drop = nn.Dropout(drop_rate)
 
@@ -154,7 +78,7 @@ class SpatialAttention(nn.Module):
     def __init__(self, embed_dims: int, attention: str, k_size: int, act_cfg: Cfg) -> None:
         super().__init__()
         self.proj_1 = nn.Conv2d(embed_dims, embed_dims, 1)
-        self.activation = _build_act(act_cfg)
+        self.activation = build_act(act_cfg)
         self.spatial_gating_unit = ATTENTIONS[attention](embed_dims, k_size)
         self.proj_2 = nn.Conv2d(embed_dims, embed_dims, 1)
 
@@ -190,10 +114,10 @@ class VANBlock(nn.Module):
         layer_scale_init_value: float,
     ) -> None:
         super().__init__()
-        self.norm1 = _build_norm(norm_cfg, embed_dims, 'norm_cfg')
+        self.norm1 = build_norm(norm_cfg, embed_dims, 'norm_cfg')
         self.attn = SpatialAttention(embed_dims, attention, k_size, act_cfg)
         self.drop_path = DropPath(drop_path_rate)
-        self.norm2 = _build_norm(norm_cfg, embed_dims, 'norm_cfg')
+        self.norm2 = build_norm(norm_cfg, embed_dims, 'norm_cfg')
         self.mlp = MixFFN(embed_dims, int(embed_dims * ffn_ratio), act_cfg, drop_rate)
         self.layer_scale_1 = nn.Parameter(torch.full((embed_dims,), float(layer_scale_init_value)))
         self.layer_scale_2 = nn.Parameter(torch.full((embed_dims,), float(layer_scale_init_value)))
@@ -218,7 +142,7 @@ def _batch_stats_kept(block: nn.Module):
             m.momentum, m.num_batches_tracked = momentum, count
 
 
-class VAN_LSKA(BaseModule):
+class VAN_LSKA(nn.Module):
     """Visual Attention Network with large separable kernel attention.
 
     Args:
@@ -239,12 +163,13 @@ class VAN_LSKA(BaseModule):
         layer_scale_init_value: Initial value of the learnt scale on each residual branch.
         with_cp: Recompute each block in the backward pass instead of storing its activations. Gradients are the same, BatchNorm's
             running statistics too.
-        init_cfg: MMEngine's initialisation config. By default the published initialisation.
+        init_cfg: MMEngine's initialisation config, see :mod:`mmlska.models.openmmlab`. By default the published initialisation.
 
     Shape:
         (N, in_channels, H, W) to a tuple of (N, embed_dims[i], ceil(H / s), ceil(W / s)) with s = 4, 8, 16, 32, any H and W.
 
     Raises:
+        ImportError: If ``init_cfg`` is given where MMEngine is not installed.
         TypeError: If ``arch`` is neither str nor dict, or an integer argument is none.
         ValueError: If a value is not among those allowed; the message lists them.
 
@@ -274,12 +199,16 @@ class VAN_LSKA(BaseModule):
         with_cp: bool = False,
         init_cfg: Cfg | list[Cfg] | None = None,
     ) -> None:
-        super().__init__(init_cfg=init_cfg)
-        settings = _arch_settings(arch)
+        super().__init__()
+        if init_cfg is not None:
+            raise ImportError(
+                'init_cfg is for models of MMEngine (pip install onedl-mmengine); '
+                'in plain PyTorch load weights by mmlska.weights.load_weights(backbone, file)'
+            )
+        settings = arch_settings(arch)
         self.embed_dims, self.depths, self.ffn_ratios = (settings[k] for k in ('embed_dims', 'depths', 'ffn_ratios'))
-        if attention not in tuple(ATTENTIONS):
-            raise ValueError(f'attention={attention!r} is unknown; choose one of {", ".join(map(repr, ATTENTIONS))}')
-        _check_int('in_channels', in_channels)
+        find_design(attention)  # or an error that lists them
+        check_int('in_channels', in_channels)
         if in_channels < 1:
             raise ValueError(f'in_channels={in_channels} must be the number of image channels, 1 or more')
         for name, rate in (('drop_rate', drop_rate), ('drop_path_rate', drop_path_rate)):
@@ -289,7 +218,7 @@ class VAN_LSKA(BaseModule):
                 raise ValueError(f'{name}={rate} must be at least 0 and below 1')
         self.out_indices = _check_out_indices(out_indices, len(self.depths))
         self.num_stages = self.out_indices[-1] + 1
-        _check_int('frozen_stages', frozen_stages)
+        check_int('frozen_stages', frozen_stages)
         if not -1 <= frozen_stages < len(self.depths):
             raise ValueError(f'frozen_stages={frozen_stages} must be -1 (none) to {len(self.depths) - 1} (all)')
         self.arch, self.k_size, self.attention, self.in_channels = arch, k_size, attention, in_channels
@@ -322,7 +251,7 @@ class VAN_LSKA(BaseModule):
             )
             self.add_module(f'patch_embed{i + 1}', patch_embed)
             self.add_module(f'blocks{i + 1}', blocks)
-            self.add_module(f'norm{i + 1}', _build_norm(stage_norm_cfg, dims, 'stage_norm_cfg'))
+            self.add_module(f'norm{i + 1}', build_norm(stage_norm_cfg, dims, 'stage_norm_cfg'))
         self._init_published()
         self._freeze()
 
@@ -353,12 +282,6 @@ class VAN_LSKA(BaseModule):
                     m.eval()
         return self
 
-    def init_weights(self) -> None:
-        """Initialise as ``init_cfg`` says; 'Pretrained' takes files of every published layout, see :mod:`mmlska.weights`."""
-        from ..weights import init_weights
-
-        init_weights(self, super().init_weights)
-
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """Depth of a parameter for layer-wise learning rates.
 
@@ -385,8 +308,6 @@ class VAN_LSKA(BaseModule):
 
     def _load_from_state_dict(self, state_dict, prefix, local_metadata, strict, missing, unexpected, errors) -> None:
         # Every load_state_dict passes here, torch's and MMEngine's, of the backbone and of a whole model.
-        from ..weights import adopt_state_dict
-
         adopt_state_dict(self, state_dict, prefix, unexpected)
         super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing, unexpected, errors)
 
@@ -417,24 +338,6 @@ class VAN_LSKA(BaseModule):
                 fan_out = m.kernel_size[0] * m.kernel_size[1] * m.out_channels // m.groups
                 nn.init.normal_(m.weight, 0.0, math.sqrt(2.0 / fan_out))
                 nn.init.zeros_(m.bias)
-
-
-def _arch_settings(arch: str | dict) -> dict[str, list]:
-    if isinstance(arch, str):
-        key = _LONG_NAMES.get(arch.lower(), arch.lower())
-        if key not in ARCHS:
-            allowed = ', '.join(map(repr, [*ARCHS, *_LONG_NAMES]))
-            raise ValueError(f'arch={arch!r} is unknown; choose one of {allowed}, or give a dict')
-        return ARCHS[key]
-    if not isinstance(arch, dict):
-        raise TypeError(f'arch must be a str or a dict, got {arch!r} of type {type(arch).__name__}')
-    keys = ('embed_dims', 'depths', 'ffn_ratios')
-    if set(arch) != set(keys):
-        raise ValueError(f'arch dict has the keys {sorted(arch)}; it needs exactly {", ".join(keys)}')
-    lengths = {k: len(arch[k]) for k in keys}
-    if len(set(lengths.values())) != 1 or lengths['depths'] == 0:
-        raise ValueError(f'arch dict has lists of lengths {lengths}; they need one entry for each stage')
-    return {k: list(arch[k]) for k in keys}
 
 
 def _check_out_indices(out_indices: Sequence[int], num_stages: int) -> tuple[int, ...]:

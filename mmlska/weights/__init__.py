@@ -12,7 +12,7 @@ from .checkpoint_file import (
 )
 from .inspection import WeightsInfo, inspect_state_dict
 from .layouts import LAYOUTS, WeightsError, convert_state_dict
-from .load import Coverage, WrongInitCfg, adopt_state_dict, compare, init_weights, load_weights
+from .load import Coverage, adopt_state_dict, compare, load_weights
 from .manifest import load_manifest, load_pretrained, published_names, shipped_entries
 from .mmengine_reader import safe_reading, use_safe_reader
 from .whole_model import load_whole_model
@@ -26,14 +26,12 @@ __all__ = [
     'UnsafeFileError',
     'WeightsError',
     'WeightsInfo',
-    'WrongInitCfg',
     'adapt_weights',
     'adopt_state_dict',
     'check_finite',
     'compare',
     'convert_state_dict',
     'file_sha256',
-    'init_weights',
     'inspect_state_dict',
     'load_manifest',
     'load_pretrained',

@@ -10,10 +10,10 @@ from urllib.parse import urlsplit
 from urllib.request import Request, url2pathname, urlopen
 
 import torch
-from mmengine.dist import barrier, get_rank
-from mmengine.logging import print_log
+from torch import distributed
 
 from ..files import file_sha256, write_atomically
+from ..log import log
 from .checkpoint_file import MAX_BYTES, CheckpointFile, DamagedFile, check_digest, read_checkpoint
 from .layouts import WeightsError
 
@@ -44,12 +44,15 @@ def fetch(location: str, *, sha256: str | None = None) -> Path:
         return Path(url2pathname(url.path))
     sha256 = sha256 or _digits_in_name(location)
     target = _cached(location, sha256)
+    spread = distributed.is_available() and distributed.is_initialized()
+    rank = distributed.get_rank() if spread else 0
     try:
-        if get_rank() == 0:
+        if rank == 0:
             _download(location, target, sha256)
     finally:
-        barrier()
-    if get_rank() != 0:  # it may run on another machine
+        if spread:
+            distributed.barrier()
+    if rank != 0:  # it may run on another machine
         _download(location, target, sha256)
     return target
 
@@ -107,7 +110,7 @@ def _stream(location: str, path: str, sha256: str | None) -> None:
     with urlopen(request, timeout=_SECONDS) as response, open(path, 'wb') as file:
         promised = response.headers.get('Content-Length')
         size = f', {int(promised) / 2**20:.1f} MiB' if promised else ''
-        print_log(f'downloading {location}{size}', logger='current')
+        log(f'downloading {location}{size}')
         while chunk := response.read(1 << 20):
             length += len(chunk)
             if length > MAX_BYTES:

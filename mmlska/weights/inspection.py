@@ -9,17 +9,9 @@ from typing import Any
 
 from torch import Tensor
 
-from ..models.attention import kernel_ladder
-from ..models.van_lska import ARCHS
+from ..designs import ARCHS, recognise_design
 from .layouts import ParsedWeights, parse
 
-# Which depthwise convolutions a design has; see mmlska.models.attention.
-_ATTENTIONS = {
-    frozenset({'DW_conv_h', 'DW_conv_v', 'DW_D_conv_h', 'DW_D_conv_v'}): 'lska',
-    frozenset({'DW_conv', 'DW_D_conv'}): 'lka',
-    frozenset({'DW_conv_h', 'DW_conv_v'}): 'lska_trivial',
-    frozenset({'DW_conv'}): 'lka_trivial',
-}
 _GATE = re.compile(r'blocks\d+\.\d+\.attn\.spatial_gating_unit\.(DW_\w+)\.weight')
 
 
@@ -130,18 +122,4 @@ def _attention(tensors: Mapping[str, Tensor]) -> tuple[str | None, int | None]:
         found = _GATE.fullmatch(name)
         if found:
             convolutions.setdefault(found[1], set()).add(max(tensor.shape[2:], default=0))
-    attention = _ATTENTIONS.get(frozenset(convolutions))
-    dense = {size for name, sizes in convolutions.items() if 'DW_D' not in name for size in sizes}
-    dilated = {size for name, sizes in convolutions.items() if 'DW_D' in name for size in sizes}
-    if attention is None or len(dense) != 1 or len(dilated) > 1:
-        return attention, None
-    first = dense.pop()
-    if not dilated:
-        return attention, first
-    second = dilated.pop()
-    k_size = first + (second - 1) * ((first + 1) // 2)  # the dilation is (first + 1) / 2
-    try:
-        fits = kernel_ladder(k_size)[:2] == (first, second)
-    except ValueError:
-        fits = False
-    return attention, k_size if fits else None
+    return recognise_design(convolutions)

@@ -1,7 +1,7 @@
 """Loading weights of any published layout into a VAN_LSKA, whole or with a report of what did not fit.
 
-Two callers lead here: ``init_cfg=dict(type='Pretrained', checkpoint=...)`` by :func:`init_weights`, and every
-``load_state_dict`` of torch or MMEngine, of the backbone or of a whole detector, by :func:`adopt_state_dict`. MMEngine loads
+Two callers lead here: ``init_cfg=dict(type='Pretrained', checkpoint=...)`` by :mod:`mmlska.models.openmmlab`, and
+every ``load_state_dict`` of torch or MMEngine, of the backbone or of a whole detector, by :func:`adopt_state_dict`. MMEngine loads
 non-strictly: without this, a classification file fills 28 of a tiny backbone's 452 tensors and training continues from noise.
 """
 
@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
-from inspect import signature
 
 import torch
-from mmengine.logging import print_log
-from mmengine.model import PretrainedInit, update_init_info
 from torch import Tensor, nn
 
+from ..log import log
 from .adapt import ADAPTATIONS, adapt_weights
 from .checkpoint_file import CheckpointFile, check_finite
 from .download import read_fetched
@@ -27,10 +25,6 @@ from .manifest import MANIFEST_SCHEME, read_published
 
 #: Share of the model's tensors below which a load is refused.
 MIN_MATCHED = 0.9
-
-
-class WrongInitCfg(WeightsError, TypeError):
-    """An entry of ``init_cfg`` of type 'Pretrained' with arguments that :func:`load_weights` does not take."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +129,7 @@ def load_weights(
     own = module.state_dict()
     tensors, notes = adapt_weights(parsed.tensors, own, (adapt,) if isinstance(adapt, str) else adapt)
     for note in notes:
-        print_log(f'{type(module).__name__}: {note}', logger='current')
+        log(f'{type(module).__name__}: {note}')
 
     coverage = compare(tensors, own)
     if strict and not coverage.acceptable:
@@ -146,38 +140,6 @@ def load_weights(
                 own[name].copy_(tensor)  # into the storage of the module's own tensors
     _log(module, coverage, f'{layout_text(parsed.layout)}, from {source}')
     return coverage
-
-
-def init_weights(module: nn.Module, init_others: Callable[[], None]) -> None:
-    """Initialise a backbone as its ``init_cfg`` says, with entries of type 'Pretrained' going through :func:`load_weights`.
-
-    Args:
-        module: A backbone that is an MMEngine BaseModule. A 'Pretrained' entry of its ``init_cfg`` takes the arguments of
-            :func:`load_weights`.
-        init_others: BaseModule's own ``init_weights``, which does the rest.
-
-    Raises:
-        WrongInitCfg: If it has other arguments, or no checkpoint.
-        WeightsError: If the file can't be read or does not fit.
-    """
-    configs = [module.init_cfg] if isinstance(module.init_cfg, dict) else list(module.init_cfg or [])
-    pretrained = [cfg for cfg in configs if cfg.get('type') in ('Pretrained', PretrainedInit)]
-    whole, first_time = module.init_cfg, not module.is_init
-    module.init_cfg = [cfg for cfg in configs if cfg not in pretrained]
-    try:
-        init_others()
-    finally:
-        module.init_cfg = whole
-    for cfg in pretrained if first_time else []:
-        arguments = {k: v for k, v in cfg.items() if k != 'type'}
-        allowed = list(signature(load_weights).parameters)[1:]
-        if not set(arguments) <= set(allowed) or 'checkpoint' not in arguments:
-            raise WrongInitCfg(
-                f'init_cfg of type Pretrained has {sorted(arguments)}; it takes {", ".join(allowed)}, checkpoint at least'
-            )
-        load_weights(module, **arguments)
-        if hasattr(module, '_params_init_info'):  # MMEngine's record of who initialised what
-            update_init_info(module, init_info=f'Pretrained: {cfg["checkpoint"]}')
 
 
 def adopt_state_dict(
@@ -229,7 +191,7 @@ def _check_nothing_given(module: nn.Module, prefix: str, unexpected: Sequence[st
             f'{missing}: it holds a backbone alone; load it into the backbone, '
             f"by init_cfg=dict(type='Pretrained', checkpoint=...) of the backbone instead of load_from"
         )
-    print_log(f'{type(module).__name__}: {missing}, it stays as it is', logger='current', level=logging.WARNING)
+    log(f'{type(module).__name__}: {missing}, it stays as it is', logging.WARNING)
 
 
 def read_location(checkpoint: str | os.PathLike) -> CheckpointFile:
@@ -246,8 +208,7 @@ def read_location(checkpoint: str | os.PathLike) -> CheckpointFile:
 def _log(module: nn.Module, coverage: Coverage, source: str) -> None:
     rest = '' if coverage.complete else f'; {coverage.describe()}'
     level = logging.INFO if coverage.complete else logging.WARNING
-    text = f'{type(module).__name__}: {coverage.matched}/{coverage.total} tensors loaded, {source}{rest}'
-    print_log(text, logger='current', level=level)
+    log(f'{type(module).__name__}: {coverage.matched}/{coverage.total} tensors loaded, {source}{rest}', level)
 
 
 def _refusal(coverage: Coverage, own: Mapping[str, Tensor], source: str, held: WeightsInfo) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
-import yaml
 from torch import Tensor
 
 from .checkpoint_file import CheckpointFile, read_checkpoint
@@ -23,7 +23,7 @@ MANIFEST_SCHEME = 'mmlska://'
 @cache
 def load_manifest() -> Mapping:
     """The manifest: ``published``, a list of entries, and ``not_published``, what people look for in vain."""
-    return yaml.safe_load(Path(__file__).with_name('manifest.yml').read_text(encoding='utf-8'))
+    return _read_yaml(Path(__file__).with_name('manifest.yml'))
 
 
 def shipped_entries(folder: Path | None = None) -> list[dict]:
@@ -33,7 +33,15 @@ def shipped_entries(folder: Path | None = None) -> list[dict]:
         folder: Look there instead.
     """
     path = (folder or FILES) / SHIPPED
-    return yaml.safe_load(path.read_text(encoding='utf-8')) if path.is_file() else []
+    return _read_yaml(path) if path.is_file() else []
+
+
+def _read_yaml(path: Path) -> Any:
+    try:
+        import yaml
+    except ImportError as error:
+        raise ImportError('the list of published weights needs PyYAML; run: pip install pyyaml') from error
+    return yaml.safe_load(Path(path).read_text(encoding='utf-8'))
 
 
 def published_names() -> list[str]:

@@ -13,13 +13,15 @@ from contextlib import contextmanager
 from functools import wraps
 from typing import Any
 
-from mmengine.logging import print_log
-from mmengine.runner import checkpoint as mmengine_checkpoint
-from mmengine.runner.checkpoint import CheckpointLoader
-
+from ..environment import has_mmengine
+from ..log import log
 from . import checkpoint_file
 from .layouts import WeightsError
 from .load import read_location
+
+if has_mmengine():
+    from mmengine.runner import checkpoint as mmengine_checkpoint
+    from mmengine.runner.checkpoint import CheckpointLoader
 
 
 @contextmanager
@@ -55,6 +57,8 @@ def use_safe_reader(*, trust: bool = False) -> None:
 
 
 def _divert() -> None:
+    if not has_mmengine():
+        return
     original = CheckpointLoader.load_checkpoint
     if hasattr(original, '__wrapped__'):
         return
@@ -75,7 +79,7 @@ def _load(name: str) -> Any:
     """Read a checkpoint; its tensors stay on the CPU: load_state_dict moves them, optimizers' too."""
     file = read_location(_address(name))
     checkpoint_file.state_dict_of(file)  # or an error that says what it holds
-    print_log(f'read checkpoint {file.path}, sha256 {file.sha256[:16]}', logger='current')
+    log(f'read checkpoint {file.path}, sha256 {file.sha256[:16]}')
     if name.startswith('mmcls://'):
         return mmengine_checkpoint._process_mmcls_checkpoint(file.content)
     return file.content

@@ -20,9 +20,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import torch
-from mmengine.logging import HistoryBuffer
 from torch import Tensor, nn
 
+from ..environment import has_mmengine
 from .pickle_machine import (
     MAX_STEPS,
     UNTYPED,
@@ -41,6 +41,9 @@ from .pickle_machine import (
     checked_size,
     typed,
 )
+
+if has_mmengine():
+    from mmengine.logging import HistoryBuffer
 
 _MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # of torch.save before 1.6
 _NUMBERS = '?bBhHiIlLqQefd'  # numpy's types that have a fixed size and no fields
@@ -255,7 +258,6 @@ def inert(name: str) -> Known:
 _BUILDERS: Builders = {
     UnfinishedArray: _build_array,
     UnfinishedDType: _build_dtype,
-    HistoryBuffer: _build_history,
     Namespace: _build_attributes,
     OrderedDict: _build_attributes,
     Inert: _build_inert,
@@ -276,7 +278,7 @@ _KNOWN: dict[str, Any] = {
     'builtins.getattr': Known(_statistic),
     '_codecs.encode': Known(_bytes),
     'argparse.Namespace': Known(Namespace, Namespace),
-    _HISTORY: Known(new=lambda: HistoryBuffer()),
+    _HISTORY: inert(_HISTORY),
     **dict.fromkeys(f'{_HISTORY}.{name}' for name in _STATISTICS),  # how protocol 4 names them
     'numpy.ndarray': Known(),
     'numpy.dtype': Known(lambda code, *_: UnfinishedDType(code)),
@@ -294,6 +296,9 @@ _KNOWN: dict[str, Any] = {
     **{f'torch.{name}Storage': getattr(torch, dtype) for name, dtype in _STORAGES.items()},
     **{str(value): value for value in vars(torch).values() if isinstance(value, torch.dtype)},
 }
+if has_mmengine():
+    _BUILDERS[HistoryBuffer] = _build_history
+    _KNOWN[_HISTORY] = Known(new=lambda: HistoryBuffer())
 for _module in ('numpy.core', 'numpy._core'):  # before and since numpy 2
     _KNOWN[f'{_module}.multiarray._reconstruct'] = Known(lambda *_: UnfinishedArray())
     _KNOWN[f'{_module}.multiarray.scalar'] = Known(_scalar)

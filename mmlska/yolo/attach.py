@@ -12,7 +12,7 @@ from ultralytics.engine.model import Model
 from ultralytics.nn.modules import SPPF, Bottleneck, C2f, Detect
 from ultralytics.utils import LOGGER
 
-from ..models.attention import kernel_ladder
+from ..designs import kernel_ladder
 from ..models.plugin import LSKAPlugin
 from .configs import PLACES
 from .modules import DEFAULT_K_SIZE

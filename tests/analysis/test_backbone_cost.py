@@ -6,57 +6,24 @@ from torch import nn
 
 from mmlska.analysis.backbone_cost import (
     OTHERS,
-    attention_cost,
     build_other,
-    build_van,
     compare_designs,
     compare_others,
     count,
-    ladder,
     latency,
-    van_cost,
 )
+from mmlska.designs import attention_cost, ladder_sizes
 from mmlska.models.attention import ATTENTIONS
-
-# DESIGN: parameters of the backbones without a classifier.
-PARAMETERS = {
-    ('t', 'lska', 23): 3_772_000,
-    ('s', 'lska', 23): 13_219_776,
-    ('b', 'lska', 23): 25_779_776,
-    ('l', 'lska', 23): 43_724_224,
-    ('t', 'lska', 7): 3_752_800,
-    ('t', 'lska', 53): 3_804_000,
-    ('b', 'lska', 7): 25_708_352,
-    ('b', 'lska', 53): 25_898_816,
-    ('t', 'lka', 23): 3_848_800,
-    ('s', 'lka', 23): 13_348_800,
-    ('b', 'lka', 23): 26_065_472,
-    ('l', 'lka', 23): 44_252_608,
-}
-
-
-def test_ladder_holds_the_papers_sizes():
-    assert {7, 11, 23, 35, 41, 53} <= set(ladder())
-    assert ladder()[-1] == 119
-    assert len(ladder()) == 20
 
 
 @pytest.mark.parametrize('attention', list(ATTENTIONS))
 def test_closed_form_and_trace_of_the_attention_agree(attention):
-    for k_size in ladder():
+    for k_size in ladder_sizes():
         for dim, height, width in ((6, 9, 14), (32, 7, 7)):
             with torch.device('meta'):
                 module = ATTENTIONS[attention](dim, k_size).eval()
             counted = count(module, (1, dim, height, width))
             assert counted[:2] == attention_cost(attention, dim, k_size, height, width)
-
-
-@pytest.mark.parametrize('key', list(PARAMETERS), ids=str)
-def test_backbones_have_the_published_parameters(key):
-    counted = count(build_van(*key), (1, 3, 224, 224))
-    formula = van_cost(*key, 224, 224)
-    assert counted.parameters == formula.parameters == PARAMETERS[key]
-    assert counted.flops == formula.flops
 
 
 @pytest.mark.parametrize('attention', list(ATTENTIONS))

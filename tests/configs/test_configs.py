@@ -8,8 +8,8 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
 
+from mmlska.designs import ARCHS
 from mmlska.engine.config import replace_sync_bn
-from mmlska.models.van_lska import ARCHS
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 # Those of classifiers need MMPretrain: tests_extras/classification.

@@ -222,11 +222,18 @@ def test_tools_tell_what_mends_a_missing_mmengine(tool, tmp_path):
     assert 'Traceback' not in done.stderr
 
 
-def test_the_package_tells_what_mends_a_missing_mmengine(tmp_path):
-    command = [sys.executable, '-c', 'import mmlska']
-    env = without('mmengine', tmp_path)
+@pytest.mark.parametrize(
+    ('missing', 'code', 'mended'),
+    [
+        ('mmengine', 'import mmlska; mmlska.engine', 'pip install '),
+        ('pkg_resources', 'import mmlska', "pip install 'setuptools<81'"),  # MMEngine is there, what it imports is not
+    ],
+)
+def test_the_package_tells_what_mends_a_missing_or_broken_mmengine(missing, code, mended, tmp_path):
+    env = without('mmengine', tmp_path, MISSING.format(missing))
+    command = [sys.executable, '-c', code]
     done = subprocess.run(command, capture_output=True, text=True, env=env, cwd=tmp_path, timeout=300)
-    assert "ImportError: No module named 'mmengine'\nmend it by: pip install " in done.stderr
+    assert f"ImportError: No module named '{missing}'\nmend it by: {mended}" in done.stderr
 
 
 @pytest.mark.slow

@@ -13,7 +13,8 @@ from published_layouts import SMALL, features, published
 from torch import nn
 
 from mmlska import VAN_LSKA
-from mmlska.weights import MissingCheckpoint, WeightsError, WrongInitCfg, compare, file_sha256, load_weights
+from mmlska.models.openmmlab import WrongInitCfg
+from mmlska.weights import MissingCheckpoint, WeightsError, compare, file_sha256, load_weights
 
 LAYOUTS = ('classification', 'detection', 'mmpretrain', 'detector')
 

@@ -11,7 +11,7 @@ from mmengine.config import Config
 from published_layouts import SMALL, published
 
 from mmlska import VAN_LSKA
-from mmlska.models.van_lska import ARCHS
+from mmlska.designs import ARCHS
 from mmlska.weights import (
     WeightsError,
     file_sha256,
