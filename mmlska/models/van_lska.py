@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from ..ops import autocast_dtype, depthwise_gelu
+from ..ops import autocast_dtype, mlp
 from .attention import ATTENTIONS, _check_int, runs_apart
 
 Cfg = dict[str, Any]
@@ -144,8 +144,7 @@ class MixFFN(nn.Module):
             x = self.fc1(x)
         else:
             expand = self.fc1.weight, self.fc1.bias
-        pointwise = _scaled(self.fc2, scale)
-        return depthwise_gelu(x, self.dwconv.weight, self.dwconv.bias, expand=expand, pointwise=pointwise)
+        return mlp(x, expand, (self.dwconv.weight, self.dwconv.bias), _scaled(self.fc2, scale))
 
 
 class SpatialAttention(nn.Module):

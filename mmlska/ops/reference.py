@@ -8,14 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .checks import Pair
+from .context import Pair
 
 NAME = 'reference'
 MIXES = False
 PROBLEM = None
 
 
-def supports(op: str, device_type: str, dtype: torch.dtype) -> bool:
+def supports(device_type: str, dtype: torch.dtype) -> bool:
     """Plain PyTorch runs everything."""
     return True
 
@@ -46,12 +46,10 @@ def depthwise_chain(x: Tensor, h0: Pair, v0: Pair, h1: Pair | None, v1: Pair | N
     return x if h1 is None else _depthwise(_depthwise(x, h1, dilation), v1, dilation)
 
 
-def depthwise_gelu(
-    x: Tensor, weight: Tensor, bias: Tensor, pointwise: Pair | None = None, expand: Pair | None = None
-) -> Tensor:
-    """See :func:`mmlska.ops.depthwise_gelu`."""
+def mlp(x: Tensor, expand: Pair | None, depthwise: Pair, pointwise: Pair | None) -> Tensor:
+    """See :func:`mmlska.ops.mlp`."""
     x = x if expand is None else F.conv2d(x, *expand)
-    x = F.gelu(_depthwise(x, (weight, bias)))
+    x = F.gelu(_depthwise(x, depthwise))
     return x if pointwise is None else F.conv2d(x, *pointwise)
 
 
