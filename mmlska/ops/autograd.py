@@ -51,10 +51,8 @@ def eager(calls: SimpleNamespace) -> SimpleNamespace:
         kind = (torch.autograd.Function,)
         return type(name, kind, dict(forward=staticmethod(forward), backward=staticmethod(backward))).apply
 
-    known = vars(calls)
-    return SimpleNamespace(
-        **{name: function(name, *parts) for name, parts in _gradients(calls).items() if name in known}
-    )
+    found = {name: parts for name, parts in _gradients(calls).items() if hasattr(calls, name)}
+    return SimpleNamespace(**{name: function(name, *parts) for name, parts in found.items()})
 
 
 # ---- shapes ----
@@ -83,14 +81,8 @@ def _shapes(map_format: Callable[[Tensor], torch.memory_format], kept_format: to
         'depthwise_gelu_pointwise': lambda x, weight, bias, pw, pb: new(x, pw.shape[0]),
         'depthwise_gelu_pointwise_backward': lambda grad, *inputs: [*grads(*inputs), bias_of(inputs[-1])],
         'mlp_inference': lambda x, ew, eb, weight, bias, pw, pb: new(x, pw.shape[0]),
-        'mlp_training': lambda x, ew, eb, weight, bias, pw, pb: (
-            new(x, pw.shape[0]),
-            new(x, ew.shape[0], kept_format),
-        ),
-        'mlp_backward': lambda grad, x, wide, ew, weight, bias, pw: [
-            *grads(x, ew, bias, weight, bias, pw),
-            bias_of(pw),
-        ],
+        'mlp_training': lambda x, ew, eb, w, b, pw, pb: (new(x, pw.shape[0]), new(x, ew.shape[0], kept_format)),
+        'mlp_backward': lambda grad, x, wide, ew, w, b, pw: [*grads(x, ew, b, w, b, pw), bias_of(pw)],
         'pointwise': lambda x, weight, bias: new(x, weight.shape[0]),
         'pointwise_backward': lambda grad, *inputs: grads(*inputs),
     }

@@ -26,14 +26,7 @@ def pays(op: str, x: Tensor) -> bool:
 
 
 def lska_attention(
-    x: Tensor,
-    h0: Pair,
-    v0: Pair,
-    h1: Pair | None,
-    v1: Pair | None,
-    pointwise: Pair,
-    dilation: int,
-    gelu: bool = False,
+    x: Tensor, h0: Pair, v0: Pair, h1: Pair | None, v1: Pair | None, pointwise: Pair, dilation: int, gelu: bool = False
 ) -> Tensor:
     """See :func:`mmlska.ops.lska_attention`."""
     x = F.gelu(x) if gelu else x

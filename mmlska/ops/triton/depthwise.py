@@ -49,6 +49,16 @@ def _tap(weight, c, known, T: tl.constexpr, FLIPPED: tl.constexpr):
 
 
 @triton.jit
+def _taps(weight, c, known, T: tl.constexpr, FLIPPED: tl.constexpr):
+    """Tap T and the two after it."""
+    return (
+        _tap(weight, c, known, T, FLIPPED),
+        _tap(weight, c, known, T + 1, FLIPPED),
+        _tap(weight, c, known, T + 2, FLIPPED),
+    )
+
+
+@triton.jit
 def _erf_half(y):
     """The normal distribution's share below y: GELU is y times it."""
     return 0.5 * (1.0 + tl.erf(y * 0.7071067811865476))
@@ -77,21 +87,9 @@ def depthwise(
     wide, mine = c[:, None].to(tl.int64), known[:, None] & (w < width)
     mid = wide * xc + w * xw
     has_left, has_right = mine & (w >= 1), mine & (w + 1 < width)
-    w0, w1, w2 = (
-        _tap(weight, c, known, 0, FLIPPED),
-        _tap(weight, c, known, 1, FLIPPED),
-        _tap(weight, c, known, 2, FLIPPED),
-    )
-    w3, w4, w5 = (
-        _tap(weight, c, known, 3, FLIPPED),
-        _tap(weight, c, known, 4, FLIPPED),
-        _tap(weight, c, known, 5, FLIPPED),
-    )
-    w6, w7, w8 = (
-        _tap(weight, c, known, 6, FLIPPED),
-        _tap(weight, c, known, 7, FLIPPED),
-        _tap(weight, c, known, 8, FLIPPED),
-    )
+    w0, w1, w2 = _taps(weight, c, known, 0, FLIPPED)
+    w3, w4, w5 = _taps(weight, c, known, 3, FLIPPED)
+    w6, w7, w8 = _taps(weight, c, known, 6, FLIPPED)
     b = tl.zeros([BLOCK_C, 1], tl.float32)
     if GELU:
         b = tl.load(bias + c, mask=known, other=0.0).to(tl.float32)[:, None]
@@ -105,20 +103,8 @@ def depthwise(
     if BACKWARD:
         grads = grad + n * gn + wide * gc + w * gw
         g = tl.load(grads + tl.cast(first, tl.int64) * gh, mask=mine, other=0.0)
-        s0, s1, s2, s3, s4 = (
-            tl.zeros_like(x0),
-            tl.zeros_like(x0),
-            tl.zeros_like(x0),
-            tl.zeros_like(x0),
-            tl.zeros_like(x0),
-        )
-        s5, s6, s7, s8, s9 = (
-            tl.zeros_like(x0),
-            tl.zeros_like(x0),
-            tl.zeros_like(x0),
-            tl.zeros_like(x0),
-            tl.zeros_like(x0),
-        )
+        zero = tl.zeros_like(x0)
+        s0, s1, s2, s3, s4, s5, s6, s7, s8, s9 = zero, zero, zero, zero, zero, zero, zero, zero, zero, zero
     for i in range(first, tl.minimum(height, first + rows)):
         x6, x7, x8 = _floats(a0, a1, a2)
         # What the next round needs is on its way while this one computes.
