@@ -62,7 +62,7 @@ def kernels():
     extension = CppExtension(
         'mmlska.ops.cpu._kernels',
         ['mmlska/ops/cpu/ops.cpp'],
-        depends=[str(path) for path in Path('mmlska/ops/cpu').glob('*.h')],
+        depends=[str(path) for path in Path('mmlska/ops/cpu').glob('*.inl')],
         extra_compile_args=['-ffp-contract=fast', *speed, *watch, *openmp],
         extra_link_args=[*watch, *openmp],
         optional=True,  # a compiler that fails leaves a warning and an installation in plain PyTorch
@@ -98,7 +98,7 @@ setup(
     license_files=['LICENSE'],
     python_requires='>=3.10',
     packages=find_packages(include=['mmlska', 'mmlska.*']),
-    package_data={'mmlska': ['weights/*.yml', 'weights/shipped/*', 'ops/cpu/*.cpp', 'ops/cpu/*.h', 'analysis/*.html']},
+    package_data={'mmlska': ['weights/*.yml', 'weights/shipped/*', 'ops/cpu/*.cpp', 'ops/cpu/*.inl', 'analysis/*.html']},
     install_requires=requirements('runtime'),
     extras_require={extra: requirements(extra) for extra in EXTRAS},
     ext_modules=ext_modules,

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from mmlska.benchmark.timing import captured, time_interleaved
-from mmlska.ops.triton import launch as gpu_launch
+from mmlska.ops.triton import chain, chain_gradient, depthwise, launch, pointwise
 
 # Each list is of changes to the settings of a kernel, tried one by one.
 CANDIDATES: dict[str, list[dict]] = {
@@ -96,7 +96,8 @@ def tune(stage: Stage) -> None:
     elif kernel == 'depthwise':
         shapes = [(n, c * e, h, w) for (n, c, h, w), e in zip(shapes, (8, 8, 4, 4))]
     names = kernel, f'{kernel}_backward', f'{kernel}_scaled'
-    original = gpu_launch.settings
+    module = next(m for m in (chain, chain_gradient, depthwise, pointwise) if kernel in m.SETTINGS)
+    original = module.settings
     prepared = []
     on_shape = {shape: launches(kernel, shape, stage.device) for shape in shapes}
     pool = None if stage.smoke else torch.cuda.graph_pool_handle()
@@ -106,16 +107,16 @@ def tune(stage: Stage) -> None:
         def changed(name, x, changes=changes):
             return {**original(name, x), **(changes if name in names else {})}
 
-        gpu_launch.settings = changed
+        module.settings = changed
         for part, function in functions.items():
             try:
-                gpu_launch._compiled.clear()
+                launch._compiled.clear()
                 found = [t for t in tree_leaves(function()) if isinstance(t, Tensor)]
-                gpu_launch.settings = original
-                gpu_launch._compiled.clear()
+                module.settings = original
+                launch._compiled.clear()
                 wanted = [t for t in tree_leaves(function()) if isinstance(t, Tensor)]
-                gpu_launch.settings = changed
-                gpu_launch._compiled.clear()
+                module.settings = changed
+                launch._compiled.clear()
                 # Partial sums of another number of programs differ in shape; their sums do not.
                 same = all(
                     torch.allclose(
@@ -127,7 +128,7 @@ def tune(stage: Stage) -> None:
                 prepared.append((shape, part, changes, captured(function, stage.device, pool) if same else None))
             except Exception as error:  # noqa: BLE001, a candidate that does not compile is a result too
                 print(kernel, part, shape, changes, f'{type(error).__name__}: {str(error)[:160]}', flush=True)
-        gpu_launch.settings = original
+        module.settings = original
     stage.turn()
     rows = []
     prepared.sort(key=lambda entry: (shapes.index(entry[0]), entry[1]))
@@ -221,47 +222,45 @@ def launches(kernel: str, shape: tuple[int, ...], device: torch.device) -> dict[
     x, y = rand(*shape), rand(*shape)
     bias, weight = rand(c), rand(c, c, scale=c**-0.5)
     kernel3 = rand(c, 1, 3, 3)
-    taps = gpu_launch.Taps(rand(c, 1, 1, 5), rand(c, 1, 5, 1), rand(c, 1, 1, 7), rand(c, 1, 7, 1))
+    taps = chain.Taps(rand(c, 1, 1, 5), rand(c, 1, 5, 1), rand(c, 1, 1, 7), rand(c, 1, 7, 1))
 
-    def chain():
-        ver, hor = gpu_launch.axes_of(x, taps, 3)
-        return gpu_launch.launch_chain(x, ver, hor, gpu_launch.launch_bands(x, taps, ver, hor), (bias,) * 4)
+    def chain_with_bands():
+        ver, hor = chain.axes_of(x, taps, 3)
+        return chain.launch_chain(x, ver, hor, chain.launch_bands(x, taps, ver, hor), (bias,) * 4)
 
     def band_gradient(vertical: bool):
-        axes = gpu_launch.axes_of(x, taps, 3)
-        bands = gpu_launch.launch_bands(x, taps, *axes)
-        return gpu_launch.launch_band_gradient(x, y, *(axes if vertical else axes[::-1]), bands)
+        axes = chain.axes_of(x, taps, 3)
+        bands = chain.launch_bands(x, taps, *axes)
+        return chain_gradient.launch_band_gradient(x, y, *(axes if vertical else axes[::-1]), bands)
 
     # The MLP's 1x1s, wide in and wide out.
     wide = rand(n, RATIOS.get(c, 2) * c, h, w) if kernel.startswith('pointwise') else x
     into, back = rand(wide.shape[1], c, scale=c**-0.5), rand(c, wide.shape[1], scale=wide.shape[1] ** -0.5)
     return {
-        'chain': lambda: {'chain with its bands': chain},
+        'chain': lambda: {'chain with its bands': chain_with_bands},
         'pointwise': lambda: {
-            'pointwise to wide': lambda: gpu_launch.launch_pointwise(
-                into, wide[0, :, 0, 0].contiguous(), x, gpu_launch.new_map(wide)
+            'pointwise to wide': lambda: pointwise.launch_pointwise(
+                into, wide[0, :, 0, 0].contiguous(), x, launch.new_map(wide)
             ),
-            'pointwise from wide': lambda: gpu_launch.launch_pointwise(back, bias, wide, gpu_launch.new_map(x)),
+            'pointwise from wide': lambda: pointwise.launch_pointwise(back, bias, wide, launch.new_map(x)),
         },
         'pointwise_before': lambda: {
-            'pointwise before': lambda: gpu_launch.launch_pointwise(
-                weight.t(), None, x, gpu_launch.new_map(x), before=y
-            )
+            'pointwise before': lambda: pointwise.launch_pointwise(weight.t(), None, x, launch.new_map(x), before=y)
         },
         'pointwise_after': lambda: {
-            'pointwise after': lambda: gpu_launch.launch_pointwise(weight, bias, x, gpu_launch.new_map(x), after=y)
+            'pointwise after': lambda: pointwise.launch_pointwise(weight, bias, x, launch.new_map(x), after=y)
         },
         'pointwise_gradient': lambda: {
-            'pointwise_gradient scaled': lambda: gpu_launch.launch_pointwise_gradient(x, y, factor=x),
-            'pointwise_gradient to wide': lambda: gpu_launch.launch_pointwise_gradient(wide, x),
-            'pointwise_gradient from wide': lambda: gpu_launch.launch_pointwise_gradient(x, wide),
+            'pointwise_gradient scaled': lambda: pointwise.launch_pointwise_gradient(x, y, factor=x),
+            'pointwise_gradient to wide': lambda: pointwise.launch_pointwise_gradient(wide, x),
+            'pointwise_gradient from wide': lambda: pointwise.launch_pointwise_gradient(x, wide),
         },
         'band_gradient': lambda: {
             'band_gradient vertical': lambda: band_gradient(True),
             'band_gradient horizontal': lambda: band_gradient(False),
         },
         'depthwise': lambda: {
-            'depthwise': lambda: gpu_launch.launch_depthwise(x, kernel3, bias)[0],
-            'depthwise backward': lambda: gpu_launch.launch_depthwise(x, kernel3, bias, y, gpu_launch.new_map(x)),
+            'depthwise': lambda: depthwise.launch_depthwise(x, kernel3, bias)[0],
+            'depthwise backward': lambda: depthwise.launch_depthwise(x, kernel3, bias, y, launch.new_map(x)),
         },
     }[kernel]()

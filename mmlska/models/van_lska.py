@@ -18,7 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from ..designs import arch_settings, check_int, find_design
-from ..ops import autocast_dtype, depthwise_gelu
+from ..ops import autocast_dtype, mlp
 from ..weights import adopt_state_dict
 from .attention import ATTENTIONS, runs_apart
 from .layers import Cfg, DropPath, LayerNorm2d, build_act, build_norm  # noqa: F401, models pickled before name LayerNorm2d here
@@ -68,8 +68,7 @@ class MixFFN(nn.Module):
             x = self.fc1(x)
         else:
             expand = self.fc1.weight, self.fc1.bias
-        pointwise = _scaled(self.fc2, scale)
-        return depthwise_gelu(x, self.dwconv.weight, self.dwconv.bias, expand=expand, pointwise=pointwise)
+        return mlp(x, expand, (self.dwconv.weight, self.dwconv.bias), _scaled(self.fc2, scale))
 
 
 class SpatialAttention(nn.Module):

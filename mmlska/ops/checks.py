@@ -1,4 +1,4 @@
-"""Every check of the operators' arguments."""
+"""What the front doors ask of their arguments. What an operator asks of its inputs is in cpu/checks.inl and triton/checks.py."""
 
 from __future__ import annotations
 
@@ -40,17 +40,17 @@ def check_lska_attention(
     _check_bias('pointwise', bias, channels)
 
 
-def check_depthwise_gelu(x: Tensor, weight: Tensor, bias: Tensor, pointwise: Pair | None, expand: Pair | None) -> None:
-    """Raise a TypeError or ValueError that names the first argument of :func:`depthwise_gelu` that does not fit."""
+def check_mlp(x: Tensor, expand: Pair | None, depthwise: Pair, pointwise: Pair | None) -> None:
+    """Raise a TypeError or ValueError that names the first argument of :func:`mlp` that does not fit."""
     _check_map(x)
-    _check_pair('weight and bias', (weight, bias))
+    weight, bias = _check_pair('depthwise', depthwise)
     channels, source = x.shape[1], 'x'
     if expand is not None:
         _check_pointwise('expand', expand, channels, 'x')
         channels, source = expand[0].shape[0], 'the output of expand'
     if tuple(weight.shape) != (channels, 1, 3, 3):
         raise ValueError(
-            f'weight has shape {tuple(weight.shape)}; it must be ({channels}, 1, 3, 3), as {source} has {channels} channels'
+            f'depthwise weight has shape {tuple(weight.shape)}; it must be ({channels}, 1, 3, 3), as {source} has {channels} channels'
         )
     _check_bias('depthwise', bias, channels, source)
     if pointwise is not None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-Pair = tuple[Tensor, Tensor]
+Pair = tuple[Tensor, Tensor]  # weight and bias of a convolution
 
 
 def is_eager(x: Tensor) -> bool:

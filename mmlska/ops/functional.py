@@ -1,8 +1,9 @@
 """The front doors: check the arguments, choose the backend, call it.
 
 A backend is a module with ``NAME``, ``PROBLEM`` (None, or why this installation cannot use it and what would fix that), ``MIXES`` (does
-it take float32 weights beside 16-bit maps), ``supports(op, device_type, dtype)`` (is it correct there), ``pays(op, x)`` (is it faster than
-the next one for this layout) and one function for each operator. To add one, write its file and list it in ``_BACKENDS``.
+it take float32 weights beside 16-bit maps), ``supports(device_type, dtype)`` (is it correct there), ``pays(op, x)`` (is it faster than
+the next one for this layout) and one function for each front door, with its arguments. To add one, write its file and list it in
+``_BACKENDS``.
 
 Where plain PyTorch replaces a backend that would be faster, a warning tells once why and what to do: for one shape and dtype if these are
 the reason, else for the backend. With ``MMLSKA_STRICT=1`` in the environment each such fallback is a RuntimeError instead. One reason is a
@@ -17,14 +18,14 @@ import torch
 from torch import Tensor
 
 from . import reference
-from .autograd import fall_back
-from .checks import Pair, check_alike, check_backend, check_depthwise_gelu, check_lska_attention
-from .context import is_transformed
-from .cpu import backend as cpu
-from .triton import backend as gpu
+from .checks import check_alike, check_backend, check_lska_attention, check_mlp
+from .context import Pair, is_transformed
+from .cpu import backend as cpu_backend
+from .fallback import fall_back
+from .triton import backend as triton_backend
 
 # Fastest first; the reference takes whatever is left.
-_BACKENDS = {backend.NAME: backend for backend in (gpu, cpu, reference)}
+_BACKENDS = {backend.NAME: backend for backend in (triton_backend, cpu_backend, reference)}
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 _NO_RULE = 'no rule for forward-mode derivatives, vmap and other transforms of torch.func'
 
@@ -101,32 +102,25 @@ def lska_attention(
     return chosen.lska_attention(x, h0, v0, h1, v1, pointwise, dilation, gelu)
 
 
-def depthwise_gelu(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    *,
-    expand: Pair | None = None,
-    pointwise: Pair | None = None,
-    backend: str | None = None,
+def mlp(
+    x: Tensor, expand: Pair | None, depthwise: Pair, pointwise: Pair | None, *, backend: str | None = None
 ) -> Tensor:
-    """Convolve with a biased, zero-padded 3x3 depthwise kernel and apply the exact GELU, with a 1x1 convolution before and after if given.
+    """Apply the MLP of a block: a 1x1 convolution, a biased, zero-padded 3x3 depthwise one, the exact GELU, a 1x1. Either 1x1 may be None.
 
-    With all three it is the whole MLP of a block, of whose wide maps a fused backend makes few rows at a time. Kept for the backward pass
-    is the input of the depthwise kernel alone, and x if there is a 1x1 before it.
+    A fused backend makes few rows of the wide maps in between at a time. Kept for the backward pass is the input of the depthwise kernel
+    alone, and x if there is a 1x1 before it.
 
     Equivalent to::
 
         x = x if expand is None else F.conv2d(x, *expand)
-        y = F.gelu(F.conv2d(x, weight, bias, padding=1, groups=x.shape[1]))
+        y = F.gelu(F.conv2d(x, *depthwise, padding=1, groups=x.shape[1]))
         return y if pointwise is None else F.conv2d(y, *pointwise)
 
     Args:
         x: (N, C, H, W), any size, any strides; the output has its memory format. With ``expand``, (N, C0, H, W).
-        weight: (C, 1, 3, 3).
-        bias: (C,).
-        expand: Weight (C, C0, 1, 1) and bias (C,) of a 1x1 convolution before the depthwise kernel.
-        pointwise: Weight (C2, C, 1, 1) and bias (C2,) of a 1x1 convolution after the GELU.
+        expand: Weight (C, C0, 1, 1) and bias (C,) of the 1x1 convolution before the depthwise kernel.
+        depthwise: Weight (C, 1, 3, 3) and bias (C,).
+        pointwise: Weight (C2, C, 1, 1) and bias (C2,) of the 1x1 convolution after the GELU.
         backend: One of :func:`available_backends`; None takes the fastest that is correct for device, dtype and layout.
 
     Raises:
@@ -134,33 +128,35 @@ def depthwise_gelu(
         ValueError: If shapes, dtypes or devices do not fit together, or ``backend`` cannot run this input.
         RuntimeError: If the memory of a tensor was freed or cut.
 
-    Source: VAN paper, arXiv 2202.09741, section 3.3 (the block's MLP from its depthwise convolution on).
+    Source: VAN paper, arXiv 2202.09741, section 3.3 (the block's MLP).
 
     Example:
-        >>> depthwise_gelu(torch.rand(1, 8, 13, 17), torch.rand(8, 1, 3, 3), torch.rand(8), backend='reference').shape
+        >>> x, depthwise = torch.rand(1, 8, 13, 17), (torch.rand(32, 1, 3, 3), torch.rand(32))
+        >>> expand, pointwise = (torch.rand(32, 8, 1, 1), torch.rand(32)), (torch.rand(8, 32, 1, 1), torch.rand(8))
+        >>> mlp(x, expand, depthwise, pointwise, backend='reference').shape
         torch.Size([1, 8, 13, 17])
     """
     if stays_plain(x) and backend is None:
-        return reference.depthwise_gelu(x, weight, bias, pointwise, expand)
-    check_depthwise_gelu(x, weight, bias, pointwise, expand)
+        return reference.mlp(x, expand, depthwise, pointwise)
+    check_mlp(x, expand, depthwise, pointwise)
     low = autocast_dtype(x)
     x = x if low is None else x.to(low)
-    check_alike(x, low is not None, depthwise=(weight, bias), expand=expand, pointwise=pointwise)
-    chosen = _choose('depthwise_gelu', x, backend, x.dtype, ((weight, bias), expand, pointwise))
+    check_alike(x, low is not None, expand=expand, depthwise=depthwise, pointwise=pointwise)
+    chosen = _choose('mlp', x, backend, x.dtype, (expand, depthwise, pointwise))
     if not chosen.MIXES:
-        (weight, bias), expand, pointwise = (_lowered(pair, low) for pair in ((weight, bias), expand, pointwise))
-    return chosen.depthwise_gelu(x, weight, bias, pointwise, expand)
+        expand, depthwise, pointwise = (_lowered(pair, low) for pair in (expand, depthwise, pointwise))
+    return chosen.mlp(x, expand, depthwise, pointwise)
 
 
 def available_backends(device: str | torch.device = 'cpu', dtype: torch.dtype = torch.float32) -> list[str]:
-    """Name the backends that can run both operators on a device and dtype here, fastest first.
+    """Name the backends that can run the operators on a device and dtype here, fastest first.
 
     Example:
         >>> available_backends('cpu', torch.float32)[-1]
         'reference'
     """
     kind = torch.device(device).type
-    return [name for name, b in _BACKENDS.items() if b.PROBLEM is None and _supports_both(b, kind, dtype)]
+    return [name for name, b in _BACKENDS.items() if b.PROBLEM is None and b.supports(kind, dtype)]
 
 
 def stays_plain(x: Tensor) -> bool:
@@ -180,10 +176,6 @@ def _is_recording() -> bool:
 _is_recording._dynamo_marked_constant = True
 
 
-def _supports_both(backend, device_type: str, dtype: torch.dtype) -> bool:
-    return all(backend.supports(op, device_type, dtype) for op in ('lska_attention', 'depthwise_gelu'))
-
-
 def _choose(op: str, x: Tensor, name: str | None, dtype: torch.dtype, pairs: tuple[Pair | None, ...] = ()):
     """The backend of that name, or the fastest one, for a map like x in this dtype and these parameters."""
     device_type = x.device.type
@@ -193,7 +185,7 @@ def _choose(op: str, x: Tensor, name: str | None, dtype: torch.dtype, pairs: tup
         chosen = _BACKENDS[name]
         if chosen.PROBLEM is not None:
             raise ValueError(f'backend={name!r} cannot be used here: {chosen.PROBLEM}')
-        if not chosen.supports(op, device_type, dtype):
+        if not chosen.supports(device_type, dtype):
             usable = ', '.join(map(repr, available_backends(device_type, dtype)))
             raise ValueError(f'backend={name!r} does not run {dtype} on {device_type}; choose one of {usable}')
         if transformed and chosen is not reference:
@@ -205,8 +197,8 @@ def _choose(op: str, x: Tensor, name: str | None, dtype: torch.dtype, pairs: tup
         return reference
     for candidate in _BACKENDS.values():
         if candidate is not reference and candidate.pays(op, x):
-            if not candidate.supports(op, device_type, dtype):
-                others = [d for d in _DTYPES if candidate.supports(op, device_type, d)]
+            if not candidate.supports(device_type, dtype):
+                others = [d for d in _DTYPES if candidate.supports(device_type, d)]
                 if others and candidate.PROBLEM is None:
                     names = ', '.join(map(str, others))
                     problem = f'there is no kernel for that dtype; use one of {names}'

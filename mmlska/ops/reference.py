@@ -8,14 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .checks import Pair
+from .context import Pair
 
 NAME = 'reference'
 MIXES = False
 PROBLEM = None
 
 
-def supports(op: str, device_type: str, dtype: torch.dtype) -> bool:
+def supports(device_type: str, dtype: torch.dtype) -> bool:
     """Plain PyTorch runs everything."""
     return True
 
@@ -26,14 +26,7 @@ def pays(op: str, x: Tensor) -> bool:
 
 
 def lska_attention(
-    x: Tensor,
-    h0: Pair,
-    v0: Pair,
-    h1: Pair | None,
-    v1: Pair | None,
-    pointwise: Pair,
-    dilation: int,
-    gelu: bool = False,
+    x: Tensor, h0: Pair, v0: Pair, h1: Pair | None, v1: Pair | None, pointwise: Pair, dilation: int, gelu: bool = False
 ) -> Tensor:
     """See :func:`mmlska.ops.lska_attention`."""
     x = F.gelu(x) if gelu else x
@@ -46,12 +39,10 @@ def depthwise_chain(x: Tensor, h0: Pair, v0: Pair, h1: Pair | None, v1: Pair | N
     return x if h1 is None else _depthwise(_depthwise(x, h1, dilation), v1, dilation)
 
 
-def depthwise_gelu(
-    x: Tensor, weight: Tensor, bias: Tensor, pointwise: Pair | None = None, expand: Pair | None = None
-) -> Tensor:
-    """See :func:`mmlska.ops.depthwise_gelu`."""
+def mlp(x: Tensor, expand: Pair | None, depthwise: Pair, pointwise: Pair | None) -> Tensor:
+    """See :func:`mmlska.ops.mlp`."""
     x = x if expand is None else F.conv2d(x, *expand)
-    x = F.gelu(_depthwise(x, (weight, bias)))
+    x = F.gelu(_depthwise(x, depthwise))
     return x if pointwise is None else F.conv2d(x, *pointwise)
 
 

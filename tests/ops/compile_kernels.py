@@ -1,4 +1,4 @@
-"""Compiles every Triton kernel as gpu.py launches it, for NVIDIA's Ampere and Hopper, which needs no GPU.
+"""Compiles every Triton kernel as operators.py launches it, for NVIDIA's Ampere and Hopper, which needs no GPU.
 
 Prints one line for each kernel, dtype and generation. Fails if one does not compile, takes more shared memory than a
 multiprocessor has, or multiplies matrices without tensor cores.
@@ -14,12 +14,16 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from mmlska.ops.triton import backend as gpu
-from mmlska.ops.triton import chain as triton_kernels
-from mmlska.ops.triton import depthwise as triton_depthwise
-from mmlska.ops.triton import launch as gpu_launch
+from mmlska.ops.triton import chain, chain_gradient, depthwise, launch, operators, pointwise
 
 POINTERS = {torch.float32: '*fp32', torch.float16: '*fp16', torch.bfloat16: '*bf16'}
+# Those that are launched; the others are parts of them.
+KERNELS = {
+    chain: ('band_matrices', 'chain'),
+    chain_gradient: ('band_gradient', 'tap_gradient', 'parameter_gradient'),
+    depthwise: ('depthwise',),
+    pointwise: ('pointwise', 'pointwise_gradient'),
+}
 PRODUCTS = ('chain', 'pointwise', 'pointwise_gradient', 'band_gradient')
 SHARED = {80: 163 * 1024, 90: 227 * 1024}
 
@@ -77,13 +81,11 @@ class Compiler:
 
 
 def main() -> None:
-    for module in (triton_kernels, triton_depthwise):
-        for name, kernel in list(vars(module).items()):
-            if isinstance(kernel, triton.JITFunction) and not name.startswith('_'):
-                setattr(module, name, Compiler(kernel))
-    gpu._run = lambda op, inputs, fused, plain: fused()
-    gpu_launch._generation = lambda x: Compiler.generation // 10
-    gpu_launch._keeps_kernels = lambda: False
+    for module, names in KERNELS.items():
+        for name in names:
+            setattr(module, name, Compiler(getattr(module, name)))
+    launch._generation = lambda x: Compiler.generation // 10
+    launch._keeps_kernels = lambda: False
     # A whole tile of stage 1 in half precision, tiles of a larger image, and many small images.
     for Compiler.generation, dtype, shape, k_size in (
         (90, torch.bfloat16, (16, 64, 128, 128), 23),
@@ -92,15 +94,15 @@ def main() -> None:
     ):
         flat, dilation = cases.lska_tensors(shape[1], k_size, dtype)
         x = torch.empty(shape, dtype=dtype)
-        out, kept = gpu._lska_forward(x, *flat, dilation, False)
-        gpu._lska_backward(out, x, kept, *flat, dilation, False)
+        out, kept = operators.lska_training(x, *flat, dilation, False)
+        operators.lska_backward(out, x, kept, *flat, dilation, False)
         mlp = cases.mlp_tensors(shape[1], dtype, 8)
         for layout in (torch.contiguous_format, torch.channels_last)[: 2 if dtype == torch.bfloat16 else 1]:
             x = x.contiguous(memory_format=layout)
-            gpu._depthwise_gelu(x, *mlp[:2])
-            gpu._depthwise_gelu_backward(x, x, *mlp[:2])
+            operators.depthwise_gelu(x, *mlp[:2])
+            operators.depthwise_gelu_backward(x, x, *mlp[:2])
             grad = torch.empty(shape[0], 8, *shape[2:], dtype=dtype)
-            gpu._depthwise_gelu_pointwise_backward(grad, x, *mlp[:3])
+            operators.depthwise_gelu_pointwise_backward(grad, x, *mlp[:3])
     print('done')
 
 

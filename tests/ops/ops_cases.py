@@ -8,10 +8,12 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from mmlska.ops import depthwise_gelu, lska_attention, reference
+from mmlska import ops
+from mmlska.ops import lska_attention, reference
 
 # k_size: taps of the first pair, taps of the dilated pair, dilation. 47 has a dilated kernel that no specialised loop covers.
 LADDER = {7: (3, 3, 2), 11: (3, 5, 2), 23: (5, 7, 3), 35: (5, 11, 3), 41: (5, 13, 3), 47: (5, 15, 3), 53: (5, 17, 3)}
@@ -166,24 +168,24 @@ def lska_twin(x: Tensor, *flat_and_dilation, gelu=False) -> Tensor:
 def mlp_tensors(
     c: int, dtype: torch.dtype, out_channels: int | None = None, in_channels: int | None = None
 ) -> list[Tensor]:
-    """Weight and bias of the 3x3, of the 1x1 after it if ``out_channels`` is given and of the one before it if ``in_channels`` is, flat."""
-    pointwise = [] if out_channels is None else make_pair((out_channels, c, 1, 1), dtype, 6)
+    """Weights and biases, flat: of the 1x1 before the 3x3 if ``in_channels`` is given, the 3x3, the 1x1 after it if ``out_channels`` is."""
     expand = [] if in_channels is None else make_pair((c, in_channels, 1, 1), dtype, 7)
-    return [*make_pair((c, 1, 3, 3), dtype, 5), *pointwise, *expand]
+    pointwise = [] if out_channels is None else make_pair((out_channels, c, 1, 1), dtype, 6)
+    return [*expand, *make_pair((c, 1, 3, 3), dtype, 5), *pointwise]
 
 
-def mlp(*tensors: Tensor, expand: bool = False, backend=None) -> Tensor:
-    """The front door with flat parameters, as :func:`mlp_tensors` orders them; with ``expand``, the last pair is that."""
-    return depthwise_gelu(**_mlp_arguments(*tensors, expand=expand), backend=backend)
+def mlp(x: Tensor, *flat: Tensor, expand: bool = False, backend=None) -> Tensor:
+    """The front door with flat parameters, as :func:`mlp_tensors` orders them; with ``expand``, the first pair is that."""
+    return ops.mlp(x, *_mlp_pairs(flat, expand), backend=backend)
 
 
-def mlp_twin(*tensors: Tensor, expand: bool = False) -> Tensor:
-    return reference.depthwise_gelu(**_mlp_arguments(*tensors, expand=expand))
+def mlp_twin(x: Tensor, *flat: Tensor, expand: bool = False) -> Tensor:
+    return reference.mlp(x, *_mlp_pairs(flat, expand))
 
 
-def _mlp_arguments(x: Tensor, weight: Tensor, bias: Tensor, *pairs: Tensor, expand: bool) -> dict:
-    before, after = (pairs[-2:], pairs[:-2]) if expand else (None, pairs)
-    return dict(x=x, weight=weight, bias=bias, pointwise=after or None, expand=before)
+def _mlp_pairs(flat: tuple[Tensor, ...], expand: bool) -> tuple:
+    before, depthwise, after = [*([] if expand else [None]), *as_pairs(flat), None][:3]
+    return before, depthwise, after
 
 
 def check_lska(
@@ -210,7 +212,7 @@ def check_lska(
     return assert_close_to_reference(fused, twin, inputs, layouts, slack=slack, case=case)
 
 
-def check_depthwise_gelu(
+def check_mlp(
     backend: str,
     shape: tuple[int, ...],
     dtype: torch.dtype,
@@ -224,8 +226,79 @@ def check_depthwise_gelu(
     n, c, h, w = shape
     tensors = mlp_tensors(c, dtype, out_channels, in_channels)
     x = make_map((n, in_channels or c, h, w), dtype, 'contiguous', device=device)
-    case = f'{backend} depthwise_gelu {tuple(shape)}, in_channels {in_channels}, out_channels {out_channels}, {dtype}'
+    case = f'{backend} mlp {tuple(shape)}, in_channels {in_channels}, out_channels {out_channels}, {dtype}'
     expand = in_channels is not None
     fused, twin = partial(mlp, expand=expand, backend=backend), partial(mlp_twin, expand=expand)
     inputs = [x, *(t.to(device) for t in tensors)]
     return assert_close_to_reference(fused, twin, inputs, layouts, out_channels or c, slack, case)
+
+
+class Ops(nn.Module):
+    """Both front doors, the MLP without a 1x1, with one and with both, and their weights as parameters."""
+
+    def __init__(
+        self, c: int = 8, k_size: int = 23, backend: str | None = None, device: str | torch.device = 'cpu'
+    ) -> None:
+        super().__init__()
+        flat, self.dilation = lska_tensors(c, k_size, torch.float32)
+        groups = (
+            flat,
+            mlp_tensors(c, torch.float32),
+            mlp_tensors(c, torch.float32, c),
+            mlp_tensors(4 * c, torch.float32, c, c),
+        )
+        self.flat, self.mlp, self.reducing_mlp, self.whole_mlp = (
+            nn.ParameterList(group).to(device) for group in groups
+        )
+        self.backend = backend
+
+    def forward(self, x: Tensor) -> Tensor:
+        groups = self.flat, self.mlp, self.reducing_mlp, self.whole_mlp
+        # By index: the compiler of torch 2.11 does not unpack a ParameterList.
+        flat, single, reducing, whole = ([group[i] for i in range(len(group))] for group in groups)
+        x = lska(x, *flat, self.dilation, backend=self.backend)
+        x = mlp(x, *single, backend=self.backend)
+        x = mlp(x, *reducing, backend=self.backend)
+        return mlp(x, *whole, expand=True, backend=self.backend)
+
+
+def channels_last(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """A map in that format."""
+    return make_map(shape, dtype, 'channels_last')
+
+
+def lska_arguments() -> dict:
+    """Right arguments of the front door."""
+    flat, dilation = lska_tensors(4, 7, torch.float32)
+    names = ('h0', 'v0', 'h1', 'v1', 'pointwise')
+    return dict(x=torch.rand(1, 4, 5, 6), **dict(zip(names, as_pairs(flat))), dilation=dilation)
+
+
+def record_fused_calls(function) -> list[str]:
+    """The names of the operators that a function calls."""
+    calls = []
+
+    class Recorder(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            if func.namespace.startswith('mmlska'):
+                calls.append(func._opname)
+            return func(*args, **(kwargs or {}))
+
+    with Recorder():
+        function()
+    return calls
+
+
+def saved_for_backward(function, *parameters: Tensor) -> int:
+    """Bytes of distinct memory, other than the parameters', that autograd keeps between forward and backward."""
+    own = {p.untyped_storage().data_ptr() for p in parameters}
+    kept = {}
+
+    def pack(t):
+        kept[t.untyped_storage().data_ptr()] = t.untyped_storage().nbytes()
+        return t
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+        out = function()
+    del out
+    return sum(size for pointer, size in kept.items() if pointer not in own)

@@ -23,7 +23,7 @@ from mmlska.ops.cpu import backend as cpu
 DTYPES = (torch.float32, torch.bfloat16, torch.float64)
 OPERATORS = torch.ops.mmlska_cpu
 # Of the schemas: all parameters follow the maps.
-MAPS = {'x', 'grad', 'attn', 'wide'}
+MAPS = {'x', 'grad', 'kept', 'wide'}
 
 
 def main() -> None:
@@ -111,7 +111,7 @@ def right_inputs(draw: random.Random, name: str) -> dict[str, Tensor | int | boo
     k0, k1 = 3, 5
     shapes = dict(
         h0w=(c, 1, 1, k0), v0w=(c, 1, k0, 1), h1w=(c, 1, 1, k1), v1w=(c, 1, k1, 1),
-        h0b=(c,), v0b=(c,), h1b=(c,), v1b=(c,), x=(n, c, h, w), attn=(n, c, h, w), wide=(n, wide, h, w),
+        h0b=(c,), v0b=(c,), h1b=(c,), v1b=(c,), x=(n, c, h, w), kept=(n, c, h, w), wide=(n, wide, h, w),
         ew=(wide, c, 1, 1), eb=(wide,), weight=(wide, 1, 3, 3), bias=(wide,),
         pw=(outputs, wide, 1, 1), pb=(outputs,), grad=(n, c if name == 'depthwise_gelu_backward' else outputs, h, w),
     )  # fmt: skip

@@ -60,7 +60,5 @@ def test_lska(backend, dtype, shape, k_size):
 @pytest.mark.parametrize(
     ('in_channels', 'out_channels'), [(None, None), (None, 1), (None, 8), (None, 20), (3, None), (5, 8), (40, 20)]
 )
-def test_depthwise_gelu(backend, dtype, shape, in_channels, out_channels):
-    cases.check_depthwise_gelu(
-        backend, shape, dtype, cases.LAYOUTS, out_channels, device_of(backend), in_channels=in_channels
-    )
+def test_mlp(backend, dtype, shape, in_channels, out_channels):
+    cases.check_mlp(backend, shape, dtype, cases.LAYOUTS, out_channels, device_of(backend), in_channels=in_channels)

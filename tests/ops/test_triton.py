@@ -1,4 +1,4 @@
-"""Runs the tests of triton_cases.py: here where there is a GPU, else in another process in Triton's interpreter."""
+"""The Triton backend where there is no GPU: the files test_triton_*.py in its interpreter, a compile of every kernel, what it says."""
 
 from __future__ import annotations
 
@@ -8,44 +8,43 @@ import subprocess
 import sys
 from pathlib import Path
 
+import ops_cases as cases
 import pytest
 import torch
 
 from mmlska import ops
 from mmlska.ops.triton import backend as gpu
+from mmlska.ops.triton.launch import INTERPRETED
 
 HERE = Path(__file__).parent
 needs_triton = pytest.mark.skipif(gpu.PROBLEM is not None, reason=str(gpu.PROBLEM))
 
-if torch.cuda.is_available() and gpu.PROBLEM is None:
-    from triton_cases import *  # noqa: F403
-else:
 
-    @needs_triton
-    @pytest.mark.slow(120)
-    def test_kernels_in_the_interpreter():
-        command = [
-            sys.executable,
-            '-m',
-            'pytest',
-            '-q',
-            '-p',
-            'no:cacheprovider',
-            '--tb=short',
-            HERE / 'triton_cases.py',
-        ]
-        env = {**os.environ, 'TRITON_INTERPRET': '1', 'CUDA_VISIBLE_DEVICES': '', 'OMP_NUM_THREADS': '1'}
-        done = subprocess.run(command, env=env, cwd=HERE, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
-        assert ' passed' in done.stdout
+@needs_triton
+@pytest.mark.slow(120)
+@pytest.mark.skipif(torch.cuda.is_available() or INTERPRETED, reason='pytest collects the files itself')
+def test_kernels_in_the_interpreter():
+    command = [
+        sys.executable,
+        '-m',
+        'pytest',
+        '-q',
+        '-p',
+        'no:cacheprovider',
+        '--tb=short',
+        *HERE.glob('test_triton_*.py'),
+    ]
+    env = {**os.environ, 'TRITON_INTERPRET': '1', 'CUDA_VISIBLE_DEVICES': '', 'OMP_NUM_THREADS': '1'}
+    done = subprocess.run(command, env=env, cwd=HERE, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
+    assert ' passed' in done.stdout
 
 
 def test_kernels_need_a_gpu():
-    x, weight, bias = torch.rand(1, 2, 3, 4), torch.rand(2, 1, 3, 3), torch.rand(2)
     assert 'triton' not in ops.available_backends('cpu')
     if gpu.PROBLEM is None:
         with pytest.raises(ValueError, match=r"backend='triton' does not run torch.float32 on cpu; choose one of"):
-            ops.depthwise_gelu(x, weight, bias, backend='triton')
+            cases.mlp(torch.rand(1, 2, 3, 4), *cases.mlp_tensors(2, torch.float32), backend='triton')
 
 
 def test_without_triton(monkeypatch):
@@ -56,7 +55,7 @@ def test_without_triton(monkeypatch):
     with pytest.raises(
         ValueError, match=r"backend='triton' cannot be used here: triton is not installed; `pip install"
     ):
-        ops.depthwise_gelu(torch.rand(1, 2, 3, 4), torch.rand(2, 1, 3, 3), torch.rand(2), backend='triton')
+        cases.mlp(torch.rand(1, 2, 3, 4), *cases.mlp_tensors(2, torch.float32), backend='triton')
 
 
 @needs_triton

@@ -105,7 +105,7 @@ def test_freed_memory_is_refused():
         'def freed(t, left=0):\n    t = t.clone()\n    t.untyped_storage().resize_(left)\n    return t\n'
         'print(error_of(lambda: ops.lska_attention(freed(x), h0, v0, h1, v1, last, 3)))\n'
         'print(error_of(lambda: ops.lska_attention(x, h0, (freed(v0[0]), v0[1]), h1, v1, last, 3)))\n'
-        'print(error_of(lambda: ops.depthwise_gelu(freed(x), *pair(2, 1, 3, 3))))\n'
+        'print(error_of(lambda: ops.mlp(freed(x), None, pair(2, 1, 3, 3), None)))\n'
         'print(error_of(lambda: torch.ops.mmlska_cpu.lska_inference(freed(x), *flat, 3, False)))\n'
         'for t in (freed(x, 335), freed(x.to(memory_format=torch.channels_last), 335), freed(x[:0]), x[:, :, 1:, ::2]):\n'
         '    print(error_of(lambda: ops.lska_attention(t, h0, v0, h1, v1, last, 3)))\n'
@@ -157,15 +157,15 @@ def lska(pairs):
 
 def mlp(pairs):
     def run(x, backend):
-        return ops.depthwise_gelu(x, *pairs[0], expand=pairs[1], pointwise=pairs[2], backend=backend)
+        return ops.mlp(x, *pairs, backend=backend)
 
     return run
 
 
 FUNCTIONS = {
     'lska': lambda: lska(lska_pairs(k1=3, dtype=torch.float64)),
-    'depthwise_gelu': lambda: mlp([pair(2, 1, 3, 3, dtype=torch.float64), None, None]),
-    'mlp': lambda: mlp([pair(*s, dtype=torch.float64) for s in ((3, 1, 3, 3), (3, 2, 1, 1), (2, 3, 1, 1))]),
+    'depthwise_gelu': lambda: mlp([None, pair(2, 1, 3, 3, dtype=torch.float64), None]),
+    'mlp': lambda: mlp([pair(*s, dtype=torch.float64) for s in ((3, 2, 1, 1), (3, 1, 3, 3), (2, 3, 1, 1))]),
 }
 
 
@@ -245,9 +245,9 @@ def test_kernels_that_are_asked_for_by_name_have_no_tangents():
 
 @needs_cpu
 def test_fallback_of_a_transform_is_said():
-    from mmlska.ops import library
+    from mmlska.ops import fallback
 
-    library._warned.clear()
+    fallback._warned.clear()
     f, x = FUNCTIONS['lska'](), torch.randn(1, 2, 4, 3, dtype=torch.float64)
     with pytest.warns(
         UserWarning,

@@ -1,5 +1,6 @@
-// The CPU backend of mmlska.ops: types, instruction sets, registration. The operators: lska_ops.h, mlp_ops.h; what they ask of their inputs: checks.h; how their
-// work is split: tensors.h; kernels: rows.h, and of 1x1s tiles.h.
+// The CPU backend of mmlska.ops: types, instruction sets, registration. The operators: lska_ops.inl, mlp_ops.inl; what they ask of their inputs:
+// checks.inl; how their work is split: tensors.inl; kernels: rows.inl, lska.inl, depthwise_gelu.inl, and of 1x1s tiles.inl. An .inl is a part of this
+// file, included at its place in it.
 //
 // Maps come and go as channels_last, weights contiguous. dtypes: float, bfloat16 (computed in float) and double.
 
@@ -78,9 +79,9 @@ struct Task {
 #define INLINE inline __attribute__((always_inline))
 
 namespace baseline {
-#include "rows.h"
-#include "lska.h"
-#include "depthwise_gelu.h"
+#include "rows.inl"
+#include "lska.inl"
+#include "depthwise_gelu.inl"
 }
 
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
@@ -88,18 +89,18 @@ namespace baseline {
 #pragma GCC push_options
 #pragma GCC target("avx2,fma")
 namespace avx2 {
-#include "rows.h"
-#include "lska.h"
-#include "depthwise_gelu.h"
+#include "rows.inl"
+#include "lska.inl"
+#include "depthwise_gelu.inl"
 }
 #pragma GCC pop_options
 #pragma GCC push_options
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")
 namespace avx512 {
-#include "rows.h"
-#include "lska.h"
-#include "depthwise_gelu.h"
-#include "tiles.h"
+#include "rows.inl"
+#include "lska.inl"
+#include "depthwise_gelu.inl"
+#include "tiles.inl"
 }
 #pragma GCC pop_options
 #endif
@@ -122,53 +123,34 @@ const int kLevel = find_level();
 #define RUN(function, ...) baseline::function(__VA_ARGS__)
 #endif
 
-#include "tensors.h"
-#include "checks.h"
-#include "pointwise.h"
+#include "tensors.inl"
+#include "checks.inl"
+#include "pointwise.inl"
 
-#include "lska_ops.h"
-#include "mlp_ops.h"
+#include "lska_ops.inl"
+#include "mlp_ops.inl"
 
 }  // namespace
 
-#define LSKA_SCHEMA "Tensor h0w, Tensor h0b, Tensor v0w, Tensor v0b, Tensor h1w, Tensor h1b, Tensor v1w, Tensor v1b, Tensor pw, Tensor pb, int dilation, bool gelu"
-
-TORCH_LIBRARY(mmlska_cpu, m) {
-  m.def("lska_inference(Tensor x, " LSKA_SCHEMA ") -> Tensor");
-  m.def("lska_training(Tensor x, " LSKA_SCHEMA ") -> (Tensor, Tensor)");
-  m.def("lska_backward(Tensor grad, Tensor x, Tensor attn, " LSKA_SCHEMA ") -> Tensor[]");
-  m.def("depthwise_gelu(Tensor x, Tensor weight, Tensor bias) -> Tensor");
-  m.def("depthwise_gelu_backward(Tensor grad, Tensor x, Tensor weight, Tensor bias) -> Tensor[]");
-  m.def("depthwise_gelu_pointwise(Tensor x, Tensor weight, Tensor bias, Tensor pw, Tensor pb) -> Tensor");
-  m.def("mlp_inference(Tensor x, Tensor ew, Tensor eb, Tensor weight, Tensor bias, Tensor pw, Tensor pb) -> Tensor");
-  m.def("mlp_training(Tensor x, Tensor ew, Tensor eb, Tensor weight, Tensor bias, Tensor pw, Tensor pb) -> (Tensor, Tensor)");
-  m.def("mlp_backward(Tensor grad, Tensor x, Tensor wide, Tensor ew, Tensor weight, Tensor bias, Tensor pw) -> Tensor[]");
-  m.def("depthwise_gelu_pointwise_backward(Tensor grad, Tensor x, Tensor weight, Tensor bias, Tensor pw) -> Tensor[]");
-}
+// Their schemas are those of mmlska/ops/schemas.py, which backend.py defines after it has loaded this file.
+#define FOR_EACH_OPERATOR(DO)                                                                                       \
+  DO(lska_inference) DO(lska_training) DO(lska_backward) DO(depthwise_gelu) DO(depthwise_gelu_backward)              \
+  DO(depthwise_gelu_pointwise) DO(depthwise_gelu_pointwise_backward) DO(mlp_inference) DO(mlp_training) DO(mlp_backward)
 
 TORCH_LIBRARY_IMPL(mmlska_cpu, CPU, m) {
-  m.impl("lska_inference", lska_inference);
-  m.impl("lska_training", lska_training);
-  m.impl("lska_backward", lska_backward);
-  m.impl("depthwise_gelu", depthwise_gelu);
-  m.impl("depthwise_gelu_backward", depthwise_gelu_backward);
-  m.impl("depthwise_gelu_pointwise", depthwise_gelu_pointwise);
-  m.impl("mlp_inference", mlp_inference);
-  m.impl("mlp_training", mlp_training);
-  m.impl("mlp_backward", mlp_backward);
-  m.impl("depthwise_gelu_pointwise_backward", depthwise_gelu_pointwise_backward);
+#define REGISTER(name) m.impl(#name, name);
+  FOR_EACH_OPERATOR(REGISTER)
 }
 
 TORCH_LIBRARY_IMPL(mmlska_cpu, ADInplaceOrView, m) {
-  for (const char* name : {"lska_inference", "lska_training", "lska_backward", "depthwise_gelu", "depthwise_gelu_backward", "depthwise_gelu_pointwise",
-                           "depthwise_gelu_pointwise_backward", "mlp_inference", "mlp_training", "mlp_backward"})
-    m.impl(name, torch::CppFunction::makeFromBoxedFunction<&refuse_tangents>());
+#define REFUSE_TANGENTS(name) m.impl(#name, torch::CppFunction::makeFromBoxedFunction<&refuse_tangents>());
+  FOR_EACH_OPERATOR(REFUSE_TANGENTS)
 }
 
-// `import mmlska.ops.cpu._kernels` loads this file, which registers the operators above; the module only holds the number of their schemas.
+// Importing this file registers the operators above; the module only holds the version of this file.
 PyMODINIT_FUNC PyInit__kernels() {
   static PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_kernels", nullptr, -1, nullptr};
   PyObject* const module = PyModule_Create(&definition);
-  if (module != nullptr) PyModule_AddIntConstant(module, "SCHEMAS", 5);  // raise it, and that of backend.py, with every change of a schema or of what is checked
+  if (module != nullptr) PyModule_AddIntConstant(module, "VERSION", 6);  // raise it, and backend.py's, with every change of a schema or of what is checked
   return module;
 }

@@ -1,32 +1,60 @@
-"""The Triton kernels of gpu.py, which says why they are cut this way. Importing this file imports triton.
+"""The depthwise chain of LSKA: its kernels, how they are launched, and their settings. Importing this file imports triton.
 
-Letters: i, j are the row and column of an output, p and q those of an input. Maps are (N, C, H, W) and contiguous unless strides are
-passed. A banded matrix of an axis of length L is stored as (C, tiles * BLOCK, extent): row i holds the columns
-``_first(i // BLOCK, ...) + range(extent)``, zero outside the band, so that its loads need no mask.
+**The depthwise chain runs on the tensor cores, in one pass.** A GPU moves a 16-bit map at about a trillion elements a second. To sum up
+to 22 taps for each of them outside the tensor cores takes longer than that; so does fetching each pixel once for every tap, from whatever
+cache; and four convolutions one after the other are four trips through memory. But along an axis of fixed length a convolution is
+a product with a banded matrix, and the zeros that padding puts between two convolutions fit into the product of their matrices:
+``A = V1 @ V0`` for the rows, ``B = H1 @ H0`` for the columns (dilated after dense). Without biases horizontal and vertical convolutions
+commute, so the whole chain is ``A @ X @ B^T`` for each image and channel: two products of matrices that fit on the chip (128 x 128 in
+stage 1 of a 512 x 512 image), one read, one write, in a time that does not depend on the kernel's size. The biases add a separable
+field, with ``ones = H1 @ 1``:
+
+    ones(j) * (b_h0 * (A @ 1)(i) + b_v0 * (V1 @ 1)(i)) + b_h1 * (V1 @ 1)(i) + b_v1
+
+``band_matrices`` makes A and B of the taps in every call; they are small next to a batch of maps. A larger image is cut into tiles, each of
+which reads what its band reaches. The gradient of the input is the same kernel with A and B transposed. The gradient of A is
+``G @ (X @ B^T)^T``, on the tensor cores again (``band_gradient``; that of B by symmetry), and those of the taps are sums along its
+diagonals (``tap_gradient``).
+
+The chain wants whole planes: a channels_last map is copied for it. A NaN or an infinity spreads within its tile, not only as far as the
+kernel reaches.
+
+Letters: i, j are the row and column of an output, p and q those of an input. Maps are (N, C, H, W) and contiguous. A banded matrix of an
+axis of length L is stored as (C, tiles * BLOCK, extent): row i holds the columns ``first_input(i // BLOCK, ...) + range(extent)``, zero
+outside the band, so that its loads need no mask.
 """
 
 from __future__ import annotations
 
+from functools import cache
+from typing import NamedTuple
+
+import torch
 import triton
 import triton.language as tl
+from torch import Tensor
+
+from .dot import dot
+from .launch import Plan, ceil_div, launch, new_map, power_of_two, precision, settings_of
+
+# One warp for each `per_warp` elements of a tile; `maxnreg` limits the registers of a tile of 128 x 128. On an H100 (`tune` in
+# docs/results/gpu_check_h100_1.json), us at stage 1 of VAN-B at 512x512, bf16, batch 16: 128 registers 60, no limit 71, as two programs fit
+# on a multiprocessor.
+SETTINGS = {
+    'chain': dict(
+        tile=(128, 64), step=(64, 32), per_warp=1024, max_warps=8, maxnreg=None, stages=3, on={9: dict(maxnreg=128)}
+    ),
+}
+settings = settings_of(SETTINGS)
+
+
+# ---- kernels ----
 
 
 @triton.jit
-def _first(tile, BLOCK: tl.constexpr, RADIUS: tl.constexpr, STEP: tl.constexpr):
+def first_input(tile, BLOCK: tl.constexpr, RADIUS: tl.constexpr, STEP: tl.constexpr):
     """The first input position that a tile of outputs reads, on a multiple of STEP to keep loads aligned."""
     return tl.maximum(tile * BLOCK - RADIUS, 0) // STEP * STEP
-
-
-@triton.jit
-def _dot(a, b, accumulator, PRECISION: tl.constexpr):
-    if PRECISION == 'interpreter':  # its bfloat16 are bit patterns, which it would multiply as integers
-        accumulator = tl.dot(a.to(tl.float32), b.to(tl.float32), accumulator)
-    else:
-        accumulator = tl.dot(a, b, accumulator, input_precision=PRECISION)
-    return accumulator
-
-
-# ---- LSKA: the depthwise chain ----
 
 
 @triton.jit
@@ -87,7 +115,7 @@ def band_matrices(
     blocks_v = lines_v // ROWS
     if block < blocks_v:
         rows = block * ROWS + tl.arange(0, ROWS)
-        first = _first(block * ROWS // BLOCK_V, BLOCK_V, RADIUS_V, STEP_V)
+        first = first_input(block * ROWS // BLOCK_V, BLOCK_V, RADIUS_V, STEP_V)
         line = (way.to(tl.int64) * channels + c) * lines_v + rows
         if way == 0:
             _band_rows(v0, v1, matrix_v, sums_v, c, rows, line, lines_v, channels, first, height, extent_v,
@@ -97,7 +125,7 @@ def band_matrices(
                        K0, K1, DILATION, True, STEP_V, ROWS)  # fmt: skip
     else:
         rows = (block - blocks_v) * ROWS + tl.arange(0, ROWS)
-        first = _first((block - blocks_v) * ROWS // BLOCK_H, BLOCK_H, RADIUS_H, STEP_H)
+        first = first_input((block - blocks_v) * ROWS // BLOCK_H, BLOCK_H, RADIUS_H, STEP_H)
         line = (way.to(tl.int64) * channels + c) * lines_h + rows
         if way == 0:
             _band_rows(h0, h1, matrix_h, sums_h, c, rows, line, lines_h, channels, first, width, extent_h,
@@ -128,8 +156,8 @@ def chain(
     in_h, in_w = tl.arange(0, STEP_H), tl.arange(0, STEP_W)
     along_line = c * tiles_h * BLOCK_H + i
     across_line = c * tiles_w * BLOCK_W + j
-    first_h = _first(tile_h, BLOCK_H, RADIUS_H, STEP_H)
-    first_w = _first(tile_w, BLOCK_W, RADIUS_W, STEP_W)
+    first_h = first_input(tile_h, BLOCK_H, RADIUS_H, STEP_H)
+    first_w = first_input(tile_w, BLOCK_W, RADIUS_W, STEP_W)
     result = tl.zeros([BLOCK_H, BLOCK_W], tl.float32)
     for p in range(first_h, tl.minimum(height, tile_h * BLOCK_H + BLOCK_H + RADIUS_H), STEP_H):
         rows = x + plane + tl.cast(p, tl.int64) * width
@@ -138,9 +166,9 @@ def chain(
             inside = (p + in_h < height)[:, None] & (q + in_w < width)[None, :]
             part = tl.load(rows + in_h[:, None] * width + q + in_w[None, :], mask=inside, other=0.0)
             taps = tl.load(across + across_line[None, :] * across_extent + (q - first_w + in_w)[:, None])
-            t = _dot(part, taps, t, PRECISION)
+            t = dot(part, taps, t, PRECISION)
         taps = tl.load(along + along_line[:, None] * along_extent + (p - first_h + in_h)[None, :])
-        result = _dot(taps, t.to(taps.dtype), result, PRECISION)
+        result = dot(taps, t.to(taps.dtype), result, PRECISION)
 
     inside = (i < height)[:, None] & (j < width)[None, :]
     target = plane + i[:, None].to(tl.int64) * width + j[None, :]
@@ -158,218 +186,117 @@ def chain(
     tl.store(out + target, result.to(out.dtype.element_ty), mask=inside)
 
 
-@triton.jit
-def band_gradient(
-    x, grad, other, weights, matrix_grad, sums, batch, channels, length, breadth, stride_l, stride_b,
-    extent, other_extent, images,
-    DILATED_AND_ONES: tl.constexpr, BLOCK: tl.constexpr, RADIUS: tl.constexpr, STEP: tl.constexpr, CHUNK: tl.constexpr,
-    OTHER_BLOCK: tl.constexpr, OTHER_RADIUS: tl.constexpr, OTHER_STEP: tl.constexpr, WIDTH: tl.constexpr,
-    PRECISION: tl.constexpr,
-):  # fmt: skip
-    """The gradient of one axis's banded matrix, ``grad @ (x @ other^T)^T`` over some images, and two weighted sums of grad's lines.
-
-    The axis has ``length`` and ``stride_l``; ``other`` is the matrix of the axis across it, ``weights`` its two responses to ones, which
-    weight the sums; with DILATED_AND_ONES these are the second response and 1.
-    """
-    tiles, chunks = tl.cdiv(length, BLOCK), extent // CHUNK
-    pid = tl.program_id(0)
-    chunk = pid % chunks
-    tile = pid // chunks % tiles
-    c = (pid // (chunks * tiles) % channels).to(tl.int64)
-    split = pid // (chunks * tiles) // channels
-
-    i = tile * BLOCK + tl.arange(0, BLOCK)
-    p = _first(tile, BLOCK, RADIUS, STEP) + chunk * CHUNK + tl.arange(0, CHUNK)
-    at_j, at_q = tl.arange(0, WIDTH), tl.arange(0, OTHER_STEP)
-    breadth_padded = tl.cdiv(breadth, OTHER_BLOCK) * OTHER_BLOCK
-    i_offset, p_offset = i[:, None].to(tl.int64) * stride_l, p[None, :].to(tl.int64) * stride_l
-    result = tl.zeros([BLOCK, CHUNK], tl.float32)
-    sum_a, sum_b = tl.zeros([BLOCK], tl.float32), tl.zeros([BLOCK], tl.float32)
-    for n in range(split * images, tl.minimum(batch, split * images + images)):
-        plane = (tl.cast(n, tl.int64) * channels + c) * length * breadth
-        for j0 in range(0, breadth, WIDTH):
-            other_tile = j0 // OTHER_BLOCK
-            first = _first(other_tile, OTHER_BLOCK, OTHER_RADIUS, OTHER_STEP)
-            line = c * breadth_padded + j0 + at_j
-            t = tl.zeros([WIDTH, CHUNK], tl.float32)
-            for q in range(first, tl.minimum(breadth, (other_tile + 1) * OTHER_BLOCK + OTHER_RADIUS), OTHER_STEP):
-                taps = tl.load(other + line[:, None] * other_extent + (q - first + at_q)[None, :])
-                inside = (q + at_q < breadth)[:, None] & (p < length)[None, :]
-                part = tl.load(
-                    x + plane + (q + at_q)[:, None].to(tl.int64) * stride_b + p_offset, mask=inside, other=0.0
-                )
-                t = _dot(taps, part, t, PRECISION)
-            inside = (i < length)[:, None] & (j0 + at_j < breadth)[None, :]
-            g = tl.load(grad + plane + i_offset + (j0 + at_j)[None, :].to(tl.int64) * stride_b, mask=inside, other=0.0)
-            result = _dot(g, t.to(g.dtype), result, PRECISION)
-            second = tl.load(weights + tl.cast(channels, tl.int64) * breadth_padded + line)[None, :]
-            if DILATED_AND_ONES:
-                sum_a += tl.sum(g.to(tl.float32) * second, 1)
-                sum_b += tl.sum(g.to(tl.float32), 1)
-            else:
-                sum_a += tl.sum(g.to(tl.float32) * tl.load(weights + line)[None, :], 1)
-                sum_b += tl.sum(g.to(tl.float32) * second, 1)
-    line = (split.to(tl.int64) * channels + c) * tiles * BLOCK + i
-    local = chunk * CHUNK + tl.arange(0, CHUNK)
-    tl.store(matrix_grad + line[:, None] * extent + local[None, :], result)
-    tl.store(sums + 2 * line, sum_a, mask=i < tl.where(chunk == 0, tiles * BLOCK, 0))
-    tl.store(sums + 2 * line + 1, sum_b, mask=i < tl.where(chunk == 0, tiles * BLOCK, 0))
+# ---- launches ----
 
 
-@triton.jit
-def tap_gradient(
-    matrix_grad, sums, bias_on_matrix, bias_a, bias_b, out, channels, length, extent, splits,
-    K0: tl.constexpr, K1: tl.constexpr, K0_PADDED: tl.constexpr, DILATION: tl.constexpr, HAS_BIAS: tl.constexpr,
-    BLOCK: tl.constexpr, RADIUS: tl.constexpr, STEP: tl.constexpr, ROWS: tl.constexpr,
-):  # fmt: skip
-    """From the gradient of M = M1 @ M0: ``out[c, t, s]``, what the product of taps t and s receives, and in ``out[c, t, K0]`` what tap t
-    receives through M1's response to ones."""
-    c, t = tl.program_id(0).to(tl.int64), tl.program_id(1)
-    s = tl.arange(0, K0_PADDED)
-    a, b = tl.load(bias_a + c).to(tl.float32), tl.load(bias_b + c).to(tl.float32)
-    lines = tl.cdiv(length, BLOCK) * BLOCK
-    pairs, alone = tl.zeros([K0_PADDED], tl.float32), 0.0
-    for i0 in range(0, length, ROWS):
-        i = i0 + tl.arange(0, ROWS)
-        m = i + (t - K1 // 2) * DILATION
-        valid = (i < length) & (m >= 0) & (m < length)
-        p = m[:, None] + s[None, :] - K0 // 2
-        inside = valid[:, None] & (p >= 0) & (p < length) & (s < K0)[None, :]
-        local = p - _first(i0 // BLOCK, BLOCK, RADIUS, STEP)
-        for split in range(splits):
-            line = (tl.cast(split, tl.int64) * channels + c) * lines + i
-            sum_a = tl.load(sums + 2 * line, mask=valid, other=0.0)
-            sum_b = tl.load(sums + 2 * line + 1, mask=valid, other=0.0)
-            value = tl.load(matrix_grad + line[:, None] * extent + local, mask=inside, other=0.0)
-            if HAS_BIAS:  # the matrix is applied to a map that holds this bias too
-                value += tl.where(inside, (tl.load(bias_on_matrix + c).to(tl.float32) * sum_a)[:, None], 0.0)
-            pairs += tl.sum(value, 0)
-            alone += tl.sum(a * sum_a + b * sum_b, 0)
-    line = (c * K1 + t) * (K0 + 1)
-    tl.store(out + line + s, pairs, mask=s < K0)
-    tl.store(out + line + K0, alone)
+class Axis(NamedTuple):
+    """One axis of a map: how it is cut into tiles, and the sizes of its two kernels."""
+
+    length: int
+    k0: int
+    k1: int
+    dilation: int
+    block: int
+    step: int
+    vertical: bool
+
+    @property
+    def radius(self) -> int:
+        return self.k0 // 2 + self.k1 // 2 * self.dilation
+
+    @property
+    def tiles(self) -> int:
+        return ceil_div(self.length, self.block)
+
+    @property
+    def lines(self) -> int:
+        return self.tiles * self.block
+
+    @property
+    def extent(self) -> int:
+        """Columns that are stored of each row of the banded matrix."""
+        band = min(self.block + 2 * self.radius + self.step - 1, self.length)
+        return ceil_div(band, self.step) * self.step
+
+    @property
+    def tiling(self) -> dict:
+        return dict(BLOCK=self.block, RADIUS=self.radius, STEP=self.step)
 
 
-@triton.jit
-def parameter_gradient(
-    pairs_v, pairs_h, line_sums, along_sums, v0, v1, h0, h1,
-    h0_grad, h0_bias, v0_grad, v0_bias, h1_grad, h1_bias, v1_grad, v1_bias, channels, lines, splits,
-    K0: tl.constexpr, K1: tl.constexpr, K0H: tl.constexpr, K1H: tl.constexpr,
-    K0_PADDED: tl.constexpr, K1_PADDED: tl.constexpr, ROWS: tl.constexpr,
-):  # fmt: skip
-    """A channel's gradients of the four kernels and their biases."""
-    c = tl.program_id(0).to(tl.int64)
-    _two_kernels(pairs_v, v0, v1, v0_grad, v1_grad, c, K0, K1, K0_PADDED, K1_PADDED)
-    _two_kernels(pairs_h, h0, h1, h0_grad, h1_grad, c, K0H, K1H, K0_PADDED, K1_PADDED)
-    with_ones, with_dilated = tl.zeros([ROWS], tl.float32), tl.zeros([ROWS], tl.float32)
-    plain_dilated, plain = tl.zeros([ROWS], tl.float32), tl.zeros([ROWS], tl.float32)
-    for start in range(0, lines, ROWS):
-        i = start + tl.arange(0, ROWS)
-        ones = tl.load(along_sums + c * lines + i)
-        dilated = tl.load(along_sums + (tl.cast(channels, tl.int64) + c) * lines + i)
-        for split in range(splits):
-            line = 2 * ((tl.cast(split, tl.int64) * channels + c) * lines + i)
-            weighted, alone = tl.load(line_sums + line), tl.load(line_sums + line + 1)
-            with_ones += weighted * ones
-            with_dilated += weighted * dilated
-            plain_dilated += alone * dilated
-            plain += alone
-    tl.store(h0_bias + c, tl.sum(with_ones, 0).to(h0_bias.dtype.element_ty))
-    tl.store(v0_bias + c, tl.sum(with_dilated, 0).to(v0_bias.dtype.element_ty))
-    tl.store(h1_bias + c, tl.sum(plain_dilated, 0).to(h1_bias.dtype.element_ty))
-    tl.store(v1_bias + c, tl.sum(plain, 0).to(v1_bias.dtype.element_ty))
+class Taps(NamedTuple):
+    """The weights of the four 1-D kernels, contiguous."""
+
+    h0: Tensor
+    v0: Tensor
+    h1: Tensor
+    v1: Tensor
 
 
-@triton.jit
-def _two_kernels(
-    pairs, taps0, taps1, grad0, grad1, c,
-    K0: tl.constexpr, K1: tl.constexpr, K0_PADDED: tl.constexpr, K1_PADDED: tl.constexpr,
-):  # fmt: skip
-    t, s = tl.arange(0, K1_PADDED), tl.arange(0, K0_PADDED)
-    line = (c * K1 + t) * (K0 + 1)
-    both = tl.load(pairs + line[:, None] + s[None, :], mask=(t < K1)[:, None] & (s < K0)[None, :], other=0.0)
-    w0 = tl.load(taps0 + c * K0 + s, mask=s < K0, other=0.0).to(tl.float32)
-    w1 = tl.load(taps1 + c * K1 + t, mask=t < K1, other=0.0).to(tl.float32)
-    alone = tl.load(pairs + line + K0, mask=t < K1, other=0.0)
-    first, second = tl.sum(both * w1[:, None], 0), tl.sum(both * w0[None, :], 1) + alone
-    tl.store(grad0 + c * K0 + s, first.to(grad0.dtype.element_ty), mask=s < K0)
-    tl.store(grad1 + c * K1 + t, second.to(grad1.dtype.element_ty), mask=t < K1)
+def axes_of(x: Tensor, taps: Taps, dilation: int) -> tuple[Axis, Axis]:
+    """The vertical and the horizontal axis."""
+    # From that size on, only the middle taps lie inside; in numbers as large as a dilation may be, a kernel's indices would overflow.
+    dilation = min(dilation, max(x.shape[2:]))
+    chosen, wide = settings('chain', x), x.element_size() == 4
+    tile, step = chosen['tile'][wide], chosen['step'][wide]
+    return (
+        _axis(x.shape[2], taps.v0.shape[2], taps.v1.shape[2], dilation, tile, step, True),
+        _axis(x.shape[3], taps.h0.shape[3], taps.h1.shape[3], dilation, tile, step, False),
+    )
 
 
-# ---- the 1x1 convolution ----
+@cache
+def _axis(length: int, k0: int, k1: int, dilation: int, tile: int, step: int, vertical: bool) -> Axis:
+    block = min(max(power_of_two(length), 16), tile)
+    return Axis(length, k0, k1, dilation, block, min(block, step), vertical)
 
 
-@triton.jit
-def pointwise(
-    weight, bias, x, factor, out, inputs, outputs, pixels, stride_o, stride_i,
-    xn, xc, xp, fn, fc, fp, on, oc, op,
-    BIASED: tl.constexpr, BEFORE: tl.constexpr, AFTER: tl.constexpr,
-    BLOCK_O: tl.constexpr, BLOCK_I: tl.constexpr, BLOCK_P: tl.constexpr, PRECISION: tl.constexpr,
-):  # fmt: skip
-    """``weight @ x``, plus ``bias`` if BIASED; x is multiplied by ``factor`` if BEFORE, the sum if AFTER."""
-    blocks_o, blocks_p = tl.cdiv(outputs, BLOCK_O), tl.cdiv(pixels, BLOCK_P)
-    pid = tl.program_id(0)
-    o = pid % blocks_o * BLOCK_O + tl.arange(0, BLOCK_O)
-    p = (pid // blocks_o % blocks_p).to(tl.int64) * BLOCK_P + tl.arange(0, BLOCK_P)
-    n = (pid // (blocks_o * blocks_p)).to(tl.int64)
-    result = tl.zeros([BLOCK_O, BLOCK_P], tl.float32)
-    for i0 in range(0, inputs, BLOCK_I):
-        i = i0 + tl.arange(0, BLOCK_I)
-        inside = (i < inputs)[:, None] & (p < pixels)[None, :]
-        w = tl.load(
-            weight + o[:, None] * stride_o + i[None, :] * stride_i,
-            mask=(o < outputs)[:, None] & (i < inputs)[None, :], other=0.0,
+class Bands(NamedTuple):
+    """The banded matrices of both axes."""
+
+    along: Tensor  # (1, C, lines, extent) of the vertical axis, in the dtype of the maps; with a second one transposed: (2, ...)
+    across: Tensor  # of the horizontal axis
+    along_sums: Tensor  # (2, C, lines): the matrix times ones, and the dilated kernel's matrix times ones, in float32
+    across_sums: Tensor
+
+
+def launch_bands(x: Tensor, taps: Taps, ver: Axis, hor: Axis, transposed: bool = False) -> Bands:
+    """The matrices of x's axes, and transposed ones too if wanted."""
+    c, ways, rows = x.shape[1], 1 + transposed, 16
+    along, across = (x.new_empty(ways, c, axis.lines, axis.extent) for axis in (ver, hor))
+    sums_v, sums_h = (x.new_empty(2, c, axis.lines, dtype=torch.float32) for axis in (ver, hor))
+
+    def plan() -> Plan:
+        numbers = c, ver.length, hor.length, ver.lines, hor.lines, ver.extent, hor.extent
+        constants = dict(
+            K0=ver.k0, K1=ver.k1, K0H=hor.k0, K1H=hor.k1, DILATION=ver.dilation, BLOCK_V=ver.block, BLOCK_H=hor.block,
+            RADIUS_V=ver.radius, RADIUS_H=hor.radius, STEP_V=ver.step, STEP_H=hor.step, ROWS=rows, num_warps=4,
         )  # fmt: skip
-        wide = i[:, None].to(tl.int64)
-        part = tl.load(x + n * xn + wide * xc + p[None, :] * xp, mask=inside, other=0.0)
-        if BEFORE:
-            scale = tl.load(factor + n * fn + wide * fc + p[None, :] * fp, mask=inside, other=0.0)
-            part = (part.to(tl.float32) * scale.to(tl.float32)).to(part.dtype)
-        result = _dot(w.to(part.dtype), part, result, PRECISION)
-    inside = (o < outputs)[:, None] & (p < pixels)[None, :]
-    wide = o[:, None].to(tl.int64)
-    if BIASED:
-        result += tl.load(bias + o, mask=o < outputs, other=0.0).to(tl.float32)[:, None]
-    if AFTER:
-        result *= tl.load(factor + n * fn + wide * fc + p[None, :] * fp, mask=inside, other=0.0).to(tl.float32)
-    tl.store(out + n * on + wide * oc + p[None, :] * op, result.to(out.dtype.element_ty), mask=inside)
+        return Plan((c, (ver.lines + hor.lines) // rows, ways), numbers, constants)
+
+    tensors = taps.v0, taps.v1, taps.h0, taps.h1, along, across, sums_v, sums_h
+    launch(band_matrices, (c, ways, ver, hor), tensors, plan)
+    return Bands(along, across, sums_v, sums_h)
 
 
-@triton.jit
-def pointwise_gradient(
-    grad, factor, x, weight_grad, bias_grad, inputs, outputs, pixels, chunks, per_split, one,
-    gn, gc, gp, fn, fc, fp, xn, xc, xp,
-    SCALED: tl.constexpr, BLOCK_O: tl.constexpr, BLOCK_I: tl.constexpr, BLOCK_P: tl.constexpr,
-    PRECISION: tl.constexpr,
-):  # fmt: skip
-    """One split's share of the gradients of a 1x1: ``grad @ x^T`` and the sum of ``grad``, multiplied by ``factor`` first if SCALED.
+def launch_chain(
+    x: Tensor, ver: Axis, hor: Axis, bands: Bands, biases: tuple[Tensor, ...] | None = None, extra: Tensor | None = None
+) -> Tensor:
+    """The chain with its biases, or without them the transposed one plus ``extra``."""
+    n, c, h, w = x.shape
+    out = new_map(x)
+    along, across = (bands.along, bands.across) if biases else (bands.along[1], bands.across[1])
 
-    ``one`` is 1.0, which the compiler does not know. It makes the product take grad from registers. If both the product and the sum read
-    it from shared memory, Triton 3.6 overwrites it there while the tensor cores still read: wrong results now and then on an H100.
-    """
-    blocks_o, blocks_i, blocks_p = tl.cdiv(outputs, BLOCK_O), tl.cdiv(inputs, BLOCK_I), tl.cdiv(pixels, BLOCK_P)
-    pid = tl.program_id(0)
-    block_i = pid % blocks_i
-    o = pid // blocks_i % blocks_o * BLOCK_O + tl.arange(0, BLOCK_O)
-    i = block_i * BLOCK_I + tl.arange(0, BLOCK_I)
-    split = pid // (blocks_i * blocks_o)
-    wide_o, wide_i = o[:, None].to(tl.int64), i[None, :].to(tl.int64)
-    result, total = tl.zeros([BLOCK_O, BLOCK_I], tl.float32), tl.zeros([BLOCK_O], tl.float32)
-    for chunk in range(split * per_split, tl.minimum(chunks, split * per_split + per_split)):
-        n = tl.cast(chunk // blocks_p, tl.int64)
-        p = tl.cast(chunk % blocks_p, tl.int64) * BLOCK_P + tl.arange(0, BLOCK_P)
-        inside = (o < outputs)[:, None] & (p < pixels)[None, :]
-        g = tl.load(grad + n * gn + wide_o * gc + p[None, :] * gp, mask=inside, other=0.0)
-        if SCALED:
-            f = tl.load(factor + n * fn + wide_o * fc + p[None, :] * fp, mask=inside, other=0.0)
-            g = (g.to(tl.float32) * f.to(tl.float32)).to(g.dtype)
-        else:
-            g = (g.to(tl.float32) * one).to(g.dtype)
-        inside = (p < pixels)[:, None] & (i < inputs)[None, :]
-        part = tl.load(x + n * xn + wide_i * xc + p[:, None] * xp, mask=inside, other=0.0)
-        result = _dot(g, part, result, PRECISION)
-        total += tl.sum(g.to(tl.float32), 1)
-    line = split.to(tl.int64) * outputs + o
-    inside = (o < outputs)[:, None] & (i < inputs)[None, :]
-    tl.store(weight_grad + line[:, None] * inputs + i[None, :], result, mask=inside)
-    tl.store(bias_grad + line, total, mask=o < tl.where(block_i == 0, outputs, 0))
+    def plan() -> Plan:
+        chosen, tile = settings('chain', x), ver.block * hor.block
+        limit = dict(maxnreg=chosen['maxnreg']) if chosen['maxnreg'] and tile == 128 * 128 else {}
+        constants = dict(
+            BIASED=biases is not None, ADD=extra is not None, BLOCK_H=ver.block, BLOCK_W=hor.block,
+            RADIUS_H=ver.radius, RADIUS_W=hor.radius, STEP_H=ver.step, STEP_W=hor.step, PRECISION=precision(x),
+            num_warps=min(max(tile // chosen['per_warp'], 1), chosen['max_warps']), num_stages=chosen['stages'],
+            **limit,
+        )  # fmt: skip
+        return Plan((n * c * ver.tiles * hor.tiles,), (n, c, h, w, ver.extent, hor.extent), constants)
+
+    tensors = x, out, extra, across, along, bands.across_sums, bands.along_sums, *(biases or (None,) * 4)
+    launch(chain, (n, c, ver, hor), tensors, plan)
+    return out

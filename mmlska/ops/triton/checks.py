@@ -4,37 +4,68 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..checks import lacks_memory, most_dilation
 from ..context import is_transformed
+from ..schemas import input_names
 
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
-# A tensor and the shape that it must have, by its name in the schema. A word stands for a size that can be none.
-Shapes = dict[str, tuple[Tensor, tuple]]
 
 
 def checked(name: str, operator: Callable) -> Callable:
     """The operator, which raises a RuntimeError that names the first input that does not fit."""
-    expected = _EXPECTED[name]
+    names = input_names(name)
 
     @wraps(operator)
     def call(*inputs):
-        x = inputs[1 if name.endswith('_backward') else 0]
+        named = dict(zip(names, inputs))
+        x = named['x']
         if x.dim() != 4 or x.shape[1] == 0:
             raise RuntimeError(
                 f'mmlska_triton: x has shape {tuple(x.shape)}; it must be (N, C, H, W) with C of 1 or more'
             )
-        _check_values('x', x, x)
-        for label, (tensor, shape) in expected(*inputs).items():
+        for label, shape in {'x': tuple(x.shape), **_shapes(name, named)}.items():
+            tensor = named.get(label)
+            if tensor is None:
+                continue
             if tuple(tensor.shape) != shape:
                 raise RuntimeError(f'mmlska_triton: {label} has shape {tuple(tensor.shape)}; it must be {shape}')
             _check_values(label, tensor, x)
+        if 'dilation' in named:
+            _check_dilation(named)
         return operator(*inputs)
 
     return call
+
+
+def _shapes(name: str, inputs: dict[str, Any]) -> dict[str, tuple]:
+    """The shapes that inputs must have beside x, by their names in the schema; a word stands where no size that it has is right."""
+    n, c, h, w = inputs['x'].shape
+    if name.startswith('lska'):
+        outputs = c
+        shapes = dict.fromkeys(('h0b', 'v0b', 'h1b', 'v1b'), (c,))
+        shapes |= {k: (c, 1, 1, _taps(inputs[k], 3)) for k in ('h0w', 'h1w')}
+        shapes |= {k: (c, 1, _taps(inputs[k], 2), 1) for k in ('v0w', 'v1w')}
+    elif name.startswith('pointwise'):
+        outputs = _outputs(inputs['weight'])
+        shapes = dict(weight=(outputs, c, 1, 1), bias=(outputs,))
+    else:
+        outputs = _outputs(inputs['pw']) if 'pw' in inputs else c
+        shapes = dict(weight=(c, 1, 3, 3), bias=(c,))
+    return shapes | dict(pw=(outputs, c, 1, 1), pb=(outputs,), grad=(n, outputs, h, w), kept=(n, c, h, w))
+
+
+def _taps(weight: Tensor, axis: int) -> int | str:
+    odd = weight.dim() == 4 and weight.shape[axis] % 2 == 1
+    return weight.shape[axis] if odd else 'an odd number'
+
+
+def _outputs(weight: Tensor) -> int | str:
+    return weight.shape[0] if weight.dim() == 4 and weight.shape[0] > 0 else '1 or more'
 
 
 def _check_values(label: str, tensor: Tensor, x: Tensor) -> None:
@@ -53,70 +84,7 @@ def _check_values(label: str, tensor: Tensor, x: Tensor) -> None:
         )
 
 
-def _taps(weight: Tensor, axis: int) -> int | str:
-    odd = weight.dim() == 4 and weight.shape[axis] % 2 == 1
-    return weight.shape[axis] if odd else 'an odd number'
-
-
-def _outputs(weight: Tensor) -> int | str:
-    return weight.shape[0] if weight.dim() == 4 and weight.shape[0] > 0 else '1 or more'
-
-
-def _lska(x, h0w, h0b, v0w, v0b, h1w, h1b, v1w, v1b, pw, pb, dilation: int, gelu: bool) -> Shapes:
-    c = x.shape[1]
-    shapes = dict(
-        h0w=(h0w, (c, 1, 1, _taps(h0w, 3))), h0b=(h0b, (c,)), v0w=(v0w, (c, 1, _taps(v0w, 2), 1)), v0b=(v0b, (c,)),
-        h1w=(h1w, (c, 1, 1, _taps(h1w, 3))), h1b=(h1b, (c,)), v1w=(v1w, (c, 1, _taps(v1w, 2), 1)), v1b=(v1b, (c,)),
-        pw=(pw, (c, c, 1, 1)), pb=(pb, (c,)),
-    )  # fmt: skip
-    most = most_dilation(max((taps for taps in (_taps(h1w, 3), _taps(v1w, 2)) if isinstance(taps, int)), default=1))
+def _check_dilation(inputs: dict[str, Any]) -> None:
+    dilation, most = inputs['dilation'], most_dilation(max(inputs['h1w'].shape[3], inputs['v1w'].shape[2]))
     if not 1 <= dilation <= most:
         raise RuntimeError(f'mmlska_triton: dilation is {dilation}; it must be from 1 to {most}')
-    return shapes
-
-
-def _lska_backward(grad: Tensor, x: Tensor, kept: Tensor, *rest) -> Shapes:
-    shape = tuple(x.shape)
-    return dict(grad=(grad, shape), kept=(kept, shape), **_lska(x, *rest))
-
-
-def _depthwise_gelu(x: Tensor, weight: Tensor, bias: Tensor) -> Shapes:
-    c = x.shape[1]
-    return dict(weight=(weight, (c, 1, 3, 3)), bias=(bias, (c,)))
-
-
-def _depthwise_gelu_backward(grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor) -> Shapes:
-    return dict(grad=(grad, tuple(x.shape)), **_depthwise_gelu(x, weight, bias))
-
-
-def _depthwise_gelu_pointwise(x: Tensor, weight: Tensor, bias: Tensor, pw: Tensor, pb: Tensor) -> Shapes:
-    outputs = _outputs(pw)
-    return dict(pw=(pw, (outputs, x.shape[1], 1, 1)), pb=(pb, (outputs,)), **_depthwise_gelu(x, weight, bias))
-
-
-def _depthwise_gelu_pointwise_backward(grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor, pw: Tensor) -> Shapes:
-    (n, c, h, w), outputs = x.shape, _outputs(pw)
-    return dict(pw=(pw, (outputs, c, 1, 1)), grad=(grad, (n, outputs, h, w)), **_depthwise_gelu(x, weight, bias))
-
-
-def _pointwise(x: Tensor, weight: Tensor, bias: Tensor) -> Shapes:
-    outputs = _outputs(weight)
-    return dict(weight=(weight, (outputs, x.shape[1], 1, 1)), bias=(bias, (outputs,)))
-
-
-def _pointwise_backward(grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor) -> Shapes:
-    n, _, h, w = x.shape
-    return dict(**_pointwise(x, weight, bias), grad=(grad, (n, _outputs(weight), h, w)))
-
-
-_EXPECTED: dict[str, Callable[..., Shapes]] = {
-    'lska_inference': _lska,
-    'lska_training': _lska,
-    'lska_backward': _lska_backward,
-    'depthwise_gelu': _depthwise_gelu,
-    'depthwise_gelu_backward': _depthwise_gelu_backward,
-    'depthwise_gelu_pointwise': _depthwise_gelu_pointwise,
-    'depthwise_gelu_pointwise_backward': _depthwise_gelu_pointwise_backward,
-    'pointwise': _pointwise,
-    'pointwise_backward': _pointwise_backward,
-}

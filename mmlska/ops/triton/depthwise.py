@@ -1,13 +1,28 @@
-"""The Triton kernels of the 3x3 depthwise convolution with GELU; see gpu.py. Importing this file imports triton.
+"""The 3x3 depthwise convolution with GELU: its kernel, launch and settings. Importing this file imports triton.
 
-A program walks down a strip of rows for BLOCK_C channels and BLOCK_W columns with the nine neighbours of its outputs in registers:
-each row is loaded three times, shifted by a column, instead of nine times.
+Nine taps are few enough for plain arithmetic. A program walks down a strip of rows for BLOCK_C channels and BLOCK_W columns with the nine
+neighbours of its outputs in registers: each row is loaded three times, shifted by a column, instead of nine times.
 """
 
 from __future__ import annotations
 
+import torch
 import triton
 import triton.language as tl
+from torch import Tensor
+
+from .launch import Plan, ceil_div, dense_format, launch, new_map, power_of_two, settings_of, strides
+
+# On an H100 (`tune` in docs/results/gpu_check_h100_1.json), us at the four stages of VAN-B at 512x512, bf16, batch 16: 512 elements 331,
+# 174, 72, 32, 1024 elements 373, 197, 90, 43.
+SETTINGS = {
+    'depthwise': dict(elements=512, rows=32, warps=4),
+    'depthwise_backward': dict(elements=512, rows=32, warps=4),
+}
+settings = settings_of(SETTINGS)
+
+
+# ---- the kernel ----
 
 
 @triton.jit
@@ -31,6 +46,16 @@ def _floats(a, b, c):
 @triton.jit
 def _tap(weight, c, known, T: tl.constexpr, FLIPPED: tl.constexpr):
     return tl.load(weight + c * 9 + (8 - T if FLIPPED else T), mask=known, other=0.0).to(tl.float32)[:, None]
+
+
+@triton.jit
+def _taps(weight, c, known, T: tl.constexpr, FLIPPED: tl.constexpr):
+    """Tap T and the two after it."""
+    return (
+        _tap(weight, c, known, T, FLIPPED),
+        _tap(weight, c, known, T + 1, FLIPPED),
+        _tap(weight, c, known, T + 2, FLIPPED),
+    )
 
 
 @triton.jit
@@ -62,21 +87,9 @@ def depthwise(
     wide, mine = c[:, None].to(tl.int64), known[:, None] & (w < width)
     mid = wide * xc + w * xw
     has_left, has_right = mine & (w >= 1), mine & (w + 1 < width)
-    w0, w1, w2 = (
-        _tap(weight, c, known, 0, FLIPPED),
-        _tap(weight, c, known, 1, FLIPPED),
-        _tap(weight, c, known, 2, FLIPPED),
-    )
-    w3, w4, w5 = (
-        _tap(weight, c, known, 3, FLIPPED),
-        _tap(weight, c, known, 4, FLIPPED),
-        _tap(weight, c, known, 5, FLIPPED),
-    )
-    w6, w7, w8 = (
-        _tap(weight, c, known, 6, FLIPPED),
-        _tap(weight, c, known, 7, FLIPPED),
-        _tap(weight, c, known, 8, FLIPPED),
-    )
+    w0, w1, w2 = _taps(weight, c, known, 0, FLIPPED)
+    w3, w4, w5 = _taps(weight, c, known, 3, FLIPPED)
+    w6, w7, w8 = _taps(weight, c, known, 6, FLIPPED)
     b = tl.zeros([BLOCK_C, 1], tl.float32)
     if GELU:
         b = tl.load(bias + c, mask=known, other=0.0).to(tl.float32)[:, None]
@@ -90,20 +103,8 @@ def depthwise(
     if BACKWARD:
         grads = grad + n * gn + wide * gc + w * gw
         g = tl.load(grads + tl.cast(first, tl.int64) * gh, mask=mine, other=0.0)
-        s0, s1, s2, s3, s4 = (
-            tl.zeros_like(x0),
-            tl.zeros_like(x0),
-            tl.zeros_like(x0),
-            tl.zeros_like(x0),
-            tl.zeros_like(x0),
-        )
-        s5, s6, s7, s8, s9 = (
-            tl.zeros_like(x0),
-            tl.zeros_like(x0),
-            tl.zeros_like(x0),
-            tl.zeros_like(x0),
-            tl.zeros_like(x0),
-        )
+        zero = tl.zeros_like(x0)
+        s0, s1, s2, s3, s4, s5, s6, s7, s8, s9 = zero, zero, zero, zero, zero, zero, zero, zero, zero, zero
     for i in range(first, tl.minimum(height, first + rows)):
         x6, x7, x8 = _floats(a0, a1, a2)
         # What the next round needs is on its way while this one computes.
@@ -140,3 +141,40 @@ def depthwise(
         tl.store(line + 7, tl.sum(s7, 1), mask=known)
         tl.store(line + 8, tl.sum(s8, 1), mask=known)
         tl.store(line + 9, tl.sum(s9, 1), mask=known)
+
+
+# ---- its launch ----
+
+
+def launch_depthwise(
+    x: Tensor, weight: Tensor, bias: Tensor | None, grad: Tensor | None = None, activation: Tensor | None = None
+) -> tuple[Tensor, Tensor | None]:
+    """``gelu(conv(x) + bias)``, without a bias the transposed convolution, or, with grad, what the backward pass needs.
+
+    That is the gradient of the convolution's output and each program's share of the sums for weight and bias, (shares, C, 10).
+    """
+    n, c, h, w = x.shape
+    chosen = settings('depthwise' if grad is None else 'depthwise_backward', x)
+    # What fits into the registers, along the axis first that is dense in memory.
+    elements, rows = chosen['elements'], chosen['rows']
+    if dense_format(x) == torch.channels_last:
+        block_c = min(power_of_two(c), 64)
+        block_w = min(power_of_two(w), elements // block_c)
+    else:
+        block_w = min(power_of_two(w), 128)
+        block_c = min(power_of_two(c), elements // block_w)
+    strips, blocks_w = ceil_div(h, rows), ceil_div(w, block_w)
+    out = new_map(x, like=x)
+    shares = None if grad is None else x.new_empty(n * strips * blocks_w, c, 10, dtype=torch.float32)
+
+    def plan() -> Plan:
+        numbers = c, h, w, strips, rows, *strides(x), *strides(grad if grad is not None else x)
+        constants = dict(
+            GELU=bias is not None, BACKWARD=grad is not None, ACTIVATION=activation is not None, FLIPPED=bias is None,
+            BLOCK_C=block_c, BLOCK_W=block_w, num_warps=chosen['warps'],
+        )  # fmt: skip
+        return Plan((n * ceil_div(c, block_c) * strips * blocks_w,), numbers, constants)
+
+    formats = x.stride(), grad if grad is None else grad.stride()
+    launch(depthwise, (x.shape, formats), (x, weight.contiguous(), bias, grad, out, activation, shares), plan)
+    return out, shares

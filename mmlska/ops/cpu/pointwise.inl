@@ -1,4 +1,4 @@
-// 1x1 convolutions: our own tiles (tiles.h) where they run, ATen's matrix products elsewhere. Part of ops.cpp.
+// 1x1 convolutions: our own tiles (tiles.inl) where they run, ATen's matrix products elsewhere. Part of ops.cpp.
 
 // Whether our own tiles run: on AVX-512 in float32. ATen's matrix products do the rest, and bfloat16's are good; those of float32 pack the weight
 // again for every few rows, use half of some processors, and split narrow products badly.

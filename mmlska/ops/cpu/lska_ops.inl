@@ -94,7 +94,7 @@ at::Tensor lska_inference(const at::Tensor& x_, LSKA_PARAMETERS) {
 std::vector<at::Tensor> lska_backward(const at::Tensor& grad_, const at::Tensor& x_, const at::Tensor& attn_, LSKA_PARAMETERS) {
   CHECK_LSKA(x_);
   check_map_beside(x_, "grad", grad_, x_.size(1));
-  check_map_beside(x_, "attn", attn_, x_.size(1));
+  check_map_beside(x_, "kept", attn_, x_.size(1));
   const at::Tensor grad = channels_last(grad_), attn = channels_last(attn_), before = channels_last(x_), x = maybe_gelu(before, gelu);
   const Weights weights = LSKA_WEIGHTS(x);
   const LskaShape& shape = weights.shape;

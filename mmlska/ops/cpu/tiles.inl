@@ -1,5 +1,5 @@
 // 1x1 convolutions in float32 as matrix products of our own, for 512-bit registers: of a few rows of pixels at a time, on weights that are packed
-// once, and the gradient of the weight. See rows.h.
+// once, and the gradient of the weight. See rows.inl.
 
 // Terms that are summed up at a time: their part of a panel stays in the first-level cache, and sums of sums lose less to rounding than one long
 // sum.

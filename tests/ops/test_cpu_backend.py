@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
+import types
 from functools import partial
 from pathlib import Path
 
@@ -15,8 +17,9 @@ import torch.nn.functional as F
 
 from mmlska import ops
 from mmlska.ops import functional
+from mmlska.ops.cpu import backend as cpu
 
-# Those that run on the CPU; triton_cases.py tests the one for GPUs.
+# Those that run on the CPU; test_triton_*.py test the one for GPUs.
 FUSED = [name for name in functional._BACKENDS if name not in ('reference', 'triton')]
 DTYPES = [torch.float64, torch.float32, torch.bfloat16]
 
@@ -123,13 +126,11 @@ def test_gelu_at_extreme_values(backend):
     weight = torch.zeros(1, 1, 3, 3)
     weight[0, 0, 1, 1] = 1
     identity = torch.where(torch.isfinite(x), x, 3.0).detach().requires_grad_()
-    y = ops.depthwise_gelu(identity, weight, torch.zeros(1), backend=backend)
+    y = cases.mlp(identity, weight, torch.zeros(1), backend=backend)
     torch.testing.assert_close(y, F.gelu(identity), rtol=1e-5, atol=1e-6)
     found, wanted = (torch.autograd.grad(t.sum(), identity)[0] for t in (y, F.gelu(identity)))
     torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6)
-    assert ops.depthwise_gelu(x, weight, torch.zeros(1), backend=backend).flatten()[-2:].isnan().any(), (
-        'a NaN must not vanish'
-    )
+    assert cases.mlp(x, weight, torch.zeros(1), backend=backend).flatten()[-2:].isnan().any(), 'a NaN must not vanish'
 
 
 @every_backend
@@ -138,7 +139,7 @@ def test_bfloat16_rounds_to_nearest_even(backend):
     x = bits.view(1, 1, 1, -1)
     weight = torch.zeros(1, 1, 3, 3, dtype=torch.bfloat16)
     weight[0, 0, 1, 1] = 1
-    found = ops.depthwise_gelu(x, weight, torch.zeros(1, dtype=torch.bfloat16), backend=backend)
+    found = cases.mlp(x, weight, torch.zeros(1, dtype=torch.bfloat16), backend=backend)
     wanted = F.gelu(x.double()).to(torch.bfloat16)
     # float's own rounding before the last one can move a tie, and no more than that.
     assert (found != wanted).float().mean() < 0.01
@@ -151,7 +152,7 @@ def test_twice_the_same(backend, dtype):
         first, second = (cases.check_lska(backend, shape, 23, dtype) for _ in range(2))
         assert all(torch.equal(a, b) for a, b in zip(first, second))
         for sizes in (dict(), dict(out_channels=8), dict(in_channels=5, out_channels=8)):
-            first, second = (cases.check_depthwise_gelu(backend, shape, dtype, **sizes) for _ in range(2))
+            first, second = (cases.check_mlp(backend, shape, dtype, **sizes) for _ in range(2))
             assert all(torch.equal(a, b) for a, b in zip(first, second))
 
 
@@ -168,7 +169,7 @@ def test_threads_share_the_rows(backend, threads):
             for dtype in (torch.float64, torch.float32):
                 # A thread's share may end, and the next one's begin, in the middle of either image.
                 for shape in ((1, 16, 131, 9), (2, 33, 61, 9)):
-                    cases.check_depthwise_gelu(backend, shape, dtype, **sizes)
+                    cases.check_mlp(backend, shape, dtype, **sizes)
     finally:
         torch.set_num_threads(before)
 
@@ -178,7 +179,7 @@ def test_threads_share_the_rows(backend, threads):
 def test_rows_too_long_for_the_cache(backend, dtype):
     """A task of the MLP then takes a few rows, or one, of which the next one needs those at its border."""
     for width, channels in ((2900, 64), (1300, 64), (400, 160)):
-        cases.check_depthwise_gelu(backend, (1, channels, 19, width), dtype, in_channels=4, out_channels=3)
+        cases.check_mlp(backend, (1, channels, 19, width), dtype, in_channels=4, out_channels=3)
 
 
 @every_backend
@@ -210,7 +211,7 @@ def test_narrower_instruction_sets(backend, capability):
         'import torch, ops_cases as cases\n'
         'for dtype in (torch.float64, torch.float32, torch.bfloat16):\n'
         '    cases.check_lska("cpu", (2, 33, 12, 11), 23, dtype)\n'
-        '    cases.check_depthwise_gelu("cpu", (2, 33, 12, 11), dtype, out_channels=8, in_channels=5)\n'
+        '    cases.check_mlp("cpu", (2, 33, 12, 11), dtype, out_channels=8, in_channels=5)\n'
     )
     run_script(script, capability)
 
@@ -232,3 +233,14 @@ def test_backward_inside_autocast_is_in_the_dtype_of_the_maps(backend, capabilit
         'assert all(torch.equal(a, b) for a, b in zip(*grads))\n'
     )
     run_script(script, capability)
+
+
+def test_kernels_of_another_version_are_left_alone(monkeypatch):
+    old = types.ModuleType('mmlska.ops.cpu._kernels')
+    old.VERSION = 0
+    monkeypatch.setitem(sys.modules, 'mmlska.ops.cpu._kernels', old)
+    monkeypatch.setattr(sys.modules['mmlska.ops.cpu'], '_kernels', old, raising=False)
+    spec = importlib.util.spec_from_file_location('mmlska.ops.cpu.again', cpu.__file__)
+    again = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(again)
+    assert again.PROBLEM.startswith('the C++ kernels are those of another version; with a C++ compiler, `pip install')

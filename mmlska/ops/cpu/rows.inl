@@ -1,4 +1,4 @@
-// What both operators are made of. ops.cpp includes this file, then lska.h and depthwise_gelu.h, once for each instruction set, inside a
+// What both operators are made of. ops.cpp includes this file, then lska.inl and depthwise_gelu.inl, once for each instruction set, inside a
 // namespace of its own, so there are no include guards, and none of them knows ATen.
 //
 // Maps are channels_last. A task owns one block of channels that fills one 64-byte vector ("lane block"), one image and one strip of rows.

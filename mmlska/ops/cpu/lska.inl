@@ -1,4 +1,4 @@
-// LSKA: the chain of depthwise convolutions, forward and backward. See rows.h.
+// LSKA: the chain of depthwise convolutions, forward and backward. See rows.inl.
 
 template <class T>
 struct LskaLines {

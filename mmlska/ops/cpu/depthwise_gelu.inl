@@ -1,4 +1,4 @@
-// 3x3 depthwise convolution and GELU, forward and backward. See rows.h.
+// 3x3 depthwise convolution and GELU, forward and backward. See rows.inl.
 
 template <class T>
 struct DepthwiseLines {
