@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 from mmengine.config import Config, DictAction
 
-from mmlska.cli.common import user_errors
+from mmlska.cli.errors import user_errors
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = 'configs/pretrain_van_lska_t_tiny_imagenet.py'

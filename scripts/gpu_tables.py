@@ -13,7 +13,7 @@ import re
 from pathlib import Path
 
 from mmlska.benchmark.report import table
-from mmlska.cli.common import user_errors
+from mmlska.cli.errors import user_errors
 from mmlska.results import fill_section, markdown_table
 
 RESULTS = Path(__file__).resolve().parents[1] / 'docs/results'

@@ -10,7 +10,7 @@ from pathlib import Path
 from mmengine.config import DictAction
 
 from mmlska.classification.publish import draw_curve, learning_curve, publish
-from mmlska.cli.common import user_errors
+from mmlska.cli.errors import user_errors
 from mmlska.results import run_environment, write_json
 from mmlska.weights.manifest import FILES
 

@@ -14,7 +14,7 @@ from statistics import mean
 from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 
-from mmlska.cli.common import user_errors
+from mmlska.cli.errors import user_errors
 from mmlska.engine.config import load_config
 from mmlska.engine.training_options import use_training_options
 from mmlska.files import file_sha256

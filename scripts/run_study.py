@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from mmlska.analysis.figures import seed_spread
-from mmlska.cli.common import user_errors
+from mmlska.cli.errors import user_errors
 from mmlska.datasets.scenes import write_scenes
 from mmlska.results import fill_section, markdown_table, run_environment, save_figure, write_json
 
