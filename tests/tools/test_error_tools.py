@@ -1,30 +1,13 @@
 """tools/browse_errors.py and tools/shape_bias.py as a user runs them."""
 
 import json
-import os
 import re
 import subprocess
-import sys
-from pathlib import Path
 
 import cv2
 import pytest
 from error_models import DETECTOR, SEGMENTOR, conflicting_scenes, small_model
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def run(tool: str, *args, cwd: Path) -> subprocess.CompletedProcess:
-    """Run a tool from another folder than the repository."""
-    environment = dict(os.environ, OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT))
-    environment.pop('MMLSKA_DATA', None)
-    command = [sys.executable, str(ROOT / 'tools' / tool), *map(str, args)]
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, check=False)
-
-
-def ok(result: subprocess.CompletedProcess) -> str:
-    assert result.returncode == 0, (result.stdout + result.stderr)[-3000:]
-    return result.stdout
+from test_train_test import ok, run
 
 
 def refused(result: subprocess.CompletedProcess) -> str:
