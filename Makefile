@@ -111,4 +111,4 @@ lint: install ## check style, format and configs
 
 clean: ## remove the environments, build output, caches and work_dirs with the models trained there; data stays
 	rm -rf .venv .venv-openmmlab .venv-extras build dist mmlska.egg-info mmlska/.mim work_dirs .pytest_cache .ruff_cache .hypothesis
-	find configs mmlska tests $(wildcard tests_extras) tools -name __pycache__ -prune -exec rm -rf {} +
+	find configs mmlska tests $(wildcard scripts tests_extras) tools -name __pycache__ -prune -exec rm -rf {} +

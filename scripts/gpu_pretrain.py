@@ -23,9 +23,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 
-from mmlska.cli.common import user_errors
+from mmlska.cli.errors import user_errors
+from mmlska.cli.options import add_cfg_options, add_debug
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = 'configs/pretrain_van_lska_t_tiny_imagenet.py'
@@ -301,14 +302,14 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     sub.add_argument('--steps', type=int, metavar='N', help='stop after this many steps')
     sub.add_argument('--no-graph', action='store_true', help='every step anew instead of one CUDA graph')
     sub.add_argument('--config', default=CONFIG, help=f'default {CONFIG}')
-    sub.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='other settings of it')
+    add_cfg_options(sub, 'other settings of it')
     sub = commands.add_parser('publish', help='put a finished training into the package')
     sub.add_argument('name', metavar='NAME', help='for mmlska://NAME, such as van_lska_t_k7_tiny_imagenet')
     sub.add_argument('--out', type=Path, required=True, help='folder of the training')
     sub.add_argument('--folder', type=Path, default=FILES, help="where to; by default the package's weights")
     sub.add_argument('--docs', type=Path, default=ROOT / 'docs', help='folder for picture and results/NAME.json')
     for sub in commands.choices.values():
-        sub.add_argument('--debug', action='store_true', help='show the traceback of a wrong setting')
+        add_debug(sub)
     args = parser.parse_args(argv)
     args.argv = list(sys.argv[1:] if argv is None else argv)
     return args

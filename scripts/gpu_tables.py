@@ -13,7 +13,8 @@ import re
 from pathlib import Path
 
 from mmlska.benchmark.report import table
-from mmlska.cli.common import user_errors
+from mmlska.cli.errors import user_errors
+from mmlska.cli.options import add_debug
 from mmlska.results import fill_section, markdown_table
 
 RESULTS = Path(__file__).resolve().parents[1] / 'docs/results'
@@ -106,7 +107,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('page', type=Path)
     parser.add_argument('--results', type=Path, default=RESULTS, help='folder of the results; default docs/results')
-    parser.add_argument('--debug', action='store_true', help='show the traceback of a wrong setting')
+    add_debug(parser)
     args = parser.parse_args()
     with user_errors('gpu_tables.py', args.debug):
         tables = {section: make(section, args.results) for section in sections(args.page)}

@@ -7,10 +7,9 @@ Writes the weights in half precision and their entry with the accuracy of that f
 import argparse
 from pathlib import Path
 
-from mmengine.config import DictAction
-
 from mmlska.classification.publish import draw_curve, learning_curve, publish
-from mmlska.cli.common import user_errors
+from mmlska.cli.errors import user_errors
+from mmlska.cli.options import add_cfg_options, add_debug
 from mmlska.results import run_environment, write_json
 from mmlska.weights.manifest import FILES
 
@@ -24,19 +23,13 @@ def main() -> None:
     parser.add_argument('name', help='name for mmlska://NAME, such as van_lska_t_k23_tiny_imagenet')
     parser.add_argument('--folder', type=Path, default=FILES, help="where to; by default the package's weights")
     parser.add_argument('--docs', type=Path, default=ROOT / 'docs', help='folder for picture and results/NAME.json')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='settings of the config that the training had; the entry keeps them',
-    )
+    add_cfg_options(parser, 'settings of the config that the training had; the entry keeps them')
     parser.add_argument(
         '--licence',
         metavar='TEXT',
         help='on what terms the weights may be used; required unless trained on Tiny-ImageNet',
     )
-    parser.add_argument('--debug', action='store_true', help='show the traceback of a wrong setting')
+    add_debug(parser)
     args = parser.parse_args()
     with user_errors('publish_pretrained.py', args.debug):
         curve = learning_curve(Path(args.checkpoint).parent)

@@ -14,7 +14,8 @@ from statistics import mean
 from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 
-from mmlska.cli.common import user_errors
+from mmlska.cli.errors import user_errors
+from mmlska.cli.options import add_debug
 from mmlska.engine.config import load_config
 from mmlska.engine.training_options import use_training_options
 from mmlska.files import file_sha256
@@ -85,7 +86,7 @@ def main() -> None:
     parser.add_argument('--fraction', type=float, default=0.25, help="part of the config's iterations")
     parser.add_argument('--seeds', nargs='+', type=int, default=[0])
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/finetuning'))
-    parser.add_argument('--debug', action='store_true', help='show the traceback of a wrong setting')
+    add_debug(parser)
     args = parser.parse_args()
     with user_errors('run_finetuning.py', args.debug):
         shipped = args.checkpoint.startswith(MANIFEST_SCHEME)

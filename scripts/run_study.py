@@ -10,7 +10,8 @@ import time
 from pathlib import Path
 
 from mmlska.analysis.figures import seed_spread
-from mmlska.cli.common import user_errors
+from mmlska.cli.errors import user_errors
+from mmlska.cli.options import add_debug
 from mmlska.datasets.scenes import write_scenes
 from mmlska.results import fill_section, markdown_table, run_environment, save_figure, write_json
 
@@ -43,7 +44,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument('--readme', type=Path, help="also fill the section 'study table' of this file")
     parser.add_argument('--figure', type=Path, help='also draw the results into this file')
-    parser.add_argument('--debug', action='store_true', help='show the traceback of a wrong setting')
+    add_debug(parser)
     return parser
 
 

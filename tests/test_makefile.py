@@ -86,7 +86,7 @@ def test_one_place_pins_torch():
 
 def check_configs(root):
     result = subprocess.run(
-        [sys.executable, ROOT / 'tools' / 'check_configs.py', root],
+        [sys.executable, ROOT / 'scripts' / 'check_configs.py', root],
         env={**os.environ, 'PYTHONPATH': str(ROOT), 'MMLSKA_DATA': '/elsewhere'},
         capture_output=True,
         text=True,

@@ -4,7 +4,10 @@
 import argparse
 from pathlib import Path
 
-from mmlska.cli.common import user_errors
+from mmlska.app import Models, find_examples, find_trained
+from mmlska.cli.errors import user_errors
+from mmlska.cli.options import add_debug, add_trust_checkpoint
+from mmlska.weights import use_safe_reader
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -31,18 +34,16 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument('--max-upload-mb', type=int, default=20, help='megabytes that a photo may have')
     parser.add_argument('--max-megapixels', type=float, default=50, help='millions of pixels that a photo may have')
     parser.add_argument('--device', default='auto', help='auto, cpu, cuda:0, ...')
-    parser.add_argument('--trust-checkpoint', action='store_true', help='read a checkpoint that runs code of its own')
-    parser.add_argument('--debug', action='store_true', help='show the traceback of a wrong setting')
+    add_trust_checkpoint(parser)
+    add_debug(parser)
     return parser
 
 
 def main() -> None:
     args = make_parser().parse_args()
     with user_errors('app.py', args.debug):
-        from mmlska.app import Models, find_examples, find_trained
-        from mmlska.app.page import Page
+        from mmlska.app.page import Page  # these two need Gradio
         from mmlska.app.serve import serve
-        from mmlska.weights import use_safe_reader
 
         use_safe_reader(trust=args.trust_checkpoint)
         named = {name: (config, checkpoint) for name, config, checkpoint in args.model or ()}

@@ -5,7 +5,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmlska.cli.common import user_errors
+from mmlska.cli.errors import user_errors
+from mmlska.cli.options import add_debug
 from mmlska.engine.config import load_config
 from mmlska.files import check_replaceable
 from mmlska.own_data.check import check_config, check_folder
@@ -28,7 +29,7 @@ def main() -> None:
     parser.add_argument('--json', metavar='FILE', help='write the report there too')
     parser.add_argument('--sheet', metavar='PNG', help='draw samples with their labels there')
     parser.add_argument('--fix', metavar='NEW_DIR', help='write a corrected copy of the data there')
-    parser.add_argument('--debug', action='store_true', help='show the traceback of a wrong setting')
+    add_debug(parser)
     args = parser.parse_args()
 
     with user_errors('check_dataset.py', args.debug):

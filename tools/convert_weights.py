@@ -2,7 +2,8 @@
 
 import argparse
 
-from mmlska.cli.common import user_errors
+from mmlska.cli.errors import user_errors
+from mmlska.cli.options import add_debug, add_trust_checkpoint
 from mmlska.weights.convert import convert_file, describe_file, read_source
 from mmlska.weights.layouts import written_layouts
 
@@ -23,12 +24,8 @@ def make_parser():
     parser.add_argument('--ema', action='store_true', help='take the averaged weights of a file that has both')
     parser.add_argument('--publish', action='store_true', help='put the first 8 digits of the SHA-256 into the name')
     parser.add_argument('--overwrite', action='store_true', help='replace an existing file')
-    parser.add_argument(
-        '--trust-checkpoint',
-        action='store_true',
-        help='let the file run code while it is read; only if you know who made it',
-    )
-    parser.add_argument('--debug', action='store_true', help='show the traceback of an error')
+    add_trust_checkpoint(parser)
+    add_debug(parser)
     return parser
 
 

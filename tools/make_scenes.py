@@ -2,6 +2,7 @@
 
 import argparse
 
+from mmlska.cli.progress import count_every_hundred
 from mmlska.datasets import scenes
 
 
@@ -15,56 +16,30 @@ def sides(text):
     return (height, *width) if width else height
 
 
-def make_parser():
+def main():
     default = scenes.write_scenes.__kwdefaults__
     parser = Parser(prog='make_scenes', description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument('out', nargs='?', default='data/scenes', metavar='OUT', help='folder to make')
-    parser.add_argument('--train', type=int, default=default['num_train'], help='images for training')
-    parser.add_argument('--val', type=int, default=default['num_val'], help='images for validation')
-    parser.add_argument('--size', type=sides, default=default['size'], help='side in pixels, or HEIGHTxWIDTH')
-    shapes = ', '.join(scenes.SHAPES)
-    parser.add_argument('--classes', type=int, default=default['num_classes'], help=f'so many of {shapes}')
-    parser.add_argument('--difficulty', choices=scenes.DIFFICULTIES, default=default['difficulty'], help='how hard')
-    texture_help = 'says nothing about the class, is that of the class, or is that of another class'
-    parser.add_argument('--texture', choices=scenes.TEXTURE_MODES, default=default['texture'], help=texture_help)
-    parser.add_argument(
-        '--conflict',
-        dest='texture',
-        action='store_const',
-        const='conflict',
-        default=argparse.SUPPRESS,
-        help='--texture conflict',
-    )
-    parser.add_argument('--seed', type=int, default=default['seed'], help='another seed, other scenes')
-    parser.add_argument('--overwrite', action='store_true', help='replace scenes that OUT holds already')
-    parser.add_argument('--preview', metavar='PNG', help='picture of the first 16 training scenes with labels')
-    return parser
-
-
-def print_progress(done, total):
-    if done % 100 == 0 or done == total:
-        print(f'{done}/{total} scenes', flush=True)
-
-
-def main():
-    parser = make_parser()
+    add = parser.add_argument
+    add('out', nargs='?', default='data/scenes', metavar='OUT', help='folder to make')
+    add('--train', type=int, default=default['num_train'], help='images for training')
+    add('--val', type=int, default=default['num_val'], help='images for validation')
+    add('--size', type=sides, default=default['size'], help='side in pixels, or HEIGHTxWIDTH')
+    add('--classes', type=int, default=default['num_classes'], help=f'so many of {", ".join(scenes.SHAPES)}')
+    add('--difficulty', choices=scenes.DIFFICULTIES, default=default['difficulty'], help='how hard')
+    texture = 'says nothing about the class, is that of the class, or is that of another class'
+    add('--texture', choices=scenes.TEXTURE_MODES, default=default['texture'], help=texture)
+    short = dict(dest='texture', action='store_const', const='conflict', default=argparse.SUPPRESS)
+    add('--conflict', **short, help='--texture conflict')
+    add('--seed', type=int, default=default['seed'], help='another seed, other scenes')
+    add('--overwrite', action='store_true', help='replace scenes that OUT holds already')
+    add('--preview', metavar='PNG', help='picture of the first 16 training scenes with labels')
     args = parser.parse_args()
-    options = {
-        'size': args.size,
-        'num_classes': args.classes,
-        'difficulty': args.difficulty,
-        'texture': args.texture,
-        'seed': args.seed,
-    }
+    options = dict(size=args.size, num_classes=args.classes, difficulty=args.difficulty)
+    options.update(texture=args.texture, seed=args.seed)
+    counts = dict(num_train=args.train, num_val=args.val)
     try:
-        summary = scenes.write_scenes(
-            args.out,
-            num_train=args.train,
-            num_val=args.val,
-            overwrite=args.overwrite,
-            progress=print_progress,
-            **options,
-        )
+        progress = count_every_hundred('scenes')
+        summary = scenes.write_scenes(args.out, overwrite=args.overwrite, progress=progress, **counts, **options)
         if args.preview:
             preview = [scenes.make_scene(index, split='training', **options) for index in range(16)]
             scenes.write_contact_sheet(args.preview, preview)

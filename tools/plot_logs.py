@@ -5,7 +5,8 @@ import argparse
 from pathlib import Path
 
 from mmlska.analysis.curves import draw_curves, read_scalars
-from mmlska.cli.common import user_errors
+from mmlska.cli.errors import user_errors
+from mmlska.cli.options import add_debug
 
 
 def main() -> None:
@@ -13,7 +14,7 @@ def main() -> None:
     parser.add_argument('runs', nargs='+', help='work directories, or scalars.json files')
     parser.add_argument('--out', default='curves.png', help='the picture')
     parser.add_argument('--names', nargs='+', help='what to draw, such as loss lr coco/bbox_mAP_50')
-    parser.add_argument('--debug', action='store_true', help='show the traceback of a wrong setting')
+    add_debug(parser)
     args = parser.parse_args()
 
     with user_errors('plot_logs.py', args.debug):

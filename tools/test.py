@@ -9,7 +9,8 @@ except ImportError as error:  # without MMEngine; the error says what fixes it
     print(f'test.py: error: {error}', file=sys.stderr)
     sys.exit(2)
 
-from mmlska.cli.common import prepared_config, runner_parser, user_errors
+from mmlska.cli.errors import user_errors
+from mmlska.cli.runner import prepared_config, runner_parser
 from mmlska.engine.launch import build_test_runner
 from mmlska.engine.processes import leave_processes
 from mmlska.images import ImageError

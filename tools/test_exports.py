@@ -7,7 +7,8 @@ import shlex
 import sys
 from pathlib import Path
 
-from mmlska.cli.common import user_errors
+from mmlska.cli.errors import user_errors
+from mmlska.cli.options import add_debug, add_trust_checkpoint
 from mmlska.results import fill_section, run_environment, write_json
 from mmlska.weights import WeightsError, use_safe_reader
 
@@ -24,12 +25,12 @@ def main() -> None:
         '--work-dir', type=Path, help='folder for files and logs; by default work_dirs/exports/<config>'
     )
     parser.add_argument(
-        '--out', type=Path, default=Path('docs/results/export.json'), help='results, one entry for each config'
+        '--out', type=Path, default=Path('work_dirs/exports/results.json'), help='results, one entry for each config'
     )
     parser.add_argument('--readme', type=Path, help="also fill the section 'export table' of this file")
     parser.add_argument('--photos', metavar='FOLDER', help='images to compare outputs on; by default data/demo_photos')
-    parser.add_argument('--trust-checkpoint', action='store_true', help='read a checkpoint that runs code of its own')
-    parser.add_argument('--debug', action='store_true', help='show the traceback of a wrong setting')
+    add_trust_checkpoint(parser)
+    add_debug(parser)
     args = parser.parse_args()
     name = Path(args.config).stem
     with user_errors('test_exports.py', args.debug, (ValueError, FileNotFoundError, TypeError, WeightsError)):

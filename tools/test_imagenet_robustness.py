@@ -4,12 +4,11 @@
 import argparse
 from pathlib import Path
 
-from mmengine.config import DictAction
-
 from mmlska.classification.robustness import SETS, class_order, find_conditions, incomplete, run, table
 from mmlska.classification.scores import build_predict
 from mmlska.classification.standin import write_standin
-from mmlska.cli.common import user_errors
+from mmlska.cli.errors import user_errors
+from mmlska.cli.options import add_cfg_options, add_debug, add_trust_checkpoint
 from mmlska.engine.config import load_config
 from mmlska.files import file_sha256
 from mmlska.weights import use_safe_reader
@@ -25,19 +24,15 @@ def main() -> None:
     parser.add_argument('--root', type=Path, default=Path('data'), help=f'folder that holds {", ".join(SETS)}')
     parser.add_argument('--sets', nargs='+', default=list(SETS), metavar='SET', help='those to measure')
     parser.add_argument('--classes', type=Path, help='folder with a folder for every class; default ROOT/imagenet/val')
-    parser.add_argument('--out', type=Path, help='results file; default docs/results/robustness_<config name>.json')
+    parser.add_argument('--out', type=Path, help='results file; default work_dirs/robustness_<config name>.json')
     parser.add_argument('--limit', type=int, help='at most so many images of each folder, for a try')
     parser.add_argument('--batch-size', type=int, default=64)
     parser.add_argument('--workers', type=int, default=2, help='processes that read images')
     parser.add_argument('--device', help='cuda, cpu, ...; by default a GPU where there is one')
     parser.add_argument('--standin', action='store_true', help='first write a small generated stand-in tree to ROOT')
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='settings of the config'
-    )
-    parser.add_argument(
-        '--trust-checkpoint', action='store_true', help='read files that run code of their own when loaded'
-    )
-    parser.add_argument('--debug', action='store_true', help='show the traceback of a wrong setting')
+    add_cfg_options(parser, 'settings of the config')
+    add_trust_checkpoint(parser)
+    add_debug(parser)
     args = parser.parse_args()
 
     with user_errors('test_imagenet_robustness.py', args.debug):
@@ -52,7 +47,7 @@ def main() -> None:
         )
         name = Path(args.config).stem
         subject = dict(config=name, checkpoint_sha256=file_sha256(args.checkpoint), options=args.cfg_options)
-        out = args.out or Path(f'docs/results/robustness_{name}.json')
+        out = args.out or Path(f'work_dirs/robustness_{name}.json')
         results = run(conditions, classes, predict, out, subject, args.limit)
     print(table({name: results['summary']}))
     for line in incomplete(results['conditions']):

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..engine.config import find_path
+from ..images import read_photo
 from ..models.attention import ATTENTIONS
+from .photos import model_input
+
+#: The kinds of maps that :func:`maps_over_photo` makes.
+KINDS = ('attention', 'eigencam')
 
 
 def attention_maps(backbone: nn.Module, image: Tensor) -> dict[str, np.ndarray]:
@@ -90,3 +97,83 @@ def last_of_each_stage(names: Sequence[str]) -> list[str]:
         ['blocks1.1.attn', 'blocks2.0.attn']
     """
     return list({name.partition('.')[0]: name for name in names}.values())
+
+
+def read_scaled(path: str, size: int | None = None) -> np.ndarray:
+    """Read a photo, its longer side scaled to ``size`` pixels: (H, W, 3) uint8, BGR.
+
+    Args:
+        path: Image file.
+        size: Longer side in pixels; None leaves the photo as it is.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the size is too small, or OpenCV cannot read the file.
+    """
+    found = find_path(path)
+    if found is None:
+        raise FileNotFoundError(f'photo {path} does not exist; name an image file')
+    if size is not None and size < 32:
+        raise ValueError(f'--size {size} is too small; give 32 pixels or more')
+    photo = read_photo(found)
+    if size is None:
+        return photo
+    scale = size / max(photo.shape[:2])
+    height, width = (max(1, round(n * scale)) for n in photo.shape[:2])
+    return cv2.resize(photo, (width, height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+
+
+def maps_over_photo(
+    model: nn.Module,
+    photo: np.ndarray,
+    kinds: Sequence[str] = KINDS,
+    stages: Sequence[int] | None = None,
+    *,
+    blocks: bool = False,
+) -> dict[str, np.ndarray]:
+    """The maps of a model's backbone over one photo, without what lies on the padding.
+
+    Args:
+        model: A detector or segmentor in eval mode.
+        photo: (H, W, 3) uint8, BGR.
+        kinds: Some of ``KINDS``.
+        stages: Stages to draw, 1 is the finest; all by default.
+        blocks: The attention of every block, not of the last in each stage.
+
+    Returns:
+        (h, w) float32 by a title.
+
+    Raises:
+        ValueError: If there is no such stage, or no large-kernel attention for kind 'attention'.
+    """
+    image = model_input(model, photo)
+    maps = {}
+    if 'attention' in kinds:
+        attentions = attention_maps(model.backbone, image)
+        for name in attentions if blocks else last_of_each_stage(list(attentions)):
+            if not stages or any(name.startswith(f'blocks{stage}.') for stage in stages):
+                maps[f'attention {_title(name)}'] = attentions[name]
+    if 'eigencam' in kinds:
+        cams = enumerate(eigen_cams(model.backbone, image), 1)
+        maps |= {f'EigenCAM, output {i}': cam for i, cam in cams if not stages or i in stages}
+    if not maps:
+        raise ValueError(f'--stages {stages} draws nothing; the backbone has {len(model.backbone(image))} outputs')
+    return {name: _inside(values, photo.shape, image.shape) for name, values in maps.items()}
+
+
+def _title(name: str) -> str:
+    """Stage and block of an attention module.
+
+    Example:
+        >>> _title('blocks3.4.attn.spatial_gating_unit')
+        'stage 3, block 5'
+    """
+    stage, block, *_ = [*name.split('.'), '']
+    number = stage.removeprefix('blocks')
+    return f'stage {number}, block {int(block) + 1}' if number.isdigit() and block.isdigit() else name
+
+
+def _inside(values: np.ndarray, photo: tuple[int, ...], image: tuple[int, ...]) -> np.ndarray:
+    """Cut off what lies on the padding at the right and at the bottom."""
+    height, width = (max(1, round(n * p / i)) for n, p, i in zip(values.shape, photo[:2], image[2:]))
+    return values[:height, :width]

@@ -15,7 +15,7 @@ from mmengine.utils.dl_utils import set_multi_processing
 from .lock import lock_work_dir
 
 # Program, how to start it, and its names for torch's variables.
-_LAUNCHERS = dict(
+LAUNCHERS = dict(
     pytorch=(
         'torchrun',
         'tools/dist_train.sh',
@@ -49,7 +49,7 @@ def use_launcher(launcher: str) -> None:
     """
     if launcher == 'none':
         return
-    program, start, names = _LAUNCHERS[launcher]
+    program, start, names = LAUNCHERS[launcher]
     missing = [name for name in names.values() if name not in os.environ]
     if missing:
         raise ValueError(f'--launcher {launcher} needs the variables of {program} ({missing[0]}); start with {start}')

@@ -10,16 +10,18 @@ from pathlib import Path
 
 import torch
 from ultralytics import YOLO
+from ultralytics.utils.torch_utils import get_flops
 
 from ..results import markdown_table, run_environment, write_json
 from .attach import attach
 from .configs import PLACES
-from .data import data_name, fingerprint
+from .data import data_name, fingerprint, fruits_to_yolo
 from .files import load_yolo
 from .registration import register
 from .trainers import DetectionTrainer
 
 STOCK = 'stock'
+VARIANTS = (STOCK, *PLACES)
 #: Two-sided 95 % points of Student's t, by degrees of freedom.
 _T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 
@@ -30,7 +32,7 @@ def build(base: str, variant: str, k_size: int, *, trust: bool | None = None) ->
     Args:
         base: A stock YAML name ('yolo11n.yaml'), trained from scratch and with LSKA inside its blocks, or a '.pt' file, to which LSKA
             is attached.
-        variant: 'stock' or a place.
+        variant: One of ``VARIANTS``: 'stock' or a place.
         k_size: Of attached LSKA; YAMLs have their own, 11.
         trust: Let a '.pt' file run code; see :func:`mmlska.yolo.load_yolo`.
 
@@ -39,8 +41,8 @@ def build(base: str, variant: str, k_size: int, *, trust: bool | None = None) ->
         WeightsError: If it cannot be read.
         ValueError: If there is no such variant.
     """
-    if variant not in (STOCK, *PLACES):
-        raise ValueError(f'no variant {variant!r}; choose among {STOCK}, {", ".join(PLACES)}')
+    if variant not in VARIANTS:
+        raise ValueError(f'no variant {variant!r}; choose among {", ".join(VARIANTS)}')
     if Path(base).suffix not in ('.yaml', '.yml'):
         model = load_yolo(base, trust=trust)
         return model if variant == STOCK else attach(model, variant, k_size)
@@ -50,8 +52,6 @@ def build(base: str, variant: str, k_size: int, *, trust: bool | None = None) ->
 
 def cost(model: YOLO, imgsz: int, repeats: int = 20) -> dict[str, float]:
     """Parameters, GFLOPs (two for a multiply-add, as Ultralytics counts) and the median time of one image in milliseconds."""
-    from ultralytics.utils.torch_utils import get_flops
-
     network = model.model.eval()
     parameters = sum(p.numel() for p in network.parameters())
     gflops = get_flops(network, imgsz)
@@ -65,6 +65,28 @@ def cost(model: YOLO, imgsz: int, repeats: int = 20) -> dict[str, float]:
                 torch.cuda.synchronize()
             times.append(1000 * (time.perf_counter() - start))
     return dict(parameters=parameters, gflops=round(gflops, 3), latency_ms=round(statistics.median(times[3:]), 2))
+
+
+def find_data(data: Path, work_dir: Path) -> Path:
+    """The data.yaml that is meant: the file itself, or of a folder of the fruits_nuts data a copy in Ultralytics' layout.
+
+    Args:
+        data: data.yaml, or the folder.
+        work_dir: Folder for the copy.
+
+    Raises:
+        FileNotFoundError: If there is neither.
+    """
+    return data if data.is_file() else fruits_to_yolo(data, work_dir / data.resolve().name)
+
+
+def training_settings(
+    *, epochs: int, imgsz: int, batch: int, workers: int, device: str, lr0: float
+) -> dict[str, object]:
+    """Ultralytics' training arguments of the comparison; those that may be chosen have Ultralytics' names."""
+    settings = dict(epochs=epochs, imgsz=imgsz, batch=batch, workers=workers, device=device)
+    # nbs is the batch for which Ultralytics' learning rate holds: one step for each batch of this small data set.
+    return dict(settings, optimizer='AdamW', lr0=lr0, nbs=batch, amp=False, val=True, patience=0)
 
 
 def ablate(
@@ -86,10 +108,10 @@ def ablate(
         data: Ultralytics' data.yaml.
         out: JSON file, written after each run.
         base: See :func:`build`.
-        variants: 'stock' and places.
+        variants: Of ``VARIANTS``.
         seeds: Of initialisation, order and augmentation.
         k_size: See :func:`build`.
-        settings: Ultralytics' training arguments, such as epochs, imgsz and batch.
+        settings: Ultralytics' training arguments, such as :func:`training_settings`.
         work_dir: Folder for checkpoints.
         note: Is told of each run.
         trust: See :func:`build`.

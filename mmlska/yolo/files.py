@@ -23,7 +23,7 @@ from ..weights import MissingCheckpoint, WeightsError, read_checkpoint
 from ..weights.checkpoint_file import is_trusted
 from ..weights.pickle_machine import Inert
 from ..weights.torch_file import inert, known
-from .attach import split_record
+from .record import split_record
 from .registration import register
 
 # Where the classes of a pickled model live; none is made, so nothing of them can run.

@@ -14,6 +14,7 @@ from ultralytics.engine import model as engine_model
 from ultralytics.nn import tasks
 
 from .configs import stock_and_place, with_lska
+from .record import apply_record, split_record
 from .rows import ROWS, TWINS, Scaling, read_row
 
 KNOWN_VERSIONS = '8.4'
@@ -127,8 +128,6 @@ def _refusal(version: str, why: str) -> str:
 def _with_attachments(parse: Callable) -> Callable:
     def parse_model(d: dict, ch: int, verbose: bool = True) -> tuple[nn.Sequential, list[int]]:
         """Ultralytics' parse_model, with rows of LSKA and with what mmlska.yolo.attach() recorded."""
-        from .attach import apply_record, split_record
-
         d, record = split_record(d)
         layers, save = parse(d, ch, verbose)
         apply_record(layers, record)

@@ -15,6 +15,7 @@ import pytest
 from mmengine.config import Config
 from onnx import TensorProto, helper
 
+from mmlska.analysis.error_gallery import summary
 from mmlska.analysis.errors import find_errors
 from mmlska.analysis.gallery import render_page, write_gallery
 from mmlska.analysis.predictions import BoxImage, MapImage, Predictions
@@ -275,13 +276,10 @@ def test_detections_of_nan_are_left_out_and_counted(tmp_path, box, score):
         assert [item['kind'] for item in content['images'][0]['detections']] == ['correct']
 
 
-def test_the_summary_tells_of_them(tmp_path, capsys):
-    import runpy
-
-    tool = runpy.run_path(str(REPOSITORY / 'tools/browse_errors.py'))
+def test_the_summary_tells_of_them(tmp_path):
     errors = find_errors(predictions(tmp_path, [[NAN] * 4] * 3, [0.9] * 3))
-    assert '\n       3 detections of NaN or infinity, left out; has the training diverged?\n' in tool['summary'](errors)
-    assert 'NaN' not in tool['summary'](find_errors(predictions(tmp_path, [[1, 1, 9, 9]], [0.9])))
+    assert '\n       3 detections of NaN or infinity, left out; has the training diverged?\n' in summary(errors)
+    assert 'NaN' not in summary(find_errors(predictions(tmp_path, [[1, 1, 9, 9]], [0.9])))
 
 
 def test_the_page_is_not_blank(browser, tmp_path):

@@ -45,7 +45,7 @@ import faulthandler, os, signal, sys, time
 from mmlska.app import Models
 from mmlska.app.page import Page
 from mmlska.app.serve import serve
-from mmlska.cli.common import user_errors
+from mmlska.cli.errors import user_errors
 faulthandler.register(signal.SIGUSR1)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, and stays so in a page
 for line in sys.stdin:

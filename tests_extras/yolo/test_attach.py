@@ -1,5 +1,6 @@
 """LSKA added to a finished model: nothing changes at first, everything is kept, and training goes on with it."""
 
+import importlib
 import json
 from copy import deepcopy
 
@@ -9,6 +10,7 @@ from ultralytics import YOLO
 
 import mmlska.yolo as lska_yolo
 from mmlska.models import LSKAPlugin
+from mmlska.yolo import record
 from tests_extras.helpers import QUICK, fresh
 
 
@@ -98,6 +100,12 @@ def test_an_unregistered_ultralytics_refuses_the_record():
         type(model.model)(model.model.yaml, verbose=False)
     lska_yolo.register()
     assert type(model.model)(model.model.yaml, verbose=False).state_dict().keys() == model.model.state_dict().keys()
+
+
+def test_files_saved_before_find_the_hooks_where_they_were():
+    """A .pt file of Ultralytics names functions by their module."""
+    module = importlib.import_module('mmlska.yolo.attach')
+    assert (module._attend_output, module._attend_inputs) == (record._attend_output, record._attend_inputs)
 
 
 RESUME = """

@@ -1,4 +1,4 @@
-"""What the command lines share."""
+"""The options that training and testing share, and the config that they describe."""
 
 from __future__ import annotations
 
@@ -9,19 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 
-from ..environment import import_advice
-
-
-class _Settings(DictAction):
-    """MMEngine's action, with a message for a word that is no setting."""
-
-    def __call__(self, parser, namespace, values, option_string=None) -> None:
-        for word in values:
-            if '=' not in word:
-                parser.error(f'--cfg-options: {word} is no setting; write KEY=VALUE')
-        super().__call__(parser, namespace, values, option_string)
+from ..engine.checkpoints import Interrupted, resume_command
+from ..engine.config import load_config
+from ..engine.launch import prepare
+from ..engine.processes import LAUNCHERS
+from ..weights import use_safe_reader
+from .options import DTYPES, add_cfg_options, add_debug, add_trust_checkpoint
 
 
 def runner_parser(description: str) -> argparse.ArgumentParser:
@@ -29,9 +24,7 @@ def runner_parser(description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument('config', help='config file, such as configs/mask_rcnn_van_lska_b.py')
     parser.add_argument('--work-dir', help='folder for logs and checkpoints; by default work_dirs/<config name>')
-    parser.add_argument(
-        '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='how processes are started'
-    )
+    parser.add_argument('--launcher', choices=['none', *LAUNCHERS], default='none', help='how processes are started')
     parser.add_argument('--seed', type=int, help='seed of all random numbers')
     parser.add_argument('--deterministic', action='store_true', help='only deterministic algorithms')
     parser.add_argument(
@@ -42,21 +35,13 @@ def runner_parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument(
         '--dtype',
         '--amp',
-        choices=['fp32', 'bf16', 'fp16'],
+        choices=DTYPES,
         default='fp32',
         help='mixed precision: type of convolutions and matrix products',
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=_Settings,
-        metavar='KEY=VALUE',
-        help='override settings of the config by dotted key',
-    )
-    parser.add_argument(
-        '--trust-checkpoint', action='store_true', help='read checkpoint files that run code of their own when loaded'
-    )
-    parser.add_argument('--debug', action='store_true', help='show the traceback of a wrong setting')
+    add_cfg_options(parser)
+    add_trust_checkpoint(parser)
+    add_debug(parser)
     # torch.distributed.launch of older PyTorch passes this; torchrun sets the variable itself.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
     return parser
@@ -75,10 +60,6 @@ def prepared_config(args: argparse.Namespace, *, work_dir: str | None = None, se
         ImportError: If mmdet or mmseg, whose model the config trains, cannot be imported or refuses the installed mmcv.
         ValueError: If a setting is out of range or does not fit the environment.
     """
-    from ..engine.config import load_config
-    from ..engine.launch import prepare
-    from ..weights import use_safe_reader
-
     # Where the launcher passed the rank as an argument only.
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     use_safe_reader(trust=args.trust_checkpoint)
@@ -105,45 +86,9 @@ def _import_models(scope: str | None) -> None:
             raise ImportError(str(error)) from error
 
 
-_SETTING_ERRORS = (
-    OSError,  # no such file, no permission, a name that is too long, a full disk
-    KeyError,
-    TypeError,
-    ValueError,
-)
-
-
-@contextmanager
-def user_errors(
-    program: str, debug: bool = False, kinds: tuple[type[Exception], ...] = _SETTING_ERRORS
-) -> Iterator[None]:
-    """Print a wrong setting as one line and exit with status 2 instead of a traceback.
-
-    The default kinds are for the preparation of a run; what goes wrong later is not the user's mistake and keeps its traceback,
-    but for wrong weights, which are read late.
-    """
-    try:
-        yield
-    except ImportError as error:
-        if debug:
-            raise
-        print(f'{program}: error: {import_advice(error)}', file=sys.stderr)
-        sys.exit(2)
-    except kinds as error:
-        if debug:
-            raise
-        message = error.args[0] if isinstance(error, KeyError) and error.args else error
-        if 'unexpected keyword argument' in str(message):  # Python's words for a setting that a class does not have
-            message = f'{message}; correct the name of this setting or leave it out'
-        print(f'{program}: error: ' + ' '.join(str(message).split()), file=sys.stderr)
-        sys.exit(2)
-
-
 @contextmanager
 def interruptions(launcher: str) -> Iterator[None]:
     """Print how to continue after SIGTERM or Ctrl-C, and exit with the status that shells give to that signal."""
-    from ..engine.checkpoints import Interrupted, resume_command
-
     try:
         yield
     except Interrupted as stop:

@@ -1,0 +1,167 @@
+"""Time a plan of cases one after the other, into one results file: what ``tools/benchmark.py`` calls."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from pathlib import Path
+
+import torch
+
+from ..designs import ARCHS, DESIGNS
+from ..results import fill_section, run_environment, write_json
+from .contenders import Case, backbone_case, model_case, op_case, stage_dims
+from .measure import measure_case
+from .report import draw_chart, label, table
+from .timing import copy_bandwidth, own_stream
+
+KINDS = ('op', 'backbone', 'model')
+OPS = (*DESIGNS, 'depthwise_gelu', 'mlp')
+DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is timed; every combination is a case.
+
+    Attributes:
+        kind: One of ``KINDS``.
+        device: Where.
+        ops: Of ``OPS``, for kind 'op'.
+        archs: Of VAN_LSKA; for kind 'op' the first gives the channels.
+        configs: Config files, for kind 'model'.
+        attention: The design, for kind 'backbone'.
+        k_sizes: Kernel sizes; those of models are their configs'.
+        stages: From 1 to 4, for kind 'op'.
+        sizes: Height and width of the images in pixels.
+        batch: Images.
+        dtypes: Of ``DTYPES``.
+        passes: Of :data:`mmlska.benchmark.contenders.PASSES`; models run forward alone.
+        contenders: Of ``CONTENDERS`` and ``DEPLOYMENT`` in :mod:`mmlska.benchmark.contenders`.
+        seconds: Time to spend on timing each case.
+        profile: Also record which operators take the time.
+    """
+
+    kind: str
+    device: str
+    ops: Sequence[str]
+    archs: Sequence[str]
+    configs: Sequence[str]
+    attention: str
+    k_sizes: Sequence[int]
+    stages: Sequence[int]
+    sizes: Sequence[tuple[int, int]]
+    batch: int
+    dtypes: Sequence[str]
+    passes: Sequence[str]
+    contenders: Sequence[str]
+    seconds: float
+    profile: bool
+
+    def cases(self) -> Iterator[Callable[[], Case]]:
+        """Functions that build the cases, in the order of the tables."""
+        common = dict(batch=self.batch, device=torch.device(self.device), names=tuple(self.contenders))
+        for (height, width), dtype, passes in product(self.sizes, self.dtypes, self.passes):
+            rest = dict(common, dtype=DTYPES[dtype])
+            if self.kind == 'op':
+                for op, k_size in product(self.ops, self.k_sizes):
+                    if op not in DESIGNS and k_size != self.k_sizes[0]:
+                        continue
+                    for stage in self.stages:
+                        stride, dim = 2 ** (stage + 1), stage_dims(op, self.archs[0])[stage - 1]
+                        shape = -(-height // stride), -(-width // stride)
+                        ratio = ARCHS[self.archs[0]]['ffn_ratios'][stage - 1]
+                        yield partial(op_case, op, dim, shape, k_size=k_size, passes=passes, ratio=ratio, **rest)
+            elif self.kind == 'backbone':
+                for arch, k_size in product(self.archs, self.k_sizes):
+                    attend = dict(k_size=k_size, attention=self.attention)
+                    yield partial(backbone_case, arch, (height, width), passes=passes, **attend, **rest)
+            elif passes == 'forward':
+                for config in self.configs:
+                    yield partial(model_case, config, (height, width), **rest)
+
+
+def size(text: str) -> tuple[int, int]:
+    """Read HEIGHTxWIDTH.
+
+    Example:
+        >>> size('800x1333')
+        (800, 1333)
+    """
+    height, width = text.split('x')
+    return int(height), int(width)
+
+
+def benchmark(
+    plan: Plan,
+    folder: Path,
+    command: str,
+    *,
+    name: str = '',
+    append: bool = False,
+    redraw: bool = False,
+    page: Path | None = None,
+) -> Path:
+    """Time a plan, write the results file and draw its chart beside it.
+
+    Args:
+        plan: What is timed.
+        folder: Of the results file, which is called after kind, device and torch.
+        command: As it was typed, for the results file.
+        name: Added to the file's name.
+        append: Add to the results file instead of writing it anew.
+        redraw: Time nothing: chart and table of the results file as it is.
+        page: Markdown file whose section '<kind> benchmark <device>' is filled too.
+
+    Returns:
+        The results file.
+
+    Raises:
+        FileNotFoundError: If there are no results to redraw.
+        ValueError: If a case does not exist, or the page has no such section.
+    """
+    device = torch.device(plan.device)
+    where = torch.cuda.get_device_name(device).split()[-1].lower() if device.type == 'cuda' else 'cpu'
+    suffix = f'_{name}' if name else ''
+    file = folder / f'{plan.kind}_{where}_torch{torch.__version__.split("+")[0]}{suffix}.json'
+    if redraw and not file.exists():
+        raise FileNotFoundError(f'results file {file} does not exist; leave out --redraw to measure')
+    results = json.loads(file.read_text()) if redraw else _measure(plan, file, command, append)
+    draw_chart(results, file.with_suffix('.png'))
+    if page:
+        fill_section(page, f'{plan.kind} benchmark {where}{suffix}', table(results))
+    return file
+
+
+def _measure(plan: Plan, file: Path, command: str, append: bool) -> dict:
+    """Time the cases of a plan; the results file has each as soon as it is done."""
+    device = torch.device(plan.device)
+    bandwidth = copy_bandwidth(device)
+    print(f'copy bandwidth {bandwidth / 1e9:.1f} GB/s')
+    # Whether freed memory goes back to the system at once decides how often each new map costs page faults.
+    allocator = {key: value for key, value in os.environ.items() if key.startswith(('MALLOC_', 'THP_', 'LD_PRELOAD'))}
+    here = {**run_environment(), 'allocator': allocator}
+    results = json.loads(file.read_text()) if append and file.exists() else {**here, 'records': []}
+    # What the file says of its first run stays; a record says what was otherwise in its own.
+    own = {key: value for key, value in here.items() if value != results.get(key)}
+    run = {'command': command, 'date': here['date'], **own, 'copy_bytes_per_second': bandwidth}
+    # A contender that falls back to plain PyTorch fails instead of being timed.
+    os.environ['MMLSKA_STRICT'] = '1'
+    for build in plan.cases():
+        with own_stream(device):
+            record = measure_case(build(), device, plan.seconds, plan.profile)
+        results['records'].append({**record, **run})
+        print(label(record), record['dtype'], record['pass'], flush=True)
+        for name, values in record['contenders'].items():
+            print(
+                f'    {name:24}',
+                values.get('failed')
+                or f'{values["median"]:9.3f} ms  {values.get("saved_bytes", 0) / 1e6:8.1f} MB saved',
+                flush=True,
+            )
+        write_json(file, results)
+    return results

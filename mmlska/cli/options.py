@@ -1,0 +1,41 @@
+"""Options that many command lines have: each is spelled and explained here once."""
+
+from __future__ import annotations
+
+import argparse
+
+from mmengine.config import DictAction
+
+#: What ``--dtype`` of training, testing and predicting may be.
+DTYPES = ('fp32', 'bf16', 'fp16')
+
+
+class _Settings(DictAction):
+    """MMEngine's action, with a message for a word that is no setting."""
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        for word in values:
+            if '=' not in word:
+                parser.error(f'--cfg-options: {word} is no setting; write KEY=VALUE')
+        super().__call__(parser, namespace, values, option_string)
+
+
+def add_cfg_options(
+    parser: argparse.ArgumentParser, help: str = 'override settings of the config by dotted key'
+) -> None:
+    """Add ``--cfg-options KEY=VALUE ...``."""
+    parser.add_argument('--cfg-options', nargs='+', action=_Settings, metavar='KEY=VALUE', help=help)
+
+
+def add_trust_checkpoint(parser: argparse.ArgumentParser) -> None:
+    """Add ``--trust-checkpoint``."""
+    parser.add_argument(
+        '--trust-checkpoint',
+        action='store_true',
+        help='read files that run code of their own when loaded; only if you know who made them',
+    )
+
+
+def add_debug(parser: argparse.ArgumentParser) -> None:
+    """Add ``--debug``."""
+    parser.add_argument('--debug', action='store_true', help='show the traceback of a wrong setting')

@@ -1,0 +1,85 @@
+"""The options of a training, and the config that they describe."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from mmengine.config import Config
+
+from ..engine.processes import claim_work_dir
+from ..engine.training_options import add_training_options, use_training_options
+from ..own_data.check_folder import check_config, check_folder
+from ..own_data.use import own_work_dir, use_own_data
+from .runner import prepared_config, runner_parser
+
+
+def parse_training() -> argparse.Namespace:
+    """Read the options of a training from the command line."""
+    parser = runner_parser('Train a detector, segmentor or classifier.')
+    add = parser.add_argument
+    resume = 'continue from a checkpoint, by default the furthest in the work dir that verifies'
+    add('--resume', nargs='?', const='auto', metavar='CHECKPOINT', help=resume)
+    add('--auto-scale-lr', action='store_true', help='scale the learning rate to the batch size')
+    skip = 'continue past up to N images that cannot be read'
+    add('--skip-bad-images', type=int, default=0, metavar='N', help=skip)
+    add_training_options(parser)
+    add = parser.add_argument_group('own data').add_argument
+    data = 'train on the images and COCO files or masks in a folder; see docs/own_data.md'
+    add('--data', metavar='DIR', help=data)
+    add('--val-fraction', type=float, help='share held out where DIR has no split of its own; by default 0.2')
+    add('--epochs', type=int, help='how often training sees each image; by default as the recipe')
+    palette = 'names and colours of the classes in masks; by default DIR/classes.json'
+    add('--palette', metavar='FILE', help=palette)
+    check = 'list what is wrong with the data first, and stop if there are errors'
+    add('--check', action='store_true', help=check)
+    args = parser.parse_args()
+    if _own_options(args) and not args.data:
+        parser.error('--val-fraction, --epochs and --palette go with --data; without it use --cfg-options')
+    if args.fsdp and args.channels_last is None:  # the default without a GPU, and nothing that FSDP can spread
+        args.channels_last = False
+    return args
+
+
+def training_config(args: argparse.Namespace) -> Config:
+    """The config that the options of :func:`parse_training` describe, ready for a runner.
+
+    The process of rank 0 prints what ``--check`` found and what was made of ``--data``.
+
+    Raises:
+        FileNotFoundError: If there is no such config, or no such data.
+        ImportError: See :func:`mmlska.cli.runner.prepared_config`.
+        SystemExit: With status 1, if ``--check`` found errors.
+        ValueError: If a setting is out of range or does not fit the environment, or the data cannot be used.
+    """
+    cfg = prepared_config(args, work_dir=own_work_dir(args.config, args.data) if args.data else None)
+    first = os.environ.get('RANK', '0') == '0'
+    if args.check:
+        checked = check_folder(args.data, cfg=cfg, palette=args.palette) if args.data else check_config(cfg)
+        if first:
+            print(checked.report.text(), flush=True)
+        if checked.report.errors:
+            sys.exit(1)
+    if args.data:
+        claim_work_dir(cfg)  # before the first file is written there
+        lines = use_own_data(cfg, args.data, **_own_options(args))
+        if first:
+            print(*lines, sep='\n', flush=True)
+    use_training_options(
+        cfg,
+        pretrained=args.pretrained,
+        ema=args.ema,
+        accumulate=args.accumulate,
+        clip_grad=args.clip_grad,
+        zero1=args.zero1,
+        fsdp=args.fsdp,
+        loggers=tuple(name for name in ('tensorboard', 'wandb') if getattr(args, name)),
+    )
+    return cfg
+
+
+def _own_options(args: argparse.Namespace) -> dict:
+    """The options that go with ``--data``, where they were given."""
+    options = dict(val_fraction=args.val_fraction, epochs=args.epochs, palette=args.palette)
+    return {name: value for name, value in options.items() if value is not None}

@@ -1,0 +1,63 @@
+"""Predict images and videos into files: what ``tools/predict.py`` calls."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from mmengine.utils import ProgressBar
+
+from .prediction import Prediction
+from .predictor import Predictor
+from .sources import Source, is_video
+from .writers import FileNames, write_predictions
+
+
+def predict_files(
+    predictor: Predictor,
+    items: Sequence[Source],
+    out: Path,
+    format: str,
+    *,
+    score_thr: float = 0.3,
+    overlays: bool = True,
+    batch_size: int = 1,
+    tile: int = 0,
+    overlap: int | None = None,
+) -> list[Path]:
+    """Predict inputs into a folder, each as soon as it is there, with a progress bar on stderr.
+
+    Args:
+        predictor: The model.
+        items: What :func:`mmlska.infer.resolve` found.
+        out: The folder.
+        format: See :func:`mmlska.infer.write_predictions`.
+        score_thr: Leave out instances of a lower score.
+        overlays: Draw the predictions into ``out/overlays`` too.
+        batch_size: See :meth:`mmlska.infer.Predictor.stream`, as for the other two.
+        tile: See there.
+        overlap: See there.
+
+    Returns:
+        The files, without the overlays.
+
+    Raises:
+        FileNotFoundError: If an input is missing.
+        ValueError: If an input can't be read, or a setting does not fit.
+    """
+    names = FileNames()
+    predictions = predictor.stream(items, batch_size=batch_size, tile=tile, overlap=overlap)
+
+    def watched() -> Iterator[Prediction]:
+        bar = ProgressBar(0 if any(map(is_video, items)) else len(items), file=sys.stderr)
+        try:
+            for prediction in predictions:
+                if overlays:
+                    predictor.draw(prediction, out / 'overlays' / f'{names(prediction)}.png', score_thr)
+                yield prediction
+                bar.update()
+        finally:
+            print(file=sys.stderr)  # what comes next, an error too, starts a line
+
+    return write_predictions(watched(), out, format, score_thr=score_thr)

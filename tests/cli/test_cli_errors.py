@@ -1,0 +1,44 @@
+"""What a user reads of a wrong setting."""
+
+import pytest
+
+from mmlska.cli.errors import user_errors
+
+
+def line_of(error: Exception, capsys, **options) -> str:
+    with pytest.raises(SystemExit) as end, user_errors('tool.py', **options):
+        raise error
+    assert end.value.code == 2
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('error', 'line'),
+    [
+        (ValueError('--size 3 is\n  too small'), '--size 3 is too small'),
+        (KeyError('no such name; give another'), 'no such name; give another'),
+        (FileNotFoundError('a.pth does not exist'), 'a.pth does not exist'),
+        (
+            TypeError("__init__() got an unexpected keyword argument 'k_sise'"),
+            "__init__() got an unexpected keyword argument 'k_sise'; correct the name of this setting or leave it out",
+        ),
+    ],
+)
+def test_a_wrong_setting_is_one_line(error, line, capsys):
+    assert line_of(error, capsys) == f'tool.py: error: {line}\n'
+
+
+def test_a_missing_package_is_named_whatever_the_kinds(capsys):
+    told = line_of(ImportError("No module named 'gradio'"), capsys, kinds=(ValueError,))
+    assert told.startswith("tool.py: error: No module named 'gradio'\n")
+    assert 'tools/doctor.py' in told
+
+
+def test_other_errors_and_debug_keep_the_traceback():
+    with pytest.raises(RuntimeError, match='a defect'), user_errors('tool.py'):
+        raise RuntimeError('a defect')
+    with pytest.raises(KeyError, match='late'), user_errors('tool.py', kinds=(ValueError,)):
+        raise KeyError('late')
+    for error in (ValueError('wrong'), ImportError('missing')):
+        with pytest.raises(type(error)), user_errors('tool.py', debug=True):
+            raise error
