@@ -11,7 +11,7 @@ except ImportError as error:  # without MMEngine; the error says what fixes it
     sys.exit(2)
 
 from mmlska.cli.common import interruptions, prepared_config, runner_parser, user_errors
-from mmlska.engine.guards import TrainingError
+from mmlska.engine.errors import TrainingError
 from mmlska.engine.launch import build_train_runner
 from mmlska.engine.processes import claim_work_dir, leave_processes
 from mmlska.engine.training_options import add_training_options, use_training_options

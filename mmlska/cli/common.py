@@ -142,7 +142,8 @@ def user_errors(
 @contextmanager
 def interruptions(launcher: str) -> Iterator[None]:
     """Print how to continue after SIGTERM or Ctrl-C, and exit with the status that shells give to that signal."""
-    from ..engine.checkpoints import Interrupted, resume_command
+    from ..engine.errors import Interrupted
+    from ..engine.resume import resume_command
 
     try:
         yield

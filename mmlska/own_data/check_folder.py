@@ -110,7 +110,7 @@ def check_config(cfg: Config) -> Checked:
     """
     from mmengine.registry import DATASETS, init_default_scope
 
-    from mmlska.engine.config import check_data
+    from mmlska.engine.checks import check_data
 
     if cfg.get('default_scope') not in ('mmdet', 'mmseg'):
         raise ValueError(

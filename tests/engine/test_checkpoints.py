@@ -1,4 +1,4 @@
-"""Saving, verifying and going on from checkpoints."""
+"""Saving, verifying and continuing from checkpoints."""
 
 import io
 import logging
@@ -15,7 +15,7 @@ from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
 from small_run import runner_of, same, weights_of, write_config
 
-from mmlska.engine.checkpoints import Interrupted
+from mmlska.engine.errors import Interrupted
 from mmlska.engine.resume import find_resumable, why_not_resumable
 from mmlska.weights import DIALECTS, file_sha256
 

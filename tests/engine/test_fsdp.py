@@ -11,9 +11,9 @@ from mmengine.registry import MODELS, init_default_scope
 from small_run import ROOT, own_names, write_config
 from test_distributed import environment
 
-from mmlska.engine import fsdp
+from mmlska.engine import checks, fsdp
+from mmlska.engine.checks import check_fsdp
 from mmlska.engine.config import load_config
-from mmlska.engine.fsdp import check_fsdp
 from mmlska.engine.launch import build_test_runner, prepare
 from mmlska.engine.training_options import use_training_options
 from mmlska.weights import use_safe_reader
@@ -48,7 +48,7 @@ default_hooks = dict(logger=dict(interval=1), checkpoint=dict(save_best=None))
 @pytest.fixture(scope='module')
 def runs(scenes, tmp_path_factory) -> Path:
     """The folder with what all runs left."""
-    if not fsdp._has_fully_shard():
+    if not checks._has_fully_shard():
         pytest.skip('needs torch 2.8 or later')
     if torch.cuda.device_count() == 1:
         pytest.skip('needs two GPUs or none')
@@ -212,9 +212,9 @@ def test_what_it_does_not_go_with(changes, options, message):
 def test_an_old_torch_is_refused(monkeypatch):
     cfg = config_of()
     use_training_options(cfg, fsdp=True)
-    monkeypatch.setattr(fsdp, '_has_fully_shard', lambda: True)
+    monkeypatch.setattr(checks, '_has_fully_shard', lambda: True)
     check_fsdp(cfg)
-    monkeypatch.setattr(fsdp, '_has_fully_shard', lambda: False)
+    monkeypatch.setattr(checks, '_has_fully_shard', lambda: False)
     with pytest.raises(ValueError, match='--fsdp needs torch 2.8 or later and this is .*; update it, or use --zero1'):
         check_fsdp(cfg)
 
