@@ -19,11 +19,14 @@ from mmlska.engine.training_options import use_training_options
 from mmlska.weights import use_safe_reader
 
 DRIVER = Path(__file__).with_name('fsdp_runs.py')
-# Norms that do not depend on the batch, and an optimizer that does not blow up the last digit of a gradient.
+# Two ways to train differ in the last digit, and nothing here blows that up, whatever the weights: norms that do not depend on the
+# batch and have more than the two numbers of a group in a map of one pixel, activations without a kink, an optimizer with a large eps.
 SEGMENTOR = """
 _base_ = 'small.py'
-norm_cfg = dict(type='GN', num_groups=4, requires_grad=True)
-model = dict(backbone=dict(norm_cfg=norm_cfg), decode_head=dict(norm_cfg=norm_cfg), auxiliary_head=dict(norm_cfg=norm_cfg))
+parts = dict(norm_cfg=dict(type='GN', num_groups=4, requires_grad=True), act_cfg=dict(type='GELU'))
+model = dict(
+    backbone=dict(norm_cfg=parts['norm_cfg']), decode_head=dict(pool_scales=(2, 3, 6), **parts), auxiliary_head=parts
+)
 optim_wrapper = dict(optimizer=dict(lr=1e-3, eps=1e-4))
 train_dataloader = dict(batch_size=1, num_workers=0, persistent_workers=False)
 val_dataloader = dict(batch_size=1, num_workers=0, persistent_workers=False)
@@ -100,7 +103,11 @@ def test_trains_as_distributed_data_parallel_does(runs):
     assert 'grad_norm' in with_fsdp[-2]
     assert 'mIoU' in with_fsdp[-1]
     for line, expected in zip(with_fsdp, without):
-        assert line == pytest.approx(expected, rel=1e-5)
+        for name, value in line.items():
+            # Where two classes tie, a pixel may fall to either; losses and norms are no counts.
+            counts = 'acc' in name.lower() or 'IoU' in name
+            allowed = dict(abs=0.05) if counts else dict(rel=1e-5)
+            assert value == pytest.approx(expected[name], **allowed), name
     weights = checkpoint(runs / 'fsdp')['state_dict']
     assert distance(weights, checkpoint(runs / 'ddp')['state_dict']) <= 1e-5
     assert distance(weights, checkpoint(runs / 'fsdp', 'iter_3.pth')['state_dict']) > 1e-4
