@@ -6,19 +6,13 @@ import re
 import signal
 import threading
 
-import pytest
 from mmengine.hooks import Hook
 from mmengine.registry import TRANSFORMS
-from small_run import message_of, runner_of, write_config
+from small_run import message_of, runner_of
 from torch.utils.data import DataLoader
 
 from mmlska.engine.config import load_config
 from mmlska.engine.loops import _dead_workers
-
-
-@pytest.fixture(scope='module')
-def config(scenes, tmp_path_factory):
-    return write_config(scenes, tmp_path_factory.mktemp('config'))
 
 
 @TRANSFORMS.register_module()

@@ -2,14 +2,8 @@
 
 import re
 
-import pytest
 import torch
-from small_run import message_of, runner_of, write_config
-
-
-@pytest.fixture(scope='module')
-def config(scenes, tmp_path_factory):
-    return write_config(scenes, tmp_path_factory.mktemp('config'))
+from small_run import message_of, runner_of
 
 
 def test_a_loss_that_is_not_finite_names_images_and_module(config, tmp_path):

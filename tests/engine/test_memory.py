@@ -4,14 +4,14 @@ import re
 
 import pytest
 import torch
-from small_run import message_of, runner_of, write_config
+from small_run import message_of, runner_of
 
 from mmlska import VAN_LSKA
 from mmlska.engine.memory import activation_bytes
 
 
-def test_out_of_memory_says_what_would_help(scenes, tmp_path):
-    runner = runner_of(write_config(scenes, tmp_path), tmp_path)
+def test_out_of_memory_says_what_would_help(config, tmp_path):
+    runner = runner_of(config, tmp_path)
 
     def no_memory(*_):
         raise torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2.00 GiB.')
