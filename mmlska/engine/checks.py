@@ -39,6 +39,21 @@ def check_folder(option: str, path: str) -> None:
         raise FileExistsError(f'{option} {path} is a file; name a folder')
 
 
+def check_training(cfg: Config, *, auto_scale_lr: bool, skip_bad_images: int) -> None:
+    """Make sure that config and options can start a training; see :func:`mmlska.engine.launch.build_train_runner` for the options.
+
+    Raises:
+        FileNotFoundError: As :func:`check_data`.
+        ValueError: If an option is out of range or does not fit the config.
+    """
+    if skip_bad_images < 0:
+        raise ValueError(f'--skip-bad-images {skip_bad_images} is out of range; give 0 or more')
+    check_data(cfg, ('train', 'val'))
+    check_fsdp(cfg)
+    if auto_scale_lr and 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+        raise ValueError('--auto-scale-lr needs auto_scale_lr.base_batch_size in the config; set it with --cfg-options')
+
+
 def check_data(cfg: Config, splits: tuple[str, ...]) -> None:
     """Make sure that the files and folders which the datasets name exist, before anything is built.
 

@@ -11,7 +11,7 @@ from mmengine.runner import Runner
 
 from ..weights import safe_reading
 from ..weights.manifest import MANIFEST_SCHEME
-from .checks import build_data, check_data, check_folder, check_fsdp, check_settings
+from .checks import build_data, check_data, check_folder, check_settings, check_training
 from .config import add_hook, find_checkpoint, has_hook, remove_hooks, replace_sync_bn, replace_type
 from .evaluation_options import use_overlays, use_predictions, use_tta
 from .lock import unlock_work_dir
@@ -98,16 +98,9 @@ def build_train_runner(
         ValueError: If a setting does not fit the config or this machine, no checkpoint to resume verifies, or another training uses
             the work directory.
     """
-    if skip_bad_images < 0:
-        raise ValueError(f'--skip-bad-images {skip_bad_images} is out of range; give 0 or more')
-    check_data(cfg, ('train', 'val'))
     use_dtype(cfg, dtype, training=True)
-    check_fsdp(cfg)
+    check_training(cfg, auto_scale_lr=auto_scale_lr, skip_bad_images=skip_bad_images)
     if auto_scale_lr:
-        if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
-            raise ValueError(
-                '--auto-scale-lr needs auto_scale_lr.base_batch_size in the config; set it with --cfg-options'
-            )
         cfg.auto_scale_lr.enable = True
     if resume is None and cfg.get('resume') and not cfg.get('load_from'):
         resume, cfg.resume = 'auto', False  # MMEngine's words for it; it would believe the file last_checkpoint

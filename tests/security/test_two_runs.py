@@ -132,7 +132,7 @@ def test_what_was_lost_is_repeated_from_the_one_before(runs):
     assert '/iter_4.pth' in runs['unblocked']['output']
 
 
-def test_a_training_started_anew_is_the_one_to_go_on_with(runs, folder):
+def test_a_training_started_anew_is_the_one_to_continue(runs, folder):
     """The older one was further."""
     assert runs['anew']['code'] == 0
     assert sorted(p.name for p in (folder / 'blocked').glob('iter_*.pth')) == ['iter_2.pth', 'iter_4.pth', 'iter_6.pth']
