@@ -23,7 +23,13 @@ def seed() -> None:
 
 @pytest.fixture(scope='session', autouse=True)
 def seeded_session() -> None:
-    """For what fixtures of several tests make: random weights give the same boxes in every run."""
+    """For what fixtures of several files make: random weights give the same boxes in every run."""
+    seed()
+
+
+@pytest.fixture(scope='module', autouse=True)
+def seeded_module() -> None:
+    """For what fixtures of a file make: the same whatever tests ran before it."""
     seed()
 
 

@@ -318,7 +318,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse(argv)
     if args.command == 'train':
-        from mmlska.engine.guards import TrainingError
+        from mmlska.engine.errors import TrainingError
         from mmlska.weights import WeightsError
 
         with user_errors('gpu_pretrain.py', args.debug):

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from mmlska.classification import Photos, PretrainingClassifier
 from mmlska.classification.publish import half_precision
-from mmlska.engine.guards import TrainingError
+from mmlska.engine.errors import TrainingError
 from mmlska.engine.samples import mix_seed, seed_generators
 from mmlska.files import write_bytes
 from mmlska.results import run_environment, write_json

@@ -9,7 +9,8 @@ import torch
 from mmengine.structures import InstanceData
 from PIL import Image
 
-from mmlska.engine.config import load_config, use_overlays
+from mmlska.engine.config import load_config
+from mmlska.engine.evaluation_options import use_overlays
 from mmlska.engine.launch import prepare
 from mmlska.own_data.adapt_config import use_own_data
 

@@ -11,8 +11,8 @@ except ImportError as error:  # without MMEngine; the error says what fixes it
 
 from mmlska.cli.errors import user_errors
 from mmlska.cli.runner import prepared_config, runner_parser
-from mmlska.engine.launch import build_test_runner
 from mmlska.engine.processes import leave_processes
+from mmlska.export.evaluate import build_evaluation
 from mmlska.images import ImageError
 from mmlska.weights import WeightsError
 
@@ -31,7 +31,7 @@ def main() -> None:
 
     with user_errors('test.py', args.debug):
         cfg = prepared_config(args)
-        runner = build_test_runner(
+        runner = build_evaluation(
             cfg,
             args.checkpoint,
             out=args.out,

@@ -12,7 +12,7 @@ except ImportError as error:  # without MMEngine; the error says what fixes it
 from mmlska.cli.errors import user_errors
 from mmlska.cli.runner import interruptions
 from mmlska.cli.training import parse_training, training_config
-from mmlska.engine.guards import TrainingError
+from mmlska.engine.errors import TrainingError
 from mmlska.engine.launch import build_train_runner
 from mmlska.engine.processes import leave_processes
 from mmlska.weights import WeightsError

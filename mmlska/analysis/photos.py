@@ -11,7 +11,8 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 from torch import Tensor, nn
 
-from ..engine.config import _datasets, check_data, find_path
+from ..engine.checks import check_data
+from ..engine.config import datasets_of, find_path
 from ..images import IMAGE_SUFFIXES, images_below, read_photo
 
 
@@ -37,7 +38,7 @@ def dataset_photos(cfg: Config, split: str) -> list[Path]:
     """
     check_data(cfg, (split,))
     init_default_scope(cfg.default_scope)
-    built = [DATASETS.build(dict(dataset, pipeline=[])) for dataset in _datasets(cfg, split)]
+    built = [DATASETS.build(dict(dataset, pipeline=[])) for dataset in datasets_of(cfg, split)]
     if not built:
         raise ValueError(f'the config has no {split}_dataloader; name a folder with --images')
     return [Path(data.get_data_info(i)['img_path']) for data in built for i in range(len(data))]

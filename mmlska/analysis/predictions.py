@@ -13,7 +13,8 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from torch import Tensor
 
-from ..engine.config import check_data, image_reading
+from ..engine.checks import check_data
+from ..engine.evaluation_options import image_reading
 from ..engine.launch import build_test_runner
 from ..weights.checkpoint_file import DamagedFile, read_pickle_file
 

@@ -18,7 +18,8 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 
 from ..datasets.corruption import ALL_CORRUPTIONS, CORRUPTION_GROUPS, SEVERITIES, STANDARD_CORRUPTIONS, corrupt
-from ..engine.config import _datasets, _evaluators, check_data
+from ..engine.checks import check_data
+from ..engine.config import datasets_of, evaluators_of
 from ..engine.launch import build_test_runner
 from ..files import file_sha256
 from ..results import write_json
@@ -86,7 +87,7 @@ def use_subset(cfg: Config, count: int, seed: int, work_dir: str | Path) -> None
     kept = sorted(int(i) for i in kept)
     before = dataset.get('indices')
     dataset.indices = kept if not isinstance(before, (list, tuple)) else [before[i] for i in kept]
-    for evaluator in _evaluators(cfg, 'test'):
+    for evaluator in evaluators_of(cfg, 'test'):
         if evaluator.get('ann_file'):  # COCO's evaluation takes every image of this file for tested
             images = {built.get_data_info(i)['img_id'] for i in kept}
             content = json.loads(Path(evaluator.ann_file).read_text(encoding='utf-8'))
@@ -102,11 +103,11 @@ def identity(cfg: Config, checkpoint: str | Path, seed: int, subset: int | None,
     except PackageNotFoundError:
         package = 'imagecorruptions'
     datasets = [
-        {key: value for key, value in dataset.items() if key != 'data_root'} for dataset in _datasets(cfg, 'test')
+        {key: value for key, value in dataset.items() if key != 'data_root'} for dataset in datasets_of(cfg, 'test')
     ]
     evaluators = [
         {key: value for key, value in evaluator.items() if key not in ('ann_file', 'outfile_prefix')}
-        for evaluator in _evaluators(cfg, 'test')
+        for evaluator in evaluators_of(cfg, 'test')
     ]
     text = json.dumps([cfg.model, datasets, evaluators], sort_keys=True, default=str)
     return dict(
@@ -125,10 +126,10 @@ def _data_sha256(cfg: Config) -> str:
     init_default_scope(cfg.default_scope)
     facts = [
         file_sha256(e['ann_file'])
-        for e in _evaluators(cfg, 'test')
+        for e in evaluators_of(cfg, 'test')
         if e.get('ann_file') and Path(e['ann_file']).is_file()
     ]
-    for dataset in _datasets(cfg, 'test'):
+    for dataset in datasets_of(cfg, 'test'):
         built = DATASETS.build(dict(dataset, pipeline=[]))
         for info in (built.get_data_info(i) for i in range(len(built))):
             files = [Path(info[key]) for key in ('img_path', 'seg_map_path') if info.get(key)]
@@ -213,7 +214,7 @@ def evaluate(
         loader.num_workers = workers
     if 'glass_blur' in corruptions:
         corrupt(np.zeros((32, 32, 3), np.uint8), 'glass_blur', 1, 0)  # numba compiles it here, not in every worker
-    pipelines = [dataset.pipeline for dataset in _datasets(cfg, 'test')]
+    pipelines = [dataset.pipeline for dataset in datasets_of(cfg, 'test')]
     runner = build_test_runner(cfg, checkpoint, dtype=dtype)
     run = None
     conditions = [(CLEAN, 0), *((name, severity) for name in corruptions for severity in severities)]
@@ -221,7 +222,7 @@ def evaluate(
         if str(severity) in results.get(name, {}):
             continue
         if name != CLEAN:
-            for dataset, pipeline in zip(_datasets(cfg, 'test'), pipelines):
+            for dataset, pipeline in zip(datasets_of(cfg, 'test'), pipelines):
                 dataset.pipeline = with_corruption(pipeline, name, severity, seed)
         runner.test_loop.dataloader = runner.build_dataloader(loader, seed=0)
         run = runner.test if run is None else runner.test_loop.run  # the first loads the checkpoint

@@ -11,10 +11,11 @@ from importlib import import_module
 
 from mmengine.config import Config
 
-from ..engine.checkpoints import Interrupted, resume_command
 from ..engine.config import load_config
+from ..engine.errors import Interrupted
 from ..engine.launch import prepare
 from ..engine.processes import LAUNCHERS
+from ..engine.resume import resume_command
 from ..weights import use_safe_reader
 from .options import DTYPES, add_cfg_options, add_debug, add_trust_checkpoint
 

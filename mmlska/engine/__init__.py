@@ -2,15 +2,16 @@
 
 from .checkpoints import SafeCheckpointHook, SafeLocalVisBackend
 from .fsdp import FSDPHook
-from .guards import LossGuardHook
 from .hooks import ChannelsLastHook, OverlayHook
 from .layer_decay import LayerDecayOptimWrapperConstructor
 from .loops import RepeatableEpochLoop, RepeatableIterLoop
-from .optim import BF16OptimWrapper, Zero1Optimizer
+from .loss_guard import LossGuardHook
+from .precision import AutocastHook
 from .samples import GuardedDataset, ResumableBatchSampler
+from .zero1 import Zero1Optimizer
 
 __all__ = [
-    'BF16OptimWrapper',
+    'AutocastHook',
     'ChannelsLastHook',
     'FSDPHook',
     'GuardedDataset',

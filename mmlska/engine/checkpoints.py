@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-import shlex
 import shutil
 import signal
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -21,19 +19,12 @@ from mmengine.runner import Runner
 from mmengine.visualization import LocalVisBackend
 
 from ..files import file_sha256, is_inside, write_atomically, write_text
-from .guards import TrainingError, bare_model
+from .errors import Interrupted, TrainingError
+from .processes import bare_model
 from .resume import Unfit, recorded, sidecar
 from .signals import StopRequest
 
 INTERRUPTED = 'interrupted.pth'
-
-
-class Interrupted(Exception):
-    """A training that SIGTERM or Ctrl-C ended, after its state was saved; ``signum`` is the signal."""
-
-    def __init__(self, message: str, signum: int) -> None:
-        super().__init__(message)
-        self.signum = signum
 
 
 def save_whole(path: Path, write: Callable[[str], object]) -> None:
@@ -298,18 +289,3 @@ class SafeLocalVisBackend(LocalVisBackend):
         """Write values."""
         with suppress(OSError):
             super().add_scalars(scalar_dict, step, file_path, **kwargs)
-
-
-def resume_command(launcher: str) -> str:
-    """The command that continues this run."""
-    arguments, skip = [], False
-    for argument in sys.argv[1:]:
-        if skip and not argument.startswith('-'):
-            skip = False
-            continue
-        skip = argument == '--resume'
-        if not skip and not argument.startswith('--resume='):
-            arguments.append(argument)
-    if launcher == 'none':
-        return f'python {shlex.join([sys.argv[0], *arguments, "--resume"])}'
-    return 'the same command with --resume'

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
 from ..datasets.coco_labels import refuse_deadly_mask
-from .config import _datasets
+from .config import datasets_of, has_hook
 from .samples import mask_pipelines
 
 
@@ -36,6 +37,75 @@ def check_folder(option: str, path: str) -> None:
     """Raise FileExistsError if a folder to be written is a file."""
     if Path(path).is_file():
         raise FileExistsError(f'{option} {path} is a file; name a folder')
+
+
+def check_training(cfg: Config, *, auto_scale_lr: bool, skip_bad_images: int) -> None:
+    """Make sure that config and options can start a training; see :func:`mmlska.engine.launch.build_train_runner` for the options.
+
+    Raises:
+        FileNotFoundError: As :func:`check_data`.
+        ValueError: If an option is out of range or does not fit the config.
+    """
+    if skip_bad_images < 0:
+        raise ValueError(f'--skip-bad-images {skip_bad_images} is out of range; give 0 or more')
+    check_data(cfg, ('train', 'val'))
+    check_fsdp(cfg)
+    if auto_scale_lr and 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+        raise ValueError('--auto-scale-lr needs auto_scale_lr.base_batch_size in the config; set it with --cfg-options')
+
+
+def check_data(cfg: Config, splits: tuple[str, ...]) -> None:
+    """Make sure that the files and folders which the datasets name exist, before anything is built.
+
+    Args:
+        cfg: A config as :func:`mmlska.engine.config.load_config` returns it.
+        splits: Those of 'train', 'val', 'test' that are about to be used.
+
+    Raises:
+        FileNotFoundError: If one is missing; the message names the folder expected and how to get it.
+    """
+    for split in splits:
+        for dataset in datasets_of(cfg, split):
+            root = Path(dataset.get('data_root') or '')
+            named = [dataset.get('ann_file'), *(dataset.get('data_prefix') or {}).values()]
+            for path in (root / name for name in named if isinstance(name, str) and name):
+                if not path.exists():
+                    how = f'; {cfg.data_help}' if cfg.get('data_help') else ''
+                    raise FileNotFoundError(
+                        f'{split} data not found: {path} does not exist (expected under {root.absolute()}){how}; '
+                        f'data elsewhere: --cfg-options data_root=DIR, or the variable MMLSKA_DATA for the folder above it'
+                    )
+
+
+def check_fsdp(cfg: Config) -> None:
+    """Make sure that a config with ``--fsdp`` has nothing that can't go with it.
+
+    Raises:
+        ValueError: If there is one process, the torch is too old, or the optimizer, the loss scaling or a hook needs whole weights.
+    """
+    if not has_hook(cfg, 'FSDPHook'):
+        return
+    if cfg.get('launcher', 'none') == 'none':
+        raise ValueError('--fsdp needs several processes; start with tools/dist_train.sh, or leave it out')
+    if cfg.optim_wrapper.optimizer.type == 'Zero1Optimizer':
+        raise ValueError('--fsdp spreads the state of the optimizer too; leave out --zero1')
+    if cfg.optim_wrapper.get('type') == 'AmpOptimWrapper':
+        raise ValueError('--fsdp cannot train with loss scaling; use --dtype bf16 instead of fp16')
+    if has_hook(cfg, 'EMAHook'):
+        raise ValueError('--fsdp cannot average the weights; leave out --ema (EMAHook in custom_hooks), or use --zero1')
+    if has_hook(cfg, 'ChannelsLastHook'):
+        raise ValueError(
+            '--fsdp cannot spread channels_last weights; leave out --channels-last (ChannelsLastHook in custom_hooks)'
+        )
+    if not torch.distributed.is_available() or not _has_fully_shard():
+        raise ValueError(f'--fsdp needs torch 2.8 or later and this is {torch.__version__}; update it, or use --zero1')
+
+
+def _has_fully_shard() -> bool:
+    from torch.distributed import fsdp
+
+    # Its FSDPModule is younger than fully_shard and younger still is this method, see FSDPHook.before_val_epoch.
+    return hasattr(getattr(fsdp, 'FSDPModule', None), 'set_reshard_after_forward')
 
 
 def build_data(runner: Runner, cfg: Config, splits: tuple[str, ...]) -> None:
@@ -74,7 +144,7 @@ def _check_masks(loop, cfg: Config, split: str) -> None:
 
 
 def _annotations(cfg: Config, split: str) -> list[Path]:
-    named = [(d.get('data_root') or '', d.get('ann_file')) for d in _datasets(cfg, split)]
+    named = [(d.get('data_root') or '', d.get('ann_file')) for d in datasets_of(cfg, split)]
     return [Path(root) / name for root, name in named if isinstance(name, str) and name.endswith('.json')]
 
 
@@ -103,14 +173,14 @@ def _why_empty(cfg: Config, split: str) -> str:
     for path in _annotations(cfg, split):
         content = json.loads(path.read_text(encoding='utf-8'))
         names = [category['name'] for category in content.get('categories', [])]
-        classes = [name for d in _datasets(cfg, split) for name in (d.get('metainfo') or {}).get('classes', ())]
+        classes = [name for d in datasets_of(cfg, split) for name in (d.get('metainfo') or {}).get('classes', ())]
         if classes and not set(names) & set(classes):
             return (
                 f'{split} data: {path} has the classes {", ".join(names[:5])}, none of which the config knows '
                 f'({", ".join(classes[:5])}); set metainfo.classes of the datasets to the names in the file'
             )
     folders = [
-        Path(d.get('data_root') or '', str(name)) for d in _datasets(cfg, split) for name in d.data_prefix.values()
+        Path(d.get('data_root') or '', str(name)) for d in datasets_of(cfg, split) for name in d.data_prefix.values()
     ]
     where = ', '.join(map(str, _annotations(cfg, split) or folders))
     return f'{split} data: {where} has no sample with labels; check data_root, ann_file, data_prefix and img_suffix'

@@ -17,6 +17,7 @@ from typing import Any
 from unicodedata import normalize
 
 import numpy as np
+import yaml
 from mmengine.config import Config
 
 from ..files import write_atomically
@@ -177,17 +178,19 @@ def _json(settings: dict) -> tuple[str, dict]:
     return text, json.loads(text)
 
 
+class _Dumper(yaml.Dumper):
+    """PyYAML's, with double quotes around braces, as the other kinds of strings have no escapes."""
+
+
+def _represent(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar('tag:yaml.org,2002:str', text, style='"' if '{{' in text else None)
+
+
+_Dumper.add_representer(str, _represent)
+
+
 def _yaml(settings: dict) -> tuple[str, dict]:
-    import yaml
-
-    class Dumper(yaml.Dumper):
-        """PyYAML's, with double quotes around braces, as the other kinds of strings have no escapes."""
-
-    def represent(dumper: Dumper, text: str) -> yaml.ScalarNode:
-        return dumper.represent_scalar('tag:yaml.org,2002:str', text, style='"' if '{{' in text else None)
-
-    Dumper.add_representer(str, represent)
-    return _SECOND_BRACE.sub(r'\\x7b', yaml.dump(settings, Dumper=Dumper, width=math.inf)), settings
+    return _SECOND_BRACE.sub(r'\\x7b', yaml.dump(settings, Dumper=_Dumper, width=math.inf)), settings
 
 
 def _check_read(file: str, expected: dict) -> None:

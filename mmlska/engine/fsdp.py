@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import torch
-from mmengine.config import Config
 from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
@@ -14,55 +12,12 @@ from torch import Tensor, nn
 from ..models.van_lska import VANBlock
 
 
-def uses_fsdp(cfg: Config) -> bool:
-    """Whether a config asks for it, as ``--fsdp`` or the config of an earlier run with it does."""
-    return any(hook.get('type') == 'FSDPHook' for hook in cfg.get('custom_hooks', []))
-
-
-def use_fsdp(cfg: Config) -> None:
-    """Ask for it."""
-    if not uses_fsdp(cfg):
-        cfg.custom_hooks = [*cfg.get('custom_hooks', []), dict(type='FSDPHook')]
-
-
-def check_fsdp(cfg: Config) -> None:
-    """Make sure that a config that asks for it has nothing that can't go with it.
-
-    Raises:
-        ValueError: If there is one process, the torch is too old, or the optimizer, the loss scaling or a hook needs whole weights.
-    """
-    if not uses_fsdp(cfg):
-        return
-    if cfg.get('launcher', 'none') == 'none':
-        raise ValueError('--fsdp needs several processes; start with tools/dist_train.sh, or leave it out')
-    if cfg.optim_wrapper.optimizer.type == 'Zero1Optimizer':
-        raise ValueError('--fsdp spreads the state of the optimizer too; leave out --zero1')
-    if cfg.optim_wrapper.get('type') == 'AmpOptimWrapper':
-        raise ValueError('--fsdp cannot train with loss scaling; use --dtype bf16 instead of fp16')
-    hooks = {hook.get('type') for hook in cfg.custom_hooks}
-    if 'EMAHook' in hooks:
-        raise ValueError('--fsdp cannot average the weights; leave out --ema (EMAHook in custom_hooks), or use --zero1')
-    if 'ChannelsLastHook' in hooks:
-        raise ValueError(
-            '--fsdp cannot spread channels_last weights; leave out --channels-last (ChannelsLastHook in custom_hooks)'
-        )
-    if not torch.distributed.is_available() or not _has_fully_shard():
-        raise ValueError(f'--fsdp needs torch 2.8 or later and this is {torch.__version__}; update it, or use --zero1')
-
-
-def _has_fully_shard() -> bool:
-    from torch.distributed import fsdp
-
-    # Its FSDPModule is younger than fully_shard and younger still is this method, see FSDPHook.before_val_epoch.
-    return hasattr(getattr(fsdp, 'FSDPModule', None), 'set_reshard_after_forward')
-
-
 def shard(model: nn.Module, device: str) -> nn.Module:
     """Spread the parameters of a detector, segmentor or classifier over all processes, in place.
 
     Each VAN block, the rest of the backbone, the neck and what remains, heads above all, is gathered when it runs. Heads are
     gathered for the whole step: they are called by methods of their own, where no gathering could begin. Buffers stay as they are.
-    ``load_state_dict`` goes on taking whole tensors.
+    ``load_state_dict`` still takes whole tensors.
 
     Args:
         model: The model, with the same weights in all processes.
@@ -181,7 +136,7 @@ class FSDPHook(Hook):
         self._whole = {}
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Spread the optimizer's state, and gradients that wait for an update, of a training to go on with."""
+        """Spread the optimizer's state, and gradients that wait for an update, of a training to continue."""
         if not runner._resume:
             return
         parameters = [p for group in runner.optim_wrapper.optimizer.param_groups for p in group['params']]

@@ -14,6 +14,7 @@ from torch import nn
 
 from ..images import read_header
 from ..models import fold_for_inference
+from .processes import bare_model
 
 
 @HOOKS.register_module()
@@ -77,40 +78,12 @@ class ChannelsLastHook(Hook):
 
 
 @HOOKS.register_module()
-class AutocastHook(Hook):
-    """Run a segmentor, backbone and neck of a detector, or backbone of a classifier, under autocast.
-
-    mmcv's operators and the losses on boxes know float32 only, so a detector's heads get float32 maps.
-
-    Args:
-        dtype: 'bf16' or 'fp16'.
-    """
-
-    def __init__(self, dtype: str) -> None:
-        self.dtype = dict(bf16=torch.bfloat16, fp16=torch.float16)[dtype]
-
-    def before_run(self, runner: Runner) -> None:
-        """Wrap the model's method, before it is called."""
-        model = _unwrapped(runner.model)
-        autocast = torch.autocast(next(model.parameters()).device.type, self.dtype)
-        if hasattr(model, 'decode_head'):
-            model.forward = autocast(model.forward)
-            return
-        extract_feat = autocast(model.extract_feat)
-        model.extract_feat = lambda *args, **kwargs: tuple(x.float() for x in extract_feat(*args, **kwargs))
-
-
-@HOOKS.register_module()
 class DeployHook(Hook):
     """Fold norms and layer scales of the backbone away, once the checkpoint is loaded."""
 
     def before_test(self, runner: Runner) -> None:
         """Fold the model in place."""
-        fold_for_inference(_unwrapped(runner.model).eval(), inplace=True)
-
-
-def _unwrapped(model: nn.Module) -> nn.Module:
-    return model.module if is_model_wrapper(model) else model
+        fold_for_inference(bare_model(runner).eval(), inplace=True)
 
 
 def to_channels_last(model: nn.Module) -> nn.Module:

@@ -6,28 +6,19 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
-from mmengine.hooks import CheckpointHook
-from mmengine.logging import print_log
+from mmengine.hooks import CheckpointHook, PrepareTTAHook
 from mmengine.runner import Runner
 
 from ..weights import safe_reading
-from ..weights.manifest import MANIFEST_SCHEME, fetch_published
-from .checks import build_data, check_folder, check_settings
-from .config import (
-    check_data,
-    find_path,
-    replace_sync_bn,
-    use_dtype,
-    use_overlays,
-    use_predictions,
-    use_safe_parts,
-    use_tta,
-)
-from .fsdp import check_fsdp, uses_fsdp
+from ..weights.manifest import MANIFEST_SCHEME
+from .checks import build_data, check_data, check_folder, check_settings, check_training
+from .config import add_hook, find_checkpoint, has_hook, remove_hooks, replace_sync_bn, replace_type
+from .evaluation_options import use_overlays, use_predictions, use_tta
 from .lock import unlock_work_dir
 from .loops import use_repeatable_training
+from .precision import use_dtype
 from .processes import claim_work_dir, use_launcher
-from .resume import find_resumable, why_not_resumable
+from .resume import checkpoint_to_resume
 from .runner import EvaluationRunner, SafeRunner
 from .training_options import effective_batch
 
@@ -66,10 +57,8 @@ def prepare(
     cfg.launcher = launcher
     if seed is not None or deterministic:
         cfg.randomness = dict(seed=seed, deterministic=deterministic)
-    if channels_last or (channels_last is None and not torch.cuda.is_available() and not uses_fsdp(cfg)):
-        # A config dumped by an earlier run has the hook already.
-        others = [hook for hook in cfg.get('custom_hooks', []) if hook['type'] != 'ChannelsLastHook']
-        cfg.custom_hooks = [*others, dict(type='ChannelsLastHook')]
+    if channels_last or (channels_last is None and not torch.cuda.is_available() and not has_hook(cfg, 'FSDPHook')):
+        add_hook(cfg, 'ChannelsLastHook')
     replace_sync_bn(cfg)
     if not torch.cuda.is_available():
         _without_gpu(cfg)
@@ -109,24 +98,17 @@ def build_train_runner(
         ValueError: If a setting does not fit the config or this machine, no checkpoint to resume verifies, or another training uses
             the work directory.
     """
-    if skip_bad_images < 0:
-        raise ValueError(f'--skip-bad-images {skip_bad_images} is out of range; give 0 or more')
-    check_data(cfg, ('train', 'val'))
     use_dtype(cfg, dtype, training=True)
-    check_fsdp(cfg)
+    check_training(cfg, auto_scale_lr=auto_scale_lr, skip_bad_images=skip_bad_images)
     if auto_scale_lr:
-        if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
-            raise ValueError(
-                '--auto-scale-lr needs auto_scale_lr.base_batch_size in the config; set it with --cfg-options'
-            )
         cfg.auto_scale_lr.enable = True
     if resume is None and cfg.get('resume') and not cfg.get('load_from'):
         resume, cfg.resume = 'auto', False  # MMEngine's words for it; it would believe the file last_checkpoint
     claim_work_dir(cfg)
     try:
-        found = _find_resume(cfg, resume) if resume else None
+        found = checkpoint_to_resume(cfg.work_dir, resume) if resume else None
         use_repeatable_training(cfg, skip_bad_images)
-        use_safe_parts(cfg)
+        _use_safe_parts(cfg)
         runner = SafeRunner.from_cfg(cfg)
         if found:  # not in the config, which is written beside the checkpoints: a run from that file starts anew
             runner._resume, runner._load_from = True, str(found)
@@ -141,27 +123,11 @@ def build_train_runner(
     return runner
 
 
-def _find_resume(cfg: Config, resume: str) -> Path | None:
-    if resume == 'auto':
-        found, skipped = find_resumable(cfg.work_dir)
-        for path, reason in skipped:
-            print_log(f'--resume skips {path}: {reason}', logger='current', level=30)
-        if skipped and found is None:
-            raise ValueError(
-                f'--resume finds no checkpoint in {cfg.work_dir} that can be read ({skipped[0][0].name}: {skipped[0][1]}); '
-                'name one by --resume FILE, or start anew in another --work-dir'
-            )
-        print_log(
-            f'--resume continues from {found}' if found else f'--resume: {cfg.work_dir} has no checkpoint yet',
-            'current',
-        )
-    else:
-        found = _checkpoint(resume)
-        if reason := why_not_resumable(found):
-            raise ValueError(
-                f'--resume {resume} cannot be resumed: {reason}; --resume alone takes the furthest that can'
-            )
-    return found
+def _use_safe_parts(cfg: Config) -> None:
+    """Save checkpoints whole and with a checksum, outlast a full disk, and stop at a loss that is not finite."""
+    replace_type(cfg.get('default_hooks', {}), 'CheckpointHook', 'SafeCheckpointHook')
+    replace_type(cfg.get('visualizer', {}), 'LocalVisBackend', 'SafeLocalVisBackend')
+    add_hook(cfg, 'LossGuardHook')
 
 
 def build_test_runner(
@@ -173,44 +139,37 @@ def build_test_runner(
     tta: bool = False,
     deploy: bool = False,
     dtype: str = 'fp32',
-    onnx: str | None = None,
     trust: bool | None = None,
 ) -> Runner:
-    """Build the Runner that evaluates a checkpoint, or an exported file.
+    """Build the Runner that evaluates a checkpoint.
 
     Args:
         cfg: A config that went through :func:`prepare`.
-        checkpoint: The checkpoint file, or 'mmlska://NAME' with a name from the manifest; None with ``onnx``.
-        out: Where to write predictions; see :func:`mmlska.engine.config.use_predictions`.
+        checkpoint: The checkpoint file, or 'mmlska://NAME' with a name from the manifest; None where the model of the config brings its
+            weights along, as an exported file does.
+        out: Where to write predictions; see :func:`mmlska.engine.evaluation_options.use_predictions`.
         show_dir: Folder for pictures of labels and predictions.
         tta: Average over flips and scales, as the config's ``tta_pipeline`` says.
         deploy: Fold norms and layer scales of the backbone away first; see :func:`mmlska.models.fold_for_inference`.
         dtype: 'fp32', or 'bf16' or 'fp16' for mixed precision.
-        onnx: An ONNX file of this config's model, see :func:`mmlska.export.evaluate.use_onnx`.
         trust: Let checkpoints run code; only those whose maker you know. By default as :func:`mmlska.weights.safe_reading` says, else no.
 
     Raises:
-        FileNotFoundError: If data, the checkpoint or the ONNX file are missing.
+        FileNotFoundError: If data or the checkpoint are missing.
         ValueError: If a setting does not fit the config.
     """
-    if (checkpoint is None) == (onnx is None) or (onnx and (tta or deploy or dtype != 'fp32')):
-        raise ValueError('give either a checkpoint or --onnx FILE; --tta, --deploy and --dtype are for checkpoints')
-    if onnx:
-        from ..export.evaluate import use_onnx
-
-        use_onnx(cfg, onnx)
-    else:
-        path = _checkpoint(checkpoint)
+    if checkpoint is not None:
+        path = find_checkpoint(checkpoint)
         # By its name, so that its SHA-256 is checked on what is read of it.
         cfg.load_from = checkpoint if checkpoint.startswith(MANIFEST_SCHEME) else str(path)
         cfg.resume = False
     check_data(cfg, ('test',))
     # A checkpoint's state_dict holds the averaged weights already, and the hook would swap them into a folded model by position.
     # And one process tests with whole weights.
-    cfg.custom_hooks = [hook for hook in cfg.get('custom_hooks', []) if hook['type'] not in ('EMAHook', 'FSDPHook')]
+    remove_hooks(cfg, 'EMAHook', 'FSDPHook')
     use_dtype(cfg, dtype, training=False)
     if deploy:
-        cfg.custom_hooks = [*cfg.get('custom_hooks', []), dict(type='DeployHook')]
+        add_hook(cfg, 'DeployHook')
     tta_model = use_tta(cfg) if tta else None
     if show_dir:
         check_folder('--show-dir', show_dir)
@@ -222,16 +181,5 @@ def build_test_runner(
     runner.trust = trust
     build_data(runner, cfg, ('test',))
     if tta_model is not None:
-        from mmengine.hooks import PrepareTTAHook
-
         runner.register_hook(PrepareTTAHook(tta_cfg=tta_model))
     return runner
-
-
-def _checkpoint(path: str) -> Path:
-    if path.startswith(MANIFEST_SCHEME):
-        return fetch_published(path.removeprefix(MANIFEST_SCHEME))
-    found = find_path(path)
-    if found is None or not found.is_file():
-        raise FileNotFoundError(f'checkpoint {path} does not exist; a training leaves its own in its work directory')
-    return found

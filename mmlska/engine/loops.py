@@ -17,8 +17,9 @@ from mmengine.logging import print_log
 from mmengine.registry import LOOPS
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 
-from .guards import TrainingError, memory_advice, out_of_memory
-from .samples import BadSampleError, mix_seed, seed_generators
+from .errors import BadSampleError, TrainingError
+from .memory import memory_advice, out_of_memory
+from .samples import mix_seed, seed_generators
 
 _LOST_PEER = re.compile(r'Connection (closed|reset) by peer|Broken pipe|Application timeout|NCCL|Gloo', re.IGNORECASE)
 _SECONDS_TO_SIGCHLD = 5
@@ -180,7 +181,7 @@ def use_repeatable_training(cfg: Config, skip_bad_images: int = 0) -> None:
 
     Args:
         cfg: The config, changed in place.
-        skip_bad_images: Go on past this many images that can't be read.
+        skip_bad_images: Continue past this many images that can't be read.
     """
     train_cfg, loader = cfg.train_cfg, cfg.train_dataloader
     if 'by_epoch' in train_cfg:  # MMEngine's other way to choose the loop

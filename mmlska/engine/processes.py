@@ -10,7 +10,10 @@ import sys
 import torch
 from mmengine.config import Config
 from mmengine.dist import broadcast_object_list, init_dist, is_distributed
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
 from mmengine.utils.dl_utils import set_multi_processing
+from torch import nn
 
 from .lock import lock_work_dir
 
@@ -76,6 +79,11 @@ def _first_machine(launcher: str) -> str:
     raise ValueError(
         f'--launcher {launcher} on several machines needs MASTER_ADDR; set it to the name of the first one'
     )
+
+
+def bare_model(runner: Runner) -> nn.Module:
+    """The model of a runner without the wrapper of a distributed training."""
+    return runner.model.module if is_model_wrapper(runner.model) else runner.model
 
 
 def leave_processes() -> None:

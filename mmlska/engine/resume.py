@@ -6,13 +6,18 @@ import errno
 import math
 import os
 import re
+import shlex
 import stat
+import sys
 from collections.abc import Callable
 from pathlib import Path
+
+from mmengine.logging import print_log
 
 from ..files import file_sha256
 from ..weights import WeightsError
 from ..weights.checkpoint_file import read_checkpoint, read_outline
+from .config import find_checkpoint
 
 _SIDECAR_BYTES = 4096  # a checksum has 64
 
@@ -123,3 +128,51 @@ def find_resumable(work_dir: str | Path) -> tuple[Path | None, list[tuple[Path, 
         else:
             return path, skipped
     return None, skipped
+
+
+def checkpoint_to_resume(work_dir: str | Path, resume: str) -> Path | None:
+    """The checkpoint that ``--resume`` continues from, and in the log which one that is and which were skipped.
+
+    Args:
+        work_dir: The work directory.
+        resume: 'auto' for the furthest there that verifies, None if the directory has none yet; or a file, or 'mmlska://NAME'.
+
+    Raises:
+        FileNotFoundError: If the file does not exist.
+        ValueError: If it cannot be resumed, or none of the work directory's can.
+    """
+    if resume == 'auto':
+        found, skipped = find_resumable(work_dir)
+        for path, reason in skipped:
+            print_log(f'--resume skips {path}: {reason}', logger='current', level=30)
+        if skipped and found is None:
+            raise ValueError(
+                f'--resume finds no checkpoint in {work_dir} that can be read ({skipped[0][0].name}: {skipped[0][1]}); '
+                'name one by --resume FILE, or start anew in another --work-dir'
+            )
+        print_log(
+            f'--resume continues from {found}' if found else f'--resume: {work_dir} has no checkpoint yet',
+            'current',
+        )
+    else:
+        found = find_checkpoint(resume)
+        if reason := why_not_resumable(found):
+            raise ValueError(
+                f'--resume {resume} cannot be resumed: {reason}; --resume alone takes the furthest that can'
+            )
+    return found
+
+
+def resume_command(launcher: str) -> str:
+    """The command that continues this run."""
+    arguments, skip = [], False
+    for argument in sys.argv[1:]:
+        if skip and not argument.startswith('-'):
+            skip = False
+            continue
+        skip = argument == '--resume'
+        if not skip and not argument.startswith('--resume='):
+            arguments.append(argument)
+    if launcher == 'none':
+        return f'python {shlex.join([sys.argv[0], *arguments, "--resume"])}'
+    return 'the same command with --resume'

@@ -18,11 +18,12 @@ from ..files import file_sha256
 from ..weights import WeightsError, check_finite, inspect_state_dict, safe_reading
 from ..weights.layouts import grouped, layout_text
 from .checkpoints import save_whole
+from .config import has_hook
 from .config_text import SafeConfig
-from .fsdp import fsdp_hook, shard, uses_fsdp
-from .guards import bare_model
+from .fsdp import fsdp_hook, shard
 from .hooks import to_channels_last
 from .lock import unlock_work_dir
+from .processes import bare_model
 from .signals import start_worker
 
 
@@ -132,13 +133,13 @@ class SafeRunner(Runner):
         DistributedDataParallel lays out its buckets by the strides that weights have when it is built; gradients of weights that are
         converted later end in the wrong places. FSDP wraps nothing: it spreads the weights, which have to be the initial ones by then.
         """
-        if uses_fsdp(self.cfg):
+        if has_hook(self.cfg, 'FSDPHook'):
             self.model = model.to(get_device())
             if sync_bn := self.cfg.get('sync_bn'):
                 self.model = convert_sync_batchnorm(self.model, sync_bn)
             super()._init_model_weights()
             return shard(self.model, get_device())
-        if any(hook.get('type') == 'ChannelsLastHook' for hook in self.cfg.get('custom_hooks', [])):
+        if has_hook(self.cfg, 'ChannelsLastHook'):
             model = to_channels_last(model)
         return super().wrap_model(model_wrapper_cfg, model)
 

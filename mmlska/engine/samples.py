@@ -15,13 +15,10 @@ from mmengine.registry import DATA_SAMPLERS, DATASETS
 from torch.utils.data import BatchSampler, Dataset, Sampler, get_worker_info
 
 from ..datasets.coco_labels import refuse_deadly_mask
+from .errors import BadSampleError
 
 _MAX_WORKERS = 256
 _IGNORED = 255  # mmseg's label for pixels that do not count
-
-
-class BadSampleError(ValueError):
-    """A sample that could not be read; the message names its file."""
 
 
 class Draw(int):
@@ -94,7 +91,7 @@ class ResumableBatchSampler(Sampler):
         if hasattr(self.sampler, 'seed'):
             self.sampler.seed = seed  # a resumed run has the seed of the checkpoint, not the one it was built with
         if hasattr(self.sampler, '_indices_of_rank'):
-            self.sampler.indices = self.sampler._indices_of_rank()  # InfiniteSampler goes on where it was left
+            self.sampler.indices = self.sampler._indices_of_rank()  # InfiniteSampler continues where it was left
 
     def __iter__(self) -> Iterator[list[Draw]]:
         rank, world_size = get_dist_info()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from .fsdp import use_fsdp
+from .config import add_hook
 
 _LOGGERS = dict(tensorboard=('TensorboardVisBackend', 'tensorboard'), wandb=('WandbVisBackend', 'wandb'))
 
@@ -58,7 +58,7 @@ def use_training_options(
         accumulate: Steps between two updates.
         clip_grad: Largest norm of the gradients.
         zero1: Spread the optimizer's state over the processes (ZeRO stage 1); needs several.
-        fsdp: Spread weights and gradients too (FSDP); see :func:`mmlska.engine.fsdp.check_fsdp` for what can't go with it.
+        fsdp: Spread weights and gradients too (FSDP); see :func:`mmlska.engine.checks.check_fsdp` for what can't go with it.
         loggers: Any of 'tensorboard' and 'wandb'.
 
     Raises:
@@ -70,9 +70,7 @@ def use_training_options(
     if ema is not None:
         if not 0 < ema < 1:
             raise ValueError(f'--ema {ema} is out of range; give a momentum above 0 and below 1, such as 0.0002')
-        hooks = [hook for hook in cfg.get('custom_hooks', []) if hook.get('type') != 'EMAHook']
-        hook = dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=ema, update_buffers=True)
-        cfg.custom_hooks = [*hooks, hook]
+        add_hook(cfg, 'EMAHook', ema_type='ExponentialMovingAverage', momentum=ema, update_buffers=True)
     if accumulate is not None:
         if accumulate < 1:
             raise ValueError(f'--accumulate {accumulate} is out of range; give 1 or more steps per update')
@@ -84,7 +82,7 @@ def use_training_options(
     if zero1:
         _use_zero1(cfg)
     if fsdp:
-        use_fsdp(cfg)
+        add_hook(cfg, 'FSDPHook')
     for logger in loggers:
         _use_logger(cfg, logger)
 

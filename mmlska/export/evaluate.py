@@ -8,10 +8,12 @@ import torch
 from mmengine.config import Config
 from mmengine.model import BaseModel
 from mmengine.registry import MODELS
+from mmengine.runner import Runner
 from mmengine.structures import InstanceData, PixelData
 
+from ..engine.config import remove_hooks
+from ..engine.launch import build_test_runner
 from ..images import read_header
-from .onnx_predictor import OnnxPredictor
 from .rule import network_of
 
 
@@ -19,7 +21,7 @@ from .rule import network_of
 class OnnxModel(BaseModel):
     """An ONNX file in the place of a model in MMEngine's Runner, for testing.
 
-    Only labels and file names of the data set are used: :class:`OnnxPredictor` reads and prepares the images itself, so that what is
+    Only labels and file names of the data set are used: ``OnnxPredictor`` reads and prepares the images itself, so that what is
     evaluated is what runs without OpenMMLab.
 
     Args:
@@ -27,6 +29,8 @@ class OnnxModel(BaseModel):
     """
 
     def __init__(self, file: str) -> None:
+        from .onnx_predictor import OnnxPredictor  # needs onnxruntime, which checkpoints are evaluated without
+
         super().__init__()
         self.predictor = OnnxPredictor(file)
 
@@ -53,6 +57,27 @@ class OnnxModel(BaseModel):
         raise NotImplementedError('an ONNX file can be tested only')
 
 
+def build_evaluation(cfg: Config, checkpoint: str | None, *, onnx: str | None = None, **options) -> Runner:
+    """Build the Runner that evaluates a checkpoint, or an ONNX file in its place.
+
+    Args:
+        cfg: A config that went through :func:`mmlska.engine.launch.prepare`.
+        checkpoint: As :func:`mmlska.engine.launch.build_test_runner` takes it; None with ``onnx``.
+        onnx: What ``tools/export.py`` wrote for this config.
+        **options: Those of :func:`mmlska.engine.launch.build_test_runner`.
+
+    Raises:
+        FileNotFoundError: If data, the checkpoint or the ONNX file are missing.
+        ValueError: If both files are given or none, or a setting does not fit the config or the kind of file.
+    """
+    changed = options.get('tta') or options.get('deploy') or options.get('dtype', 'fp32') != 'fp32'
+    if (checkpoint is None) == (onnx is None) or (onnx and changed):
+        raise ValueError('give either a checkpoint or --onnx FILE; --tta, --deploy and --dtype are for checkpoints')
+    if onnx:
+        use_onnx(cfg, onnx)
+    return build_test_runner(cfg, checkpoint, **options)
+
+
 def use_onnx(cfg: Config, file: str) -> None:
     """Make a config test an ONNX file instead of its model.
 
@@ -64,6 +89,8 @@ def use_onnx(cfg: Config, file: str) -> None:
         FileNotFoundError: If there is no such file.
         ValueError: If it is no ONNX file of mmlska, of a part only, or of a model with other classes or of another kind.
     """
+    from .onnx_predictor import OnnxPredictor
+
     predictor = OnnxPredictor(file)
     wanted = 'segmentor' if cfg.default_scope == 'mmseg' else 'RetinaNet'
     if predictor.metadata['kind'] != wanted or predictor.metadata['model'] != cfg.model.type:
@@ -82,5 +109,4 @@ def use_onnx(cfg: Config, file: str) -> None:
         )
     cfg.model = dict(type='OnnxModel', file=str(Path(file).absolute()))
     cfg.load_from = None
-    hooks = cfg.get('custom_hooks', [])
-    cfg.custom_hooks = [hook for hook in hooks if hook['type'] != 'ChannelsLastHook']
+    remove_hooks(cfg, 'ChannelsLastHook')

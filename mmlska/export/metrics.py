@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..engine.config import load_config
-from ..engine.launch import build_test_runner, prepare
+from ..engine.launch import prepare
 from ..files import file_sha256
 from ..results import markdown_table
+from .evaluate import build_evaluation
 from .exporter import export
 
 #: What is evaluated: the checkpoint in torch, and its files.
@@ -47,7 +48,7 @@ def evaluate_exports(
             file, entry = str(done.path), dict(bytes=done.path.stat().st_size, difference=done.parity.largest)
         cfg = load_config(config)
         prepare(cfg, config, work_dir=str(work_dir / name), launcher='none', seed=0)
-        found = build_test_runner(cfg, None if file else str(checkpoint), onnx=file).test()
+        found = build_evaluation(cfg, None if file else str(checkpoint), onnx=file).test()
         formats[name] = dict(
             metrics={column: float(found[key]) * factor for key, (column, factor) in _METRICS.items() if key in found},
             **entry,

@@ -6,7 +6,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from ..engine.config import _datasets
+from ..engine.config import datasets_of
 from ..infer.predictor import _type
 
 
@@ -20,7 +20,7 @@ def input_rule(cfg: Config) -> dict[str, Any]:
     Raises:
         ValueError: If the test pipeline does more than that.
     """
-    dataset = next(_datasets(cfg, 'test'), {})
+    dataset = next(datasets_of(cfg, 'test'), {})
     steps = [step for step in dataset.get('pipeline') or () if not _type(step).startswith(('Load', 'Pack'))]
     preprocessor = cfg.model.data_preprocessor
     padding = (preprocessor.get('test_cfg') or {}) if cfg.default_scope == 'mmseg' else preprocessor

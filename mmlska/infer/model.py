@@ -13,7 +13,7 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 from torch import nn
 
-from ..engine.config import _datasets, find_path, replace_sync_bn
+from ..engine.config import datasets_of, find_path, replace_sync_bn
 from ..weights import load_whole_model, safe_reading
 
 
@@ -103,7 +103,7 @@ def num_classes(model: nn.Module) -> int:
 
 def _dataset_meta(cfg: Config, meta: dict, count: int) -> dict:
     """Classes and palette: those the checkpoint was trained with, else the config's, else numbers."""
-    dataset = next(_datasets(cfg, 'test'), {})
+    dataset = next(datasets_of(cfg, 'test'), {})
     with DATASETS.switch_scope_and_registry(cfg.get('default_scope')) as registry:
         dataset_class = registry.get(dataset['type']) if dataset.get('type') else None
     for found in (meta.get('dataset_meta'), dataset.get('metainfo'), getattr(dataset_class, 'METAINFO', None)):

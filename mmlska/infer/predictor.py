@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ from mmengine.dataset import Compose
 from mmengine.registry import VISUALIZERS, init_default_scope
 from mmengine.structures import InstanceData, PixelData
 
-from ..engine.config import _datasets, load_config
+from ..engine.config import datasets_of, load_config
 from ..engine.hooks import to_channels_last
+from ..engine.precision import float32_after_autocast
 from ..models import fold_for_inference
 from .model import load_model
 from .prediction import Prediction, encode_mask
@@ -73,7 +74,7 @@ class Predictor:
             model = fold_for_inference(model, inplace=True)
         model = model.to(self.device)
         if _DTYPES[dtype] is not None:
-            model.extract_feat = _in_low_precision(model.extract_feat, self.device.type, _DTYPES[dtype])
+            model.extract_feat = float32_after_autocast(model.extract_feat, self.device.type, _DTYPES[dtype])
         self.model = to_channels_last(model) if self.device.type == 'cpu' else model
         self.pipeline = image_pipeline(self.cfg)
         self.is_segmentor = hasattr(model, 'decode_head')
@@ -253,7 +254,7 @@ def image_pipeline(cfg: Config) -> Compose:
     Raises:
         ValueError: If the config has none.
     """
-    dataset = next(_datasets(cfg, 'test'), {})
+    dataset = next(datasets_of(cfg, 'test'), {})
     steps = [dict(step) for step in dataset.get('pipeline') or () if not _type(step).startswith('Load')]
     if not steps or not _type(steps[-1]).startswith('Pack'):
         raise ValueError(
@@ -283,15 +284,6 @@ def _check_size(name: str | Path | int, width: int, height: int) -> None:
 
 def _type(step: dict) -> str:
     return str(step['type'] if isinstance(step['type'], str) else step['type'].__name__).rpartition('.')[2]
-
-
-def _in_low_precision(extract_feat: Callable, device_type: str, dtype: torch.dtype) -> Callable:
-    def extract(inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        with torch.autocast(device_type, dtype=dtype):
-            features = extract_feat(inputs)
-        return tuple(feature.float() for feature in features)
-
-    return extract
 
 
 def _device(name: str) -> torch.device:

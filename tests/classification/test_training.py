@@ -17,8 +17,9 @@ from safetensors import safe_open
 
 from mmlska import VAN_LSKA
 from mmlska.classification.publish import describe_data, draw_curve, half_precision, learning_curve, publish
-from mmlska.engine.config import load_config, use_overlays, use_predictions
-from mmlska.engine.guards import TrainingError
+from mmlska.engine.config import load_config
+from mmlska.engine.errors import TrainingError
+from mmlska.engine.evaluation_options import use_overlays, use_predictions
 from mmlska.engine.launch import build_test_runner, build_train_runner, prepare
 from mmlska.models.classifier import _build as build_plain
 from mmlska.weights import WeightsError, load_pretrained, manifest, published_names, read_checkpoint

@@ -1,178 +1,32 @@
-"""Generated scenes: the pixels, the files, the tool."""
+"""Generated scenes and their files."""
 
 import contextlib
 import io
 import itertools
 import json
-import os
-import runpy
-import subprocess
-import sys
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
 from mmlska.datasets import scenes
-from mmlska.datasets.scenes import (
-    DIFFICULTIES,
-    SHAPES,
-    TEXTURE_MODES,
-    TEXTURES,
-    make_scene,
-    semantic_mask,
-    write_scenes,
-)
+from mmlska.datasets.scenes import SHAPES, TEXTURES, make_scene, semantic_mask, write_scenes
 
-TOOL = Path(__file__).parents[2] / 'tools' / 'make_scenes.py'
-OPTIONS = {'seed': 0, 'size': 96, 'num_classes': 5, 'difficulty': 'medium', 'texture': 'random'}
+OPTIONS = {'split': 'training', 'seed': 0, 'size': 96, 'num_classes': 5, 'difficulty': 'medium', 'texture': 'random'}
 SMALL = {'num_train': 3, 'num_val': 2, 'size': (48, 64), 'num_classes': 8}
-
-
-def draw(count=1, split='training', **changes):
-    return [make_scene(index, split=split, **{**OPTIONS, **changes}) for index in range(count)]
 
 
 def content(root):
     return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob('*')) if path.is_file()}
 
 
-# The pixels
-
-
 def test_same_arguments_same_pixels_and_others_differ():
-    (first,), (again,) = draw(), draw()
+    first, again = (make_scene(0, **OPTIONS) for _ in range(2))
     assert np.array_equal(first.image, again.image)
     assert [item.bbox for item in first.instances] == [item.bbox for item in again.instances]
-    others = [draw(seed=1)[0], draw(split='validation')[0], draw(2)[1]]
-    for one, other in itertools.combinations([first, *others], 2):
+    others = [make_scene(0, **OPTIONS | changes) for changes in ({'seed': 1}, {'split': 'validation'})]
+    for one, other in itertools.combinations([first, *others, make_scene(1, **OPTIONS)], 2):
         assert not np.array_equal(one.image, other.image)
-
-
-@pytest.mark.parametrize('difficulty', DIFFICULTIES)
-@pytest.mark.parametrize('texture', TEXTURE_MODES)
-@pytest.mark.parametrize('size', [32, (47, 131)])
-def test_masks_are_disjoint_and_boxes_tight(difficulty, texture, size):
-    height, width = size if isinstance(size, tuple) else (size, size)
-    for scene in draw(8, difficulty=difficulty, texture=texture, size=size, num_classes=8):
-        assert scene.image.shape == (height, width, 3)
-        assert scene.image.dtype == np.uint8
-        assert 1 <= len(scene.instances) <= DIFFICULTIES[difficulty].objects[1]
-        expected = np.ones((height, width), np.uint8)
-        for item in scene.instances:
-            assert item.mask.dtype == bool
-            assert item.mask.sum() >= 16
-            assert np.all(expected[item.mask] == 1), 'two objects own one pixel'
-            expected[item.mask] = item.category + 2
-            x, y, w, h = item.bbox
-            box = np.zeros_like(item.mask)
-            box[y : y + h, x : x + w] = True
-            assert item.mask.sum() == (item.mask & box).sum()
-            inside = item.mask[y : y + h, x : x + w]
-            assert all(edge.any() for edge in (inside[0], inside[-1], inside[:, 0], inside[:, -1]))
-        assert np.array_equal(semantic_mask(scene), expected)
-        assert semantic_mask(scene).dtype == np.uint8
-
-
-def test_later_objects_cover_earlier_ones():
-    def solidity(mask):
-        points = np.argwhere(mask)[:, ::-1].astype(np.int32)
-        hull = cv2.fillConvexPoly(np.zeros(mask.shape, np.uint8), cv2.convexHull(points), 1)
-        return mask.sum() / hull.sum()
-
-    front, behind = [], []
-    for scene in draw(20, num_classes=1, size=160):  # circles alone: whatever is not convex is covered
-        *earlier, last = (solidity(item.mask) for item in scene.instances)
-        front.append(last)
-        behind.extend(earlier)
-    assert min(front) > 0.97
-    assert sum(value < 0.93 for value in behind) >= 5
-
-
-def test_every_class_and_texture_occurs_equally():
-    items = [item for scene in draw(150, num_classes=8, size=64) for item in scene.instances]
-    for found in (
-        np.bincount([item.category for item in items], minlength=len(SHAPES)),
-        np.bincount([item.texture for item in items], minlength=len(TEXTURES)),
-    ):
-        assert len(found) == 8
-        assert found.min() > 0.6 * found.mean()
-
-
-def test_fewer_classes_are_the_first_shapes():
-    assert {item.category for scene in draw(30, num_classes=3) for item in scene.instances} == {0, 1, 2}
-
-
-def test_ring_has_its_hole():
-    holes = 0
-    for scene in draw(40, difficulty='easy'):
-        for item in scene.instances:
-            if SHAPES[item.category] == 'ring':
-                x, y, w, h = item.bbox
-                holes += not item.mask[y + h // 2, x + w // 2]
-                assert item.mask.sum() < 0.75 * w * h
-    assert holes >= 5
-
-
-def test_shapes_differ_under_every_rotation():
-    grid = (np.mgrid[:36, :36] - 17.5) / 12  # an extent of 24 px
-
-    def turned(name, degrees):
-        angle = np.deg2rad(degrees)
-        v, u = grid
-        return scenes._SHAPES[name](u * np.cos(angle) + v * np.sin(angle), v * np.cos(angle) - u * np.sin(angle))
-
-    for one, other in itertools.combinations(SHAPES, 2):
-        still = turned(one, 0)
-        overlaps = [
-            (still & mask).sum() / (still | mask).sum() for mask in (turned(other, angle) for angle in range(0, 360, 5))
-        ]
-        assert max(overlaps) < 0.87, (one, other)
-
-
-def test_texture_of_the_class():
-    items = [item for scene in draw(30, texture='class', num_classes=8) for item in scene.instances]
-    assert all(item.texture == item.category for item in items)
-
-
-def test_conflict_takes_every_texture_but_the_own_one():
-    items = [item for scene in draw(60, texture='conflict') for item in scene.instances]
-    assert {(item.category, item.texture) for item in items} == set(itertools.permutations(range(5), 2))
-
-
-def test_texture_modes_share_their_geometry():
-    for scenes_of_one_index in zip(*(draw(5, texture=texture) for texture in TEXTURE_MODES)):
-        first, *others = scenes_of_one_index
-        for other in others:
-            assert np.array_equal(semantic_mask(first), semantic_mask(other))
-            assert not np.array_equal(first.image, other.image)
-
-
-def test_background_shows_no_class_texture_in_class_and_conflict_modes():
-    # Hard two-colour textures have edges, the plain noise has none: compare the steepest step without sensor noise.
-    def steepest(texture):
-        steps = []
-        for scene in draw(12, texture=texture, difficulty='easy', size=128):
-            ground = semantic_mask(scene) == 1
-            step = np.abs(np.diff(scene.image.astype(int), axis=1)).max(2)
-            steps.append(np.percentile(step[ground[:, 1:] & ground[:, :-1]], 99.5))
-        return np.array(steps)
-
-    assert steepest('class').max() < 17
-    assert steepest('conflict').max() < 17
-    assert (steepest('random') > 20).sum() >= 6
-
-
-def test_difficulty_lowers_contrast():
-    def contrast(difficulty):
-        found = []
-        for scene in draw(30, difficulty=difficulty):
-            ground = scene.image[semantic_mask(scene) == 1].mean(0)
-            found += [np.linalg.norm(scene.image[item.mask] - ground, axis=1).mean() for item in scene.instances]
-        return np.mean(found)
-
-    assert contrast('easy') > contrast('medium') > contrast('hard')
 
 
 @pytest.mark.parametrize(
@@ -194,11 +48,8 @@ def test_difficulty_lowers_contrast():
 )
 def test_impossible_arguments(changes, message):
     with pytest.raises(ValueError, match=message) as caught:
-        draw(**changes)
+        make_scene(0, **OPTIONS | changes)
     assert '\n' not in str(caught.value)
-
-
-# The files
 
 
 @pytest.fixture(scope='module')
@@ -412,63 +263,3 @@ def test_a_split_may_be_empty_but_not_both(tmp_path):
     with pytest.raises(ValueError, match='num_val -1 is impossible; use 0 or more'):
         write_scenes(tmp_path / 'none', num_val=-1)
     assert not (tmp_path / 'none').exists()
-
-
-# The tool
-
-
-def run_tool(*args, cwd):
-    environment = {**os.environ, 'PYTHONPATH': os.pathsep.join(path for path in sys.path if path)}
-    return subprocess.run(
-        [sys.executable, str(TOOL), *args], cwd=cwd, env=environment, capture_output=True, text=True, timeout=120
-    )
-
-
-def test_tool_writes_scenes_and_preview(tmp_path):
-    options = 'out --train 2 --val 1 --size 40x56 --classes 3 --difficulty easy --conflict --seed 7 --preview look.png'
-    done = run_tool(*options.split(), cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[:2] == ['3/3 scenes', f'Written to {tmp_path / "out"}']
-    parameters = json.loads((tmp_path / 'out/scenes.json').read_text())['parameters']
-    assert parameters == {
-        'num_train': 2,
-        'num_val': 1,
-        'size': [40, 56],
-        'num_classes': 3,
-        'difficulty': 'easy',
-        'texture': 'conflict',
-        'seed': 7,
-    }
-    sheet = cv2.imread(str(tmp_path / 'look.png'))
-    assert sheet.shape == (4 * (7 * 40 + 2), 4 * (7 * 56 + 2), 3)
-    assert (sheet == 255).all(2).sum() > 1000  # the outlines and the labels
-    assert sorted(path.name for path in tmp_path.iterdir()) == ['look.png', 'out']
-
-
-def test_tool_fails_in_one_line_without_traceback(tmp_path):
-    (tmp_path / 'mine').mkdir()
-    (tmp_path / 'mine/notes.txt').write_text('text')
-    done = run_tool('mine', cwd=tmp_path)
-    assert (done.returncode, done.stdout) == (2, '')
-    message = f'{tmp_path / "mine"} holds more than scenes, which even --overwrite keeps; use another folder'
-    assert done.stderr == f'make_scenes: error: {message}\n'
-
-
-@pytest.mark.parametrize(
-    ('args', 'message'),
-    [
-        ('--classes 9', 'num_classes 9 is impossible; use 1 to 8'),
-        ('--size big', "argument --size: invalid sides value: 'big'"),
-        ('--size 40x16', 'size 16 is impossible; use 32 or more'),
-        ('--train 0 --val 0', 'num_train and num_val are both 0; use at least one image'),
-        ('--shape round', 'unrecognized arguments: --shape round'),
-    ],
-)
-def test_tool_rejects_impossible_arguments(tmp_path, monkeypatch, capsys, args, message):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, 'argv', ['make_scenes.py', 'out', *args.split()])
-    with pytest.raises(SystemExit) as caught:
-        runpy.run_path(str(TOOL), run_name='__main__')
-    assert caught.value.code == 2
-    assert capsys.readouterr() == ('', f'make_scenes: error: {message}\n')
-    assert list(tmp_path.iterdir()) == []

@@ -14,9 +14,10 @@ from mmengine.dist import barrier
 from small_run import own_names
 
 from mmlska.engine.config import load_config
+from mmlska.engine.errors import TrainingError
 from mmlska.engine.fsdp import own_share
-from mmlska.engine.guards import TrainingError, memory_advice
 from mmlska.engine.launch import build_train_runner, prepare
+from mmlska.engine.memory import memory_advice
 from mmlska.engine.training_options import use_training_options
 from mmlska.weights import use_safe_reader
 
@@ -49,7 +50,7 @@ class Runs:
         return runner
 
     def resume(self, checkpoint, name, **options):
-        """Go on from a checkpoint of another run."""
+        """Continue from a checkpoint of another run."""
         if torch.distributed.get_rank() == 0:
             (self.folder / name).mkdir()
             shutil.copy(self.folder / checkpoint, self.folder / name)

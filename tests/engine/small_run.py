@@ -3,10 +3,12 @@
 import itertools
 from pathlib import Path
 
+import pytest
 import torch
 from mmengine.runner import Runner
 
 from mmlska.engine.config import load_config
+from mmlska.engine.errors import TrainingError
 from mmlska.engine.launch import build_train_runner, prepare
 from mmlska.weights import use_safe_reader
 
@@ -50,6 +52,14 @@ def runner_of(config: str, work_dir: Path, options: dict | None = None, seed: in
     cfg = load_config(config, {**own_names(), **(options or {})})
     prepare(cfg, config, work_dir=str(work_dir), launcher='none', seed=seed, deterministic=True)
     return build_train_runner(cfg, **kwargs)
+
+
+def message_of(runner: Runner) -> str:
+    """Train, and return what the training is stopped with: one line."""
+    with pytest.raises(TrainingError) as caught:
+        runner.train()
+    assert '\n' not in str(caught.value)
+    return str(caught.value)
 
 
 def weights_of(runner: Runner) -> dict[str, torch.Tensor]:

@@ -1,23 +1,16 @@
-"""Saving, verifying and going on from checkpoints."""
+"""Saving checkpoints, and resumed runs that end where uninterrupted ones do."""
 
-import io
-import logging
 import os
-import re
 import resource
 import signal
 import subprocess
 
 import pytest
 import torch
-from mmengine.config import Config
 from mmengine.hooks import Hook
-from mmengine.logging import MMLogger
-from small_run import runner_of, same, weights_of, write_config
+from small_run import runner_of, same, weights_of
 
-from mmlska.engine.checkpoints import Interrupted
-from mmlska.engine.resume import find_resumable, why_not_resumable
-from mmlska.weights import LAYOUTS, file_sha256
+from mmlska.engine.errors import Interrupted
 
 
 class At(Hook):
@@ -31,20 +24,6 @@ class At(Hook):
     def before_train_iter(self, runner, batch_idx, data_batch=None):
         if runner.iter == self.iteration:
             self.action()
-
-
-@pytest.fixture(scope='module')
-def config(scenes, tmp_path_factory):
-    return write_config(scenes, tmp_path_factory.mktemp('config'))
-
-
-@pytest.fixture(scope='module')
-def whole(config, tmp_path_factory):
-    """The weights and the work directory of an uninterrupted run."""
-    folder = tmp_path_factory.mktemp('whole')
-    runner = runner_of(config, folder)
-    runner.train()
-    return weights_of(runner), folder
 
 
 def names(folder) -> list[str]:
@@ -97,71 +76,6 @@ def test_data_workers_change_nothing(config, whole, tmp_path):
     runner = runner_of(config, tmp_path, {'train_dataloader.num_workers': 2})
     runner.train()
     assert same(weights_of(runner), whole[0])
-
-
-def test_resume_takes_the_newest_that_verifies(config, whole, tmp_path):
-    for number, name in enumerate(['iter_4.pth', 'iter_6.pth']):
-        content = (whole[1] / name).read_bytes()
-        if name == 'iter_6.pth':
-            middle = len(content) // 2
-            content = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
-        (tmp_path / name).write_bytes(content)
-        (tmp_path / f'{name}.sha256').write_bytes((whole[1] / f'{name}.sha256').read_bytes())
-        os.utime(tmp_path / name, (number, number))
-    (tmp_path / 'iter_7.pth').write_bytes(content[:5000])
-    torch.save(dict(state_dict={}), tmp_path / 'iter_8.pth')
-    found, skipped = find_resumable(tmp_path)
-    assert found == tmp_path / 'iter_4.pth'
-    reasons = {path.name: reason for path, reason in skipped}
-    assert list(reasons)[-1] == 'iter_6.pth'
-    assert reasons['iter_6.pth'] == 'its SHA-256 is not the one in iter_6.pth.sha256'
-    assert 'truncated or damaged' in reasons['iter_7.pth']
-    assert reasons['iter_8.pth'] == 'it holds weights without the state of a training'
-    said = io.StringIO()
-    handler = logging.StreamHandler(said)
-    logger = MMLogger.get_current_instance()
-    logger.addHandler(handler)
-    runner = runner_of(config, tmp_path, resume='auto')
-    logger.removeHandler(handler)
-    runner.train()
-    assert same(weights_of(runner), whole[0])
-    assert f'--resume skips {tmp_path}/iter_6.pth: its SHA-256' in said.getvalue()
-    assert f'--resume continues from {tmp_path}/iter_4.pth' in said.getvalue()
-
-
-def test_the_config_beside_the_checkpoints_starts_anew(config, whole, tmp_path):
-    runner = runner_of(config, tmp_path, {'load_from': 'weights.pth'}, resume=str(whole[1] / 'iter_4.pth'))
-    dumped = Config.fromfile(tmp_path / 'small.py')
-    assert (dumped.resume, dumped.load_from) == (False, 'weights.pth')
-    runner.load_or_resume()
-    assert runner.iter == 4
-
-
-def test_a_loaded_checkpoint_has_a_line_in_the_log(config, whole, tmp_path):
-    path = whole[1] / 'iter_4.pth'
-    content = torch.load(path, weights_only=False)
-    del content['state_dict']['decode_head.conv_seg.bias']
-    torch.save(content, tmp_path / 'part.pth')
-    runner = runner_of(config, tmp_path, {'load_from': str(path)})
-    runner.load_or_resume()
-    runner.load_checkpoint(str(tmp_path / 'part.pth'))
-    log = next(tmp_path.glob('*/*.log')).read_text()
-    total = len(runner.model.state_dict())
-    layout, digest = LAYOUTS['mmlska'].text, file_sha256(path)[:16]
-    assert f'EncoderDecoder: {total}/{total} tensors loaded, {layout}, from {path} (sha256 {digest})\n' in log
-    assert re.search(rf': {total - 1}/{total} .*; missing or of another shape: decode_head', log)
-
-
-def test_resume_from_nothing_and_from_damaged_files_only(config, whole, tmp_path):
-    assert find_resumable(tmp_path / 'none') == (None, [])
-    (tmp_path / 'iter_2.pth').write_bytes(b'PK\x03\x04')
-    with pytest.raises(ValueError, match=r'no checkpoint in .* that can be read \(iter_2.pth: .*another --work-dir'):
-        runner_of(config, tmp_path, resume='auto')
-    best = next(whole[1].glob('best_*.pth'))
-    with pytest.raises(ValueError, match='truncated or damaged'):
-        runner_of(config, tmp_path, resume=str(tmp_path / 'iter_2.pth'))
-    best.with_name(f'{best.name}.sha256').unlink()
-    assert why_not_resumable(best) == 'it holds weights without the state of a training'
 
 
 def test_a_full_disk_fails_the_save_not_the_run(config, whole, tmp_path):

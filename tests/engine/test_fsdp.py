@@ -11,19 +11,22 @@ from mmengine.registry import MODELS, init_default_scope
 from small_run import ROOT, own_names, write_config
 from test_distributed import environment
 
-from mmlska.engine import fsdp
+from mmlska.engine import checks, fsdp
+from mmlska.engine.checks import check_fsdp
 from mmlska.engine.config import load_config
-from mmlska.engine.fsdp import check_fsdp
 from mmlska.engine.launch import build_test_runner, prepare
 from mmlska.engine.training_options import use_training_options
 from mmlska.weights import use_safe_reader
 
 DRIVER = Path(__file__).with_name('fsdp_runs.py')
-# Norms that do not depend on the batch, and an optimizer that does not blow up the last digit of a gradient.
+# Two ways to train differ in the last digit, and nothing here blows that up, whatever the weights: norms that do not depend on the
+# batch and have more than the two numbers of a group in a map of one pixel, activations without a kink, an optimizer with a large eps.
 SEGMENTOR = """
 _base_ = 'small.py'
-norm_cfg = dict(type='GN', num_groups=4, requires_grad=True)
-model = dict(backbone=dict(norm_cfg=norm_cfg), decode_head=dict(norm_cfg=norm_cfg), auxiliary_head=dict(norm_cfg=norm_cfg))
+parts = dict(norm_cfg=dict(type='GN', num_groups=4, requires_grad=True), act_cfg=dict(type='GELU'))
+model = dict(
+    backbone=dict(norm_cfg=parts['norm_cfg']), decode_head=dict(pool_scales=(2, 3, 6), **parts), auxiliary_head=parts
+)
 optim_wrapper = dict(optimizer=dict(lr=1e-3, eps=1e-4))
 train_dataloader = dict(batch_size=1, num_workers=0, persistent_workers=False)
 val_dataloader = dict(batch_size=1, num_workers=0, persistent_workers=False)
@@ -48,7 +51,7 @@ default_hooks = dict(logger=dict(interval=1), checkpoint=dict(save_best=None))
 @pytest.fixture(scope='module')
 def runs(scenes, tmp_path_factory) -> Path:
     """The folder with what all runs left."""
-    if not fsdp._has_fully_shard():
+    if not checks._has_fully_shard():
         pytest.skip('needs torch 2.8 or later')
     if torch.cuda.device_count() == 1:
         pytest.skip('needs two GPUs or none')
@@ -100,7 +103,11 @@ def test_trains_as_distributed_data_parallel_does(runs):
     assert 'grad_norm' in with_fsdp[-2]
     assert 'mIoU' in with_fsdp[-1]
     for line, expected in zip(with_fsdp, without):
-        assert line == pytest.approx(expected, rel=1e-5)
+        for name, value in line.items():
+            # Where two classes tie, a pixel may fall to either; losses and norms are no counts.
+            counts = 'acc' in name.lower() or 'IoU' in name
+            allowed = dict(abs=0.05) if counts else dict(rel=1e-5)
+            assert value == pytest.approx(expected[name], **allowed), name
     weights = checkpoint(runs / 'fsdp')['state_dict']
     assert distance(weights, checkpoint(runs / 'ddp')['state_dict']) <= 1e-5
     assert distance(weights, checkpoint(runs / 'fsdp', 'iter_3.pth')['state_dict']) > 1e-4
@@ -212,9 +219,9 @@ def test_what_it_does_not_go_with(changes, options, message):
 def test_an_old_torch_is_refused(monkeypatch):
     cfg = config_of()
     use_training_options(cfg, fsdp=True)
-    monkeypatch.setattr(fsdp, '_has_fully_shard', lambda: True)
+    monkeypatch.setattr(checks, '_has_fully_shard', lambda: True)
     check_fsdp(cfg)
-    monkeypatch.setattr(fsdp, '_has_fully_shard', lambda: False)
+    monkeypatch.setattr(checks, '_has_fully_shard', lambda: False)
     with pytest.raises(ValueError, match='--fsdp needs torch 2.8 or later and this is .*; update it, or use --zero1'):
         check_fsdp(cfg)
 

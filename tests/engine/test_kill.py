@@ -12,7 +12,7 @@ import torch
 ROOT = Path(__file__).resolve().parents[2]
 EPOCHS = 12  # of four steps
 DRIVER = Path(__file__).with_name('kill_driver.py')
-# Flips, drop path and the random samples of both heads draw on the generators that have to go on where they were.
+# Flips, drop path and the random samples of both heads draw on the generators that have to continue where they were.
 CONFIG = """
 _base_ = {base!r}
 data_root = {root!r}

@@ -11,11 +11,10 @@ from pathlib import Path
 import torch
 from mmengine.hooks import Hook
 
-from mmlska.engine.checkpoints import Interrupted
 from mmlska.engine.config import load_config
-from mmlska.engine.guards import bare_model
+from mmlska.engine.errors import Interrupted
 from mmlska.engine.launch import build_train_runner, prepare
-from mmlska.engine.processes import leave_processes
+from mmlska.engine.processes import bare_model, leave_processes
 from mmlska.engine.training_options import use_training_options
 from mmlska.weights import use_safe_reader
 

@@ -9,7 +9,8 @@ import onnx
 import pytest
 
 from mmlska.engine.config import load_config
-from mmlska.engine.launch import build_test_runner, prepare
+from mmlska.engine.launch import prepare
+from mmlska.export.evaluate import build_evaluation
 from mmlska.export.metrics import table
 
 pytestmark = pytest.mark.slow
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.slow
 def metrics(model, tmp_path, checkpoint=None, **options):
     cfg = load_config(str(model.config))
     prepare(cfg, str(model.config), work_dir=str(tmp_path), launcher='none', seed=0)
-    return build_test_runner(cfg, checkpoint, **options).test()
+    return build_evaluation(cfg, checkpoint, **options).test()
 
 
 @pytest.mark.parametrize('name', ['retinanet', 'upernet', 'fpn'])

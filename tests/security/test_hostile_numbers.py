@@ -142,7 +142,8 @@ import json, resource, sys
 from pathlib import Path
 sys.path.insert(0, {str(ROOT / 'tests')!r})
 from own_sets import MASK_RCNN, adapt, build
-from mmlska.engine.samples import BadSampleError, GuardedDataset
+from mmlska.engine.errors import BadSampleError
+from mmlska.engine.samples import GuardedDataset
 from mmlska.engine.checks import _check_masks
 from types import SimpleNamespace
 from mmengine.registry import init_default_scope

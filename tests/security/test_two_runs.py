@@ -1,29 +1,22 @@
 """Trainings that share a work directory, that save nothing, and that resume among rubbish: none damages another, none deceives."""
 
-import errno
-import io
 import json
-import logging
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-import torch
-from mmengine.logging import MMLogger
 
-from mmlska.engine import lock
-from mmlska.engine.lock import LOCK_NAME, lock_work_dir, unlock_work_dir
+from mmlska.engine.lock import LOCK_NAME
 from mmlska.engine.resume import find_resumable, why_not_resumable
 from mmlska.files import file_sha256
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / 'tests/engine'))
 
-from small_run import runner_of, write_config  # noqa: E402
+from small_run import write_config  # noqa: E402
 
 DRIVER = Path(__file__).with_name('runs_driver.py')
 IN_USE = 'is in use by process {pid} on '
@@ -139,7 +132,7 @@ def test_what_was_lost_is_repeated_from_the_one_before(runs):
     assert '/iter_4.pth' in runs['unblocked']['output']
 
 
-def test_a_training_started_anew_is_the_one_to_go_on_with(runs, folder):
+def test_a_training_started_anew_is_the_one_to_continue(runs, folder):
     """The older one was further."""
     assert runs['anew']['code'] == 0
     assert sorted(p.name for p in (folder / 'blocked').glob('iter_*.pth')) == ['iter_2.pth', 'iter_4.pth', 'iter_6.pth']
@@ -169,156 +162,3 @@ def test_resumes_among_rubbish(runs, folder):
     assert f'--resume continues from {folder}/rubbish/iter_4.pth' in done['output']
     assert why_not_resumable(folder / 'rubbish/iter_6.pth') is None  # in the place of the link
     assert 'iter_4.pth' in runs['left']
-
-
-@pytest.fixture
-def work(runs, folder, tmp_path) -> Path:
-    """A work directory with the checkpoints of four and of six iterations."""
-    for name in ('iter_4.pth', 'iter_6.pth', 'iter_4.pth.sha256', 'iter_6.pth.sha256'):
-        shutil.copy(folder / 'blocked' / name, tmp_path)
-    assert find_resumable(tmp_path)[0].name == 'iter_6.pth'
-    return tmp_path
-
-
-def test_the_date_of_a_file_decides_nothing(work):
-    for number, name in enumerate(['iter_6.pth', 'iter_4.pth']):
-        os.utime(work / name, (2e9 + number, 2e9 + number))
-    assert find_resumable(work) == (work / 'iter_6.pth', [])
-
-
-def test_the_name_of_a_file_decides_nothing(work):
-    for file in list(work.iterdir()):
-        file.rename(work / file.name.replace('iter_4', 'epoch_99'))
-    assert find_resumable(work)[0].name == 'iter_6.pth'
-
-
-def spoil(make):
-    """Put something else in the place of a file."""
-
-    def change(path: Path) -> None:
-        path.unlink()
-        make(path)
-
-    return change
-
-
-def saved_without(*keys):
-    def change(path: Path) -> None:
-        content = torch.load(path, weights_only=False)
-        for key in keys[:-1]:
-            content = content[key]
-        del content[keys[-1]]
-        torch.save(content, path)
-        Path(f'{path}.sha256').unlink()
-
-    return change
-
-
-NO_SHA256 = 'iter_6.pth.sha256 holds no SHA-256'
-MAKERS = {
-    'dangling link': spoil(lambda p: p.symlink_to('nowhere')),
-    'circle of links': spoil(lambda p: p.symlink_to(p.name)),
-    'folder': spoil(lambda p: p.mkdir()),
-    'pipe': spoil(os.mkfifo),
-    'empty': spoil(lambda p: p.touch()),
-    'text': spoil(lambda p: p.write_text('iter 6')),
-    'cut': lambda p: os.truncate(p, 5000),
-    'no optimizer': saved_without('optimizer'),
-}
-
-
-@pytest.mark.parametrize('change', MAKERS.values(), ids=MAKERS)
-def test_what_is_no_checkpoint_is_skipped(work, change):
-    change(work / 'iter_6.pth')
-    found, [(path, reason)] = find_resumable(work)
-    assert (found.name, path.name) == ('iter_4.pth', 'iter_6.pth')
-    assert reason == ' '.join(reason.split()) != ''
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason='root reads everything')
-@pytest.mark.parametrize('name', ['iter_6.pth', 'iter_6.pth.sha256'])
-def test_what_may_not_be_read_is_skipped(work, name):
-    (work / name).chmod(0)
-    assert find_resumable(work)[0].name == 'iter_4.pth'
-
-
-@pytest.mark.parametrize(
-    ('change', 'reason'),
-    [
-        (lambda p: p.write_text('what is this'), NO_SHA256),
-        (lambda p: p.write_bytes(bytes(range(256))), NO_SHA256),
-        (lambda p: os.truncate(p, 1 << 40), NO_SHA256),
-        (lambda p: p.write_text('a' * 63 + '  iter_6.pth'), NO_SHA256),
-        (lambda p: p.write_text('a' * 64 + '  iter_6.pth'), 'its SHA-256 is not the one in iter_6.pth.sha256'),
-        (spoil(lambda p: p.symlink_to('nowhere')), 'cannot be read (no regular file)'),
-        (spoil(lambda p: p.mkdir()), 'cannot be read (no regular file)'),
-        (spoil(os.mkfifo), 'cannot be read (no regular file)'),
-    ],
-    ids=['text', 'binary', 'a terabyte', 'too short', 'another', 'dangling link', 'folder', 'pipe'],
-)
-def test_a_checkpoint_with_a_checksum_that_is_none_is_skipped(work, change, reason):
-    change(work / 'iter_6.pth.sha256')
-    found, [(path, said)] = find_resumable(work)
-    assert (found.name, path.name) == ('iter_4.pth', 'iter_6.pth')
-    assert reason in said
-
-
-def test_the_checksum_of_another_program_is_understood(work):
-    file = work / 'iter_6.pth.sha256'
-    file.write_text(file.read_text().upper().replace('  ', ' *'))
-    assert find_resumable(work) == (work / 'iter_6.pth', [])
-
-
-def test_weights_alone_are_not_resumed_by_name(config, folder, work):
-    best = folder / 'best/best_mIoU_iter_2.pth'
-    with pytest.raises(ValueError, match='it holds weights without the state of a training'):
-        runner_of(config, work, resume=str(best))
-
-
-def test_mmengines_own_setting_does_not_follow_last_checkpoint(config, work):
-    (work / 'last_checkpoint').write_text('/etc/passwd')
-    runner = runner_of(config, work, {'resume': True})
-    unlock_work_dir(work)
-    assert runner._load_from == str(work / 'iter_6.pth')
-
-
-@pytest.mark.parametrize('kind', ['link', 'folder', 'pipe'])
-def test_a_lock_overwrites_nothing(tmp_path, kind):
-    victim, path = tmp_path / 'victim', tmp_path / 'work' / LOCK_NAME
-    victim.write_text('mine')
-    path.parent.mkdir()
-    dict(link=lambda: path.symlink_to(victim), folder=path.mkdir, pipe=lambda: os.mkfifo(path))[kind]()
-    with pytest.raises(
-        FileExistsError, match='training.lock is not a regular file, so the work directory cannot be locked; delete it'
-    ):
-        lock_work_dir(path.parent)
-    assert victim.read_text() == 'mine'
-
-
-def test_a_lock_leaves_no_folder_behind(tmp_path):
-    lock_work_dir(tmp_path / 'a/b')
-    lock_work_dir(tmp_path / 'a/../a/b')
-    assert (tmp_path / 'a/b' / LOCK_NAME).read_text().startswith(f'process {os.getpid()} on ')
-    unlock_work_dir(tmp_path / 'a/b')
-    assert not list(tmp_path.iterdir())
-    lock_work_dir(tmp_path / 'a/b')
-    (tmp_path / 'a/log').touch()
-    unlock_work_dir(tmp_path / 'a/b')
-    assert [p.name for p in tmp_path.rglob('*')] == ['a', 'log']
-
-
-def test_a_file_system_without_locks_is_used_with_a_warning(tmp_path, monkeypatch):
-    def no_locks(*_) -> None:
-        raise OSError(errno.ENOLCK, 'No locks available')
-
-    monkeypatch.setattr(lock.fcntl, 'lockf', no_locks)
-    said = io.StringIO()
-    handler = logging.StreamHandler(said)
-    logger = MMLogger.get_current_instance()
-    logger.addHandler(handler)
-    for folder in (tmp_path, tmp_path / 'new/work'):
-        lock_work_dir(folder)
-        assert f'work_dir {folder} cannot be locked (No locks available); make sure that no other' in said.getvalue()
-        unlock_work_dir(folder)
-    logger.removeHandler(handler)
-    assert list(tmp_path.iterdir()) == []

@@ -11,7 +11,8 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import load_checkpoint
 from published_layouts import SMALL, published
 
-from mmlska.engine.config import load_config, use_overlays, use_predictions
+from mmlska.engine.config import load_config
+from mmlska.engine.evaluation_options import use_overlays, use_predictions
 from mmlska.models import VANLSKAClassifier
 from mmlska.weights import WeightsError
 from tests_extras.helpers import ROOT, fresh
@@ -153,7 +154,7 @@ def test_the_tools_train_and_test_a_classifier(crops, tmp_path):
 
 
 def test_missing_images_are_named(tmp_path):
-    from mmlska.engine.config import check_data
+    from mmlska.engine.checks import check_data
 
     cfg = load_config('configs/van_lska_b_imagenet.py', {'data_root': str(tmp_path)})
     with pytest.raises(FileNotFoundError, match=re.escape(f'train data not found: {tmp_path}/train does not exist')):

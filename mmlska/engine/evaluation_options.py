@@ -1,0 +1,79 @@
+"""What the options of ``tools/test.py`` change in a config."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mmengine.config import Config, ConfigDict
+from mmengine.logging import print_log
+
+from .config import add_hook, datasets_of, evaluators_of
+
+
+def image_reading(cfg: Config) -> dict[str, str]:
+    """How the test of a config reads its images: ``color_type`` and ``imdecode_backend`` where it names them."""
+    transforms = (transform for dataset in datasets_of(cfg, 'test') for transform in dataset.get('pipeline', []))
+    loader = next((transform for transform in transforms if transform['type'] == 'LoadImageFromFile'), {})
+    return {key: loader[key] for key in ('color_type', 'imdecode_backend') if key in loader}
+
+
+def use_overlays(cfg: Config, folder: str) -> None:
+    """Write each test image with its labels and its predictions side by side into ``folder``.
+
+    Raises:
+        ValueError: If the model is a classifier, which has nothing to draw.
+    """
+    if cfg.get('default_scope') in ('mmpretrain', 'mmengine'):
+        raise ValueError(
+            '--show-dir draws boxes and masks, which a classifier has not; --out FILE.pkl writes its predictions'
+        )
+    add_hook(cfg, 'OverlayHook', out_dir=str(Path(folder).absolute()), **image_reading(cfg))
+
+
+def use_predictions(cfg: Config, out: str) -> None:
+    """Write the predictions of a test.
+
+    Args:
+        cfg: The config.
+        out: ``*.pkl`` for the raw data samples; for detection ``*.json`` for files in COCO's result format; for segmentation a
+            folder for index masks as PNG. A classifier has raw data samples only.
+
+    Raises:
+        ValueError: If ``out`` is none of these.
+    """
+    path = Path(out).absolute()
+    detection = cfg.default_scope == 'mmdet'
+    evaluators = evaluators_of(cfg, 'test')
+    if path.suffix == '.pkl':
+        dump = 'DumpDetResults' if detection else 'DumpResults'
+        evaluators = [*evaluators, dict(type=dump, out_file_path=str(path))]
+    elif detection and path.suffix == '.json':
+        evaluators[0].outfile_prefix = str(path.with_suffix(''))
+    elif cfg.default_scope == 'mmseg' and not path.suffix:
+        evaluators[0].output_dir = str(path)
+    else:
+        others = {'mmdet': 'a .pkl or a .json file', 'mmseg': 'a .pkl file or a folder'}
+        allowed = others.get(cfg.default_scope, 'a .pkl file')
+        raise ValueError(f'--out {out} is not possible with this model; give {allowed}')
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cfg.test_evaluator = evaluators
+
+
+def use_tta(cfg: Config) -> ConfigDict:
+    """Switch the test data to test-time augmentation and return the config of the model wrapper that merges the views.
+
+    Instance masks can't be merged by mmdet's wrapper: a detector with masks is then evaluated by its boxes.
+
+    Raises:
+        ValueError: If the config has no ``tta_model`` and ``tta_pipeline``.
+    """
+    if not cfg.get('tta_model') or not cfg.get('tta_pipeline'):
+        raise ValueError('--tta needs tta_model and tta_pipeline in the config; see configs/_base_/datasets')
+    for dataset in datasets_of(cfg, 'test'):
+        dataset.pipeline = cfg.tta_pipeline
+    roi_head = cfg.model.get('roi_head') or {}
+    if roi_head.get('mask_head'):
+        print_log('--tta merges boxes only: masks are neither predicted nor evaluated', logger='current')
+        roi_head.mask_head = roi_head.mask_roi_extractor = None
+        cfg.test_evaluator.metric = 'bbox'
+    return cfg.tta_model
