@@ -12,12 +12,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ..cost import dense_flops
 from ..models import fold_for_inference
 from ..models.attention import ATTENTIONS
 from ..models.van_lska import ARCHS, VAN_LSKA, MixFFN
 from ..ops import depthwise_gelu
 from .published import PublishedAttention, PublishedDepthwiseGELU, PublishedMLP, PublishedVAN, published_twin
-from .timing import dense_flops
 
 CONTENDERS = ('published', 'published-channels-last', 'published-compiled', 'mmlska')
 # Of backbones and models in inference alone, the second in float32 on a CPU: a case of another kind leaves them out.

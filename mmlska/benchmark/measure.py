@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 import torch
 
+from ..cost import saved_bytes
 from .contenders import Case, errors
-from .timing import DenseYardstick, captured, operator_shares, peak_bytes, saved_bytes, time_interleaved
+from .timing import DenseYardstick, captured, operator_shares, peak_bytes, time_interleaved
 
 
 def measure_case(case: Case, device: torch.device, seconds: float, profile: bool = False) -> dict:
