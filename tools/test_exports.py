@@ -2,13 +2,12 @@
 """What exporting costs in AP or mIoU: tools/test_exports.py CONFIG CHECKPOINT --int8 FOLDER."""
 
 import argparse
-import json
 import shlex
 import sys
 from pathlib import Path
 
 from mmlska.cli.common import user_errors
-from mmlska.results import fill_section, run_environment, write_json
+from mmlska.results import add_result, fill_section, run_environment
 from mmlska.weights import WeightsError, use_safe_reader
 
 
@@ -38,10 +37,8 @@ def main() -> None:
         use_safe_reader(trust=args.trust_checkpoint)
         work_dir = args.work_dir or Path('work_dirs/exports') / name
         entry = evaluate_exports(args.config, args.checkpoint, args.int8, work_dir, photos=args.photos)
-    results = json.loads(args.out.read_text()) if args.out.exists() else {}
     command = shlex.join(['python', 'tools/test_exports.py', *sys.argv[1:]])
-    results[name] = dict(command=command, **run_environment(), **entry)
-    write_json(args.out, results)
+    results = add_result(args.out, name, dict(command=command, **run_environment(), **entry))
     print(table(results))
     if args.readme:
         fill_section(args.readme, 'export table', table(results))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from ..results import markdown_table, save_figure
+from ..results import markdown_table, new_figure, save_figure
 from .measure import ratio
 
 _COLORS = {
@@ -95,17 +95,12 @@ def draw_chart(results: dict, path: Path) -> None:
         results: A results file's content.
         path: The PNG to write.
     """
-    import matplotlib
-
-    matplotlib.use('Agg')
-    import matplotlib.pyplot as plt
-
     records = sorted(results['records'], key=_place)
     passes = list(dict.fromkeys(record['pass'] for record in records))
     rows = max(sum(record['pass'] == p for record in records) for p in passes)
-    size = 7.5 * len(passes), 1.2 + 0.42 * rows
-    figure, axes = plt.subplots(1, len(passes), figsize=size, squeeze=False, layout='constrained')
-    for axis, which in zip(axes[0], passes):
+    figure = new_figure(7.5 * len(passes), 1.2 + 0.42 * rows)
+    axes = figure.subplots(1, len(passes), squeeze=False)[0]
+    for axis, which in zip(axes, passes):
         chosen = [record for record in records if record['pass'] == which]
         names = [name for name in _COLORS if any(name in record['contenders'] for record in chosen)]
         height = 0.8 / len(names)
@@ -120,10 +115,9 @@ def draw_chart(results: dict, path: Path) -> None:
         axis.set_title(which, fontsize=10)
         axis.set_xlabel('times as fast as published')
         axis.spines[['top', 'right']].set_visible(False)
-    handles = {label: handle for axis in axes[0] for handle, label in zip(*axis.get_legend_handles_labels())}
+    handles = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels())}
     figure.legend(handles.values(), handles, fontsize=8, loc='outside lower center', ncols=3, frameon=False)
     days = sorted({results['date'], *(record['date'] for record in records if 'date' in record)})
     when = ' to '.join(dict.fromkeys((days[0], days[-1])))
     figure.suptitle(f'{results["hardware"]}, torch {results["versions"]["torch"]}, {when}', fontsize=9)
     save_figure(figure, path)
-    plt.close(figure)
