@@ -11,7 +11,8 @@ from pathlib import Path
 
 import torch
 
-from mmlska.benchmark.contenders import CONTENDERS, DEPLOYMENT, PASSES, backbone_case, model_case, op_case, stage_dims
+from mmlska.benchmark.cases import backbone_case, model_case, op_case, stage_dims
+from mmlska.benchmark.contenders import CONTENDERS, DEPLOYMENT, PASSES
 from mmlska.benchmark.measure import measure_case
 from mmlska.benchmark.report import draw_chart, label, table
 from mmlska.benchmark.timing import copy_bandwidth, own_stream

@@ -25,33 +25,37 @@ def table(results: dict) -> str:
     """
     records = sorted(results['records'], key=_place)
     names = [name for name in _COLORS if any(name in record['contenders'] for record in records)]
-    rows = []
-    for record in records:
-        contenders = record['contenders']
-        on_gpu = 'eager' in contenders['published']  # where operators take microseconds
-        form = '.3f' if on_gpu else '.2f'
-        saved = ratio(record, 'published', 'mmlska', 'saved_bytes')
-        rows.append(
-            {
-                'case': label(record),
-                'dtype': record['dtype'],
-                'pass': record['pass'],
-                'published, ms': _number(contenders['published'].get('median'), form),
-                **{f'{name}, x': _number(ratio(record, name), '.2f') if name in contenders else '' for name in names},
-                'mmlska, ms': _number(contenders.get('mmlska', {}).get('median'), form),
-                **{
-                    f'{name} eager, ms': _number(contenders[name].get('eager'), form)
-                    if on_gpu and name in contenders
-                    else ''
-                    for name in ('published', 'mmlska')
-                },
-                'dense, ms': format(record['dense_ms'], '.2f') if 'dense_ms' in record else '',
-                'saved': f'{saved:.2f}x' if saved else '',
-                'copy': _copy_share(record),
-            }
-        )
+    rows = [_cells(record, names) for record in records]
     header = [column for column in rows[0] if any(row[column] for row in rows)] if rows else []
     return markdown_table(header, [[row[column] for column in header] for row in rows])
+
+
+def _cells(record: dict, names: list[str]) -> dict[str, str]:
+    """The columns of a case's row, in their order: a new one is one more entry here."""
+    contenders = record['contenders']
+    on_gpu = 'eager' in contenders['published']  # where operators take microseconds
+    form = '.3f' if on_gpu else '.2f'
+
+    def milliseconds(name: str, key: str = 'median') -> str:
+        return _number(contenders.get(name, {}).get(key), form)
+
+    def eager(name: str) -> str:
+        return milliseconds(name, 'eager') if on_gpu and name in contenders else ''
+
+    saved = ratio(record, 'published', 'mmlska', 'saved_bytes')
+    return {
+        'case': label(record),
+        'dtype': record['dtype'],
+        'pass': record['pass'],
+        'published, ms': milliseconds('published'),
+        **{f'{name}, x': _number(ratio(record, name), '.2f') if name in contenders else '' for name in names},
+        'mmlska, ms': milliseconds('mmlska'),
+        'published eager, ms': eager('published'),
+        'mmlska eager, ms': eager('mmlska'),
+        'dense, ms': format(record['dense_ms'], '.2f') if 'dense_ms' in record else '',
+        'saved': f'{saved:.2f}x' if saved else '',
+        'copy': _copy_share(record),
+    }
 
 
 def _place(record: dict) -> tuple:

@@ -13,9 +13,9 @@ import pytest
 import torch
 from torch import nn
 
-from mmlska.benchmark import contenders
-from mmlska.benchmark.contenders import CONTENDERS, DEPLOYMENT, OnnxSession, backbone_case, errors, model_case, op_case
-from mmlska.benchmark.measure import measure_case, ratio
+from mmlska.benchmark.cases import backbone_case, model_case, op_case
+from mmlska.benchmark.contenders import CONTENDERS, DEPLOYMENT, PASSES, OnnxSession
+from mmlska.benchmark.measure import errors, measure_case, ratio
 from mmlska.benchmark.published import published_twin
 from mmlska.benchmark.report import table
 from mmlska.benchmark.timing import copy_bandwidth, time_interleaved
@@ -66,7 +66,7 @@ def test_compiled_contender():
     assert max(errors(built, 'published-compiled')) < 1e-5
 
 
-@pytest.mark.parametrize('passes', contenders.PASSES)
+@pytest.mark.parametrize('passes', PASSES)
 def test_every_contender_of_a_backbone_is_right(passes):
     built = backbone_case(
         't', (64, 96), batch=1, k_size=7, attention='lska', dtype=torch.float32, passes=passes, device=CPU, names=EAGER
@@ -218,8 +218,7 @@ def test_training_keeps_less_than_45_percent_of_what_the_published_backbone_keep
 def test_dense_flops_of_a_backbone_and_of_an_mlp():
     rest = dict(batch=1, k_size=7, dtype=torch.float32, device=CPU, names=('mmlska',))
     flops = {
-        passes: backbone_case('t', (64, 64), attention='lska', passes=passes, **rest).dense_flops
-        for passes in contenders.PASSES
+        passes: backbone_case('t', (64, 64), attention='lska', passes=passes, **rest).dense_flops for passes in PASSES
     }
     assert flops['forward+backward'] == 3 * flops['forward']
     # 7x7 and 3x3 between the stages, and in each block three 1x1s as wide as it and two that are `ratio` times as wide on one side.
