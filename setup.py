@@ -98,7 +98,17 @@ setup(
     license_files=['LICENSE'],
     python_requires='>=3.10',
     packages=find_packages(include=['mmlska', 'mmlska.*']),
-    package_data={'mmlska': ['weights/*.yml', 'weights/files/*', 'ops/cpu/*.cpp', 'ops/cpu/*.h', 'analysis/*.html']},
+    package_data={
+        'mmlska': [
+            'weights/*.yml',
+            'weights/files/*',
+            'ops/cpu/*.cpp',
+            'ops/cpu/*.h',
+            'analysis/*.html',
+            'analysis/*.css',
+            'analysis/*.js',
+        ]
+    },
     install_requires=requirements('runtime'),
     extras_require={extra: requirements(extra) for extra in EXTRAS},
     ext_modules=ext_modules,
