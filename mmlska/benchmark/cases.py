@@ -45,32 +45,16 @@ class OurDepthwiseGELU(nn.Module):
         return depthwise_gelu(x, self.dwconv.weight, self.dwconv.bias)
 
 
-def op_case(
-    op: str,
-    dim: int,
-    size: tuple[int, int],
-    *,
-    batch: int,
-    k_size: int,
-    dtype: torch.dtype,
-    passes: str,
-    device: torch.device,
-    names: tuple[str, ...],
-    ratio: int = 4,
-) -> Case:
+def op_case(op: str, dim: int, size: tuple[int, int], *, k_size: int, ratio: int = 4, **how) -> Case:
     """Build a case of one operator.
 
     Args:
         op: One of the four attention designs, 'depthwise_gelu', or 'mlp' with the 1x1 before and after.
         dim: Channels.
         size: Height and width of the map.
-        batch: Images.
         k_size: Extent of the attention kernel; unused elsewhere.
-        dtype: Of maps and weights.
-        passes: 'forward' or 'forward+backward'.
-        device: Where to run.
-        names: Those of ``CONTENDERS`` and ``DEPLOYMENT`` to build.
         ratio: How many times as wide the MLP is inside; unused elsewhere.
+        **how: Those of :func:`make_case`: ``batch``, ``dtype``, ``passes``, ``device`` and ``names``.
     """
     torch.manual_seed(0)
     if op == 'depthwise_gelu':
@@ -81,60 +65,36 @@ def op_case(
     else:
         published, ours = PublishedAttention(op, dim, k_size), ATTENTIONS[op](dim, k_size)
     ours.load_state_dict(published.state_dict())
-    x = torch.randn(batch, dim, *size)
     settings = dict(op=op, k_size=k_size if op in ATTENTIONS else None)
-    return _case(settings, published, ours, x, dtype, passes, device, names, exact_dtype=torch.float64, input_grad=True)
+    return make_case(settings, published, ours, (dim, *size), **how, exact_dtype=torch.float64, input_grad=True)
 
 
-def backbone_case(
-    arch: str,
-    size: tuple[int, int],
-    *,
-    batch: int,
-    k_size: int,
-    attention: str,
-    dtype: torch.dtype,
-    passes: str,
-    device: torch.device,
-    names: tuple[str, ...],
-) -> Case:
+def backbone_case(arch: str, size: tuple[int, int], *, k_size: int, attention: str, **how) -> Case:
     """Build a case of a whole backbone: inference in deploy mode for ours, or a training step without the optimiser.
 
     Args:
         arch: 't', 's', 'b' or 'l'.
         size: Height and width of the image.
-        batch: Images.
         k_size: Extent of the attention kernel.
         attention: One of the four designs.
-        dtype: Of maps and weights.
-        passes: 'forward' (inference) or 'forward+backward' (training).
-        device: Where to run.
-        names: Those of ``CONTENDERS`` and ``DEPLOYMENT`` to build.
+        **how: As for :func:`op_case`; the pass 'forward' is inference, 'forward+backward' training.
     """
     torch.manual_seed(0)
     published = PublishedVAN(arch, k_size, attention)
     ours = VAN_LSKA(arch, k_size=k_size, attention=attention, drop_path_rate=0.0)
     randomise(published)
     ours.load_state_dict(published.state_dict())
-    x = torch.randn(batch, 3, *size)
     settings = dict(op='backbone', arch=arch, k_size=k_size, attention=attention)
-    return _case(
-        settings, published, ours, x, dtype, passes, device, names, exact_dtype=torch.float32, input_grad=False
-    )
+    return make_case(settings, published, ours, (3, *size), **how)
 
 
-def model_case(
-    config: str, size: tuple[int, int], *, batch: int, dtype: torch.dtype, device: torch.device, names: tuple[str, ...]
-) -> Case:
+def model_case(config: str, size: tuple[int, int], **how) -> Case:
     """Build a case of a whole model of a config: network and heads up to their maps, without decoding and post-processing.
 
     Args:
         config: Config file of a one-stage detector or a segmentor.
         size: Height and width of the image.
-        batch: Images.
-        dtype: Of maps and weights.
-        device: Where to run.
-        names: Those of ``CONTENDERS`` and ``DEPLOYMENT`` to build.
+        **how: As for :func:`op_case`; without ``passes``, as it is inference.
 
     Raises:
         FileNotFoundError: If there is no such config.
@@ -152,37 +112,41 @@ def model_case(
     published = copy.deepcopy(ours)
     published.backbone = published_twin(ours.backbone)
     settings = dict(op='model', config=Path(config).stem)
-    x = torch.randn(batch, 3, *size)
-    return _case(
-        settings,
-        _Maps(published),
-        _Maps(ours),
-        x,
-        dtype,
-        'forward',
-        device,
-        names,
-        exact_dtype=torch.float32,
-        input_grad=False,
-    )
+    return make_case(settings, _Maps(published), _Maps(ours), (3, *size), passes='forward', **how)
 
 
-def _case(
+def make_case(
     settings: dict,
     published: nn.Module,
     ours: nn.Module,
-    x: Tensor,
+    shape: tuple[int, int, int],
+    *,
+    batch: int,
     dtype: torch.dtype,
     passes: str,
     device: torch.device,
     names: tuple[str, ...],
-    *,
-    exact_dtype: torch.dtype,
-    input_grad: bool,
+    exact_dtype: torch.dtype = torch.float32,
+    input_grad: bool = False,
 ) -> Case:
+    """Build a case of any pair of modules with the same weights.
+
+    Args:
+        settings: What the records say of it.
+        published: The published module.
+        ours: The same from this package.
+        shape: Channels, height and width of the input.
+        batch: Images.
+        dtype: Of maps and weights.
+        passes: One of ``PASSES``.
+        device: Where to run.
+        names: Those of ``CONTENDERS`` and ``DEPLOYMENT`` to build.
+        exact_dtype: Of what the contenders are compared with: float64 for one operator, float32 for a network.
+        input_grad: Whether the backward pass goes down to the input.
+    """
+    x = torch.randn(batch, *shape).to(device, dtype)
     training = passes == 'forward+backward'
     published.train(training), ours.train(training)
-    x = x.to(device, dtype)
     backward = dict(training=training, input_grad=input_grad)
     exact = make_contender(published, x, exact_dtype, **backward)
     return Case(

@@ -29,7 +29,8 @@ def test_a_new_format_is_one_module_and_its_line(tiny_models, photos, tmp_path, 
     made_up.SUFFIX, made_up.PRECISIONS, made_up.DECODES_BOXES = '.weights', ('fp32',), False
 
     def write(path, job):
-        np.savez(path.open('wb'), **{name: value.numpy() for name, value in job.graph.state_dict().items()})
+        with path.open('wb') as file:
+            np.savez(file, **{name: value.numpy() for name, value in job.graph.state_dict().items()})
 
         def run(batch):
             with torch.no_grad():
