@@ -99,7 +99,15 @@ setup(
     python_requires='>=3.10',
     packages=find_packages(include=['mmlska', 'mmlska.*']),
     package_data={
-        'mmlska': ['weights/*.yml', 'weights/shipped/*', 'ops/cpu/*.cpp', 'ops/cpu/*.inl', 'analysis/*.html']
+        'mmlska': [
+            'weights/*.yml',
+            'weights/shipped/*',
+            'ops/cpu/*.cpp',
+            'ops/cpu/*.inl',
+            'analysis/*.html',
+            'analysis/*.css',
+            'analysis/*.js',
+        ]
     },
     install_requires=requirements('runtime'),
     extras_require={extra: requirements(extra) for extra in EXTRAS},

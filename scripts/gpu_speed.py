@@ -8,7 +8,7 @@ import torch
 from gpu_stage import SMALL_ARCH, Stage
 from torch import Tensor, nn
 
-from mmlska.benchmark.contenders import NETWORK_TOLERANCE, op_case, randomise, stage_dims
+from mmlska.benchmark.cases import NETWORK_TOLERANCE, op_case, randomise, stage_dims
 from mmlska.benchmark.measure import check_case, ratio, time_case
 from mmlska.benchmark.published import published_twin
 from mmlska.benchmark.report import label

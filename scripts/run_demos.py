@@ -2,7 +2,6 @@
 """Train and test the demos and write what came out to docs/results and into the README's tables."""
 
 import argparse
-import json
 import os
 import shlex
 import subprocess
@@ -14,7 +13,8 @@ import cv2
 import numpy as np
 
 from mmlska.datasets.scenes import write_scenes
-from mmlska.results import fill_section, markdown_table, run_environment, write_json
+from mmlska.engine.run_log import read_metrics
+from mmlska.results import fill_section, markdown_table, read_results, run_environment, write_json
 
 ROOT = Path(__file__).resolve().parents[1]
 DEMOS = (
@@ -61,8 +61,7 @@ def run_demo(name: str, work_root: Path, seed: int) -> dict:
     checkpoint = Path((work_dir / 'last_checkpoint').read_text().strip())
     test = ['tools/test.py', config, f'{work_dir}/{checkpoint.name}', '--work-dir', f'{work_dir}/test']
     subprocess.run([sys.executable, *test, '--show-dir', f'{work_dir}/overlays'], cwd=ROOT, check=True)
-    report = max((work_dir / 'test').glob('*/*.json'))  # folders are named by time
-    metrics = json.loads(report.read_text().splitlines()[-1])
+    metrics = read_metrics(work_dir / 'test')
     return {
         'metrics': {key: metrics[key] for key in METRICS if key in metrics},
         'train_minutes': round(minutes, 1),
@@ -118,7 +117,7 @@ def main() -> None:
     for name in args.names:
         kind, names = ('own_data', OWN_DATA) if name in OWN_DATA else ('demo', DEMOS)
         entry, file = run_demo(name, args.work_dir, args.seed), ROOT / f'docs/results/{kind}.json'
-        results = {**(json.loads(file.read_text()) if file.exists() else {}), name: entry}
+        results = read_results(file) | {name: entry}
         ordered = {name: results[name] for name in names if name in results}
         write_json(file, ordered)
         fill_section(ROOT / 'README.md', f'{kind.replace("_", " ")} table', table(ordered))

@@ -3,7 +3,6 @@
 docs/results/finetuning.json and into the README's table; for weights of the package (mmlska://NAME) docs/results/pretrain.json."""
 
 import argparse
-import json
 import math
 import shlex
 import subprocess
@@ -17,10 +16,11 @@ from mmengine.registry import DATASETS, init_default_scope
 from mmlska.cli.errors import user_errors
 from mmlska.cli.options import add_debug
 from mmlska.engine.config import load_config
+from mmlska.engine.run_log import read_log
 from mmlska.engine.training_options import use_training_options
 from mmlska.files import file_sha256
 from mmlska.own_data.schedule import scale_schedulers
-from mmlska.results import fill_section, markdown_table, run_environment, write_json
+from mmlska.results import add_result, fill_section, markdown_table, read_results, run_environment
 from mmlska.weights.manifest import MANIFEST_SCHEME, fetch_published
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -58,8 +58,7 @@ def run(config: str, fraction: float, seed: int, checkpoint: str | None, work_di
     cfg.dump(written)
     command = ['tools/train.py', str(written), '--work-dir', str(work_dir), '--seed', str(seed)]
     subprocess.run([sys.executable, *command], cwd=ROOT, check=True)
-    lines = max(work_dir.glob('*/vis_data/scalars.json')).read_text().splitlines()  # folders are named by time
-    last = json.loads(lines[-1])
+    last = read_log(work_dir)[-1]
     metrics = {key: value for key, value in last.items() if key.startswith('coco/') or key == 'mIoU'}
     return dict(seed=seed, iterations=iterations, init='checkpoint' if checkpoint else 'scratch', metrics=metrics)
 
@@ -102,23 +101,22 @@ def main() -> None:
             work_dir = args.work_dir / f'{name}_{"checkpoint" if checkpoint else "scratch"}_{seed}'
             result = run(args.config, args.fraction, seed, checkpoint, work_dir)
             result['command'] = shlex.join(['python', 'scripts/run_finetuning.py', *sys.argv[1:]])
-            results = json.loads(results_file.read_text()) if results_file.exists() else {}
-            old = results.get(name, {}).get('runs', [])
+            old = read_results(results_file).get(name, {}).get('runs', [])
             kept = [
                 r
                 for r in old
                 if (r['seed'], r['init'], r['iterations']) != (seed, result['init'], result['iterations'])
             ]
-            results[name] = dict(
+            entry = dict(
                 metric='coco/bbox_mAP_50' if scope == 'mmdet' else 'mIoU',
                 checkpoint=args.checkpoint if shipped else file.parent.name,
                 sha256=file_sha256(file),
                 **run_environment(),
                 runs=[*kept, result],
             )
-            write_json(results_file, results)
+            results = add_result(results_file, name, entry)
             fill_section(ROOT / 'README.md', section, table(results))
-    print(table(json.loads(results_file.read_text())))
+    print(table(read_results(results_file)))
 
 
 if __name__ == '__main__':

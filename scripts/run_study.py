@@ -13,7 +13,8 @@ from mmlska.analysis.figures import seed_spread
 from mmlska.cli.errors import user_errors
 from mmlska.cli.options import add_debug
 from mmlska.datasets.scenes import write_scenes
-from mmlska.results import fill_section, markdown_table, run_environment, save_figure, write_json
+from mmlska.engine.run_log import read_metrics
+from mmlska.results import add_result, fill_section, markdown_table, read_results, run_environment, save_figure
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = 'configs/demo/study_fpn_van_lska_t_scenes.py'
@@ -79,8 +80,7 @@ def accuracy(config: str, checkpoint: str, out: Path, data: str) -> tuple[dict, 
         folder = out / f'test_{kind}'
         test = ['tools/test.py', config, checkpoint, '--work-dir', str(folder)]
         commands.append(execute(*test, '--cfg-options', f'data_root={data}/{kind}/'))
-        report = max((ROOT / folder).glob('*/*.json'))  # folders are named by time
-        metrics[f'mIoU, {kind} textures'] = json.loads(report.read_text().splitlines()[-1])['mIoU']
+        metrics[f'mIoU, {kind} textures'] = read_metrics(ROOT / folder)['mIoU']
     return metrics, commands
 
 
@@ -128,13 +128,10 @@ def run_model(name: str, seed: int, args: argparse.Namespace) -> None:
     """Train a model and measure it; each step is in the results file when it is done."""
     key = f'{name}_seed{seed}'
 
-    def save(entry: dict) -> None:  # other runs may have written meanwhile
-        write_json(args.results, read_results(args.results) | {key: entry})
-
     entry = read_results(args.results).get(key)
     if entry is None:
         entry = train_model(name, seed, args)
-        save(entry)
+        add_result(args.results, key, entry)
     checkpoint = entry['checkpoint']
     # The config that the training left there names k_size and the rest.
     config = str(Path(checkpoint).with_name(Path(args.config).name))
@@ -142,15 +139,7 @@ def run_model(name: str, seed: int, args: argparse.Namespace) -> None:
         if part not in entry:
             entry[part], commands = measure(config, checkpoint, Path(checkpoint).parent, args.data)
             entry['commands'] += commands
-            save(entry)
-
-
-def read_results(path: Path) -> dict:
-    """What earlier runs wrote."""
-    try:
-        return json.loads(path.read_text()) if path.exists() else {}
-    except ValueError as error:
-        raise ValueError(f'{path} is no results file: {error}; move it away') from error
+            add_result(args.results, key, entry)
 
 
 def columns(results: dict) -> dict[str, dict[str, list[float]]]:

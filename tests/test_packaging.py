@@ -75,7 +75,10 @@ def test_wheel_holds_package_configs_and_tools_and_nothing_else(wheel):
     configs = {f'configs/{name}' for name in files_below(ROOT / 'configs', '*.py', '*.json')}
     tools = {f'tools/{name}' for name in files_below(ROOT / 'tools', '*.py', '*.sh')}
     assert in_mim == configs | tools | {'model-index.yml'}
-    package = {f'mmlska/{name}' for name in files_below(ROOT / 'mmlska', '*.py', '*.yml', '*.cpp', '*.inl', '*.html')}
+    package = {
+        f'mmlska/{name}'
+        for name in files_below(ROOT / 'mmlska', '*.py', '*.yml', '*.cpp', '*.inl', '*.html', '*.css', '*.js')
+    }
     assert {name for name in names if '/.mim/' not in name} >= {name for name in package if '/.mim/' not in name}
     assert all(name.startswith('mmlska/') for name in names)
     assert not [name for name in names if name.endswith('.pyc')]

@@ -2,14 +2,13 @@
 """What exporting costs in AP or mIoU: tools/test_exports.py CONFIG CHECKPOINT --int8 FOLDER."""
 
 import argparse
-import json
 import shlex
 import sys
 from pathlib import Path
 
 from mmlska.cli.errors import user_errors
 from mmlska.cli.options import add_debug, add_trust_checkpoint
-from mmlska.results import fill_section, run_environment, write_json
+from mmlska.results import add_result, fill_section, run_environment
 from mmlska.weights import WeightsError, use_safe_reader
 
 
@@ -39,10 +38,8 @@ def main() -> None:
         use_safe_reader(trust=args.trust_checkpoint)
         work_dir = args.work_dir or Path('work_dirs/exports') / name
         entry = evaluate_exports(args.config, args.checkpoint, args.int8, work_dir, photos=args.photos)
-    results = json.loads(args.out.read_text()) if args.out.exists() else {}
     command = shlex.join(['python', 'tools/test_exports.py', *sys.argv[1:]])
-    results[name] = dict(command=command, **run_environment(), **entry)
-    write_json(args.out, results)
+    results = add_result(args.out, name, dict(command=command, **run_environment(), **entry))
     print(table(results))
     if args.readme:
         fill_section(args.readme, 'export table', table(results))

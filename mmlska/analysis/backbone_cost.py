@@ -7,98 +7,17 @@ multiplication by the attention map are not counted, nor are biases.
 from __future__ import annotations
 
 import importlib.util
-import statistics
-import time
-import weakref
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import torch
 from mmengine.registry import MODELS, init_default_scope
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
 
 from ..classification.torchvision_cpu import mend_torchvision
+from ..cost import count, latency
 from ..designs import DESIGNS, van_cost
 from ..engine.hooks import to_channels_last
 from ..models.van_lska import VAN_LSKA
-
-
-class Cost(NamedTuple):
-    """What one image costs in inference.
-
-    Attributes:
-        parameters: Number of parameters.
-        flops: Multiply-adds of convolutions and matrix products.
-        activations: Elements that convolutions and matrix products write.
-        peak_memory: Bytes of all float32 maps alive at once, at the worst moment, in plain PyTorch operators; without the weights.
-    """
-
-    parameters: int
-    flops: int
-    activations: int
-    peak_memory: int
-
-
-class _Ledger(TorchDispatchMode):
-    """Follows the memory of every tensor that is made, without allocating any on the meta device."""
-
-    WRITERS = ('convolution', 'mm', 'addmm', 'bmm', 'baddbmm')
-
-    def __init__(self, module: nn.Module, x: torch.Tensor) -> None:
-        super().__init__()
-        self.live = self.peak = self.activations = 0
-        # Views of weights are no memory of their own.
-        self._known = weakref.WeakSet(t.untyped_storage() for t in (*module.parameters(), *module.buffers()))
-        self._follow(x)
-
-    def _follow(self, tensor: torch.Tensor) -> None:
-        storage = tensor.untyped_storage()  # views share it
-        if storage not in self._known:
-            self._known.add(storage)
-            self.live += storage.nbytes()
-            self.peak = max(self.peak, self.live)
-            weakref.finalize(storage, self._drop, storage.nbytes())
-
-    def _drop(self, nbytes: int) -> None:
-        self.live -= nbytes
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        out = func(*args, **(kwargs or {}))
-        tensors = [leaf for leaf in tree_leaves(out) if isinstance(leaf, torch.Tensor)]
-        for tensor in tensors:
-            self._follow(tensor)
-        if func.overloadpacket.__name__ in self.WRITERS:
-            self.activations += sum(tensor.numel() for tensor in tensors)
-        return out
-
-
-def count(module: nn.Module, shape: Sequence[int]) -> Cost:
-    """Run a module on PyTorch's meta device, where nothing is computed, and count.
-
-    Args:
-        module: Any module in eval mode; it is moved to the meta device and its weights are lost.
-        shape: Of its input, (N, C, H, W).
-
-    Example:
-        >>> count(nn.Conv2d(3, 8, 3, padding=1, bias=False), (1, 3, 10, 10))
-        Cost(parameters=216, flops=21600, activations=800, peak_memory=4400)
-    """
-    module = module.to('meta')
-    x = torch.empty(*shape, device='meta')
-    fast_attention = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # one fused operator, in which nothing could be counted
-    try:
-        with torch.no_grad(), FlopCounterMode(display=False) as flops:
-            module(x)
-        with torch.no_grad(), _Ledger(module, x) as ledger:
-            module(x)
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast_attention)
-    parameters = sum(p.numel() for p in module.parameters())
-    return Cost(parameters, flops.get_total_flops() // 2, ledger.activations, ledger.peak)
 
 
 def build_van(arch: str, attention: str, k_size: int) -> VAN_LSKA:
@@ -145,29 +64,12 @@ def build_other(name: str) -> nn.Module | None:
     return module
 
 
-def latency(module: nn.Module, shape: Sequence[int], repeats: int = 20, warm_up: int = 3) -> float:
-    """Median seconds of one inference, on the GPU if there is one, else on the CPU in channels_last.
-
-    Args:
-        module: In eval mode, with memory for its weights.
-        shape: Of its input, (N, C, H, W).
-        repeats: Measured runs.
-        warm_up: Runs before them.
-    """
+def _latency(module: nn.Module, shape: Sequence[int]) -> float:
+    """Median seconds of one inference, on the GPU if there is one, else on the CPU in channels_last."""
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    module, x = module.to(device), torch.rand(*shape, device=device)
     if device == 'cpu':
         to_channels_last(module)
-    wait: Callable[[], None] = torch.cuda.synchronize if device == 'cuda' else lambda: None
-    seconds = []
-    with torch.inference_mode():
-        for _ in range(warm_up + repeats):
-            wait()
-            start = time.perf_counter()
-            module(x)
-            wait()
-            seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds[warm_up:])
+    return latency(module.to(device), torch.rand(*shape, device=device))
 
 
 def compare_designs(
@@ -181,7 +83,7 @@ def compare_designs(
     """Count VAN_LSKA of every arch, design and kernel size.
 
     Returns:
-        A row for each: arch, attention, k_size, the fields of :class:`Cost`, 'closed_form' with the same counts by formula, and
+        A row for each: arch, attention, k_size, the fields of :class:`mmlska.cost.Cost`, 'closed_form' with the same counts by formula, and
         'latency' in seconds if ``timed``.
 
     Raises:
@@ -197,7 +99,7 @@ def compare_designs(
                     arch=arch, attention=attention, k_size=k_size, **cost._asdict(), closed_form=formula._asdict()
                 )
                 if timed:
-                    row['latency'] = latency(VAN_LSKA(arch, k_size, attention).eval(), shape)
+                    row['latency'] = _latency(VAN_LSKA(arch, k_size, attention).eval(), shape)
                 rows.append(row)
     return rows
 
@@ -210,6 +112,6 @@ def compare_others(shape: Sequence[int] = (1, 3, 224, 224), *, timed: bool = Fal
         if module is None:
             rows.append(dict(name=name, missing=f'{scope} is not installed'))
             continue
-        seconds = dict(latency=latency(module, shape)) if timed else {}
+        seconds = dict(latency=_latency(module, shape)) if timed else {}
         rows.append(dict(name=name, package=scope, **count(module, shape)._asdict(), **seconds))
     return rows

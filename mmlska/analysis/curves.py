@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from ..results import save_figure
+from ..engine.run_log import read_log
+from ..results import new_figure, save_figure
 
 Curve = tuple[list[int], list[float]]
 _HIDDEN = ('time', 'data_time', 'memory', 'iter', 'epoch', 'step')
@@ -15,8 +15,7 @@ def read_scalars(run: str | Path) -> dict[str, Curve]:
     """Read what a run logged.
 
     Args:
-        run: A work directory, or a ``scalars.json`` in one. Of a directory all logs are read, so that a resumed run is one curve;
-            where they overlap, the later one counts.
+        run: A work directory, or a ``scalars.json`` in one; see :func:`mmlska.engine.run_log.read_log`. A resumed run is one curve.
 
     Returns:
         Steps and values by name.
@@ -25,24 +24,12 @@ def read_scalars(run: str | Path) -> dict[str, Curve]:
         FileNotFoundError: If there is no log.
         ValueError: If a log is damaged before its last line.
     """
-    run = Path(run)
-    files = [run] if run.is_file() else sorted(run.glob('*/vis_data/scalars.json'))
-    if not files:
-        raise FileNotFoundError(f'no log in {run}; give a work directory, which holds */vis_data/scalars.json')
     values: dict[str, dict[int, float]] = {}
-    for file in files:
-        lines = file.read_text(encoding='utf-8').splitlines()
-        for number, line in enumerate(lines, 1):
-            try:
-                entry = json.loads(line)
-            except json.JSONDecodeError as error:
-                if number == len(lines):  # a run that was killed while it wrote
-                    continue
-                raise ValueError(f'{file} is damaged in line {number} ({error.msg}); remove that line') from error
-            step = entry.get('step', entry.get('iter'))
-            for name, value in entry.items():
-                if name not in _HIDDEN and isinstance(value, (int, float)) and step is not None:
-                    values.setdefault(name, {})[step] = value
+    for entry in read_log(run):
+        step = entry.get('step', entry.get('iter'))
+        for name, value in entry.items():
+            if name not in _HIDDEN and isinstance(value, (int, float)) and step is not None:
+                values.setdefault(name, {})[step] = value
     return {name: (sorted(points), [points[s] for s in sorted(points)]) for name, points in values.items()}
 
 
@@ -63,14 +50,12 @@ def draw_curves(runs: dict[str, dict[str, Curve]], path: str | Path, names: list
     Raises:
         ValueError: If no run has one of the names.
     """
-    from matplotlib.figure import Figure
-
     names = names or default_names(list(runs.values()))
     known = sorted({name for run in runs.values() for name in run})
     for name in names:
         if name not in known:
             raise ValueError(f'no run has logged {name}; choose from {", ".join(known)}')
-    figure = Figure(figsize=(5 * len(names), 3.6), layout='constrained')
+    figure = new_figure(5 * len(names), 3.6)
     for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names):
         for label, run in runs.items():
             steps, values = run.get(name, ([], []))

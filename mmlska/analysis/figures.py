@@ -5,21 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from ..datasets.corruption import corrupt, image_seed
+from ..results import new_figure
 from .receptive_field import Contribution, ReceptiveField
 
 SQUARE_COLORS = ('#30d158', '#40c8ff', '#c07cff', '#ff4060')
-
-
-def new_figure(width: float, height: float) -> Figure:
-    """A figure of ``width`` x ``height`` inches that needs no display."""
-    figure = Figure(figsize=(width, height), layout='constrained')
-    FigureCanvasAgg(figure)
-    return figure
 
 
 def receptive_fields(

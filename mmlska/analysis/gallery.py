@@ -16,7 +16,7 @@ from .errors import NOT_LABELLED
 from .predictions import BoxImage, MapImage, Predictions
 
 GENERATOR = 'mmlska.analysis.gallery'
-_PAGE = Path(__file__).with_name('gallery.html')
+_PAGE = Path(__file__)  # beside it are .html, .css and .js
 _THUMB, _FULL = 320, 1280  # longest sides in pixels
 _WRONG = (220, 30, 90)
 
@@ -86,9 +86,10 @@ def write_gallery(
 
 
 def render_page(data: dict) -> str:
-    """Return the page with its data inside; nothing in them can end the script element or be run."""
+    """Return the page with its style, its script and its data inside; nothing in the data can end the script element or be run."""
     text = json.dumps(data, separators=(',', ':'), allow_nan=False).replace('<', '\\u003c').replace('>', '\\u003e')
-    return _PAGE.read_text(encoding='utf-8').replace('__DATA__', text)
+    page, style, script = (_PAGE.with_suffix(suffix).read_text(encoding='utf-8') for suffix in ('.html', '.css', '.js'))
+    return page.replace('__STYLE__', style).replace('__SCRIPT__', script).replace('__DATA__', text)
 
 
 def check_folder(folder: Path, overwrite: bool) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from mmengine.config import Config
 from mmengine.hooks import Hook
+from mmengine.registry import DATASETS, init_default_scope
 from torch import Tensor
 
 from ..engine.checks import check_data
@@ -123,8 +124,6 @@ def read_predictions(cfg: Config, path: str | Path, *, trust: bool | None = None
         UnsafeFileError: If the file asks for anything else.
         ValueError: If the file holds something else, or predictions for other images.
     """
-    from mmengine.registry import DATASETS, init_default_scope
-
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f'predictions {path} do not exist; write them by tools/test.py ... --out {path}')

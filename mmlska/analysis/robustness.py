@@ -22,7 +22,7 @@ from ..engine.checks import check_data
 from ..engine.config import datasets_of, evaluators_of
 from ..engine.launch import build_test_runner
 from ..files import file_sha256
-from ..results import write_json
+from ..results import read_results, resume_results, write_json
 
 CLEAN = 'clean'
 
@@ -137,32 +137,6 @@ def _data_sha256(cfg: Config) -> str:
     return hashlib.sha256('\n'.join(facts).encode()).hexdigest()
 
 
-def read_results(path: Path, expected: dict) -> dict:
-    """The results so far, empty where there are none yet.
-
-    Raises:
-        ValueError: If the file is of another checkpoint, config, data set, seed, subset or precision, or no such file at all.
-    """
-    if not path.is_file():
-        return {'identity': expected, 'results': {}}
-    content = _read(path)
-    differing = [key for key, value in expected.items() if content['identity'].get(key) != value]
-    if differing:
-        raise ValueError(
-            f'{path} holds results of another {", ".join(differing)}; name another --out or delete the file to start anew'
-        )
-    return content
-
-
-def _read(path: Path) -> dict:
-    try:
-        content = json.loads(path.read_text(encoding='utf-8'))
-        content['identity'], content['results']
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f'{path} is no result of test_robustness.py; name another file') from error
-    return content
-
-
 def evaluate(
     cfg: Config,
     checkpoint: str,
@@ -203,7 +177,7 @@ def evaluate(
     work_dir = Path(cfg.work_dir)
     check_data(cfg, ('test',))
     facts = identity(cfg, checkpoint, seed, subset, dtype)
-    content = read_results(out, facts)
+    content = resume_results(out, 'identity', facts, results={})
     content.pop('summary', None)  # of what was there so far
     results = content['results']
     if subset is not None:
@@ -329,7 +303,7 @@ def read_reference(path: str | Path, own: dict) -> dict:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f'reference {path} does not exist; it is the JSON file that another run wrote')
-    content = _read(path)
+    content = read_results(path, 'identity', 'results')
     differing = [
         k for k in ('data_sha256', 'seed', 'subset', 'package') if content['identity'].get(k) != own['identity'][k]
     ]

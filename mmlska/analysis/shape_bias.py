@@ -22,6 +22,7 @@ from mmengine.config import Config
 
 from ..datasets.scenes import SHAPES, TEXTURES
 from ..images import MAX_PIXELS, images_below
+from .errors import box_iou
 from .predictions import MapImage, predict
 
 #: Classes of the published cue-conflict images.
@@ -274,8 +275,6 @@ def decide_boxes(
         scores: (N,).
         iou_thr: Least overlap of box and object.
     """
-    from .errors import box_iou
-
     decisions: list[int | None] = [None] * len(objects)
     if not objects:
         return decisions

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..results import save_figure
+from ..results import new_figure, save_figure
 
 # Told apart by form too, and by colour with every kind of colour vision (Okabe and Ito).
 _COLORS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000', '#8A6D00')
@@ -21,16 +21,12 @@ def draw_shape_bias(results: dict[str, dict], path: str | Path) -> Path:
     Raises:
         ValueError: If there are no results.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     if not results:
         raise ValueError('no results to draw; give at least one model')
     classes = list(dict.fromkeys(name for result in results.values() for name in result['per_class']))
     rows = ['all objects', *classes]
     step = 0.8 / len(results)
-    figure = Figure((9, 1.6 + len(rows) * max(0.45, 0.2 * len(results))), dpi=120, layout='constrained')
-    FigureCanvasAgg(figure)
+    figure = new_figure(9, 1.6 + len(rows) * max(0.45, 0.2 * len(results)))
     axes = figure.add_subplot()
     for number, (name, result) in enumerate(results.items()):
         style = dict(color=_COLORS[number % len(_COLORS)], marker=_MARKERS[number % len(_MARKERS)])

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
-from .contenders import Case, errors
-from .timing import DenseYardstick, captured, operator_shares, peak_bytes, saved_bytes, time_interleaved
+from ..cost import saved_bytes
+from .cases import Case
+from .timing import DenseYardstick, captured, operator_shares, peak_bytes, time_interleaved
 
 
 def measure_case(case: Case, device: torch.device, seconds: float, profile: bool = False) -> dict:
@@ -28,7 +31,7 @@ def check_case(case: Case, device: torch.device) -> Checked:
     """Compare the contenders of a case with its exact one, and count their memory; nothing is timed yet.
 
     Args:
-        case: From :mod:`mmlska.benchmark.contenders`.
+        case: From :mod:`mmlska.benchmark.cases`.
         device: Where it runs.
 
     Returns:
@@ -61,6 +64,27 @@ def check_case(case: Case, device: torch.device) -> Checked:
     return Checked(functions, results)
 
 
+def errors(case: Case, name: str) -> Iterator[float]:
+    """Relative errors of a contender: of each output, and of each gradient where the case has a backward pass."""
+    contender, exact = case.contenders[name], case.exact
+    inference = case.settings['pass'] == 'forward'
+    with torch.no_grad() if inference else nullcontext():
+        found, wanted = contender.outputs(), exact.outputs()
+    pairs = [(found, wanted)] if isinstance(found, Tensor) else list(zip(found, wanted))
+    if not inference:
+        grads, exact_grads = contender.forward_backward(), exact.forward_backward()
+        # A bias before a BatchNorm has the gradient zero: what comes out is rounding, measured against its largest neighbour.
+        share = 1e-3 if contender.x.dtype == torch.float32 else 3e-2
+        floor = share * max(g.norm().item() for g in exact_grads)
+        yield from (_relative(a, b, floor) for a, b in zip(grads, exact_grads))
+    yield from (_relative(a, b, 0.0) for a, b in pairs)
+
+
+def _relative(found: Tensor, wanted: Tensor, floor: float) -> float:
+    wanted = wanted.double()
+    return ((found.double() - wanted).norm() / max(wanted.norm().item(), floor, 1e-30)).item()
+
+
 def time_case(case: Case, checked: Checked, device: torch.device, seconds: float, profile: bool = False) -> dict:
     """Time the contenders of a case that are right.
 
@@ -68,7 +92,7 @@ def time_case(case: Case, checked: Checked, device: torch.device, seconds: float
     small maps is the CPU's.
 
     Args:
-        case: From :mod:`mmlska.benchmark.contenders`.
+        case: From :mod:`mmlska.benchmark.cases`.
         checked: Its :func:`check_case`.
         device: Where it runs.
         seconds: Time to spend on timing.

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 
 from ..designs import DESIGNS
-from ..results import markdown_table, save_figure
+from ..results import markdown_table, new_figure, save_figure
 from .measure import ratio
 
 _COLORS = {
@@ -26,33 +26,37 @@ def table(results: dict) -> str:
     """
     records = sorted(results['records'], key=_place)
     names = [name for name in _COLORS if any(name in record['contenders'] for record in records)]
-    rows = []
-    for record in records:
-        contenders = record['contenders']
-        on_gpu = 'eager' in contenders['published']  # where operators take microseconds
-        form = '.3f' if on_gpu else '.2f'
-        saved = ratio(record, 'published', 'mmlska', 'saved_bytes')
-        rows.append(
-            {
-                'case': label(record),
-                'dtype': record['dtype'],
-                'pass': record['pass'],
-                'published, ms': _number(contenders['published'].get('median'), form),
-                **{f'{name}, x': _number(ratio(record, name), '.2f') if name in contenders else '' for name in names},
-                'mmlska, ms': _number(contenders.get('mmlska', {}).get('median'), form),
-                **{
-                    f'{name} eager, ms': _number(contenders[name].get('eager'), form)
-                    if on_gpu and name in contenders
-                    else ''
-                    for name in ('published', 'mmlska')
-                },
-                'dense, ms': format(record['dense_ms'], '.2f') if 'dense_ms' in record else '',
-                'saved': f'{saved:.2f}x' if saved else '',
-                'copy': _copy_share(record),
-            }
-        )
+    rows = [_cells(record, names) for record in records]
     header = [column for column in rows[0] if any(row[column] for row in rows)] if rows else []
     return markdown_table(header, [[row[column] for column in header] for row in rows])
+
+
+def _cells(record: dict, names: list[str]) -> dict[str, str]:
+    """The columns of a case's row, in their order: a new one is one more entry here."""
+    contenders = record['contenders']
+    on_gpu = 'eager' in contenders['published']  # where operators take microseconds
+    form = '.3f' if on_gpu else '.2f'
+
+    def milliseconds(name: str, key: str = 'median') -> str:
+        return _number(contenders.get(name, {}).get(key), form)
+
+    def eager(name: str) -> str:
+        return milliseconds(name, 'eager') if on_gpu and name in contenders else ''
+
+    saved = ratio(record, 'published', 'mmlska', 'saved_bytes')
+    return {
+        'case': label(record),
+        'dtype': record['dtype'],
+        'pass': record['pass'],
+        'published, ms': milliseconds('published'),
+        **{f'{name}, x': _number(ratio(record, name), '.2f') if name in contenders else '' for name in names},
+        'mmlska, ms': milliseconds('mmlska'),
+        'published eager, ms': eager('published'),
+        'mmlska eager, ms': eager('mmlska'),
+        'dense, ms': format(record['dense_ms'], '.2f') if 'dense_ms' in record else '',
+        'saved': f'{saved:.2f}x' if saved else '',
+        'copy': _copy_share(record),
+    }
 
 
 def _place(record: dict) -> tuple:
@@ -96,17 +100,12 @@ def draw_chart(results: dict, path: Path) -> None:
         results: A results file's content.
         path: The PNG to write.
     """
-    import matplotlib
-
-    matplotlib.use('Agg')
-    import matplotlib.pyplot as plt
-
     records = sorted(results['records'], key=_place)
     passes = list(dict.fromkeys(record['pass'] for record in records))
     rows = max(sum(record['pass'] == p for record in records) for p in passes)
-    size = 7.5 * len(passes), 1.2 + 0.42 * rows
-    figure, axes = plt.subplots(1, len(passes), figsize=size, squeeze=False, layout='constrained')
-    for axis, which in zip(axes[0], passes):
+    figure = new_figure(7.5 * len(passes), 1.2 + 0.42 * rows)
+    axes = figure.subplots(1, len(passes), squeeze=False)[0]
+    for axis, which in zip(axes, passes):
         chosen = [record for record in records if record['pass'] == which]
         names = [name for name in _COLORS if any(name in record['contenders'] for record in chosen)]
         height = 0.8 / len(names)
@@ -121,10 +120,9 @@ def draw_chart(results: dict, path: Path) -> None:
         axis.set_title(which, fontsize=10)
         axis.set_xlabel('times as fast as published')
         axis.spines[['top', 'right']].set_visible(False)
-    handles = {label: handle for axis in axes[0] for handle, label in zip(*axis.get_legend_handles_labels())}
+    handles = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels())}
     figure.legend(handles.values(), handles, fontsize=8, loc='outside lower center', ncols=3, frameon=False)
     days = sorted({results['date'], *(record['date'] for record in records if 'date' in record)})
     when = ' to '.join(dict.fromkeys((days[0], days[-1])))
     figure.suptitle(f'{results["hardware"]}, torch {results["versions"]["torch"]}, {when}', fontsize=9)
     save_figure(figure, path)
-    plt.close(figure)

@@ -14,7 +14,7 @@ import torch
 
 from ..designs import ARCHS, DESIGNS
 from ..results import fill_section, run_environment, write_json
-from .contenders import Case, backbone_case, model_case, op_case, stage_dims
+from .cases import Case, backbone_case, model_case, op_case, stage_dims
 from .measure import measure_case
 from .report import draw_chart, label, table
 from .timing import copy_bandwidth, own_stream

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 Function = Callable[[], object]
 
@@ -115,29 +115,6 @@ def copy_bandwidth(device: torch.device, megabytes: int = 256) -> float:
     return 2 * source.numel() * source.element_size() / (timing.median / 1e3)
 
 
-def dense_flops(network: nn.Module, x: Tensor) -> int:
-    """Count the FLOPs (two for a multiplication and addition) of a network's convolutions without groups, 1x1s included.
-
-    Example:
-        >>> dense_flops(nn.Conv2d(4, 8, 1), torch.rand(2, 4, 5, 5))
-        3200
-    """
-    flops = []
-
-    def count(conv, inputs, output):
-        flops.append(2 * output.numel() * conv.weight[0].numel())
-
-    modes = {m: m.training for m in network.modules()}
-    handles = [m.register_forward_hook(count) for m in modes if isinstance(m, nn.Conv2d) and m.groups == 1]
-    with torch.no_grad():
-        network.eval()(x)
-    for handle in handles:
-        handle.remove()
-    for module, training in modes.items():
-        module.training = training
-    return sum(flops)
-
-
 class DenseYardstick:
     """A 1x1 convolution of a shape that suits every library, whose speed is what dense convolutions can be had for on this machine."""
 
@@ -184,23 +161,6 @@ def kernel_times(function: Function, device: torch.device) -> list[dict]:
         if event.self_device_time_total > 0
     ]
     return sorted(found, key=lambda kernel: -kernel['us'])
-
-
-def saved_bytes(function: Callable[[], object], parameters: list[Tensor]) -> int:
-    """Count the bytes that autograd keeps between forward and backward, each piece of memory once, the parameters' aside."""
-    own = {p.untyped_storage().data_ptr() for p in parameters}
-    kept: dict[int, int] = {}
-
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        out = function()  # alive until the count is done, so that no memory is used twice
-    del out
-    return sum(kept.values())
 
 
 def peak_bytes(function: Function, device: torch.device) -> int | None:

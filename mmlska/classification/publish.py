@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import tempfile
@@ -15,8 +14,9 @@ from mmengine.registry import DATASETS
 from torch import Tensor
 
 from ..engine.config import load_config
+from ..engine.run_log import read_log
 from ..files import check_replaceable, file_sha256, write_text
-from ..results import save_figure
+from ..results import new_figure, save_figure
 from ..weights import check_finite, read_checkpoint, save_weights, shipped_entries
 from ..weights.inspection import inspect_state_dict
 from ..weights.layouts import WeightsError
@@ -149,12 +149,8 @@ def learning_curve(work_dir: str | os.PathLike) -> dict[str, list[list[float]]]:
     Raises:
         FileNotFoundError: If nothing was logged there.
     """
-    files = sorted(Path(work_dir).glob('*/vis_data/scalars.json'))  # folders are named by time
-    if not files:
-        raise FileNotFoundError(f'{work_dir} has no log */vis_data/scalars.json; give the work dir of a training')
     rows: dict[str, dict[int, float]] = dict(loss={}, top1={}, top5={})
-    for line in (line for file in files for line in file.read_text().splitlines()):
-        record = json.loads(line)
+    for record in read_log(work_dir):
         if 'loss' in record:
             rows['loss'][record['epoch']] = record['loss']
         elif 'accuracy/top1' in record:
@@ -165,12 +161,8 @@ def learning_curve(work_dir: str | os.PathLike) -> dict[str, list[list[float]]]:
 
 def draw_curve(curve: Mapping[str, list], path: str | os.PathLike) -> None:
     """Draw training loss and validation accuracy over the epochs."""
-    import matplotlib
-
-    matplotlib.use('Agg')
-    from matplotlib import pyplot as plt
-
-    figure, left = plt.subplots(figsize=(6, 3.2), layout='constrained')
+    figure = new_figure(6, 3.2)
+    left = figure.subplots()
     right = left.twinx()
     left.plot(*zip(*curve['loss']), color='0.55', label='training loss (left)')
     for key, style in (('top5', '--'), ('top1', '-')):
@@ -179,4 +171,3 @@ def draw_curve(curve: Mapping[str, list], path: str | os.PathLike) -> None:
     right.set(ylabel='validation accuracy, %', ylim=(0, 100))
     figure.legend(loc='outside upper center', ncols=3, frameon=False)
     save_figure(figure, path, dpi=120)
-    plt.close(figure)

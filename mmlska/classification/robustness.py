@@ -6,7 +6,6 @@ ImageNet-A: arXiv 1907.07174; ImageNet-R: arXiv 2006.16241; ImageNet-Sketch: arX
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ..images import IMAGE_SUFFIXES, is_image
-from ..results import markdown_table, write_json
+from ..results import markdown_table, resume_results, write_json
 
 #: AlexNet's top-1 errors in percent, mean of the five severities: the divisors of mCE, from the authors' published evaluation
 #: (arXiv 1903.12261, where table 1 has them rounded).
@@ -289,12 +288,7 @@ def run(
     Raises:
         ValueError: If the file belongs to something else.
     """
-    subject = json.loads(json.dumps({**subject, 'limit': limit}))
-    results = dict(subject=subject, conditions={}, summary={})
-    if out.exists():
-        results = json.loads(out.read_text(encoding='utf-8'))
-        if results.get('subject') != subject:
-            raise ValueError(f'{out} holds results of {results.get("subject")}; give another --out or delete it')
+    results = resume_results(out, 'subject', {**subject, 'limit': limit}, conditions={}, summary={})
     for condition in conditions:
         if condition.key not in results['conditions']:
             results['conditions'][condition.key] = measure(condition, classes, predict, limit)

@@ -7,8 +7,9 @@ import copy
 import torch
 from mmengine.registry import MODELS
 from mmengine.runner import Runner
-from torch import Tensor, nn
+from torch import nn
 
+from ..cost import saved_bytes
 from .fsdp import fsdp_hook
 from .precision import AutocastHook
 from .processes import bare_model
@@ -106,19 +107,8 @@ def activation_bytes(
         module._forward_hooks.clear()  # those of whoever watches the original
         if with_cp is not None and hasattr(module, 'with_cp'):
             module.with_cp = with_cp
-    weights = {id(p) for p in copied.parameters()}
-    kept: dict[int, tuple[Tensor, int]] = {}  # the tensors too: the id of one that is freed is used again
-
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if id(tensor) not in weights and tensor.numel() > 1:
-            kept[storage._cdata] = (tensor, storage.nbytes())
-        return tensor
-
     images = torch.empty(batch, 3, height, width, dtype=dtype, device='meta')
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        copied(images)
-    return sum(size for _, size in kept.values())
+    return saved_bytes(lambda: copied(images), copied.parameters())
 
 
 def _size(size: int) -> str:

@@ -4,7 +4,8 @@
 missing, copy that one file.
 """
 
-from .exporter import DTYPES, FORMATS, Exported, ParityError, export
+from .exporter import DTYPES, Exported, ParityError, export
+from .formats import FORMATS
 from .graphs import PARTS
 
 __all__ = ['DTYPES', 'FORMATS', 'PARTS', 'Exported', 'OnnxPredictor', 'ParityError', 'export']

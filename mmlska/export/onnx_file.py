@@ -1,4 +1,4 @@
-"""From a module to an ONNX file of plain operators: network, RetinaNet's suppression, low precision, metadata."""
+"""A model as an ONNX file of plain operators: network, RetinaNet's suppression, low precision, metadata."""
 
 from __future__ import annotations
 
@@ -14,16 +14,55 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import torch
 from onnx import TensorProto, helper
 from torch import nn
 
+from ..infer.sources import read_images, resolve
 from ..version import __version__
+from .formats import Job
 from .graphs import RetinaDecode
-from .onnx_predictor import METADATA
+from .onnx_predictor import METADATA, open_session, prepare
+from .parity import Parity, compare, compare_detections
 
+SUFFIX = '.onnx'
+PRECISIONS = ('fp32', 'fp16', 'int8')
+DECODES_BOXES = True
 #: Of the ONNX standard; no other domain is used.
 OPSET = 18
+#: So many images of a folder, spread over it, calibrate int8: the ranges of a thousand are hardly wider and take minutes.
+CALIBRATION_IMAGES = 100
+
+
+def write(path: Path, job: Job) -> Parity:
+    """Write the graph of a job, of RetinaNet with its decoding, and compare the file with the model."""
+    network, facts, rule = to_onnx(job.graph, job.names), job.facts, job.facts['input']
+    if job.int8:
+        files = resolve(job.int8)
+        files = files[:: -(-len(files) // CALIBRATION_IMAGES)]
+        network = to_int8(network, (prepare(image, rule, name)[0] for name, image in read_images(files)))
+    elif facts['dtype'] == 'fp16':
+        network = to_fp16(network)
+    has_detections = facts['kind'] == 'RetinaNet'
+    path.write_bytes(finish(with_detections(network, job.model.bbox_head) if has_detections else network, facts))
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    # RetinaNet's maps are outputs of the network alone; of the file itself its detections are compared.
+    maps = onnxruntime.InferenceSession(network.SerializeToString(), options, providers=['CPUExecutionProvider'])
+    differences = compare(lambda batch: maps.run(job.names, {'image': batch}), job.reference, job.photos, rule)
+    session, count = open_session(path), None
+    if has_detections:
+        wanted = ['boxes', 'scores', 'labels', 'image_index']
+
+        def run(batch, shape):
+            return session.run(wanted, {'image': batch, 'shape': shape})
+
+        found, count = compare_detections(run, job.model, job.photos, rule)
+        if facts['dtype'] == 'fp32':  # with less precision, other boxes win ties
+            differences = {size: max(value, found[size]) for size, value in differences.items()}
+    return Parity(differences, count, job.source)
 
 
 def to_onnx(graph: nn.Module, output_names: Sequence[str]) -> onnx.ModelProto:

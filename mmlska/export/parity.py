@@ -11,7 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..datasets.scenes import make_scene
 from ..engine.config import find_path
+from ..infer.sources import read_images, resolve
 
 #: Height and width of the photos in the comparison.
 SIZES = ((256, 256), (224, 320), (199, 333))
@@ -56,14 +58,10 @@ def read_photos(folder: str | Path | None) -> tuple[list[np.ndarray], str]:
         folder: A folder of images, of which the first are taken; by default data/demo_photos, or generated scenes where that is
             missing.
     """
-    from ..infer.sources import read_images, resolve
-
     found = folder or find_path(_PHOTOS)
     if found:
         files = resolve(found)[:_MOST]
         return [image for _, image in read_images(files)], f'{len(files)} photos of {folder or _PHOTOS}'
-    from ..datasets.scenes import make_scene
-
     scenes = [
         make_scene(i, split='training', size=256, num_classes=5, difficulty='hard', texture='random', seed=0)
         for i in range(2)

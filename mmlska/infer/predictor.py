@@ -18,6 +18,7 @@ from ..engine.hooks import to_channels_last
 from ..engine.precision import float32_after_autocast
 from ..models import fold_for_inference
 from .model import load_model
+from .overlay import draw_prediction
 from .prediction import Prediction, encode_mask
 from .sources import Source, image_size, is_video, read_images, resolve
 from .tiles import Blender, check_tile, cut_by_tile, drop_pieces
@@ -240,8 +241,6 @@ class Predictor:
             opacity: Of boxes, masks and segments, 0 to 1.
             names: Write the classes into a segmentation; instances always have theirs.
         """
-        from .overlay import draw_prediction
-
         with VISUALIZERS.switch_scope_and_registry(self.cfg.default_scope) as registry:
             visualizer = registry.get(self.cfg.visualizer.type)(alpha=opacity)
         visualizer.dataset_meta = self.dataset_meta

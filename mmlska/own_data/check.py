@@ -10,8 +10,8 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 
 from ..colors import pack_rgb
-from ..engine.config import _datasets as datasets_of
-from ..engine.config import check_data
+from ..engine.checks import check_data
+from ..engine.config import datasets_of
 from ..files import is_inside
 from .annotations import AnnotationFile, check_entries, read_json
 from .config_edits import first_dataset, heads

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 
-from ..engine.config import _datasets as datasets_of
+from ..engine.config import datasets_of
 
 
 def heads(node, path: str = 'model') -> Iterator[tuple[str, dict]]:

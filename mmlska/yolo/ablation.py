@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +11,8 @@ import torch
 from ultralytics import YOLO
 from ultralytics.utils.torch_utils import get_flops
 
-from ..results import markdown_table, run_environment, write_json
+from ..cost import latency
+from ..results import markdown_table, resume_results, run_environment, write_json
 from .attach import attach
 from .configs import PLACES
 from .data import data_name, fingerprint, fruits_to_yolo
@@ -56,15 +56,8 @@ def cost(model: YOLO, imgsz: int, repeats: int = 20) -> dict[str, float]:
     parameters = sum(p.numel() for p in network.parameters())
     gflops = get_flops(network, imgsz)
     device = next(network.parameters()).device
-    x, times = torch.zeros(1, 3, imgsz, imgsz, device=device), []
-    with torch.inference_mode():
-        for _ in range(repeats + 3):  # the first ones warm up
-            start = time.perf_counter()
-            network(x)
-            if device.type == 'cuda':
-                torch.cuda.synchronize()
-            times.append(1000 * (time.perf_counter() - start))
-    return dict(parameters=parameters, gflops=round(gflops, 3), latency_ms=round(statistics.median(times[3:]), 2))
+    seconds = latency(network, torch.zeros(1, 3, imgsz, imgsz, device=device), repeats)
+    return dict(parameters=parameters, gflops=round(gflops, 3), latency_ms=round(1000 * seconds, 2))
 
 
 def find_data(data: Path, work_dir: Path) -> Path:
@@ -124,11 +117,7 @@ def ablate(
         ValueError: If the file belongs to another setup.
     """
     setup = dict(base=base, k_size=k_size, data=data_name(data), data_sha256=fingerprint(data), settings=dict(settings))
-    results: dict = dict(setup=setup, variants={}, summary={})
-    if out.exists():
-        results = json.loads(out.read_text(encoding='utf-8'))
-        if results['setup'] != setup:
-            raise ValueError(f'{out} holds results of another setup; give another --out or delete it')
+    results = resume_results(out, 'setup', setup, variants={}, summary={})
     for seed in seeds:
         for variant in variants:
             entry = results['variants'].setdefault(variant, dict(cost=None, runs={}))

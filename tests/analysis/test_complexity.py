@@ -11,7 +11,6 @@ from torch import nn
 
 from mmlska.analysis import measure_config
 from mmlska.engine.config import replace_sync_bn
-from mmlska.results import fill_section
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 
@@ -127,13 +126,3 @@ def test_parts_add_up(name, parts):
 def test_no_empty_images():
     with pytest.raises(ValueError, match='image of 0x64 pixels'):
         measure_config(read('fpn_van_lska_t'), 0, 64)
-
-
-def test_sections_are_filled_and_missing_ones_named(tmp_path):
-    page = tmp_path / 'page.md'
-    page.write_text('a\n<!-- t -->\nold\n<!-- end -->\nb\n<!-- u -->\n<!-- end -->\n')
-    fill_section(page, 't', 'new')
-    fill_section(page, 't', r'new \1')
-    assert page.read_text() == 'a\n<!-- t -->\nnew \\1\n<!-- end -->\nb\n<!-- u -->\n<!-- end -->\n'
-    with pytest.raises(ValueError, match="0 sections 'x'"):
-        fill_section(page, 'x', 'new')

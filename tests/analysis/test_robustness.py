@@ -9,7 +9,6 @@ from mmlska.analysis.robustness import (
     choose_corruptions,
     main_metrics,
     read_reference,
-    read_results,
     summarise,
     use_subset,
     with_corruption,
@@ -107,18 +106,6 @@ def test_subset_of_coco_data_has_annotations_of_its_own(scenes, tmp_path):
     cfg.test_dataloader.dataset = dict(type='ConcatDataset', datasets=[dataset])
     with pytest.raises(ValueError, match='this one is a ConcatDataset'):
         use_subset(cfg, 2, seed=0, work_dir=tmp_path)
-
-
-def test_results_of_something_else_are_refused(tmp_path):
-    path, own = tmp_path / 'r.json', dict(checkpoint_sha256='a', seed=0, subset=None, package='p')
-    assert read_results(path, own) == {'identity': own, 'results': {}}
-    path.write_text(json.dumps({'identity': own, 'results': {'clean': {}}}))
-    assert read_results(path, own)['results'] == {'clean': {}}
-    with pytest.raises(ValueError, match='another checkpoint_sha256, seed; name another --out or delete'):
-        read_results(path, {**own, 'checkpoint_sha256': 'b', 'seed': 1})
-    path.write_text('[1')
-    with pytest.raises(ValueError, match='is no result of test_robustness.py'):
-        read_results(path, own)
 
 
 def test_references_must_fit(tmp_path):

@@ -7,7 +7,7 @@ import torch
 import van_small
 from torch import nn
 
-from mmlska.benchmark.timing import saved_bytes
+from mmlska.cost import saved_bytes
 from mmlska.models import LSKA, LSKATrivial
 from mmlska.models.van_lska import MixFFN, SpatialAttention
 from mmlska.ops import functional

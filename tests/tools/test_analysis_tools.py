@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -149,20 +148,3 @@ def test_the_page_says_what_the_results_file_and_the_tools_say(monkeypatch, caps
         named = set(re.findall(r'--[a-z-]+', ' '.join(lines)))
         assert named
         assert named <= options_of(tool, monkeypatch, capsys)
-
-
-def test_pictures_are_replaced_whole(tmp_path):
-    """A picture that cannot be made leaves the old one and no temporary file."""
-    from mmlska.analysis.figures import new_figure
-    from mmlska.results import save_figure
-
-    path = tmp_path / 'a.png'
-    save_figure(new_figure(1, 1), path)
-    before = path.read_bytes()
-    broken = new_figure(1, 1)
-    broken.text(0, 0, r'$\nonsense{$')
-    with pytest.raises(ValueError, match='nonsense'):
-        save_figure(broken, path)
-    assert path.read_bytes() == before
-    assert [p.name for p in tmp_path.iterdir()] == ['a.png']
-    assert cv2.imread(str(path)).shape[:2] == (110, 110)

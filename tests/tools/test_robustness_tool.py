@@ -77,7 +77,7 @@ def test_detector_resumes_and_compares(detector, scenes, refused):
     check_picture(detector / 'r.png', (900, 200), colors=20)
 
     another = refused(*args[:3], '--out', 'r.json', '--seed', 1, cwd=detector)
-    assert 'r.json holds results of another seed, subset; name another --out' in another
+    assert 'r.json holds results of another seed, subset; give another --out' in another
 
     # images of the same names are other data all the same; moved ones are not
     for folder, pixel in (('moved', None), ('other', 0)):
@@ -88,9 +88,9 @@ def test_detector_resumes_and_compares(detector, scenes, refused):
     corrupted = [*args, '--corruptions', 'fog', '--severities', 1]
     assert conditions(ok(run(*corrupted, '--cfg-options', 'data_root=moved/', cwd=detector))) == []
     another = refused(*corrupted, '--cfg-options', 'data_root=other/', cwd=detector)
-    assert 'r.json holds results of another data_sha256; name another --out' in another
+    assert 'r.json holds results of another data_sha256; give another --out' in another
     another = refused(*corrupted, '--dtype', 'bf16', cwd=detector)
-    assert 'r.json holds results of another dtype; name another --out' in another
+    assert 'r.json holds results of another dtype; give another --out' in another
 
 
 @pytest.mark.slow

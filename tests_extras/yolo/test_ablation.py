@@ -63,7 +63,7 @@ def test_a_run_is_resumed_and_refuses_another_setup(yolo_data, tmp_path):
     assert json.loads(out.read_text()) == results
     assert results['variants']['sppf']['runs']['0']['mAP50-95'] >= 0
     assert '| LSKA: sppf | 2.90 |' in table(results)
-    with pytest.raises(ValueError, match='holds results of another setup; give another --out'):
+    with pytest.raises(ValueError, match='holds results of another settings; give another --out'):
         ablate(yolo_data, out, variants=[STOCK], seeds=[0], settings={**SETTINGS, 'epochs': 2}, **arguments)
 
 
@@ -89,7 +89,7 @@ def test_other_data_is_another_setup(yolo_data, tmp_path):
     label = next((other.parent / 'labels/train').glob('*.txt'))
     label.write_text(''.join(label.read_text().splitlines(keepends=True)[1:]))
     for changed in (*sets.values(), other):
-        with pytest.raises(ValueError, match='holds results of another setup'):
+        with pytest.raises(ValueError, match='holds results of another data'):
             ablate(changed, out, variants=[STOCK], seeds=[0], settings=SETTINGS, **arguments)
 
 

@@ -1,0 +1,45 @@
+"""What MMEngine logged of trainings and tests in their work directories, as records."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+
+def read_log(run: str | Path) -> list[dict]:
+    """Read what a run logged: a record for every time that it logged losses or the metrics of a validation.
+
+    Args:
+        run: A work directory, or a ``scalars.json`` in one. Of a directory all logs are read, the oldest first: a resumed run repeats
+            steps, and what stands later counts.
+
+    Raises:
+        FileNotFoundError: If there is no log.
+        ValueError: If a log is damaged before its last line.
+    """
+    run = Path(run)
+    files = [run] if run.is_file() else sorted(run.glob('*/vis_data/scalars.json'))  # folders are named by time
+    if not files:
+        raise FileNotFoundError(f'no log in {run}; give a work directory, which holds */vis_data/scalars.json')
+    records = []
+    for file in files:
+        lines = file.read_text(encoding='utf-8').splitlines()
+        for number, line in enumerate(lines, 1):
+            try:
+                records.append(json.loads(line))
+            except json.JSONDecodeError as error:
+                if number < len(lines):  # else a run that was killed while it wrote
+                    raise ValueError(f'{file} is damaged in line {number} ({error.msg}); remove that line') from error
+    return records
+
+
+def read_metrics(work_dir: str | Path) -> dict:
+    """The metrics of the last test in a work directory, by the names that the evaluators gave them.
+
+    Raises:
+        FileNotFoundError: If there was none.
+    """
+    files = sorted(Path(work_dir).glob('*/*.json'))  # folders are named by time
+    if not files:
+        raise FileNotFoundError(f'no test in {work_dir}; give the --work-dir of tools/test.py')
+    return json.loads(files[-1].read_text(encoding='utf-8').splitlines()[-1])

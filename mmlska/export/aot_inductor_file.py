@@ -1,0 +1,21 @@
+"""A model compiled for this machine by AOTInductor, as one package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from .formats import Job
+from .parity import Parity
+from .torch_export_file import compare_program, export_program
+
+SUFFIX = '.pt2'
+PRECISIONS = ('fp32',)
+DECODES_BOXES = False
+
+
+def write(path: Path, job: Job) -> Parity:
+    """Compile the graph of a job and compare the package with the model."""
+    torch._inductor.aoti_compile_and_package(export_program(job.graph), package_path=str(path))
+    return compare_program(torch._inductor.aoti_load_package(str(path)), job)

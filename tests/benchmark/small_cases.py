@@ -1,0 +1,12 @@
+"""A case of one operator on a small map."""
+
+import torch
+
+from mmlska.benchmark.cases import Case, op_case
+
+CPU = torch.device('cpu')
+EAGER = ('published', 'published-channels-last', 'mmlska')
+
+
+def case(op='lska', size=(9, 7), dtype=torch.float32, passes='forward+backward', names=EAGER) -> Case:
+    return op_case(op, 8, size, batch=2, k_size=7, dtype=dtype, passes=passes, device=CPU, names=names)
