@@ -8,11 +8,12 @@ import numpy as np
 from mmengine.config import DictAction
 
 from mmlska.analysis.figures import receptive_fields
-from mmlska.analysis.photos import build_model, dataset_photos, photos_in, spread, square_inputs
+from mmlska.analysis.photos import build_model, dataset_photos, square_inputs
 from mmlska.analysis.receptive_field import SHARES, contributions, effective_receptive_field
 from mmlska.cli.common import user_errors
-from mmlska.engine.config import load_config
+from mmlska.engine.config import find_path, load_config
 from mmlska.files import write_atomically
+from mmlska.images import photos_in, spread
 from mmlska.models.attention import ATTENTIONS
 from mmlska.results import save_figure, write_json
 from mmlska.weights import use_safe_reader
@@ -57,7 +58,7 @@ def main() -> None:
                 f'--checkpoints names {len(args.checkpoints)} files for {len(panels)} panels: {", ".join(panels)}'
             )
         photos = spread(
-            photos_in(args.images)
+            photos_in(find_path(args.images) or args.images)
             if args.images
             else dataset_photos(load_config(args.config, args.cfg_options), 'val'),
             args.num_images,

@@ -9,9 +9,10 @@ from mmengine.config import DictAction
 
 from mmlska.analysis.feature_maps import attention_maps, eigen_cams, last_of_each_stage
 from mmlska.analysis.figures import photo_maps
-from mmlska.analysis.photos import build_model, model_input, read_photo
+from mmlska.analysis.photos import build_model, model_input
 from mmlska.cli.common import user_errors
 from mmlska.engine.config import find_path, load_config
+from mmlska.images import read_photo
 from mmlska.results import save_figure
 from mmlska.weights import use_safe_reader
 

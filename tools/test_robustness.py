@@ -4,10 +4,11 @@
 from pathlib import Path
 
 from mmlska.analysis.figures import corrupted_samples, robustness
-from mmlska.analysis.photos import dataset_photos, read_photo
+from mmlska.analysis.photos import dataset_photos
 from mmlska.analysis.robustness import choose_corruptions, evaluate, read_reference, summarise
 from mmlska.cli.common import prepared_config, runner_parser, user_errors
 from mmlska.datasets.corruption import SEVERITIES
+from mmlska.images import read_photo
 from mmlska.results import markdown_table, save_figure, write_json
 from mmlska.weights import WeightsError
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..analysis.photos import photos_in, spread
 from ..engine.config import find_path
+from ..images import photos_in, spread
 from ..images import read_photo as read_image
 from ..infer import Prediction, Predictor, resolve
 from ..infer.overlay import MAX_SIDE
@@ -39,7 +39,7 @@ def find_examples(folders: Sequence[str | Path] | None = None, each: int = 3) ->
     """
     if folders is None:
         folders = [folder for folder in EXAMPLES if find_path(folder)]
-    return [photo for folder in folders for photo in spread(photos_in(folder), each)]
+    return [photo for folder in folders for photo in spread(photos_in(find_path(folder) or folder), each)]
 
 
 def read_photo(path: str | Path, max_megapixels: float) -> tuple[np.ndarray, str]:

@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 from torch import Tensor, nn
 
+from ..colors import distinct_colors
 from ..engine.config import _datasets, find_path, replace_sync_bn
 from ..weights import WeightsError, check_finite, compare, read_checkpoint, safe_reading
 from ..weights.files import state_dict_of
@@ -93,7 +94,7 @@ def _dataset_meta(cfg: Config, meta: dict, count: int) -> dict:
         found = dict(classes=[f'class {i}' for i in range(count)])
     palette = found.get('palette')
     if not isinstance(palette, (list, tuple)) or len(palette) != count or not all(map(_is_colour, palette)):
-        palette = np.random.default_rng(0).integers(40, 255, (count, 3)).tolist()
+        palette = distinct_colors(count)
     return dict(classes=tuple(found['classes']), palette=[tuple(map(int, colour)) for colour in palette])
 
 
