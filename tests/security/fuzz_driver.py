@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-sys.path.insert(0, str(Path(__file__).parents[1] / 'datasets'))
+sys.path.insert(0, str(Path(__file__).parents[1] / 'own_data'))
 import own_sets  # noqa: E402
 
 from mmlska import images, weights  # noqa: E402

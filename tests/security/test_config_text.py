@@ -10,7 +10,7 @@ import torch
 from mmengine.config import Config
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / f'tests/{folder}') for folder in ('datasets', 'tools', 'engine')]
+sys.path[:0] = [str(ROOT / f'tests/{folder}') for folder in ('own_data', 'tools', 'engine')]
 from own_sets import MASK_RCNN, UPERNET, adapt, mask, photo, simple  # noqa: E402
 from small_run import runner_of, write_config  # noqa: E402
 from test_train_test import ARCH, ok, run  # noqa: E402

@@ -19,7 +19,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / 'tests/datasets'))
+sys.path.insert(0, str(ROOT / 'tests/own_data'))
 from own_sets import MASK_RCNN, SIZE, annotation, coco, image, mask, photo, simple  # noqa: E402
 
 from mmlska.datasets.coco_labels import _run_lengths, mask_fault, problem, refuse_deadly_mask  # noqa: E402
@@ -141,7 +141,7 @@ def hostile(tmp_path_factory):
 TRAIN = f"""
 import json, resource, sys
 from pathlib import Path
-sys.path.insert(0, {str(ROOT / 'tests/datasets')!r})
+sys.path.insert(0, {str(ROOT / 'tests/own_data')!r})
 from own_sets import MASK_RCNN, adapt, build
 from mmlska.engine.samples import BadSampleError, GuardedDataset
 from mmlska.engine.checks import _check_masks

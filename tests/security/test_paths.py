@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / 'tests/datasets'))
+sys.path.insert(0, str(ROOT / 'tests/own_data'))
 from own_sets import MASK_RCNN, SIZE, UPERNET, adapt, annotation, coco, image, mask, photo, simple  # noqa: E402
 
 from mmlska.classification.standin import write_crops  # noqa: E402

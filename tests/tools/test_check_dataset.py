@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(Path(__file__).parent), str(ROOT / 'tests/datasets')]
+sys.path[:0] = [str(Path(__file__).parent), str(ROOT / 'tests/own_data')]
 from own_sets import MASK_RCNN, SIZE, UPERNET, annotation, coco, image, mask, photo, simple  # noqa: E402
 from test_own_data_masks import folder, stripes  # noqa: E402
 from test_train_test import ARCH, ok, run  # noqa: E402

@@ -165,10 +165,10 @@ TORCH_LIBRARY_IMPL(mmlska_cpu, ADInplaceOrView, m) {
     m.impl(name, torch::CppFunction::makeFromBoxedFunction<&refuse_tangents>());
 }
 
-// `from mmlska.ops import _cpu` loads this file, which registers the operators above; the module only holds the number of their schemas.
-PyMODINIT_FUNC PyInit__cpu() {
-  static PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_cpu", nullptr, -1, nullptr};
+// `import mmlska.ops.cpu._kernels` loads this file, which registers the operators above; the module only holds the number of their schemas.
+PyMODINIT_FUNC PyInit__kernels() {
+  static PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_kernels", nullptr, -1, nullptr};
   PyObject* const module = PyModule_Create(&definition);
-  if (module != nullptr) PyModule_AddIntConstant(module, "SCHEMAS", 5);  // raise it, and cpu.py's, with every change of a schema or of what is checked
+  if (module != nullptr) PyModule_AddIntConstant(module, "SCHEMAS", 5);  // raise it, and that of backend.py, with every change of a schema or of what is checked
   return module;
 }
