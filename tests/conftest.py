@@ -22,6 +22,15 @@ def scenes(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope='session')
+def tiny_imagenet() -> Path:
+    """The folder of Tiny-ImageNet's photos, here or beside the checkout, as for continuous integration."""
+    for folder in (REPOSITORY / 'data/tiny_imagenet', REPOSITORY.parent / 'shared/data/tiny_imagenet'):
+        if folder.is_dir():
+            return folder
+    pytest.skip('data/tiny_imagenet is not here; see docs/pretraining.md')
+
+
+@pytest.fixture(scope='session')
 def tiny_models(tmp_path_factory, scenes) -> dict[str, TinyModel]:
     """Config and checkpoint of a very small random model of each kind."""
     folder = tmp_path_factory.mktemp('tiny')

@@ -19,7 +19,6 @@ from mmlska.models.classifier import _build as build_plain
 from mmlska.weights import WeightsError, load_pretrained, manifest, published_names, read_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
-TINY_IMAGENET = ROOT / 'data/tiny_imagenet'
 
 
 def test_learning_curve(trained, tmp_path):
@@ -101,9 +100,9 @@ def test_published_weights_of_other_data_say_so(small_config, tmp_path, monkeypa
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not TINY_IMAGENET.is_dir(), reason='data/tiny_imagenet is not here; see docs/pretraining.md')
-def test_the_words_for_tiny_imagenet():
-    dataset = load_config(str(ROOT / 'configs/pretrain_van_lska_t_tiny_imagenet.py')).train_dataloader.dataset
+def test_the_words_for_tiny_imagenet(tiny_imagenet):
+    config = str(ROOT / 'configs/pretrain_van_lska_t_tiny_imagenet.py')
+    dataset = load_config(config, dict(data_root=f'{tiny_imagenet}/')).train_dataloader.dataset
     assert describe_data(dataset) == 'Tiny-ImageNet, 100,000 photos of 64 px, 200 classes'
 
 

@@ -18,7 +18,6 @@ from mmlska.engine.launch import build_test_runner, build_train_runner
 from mmlska.weights import read_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
-TINY_IMAGENET = ROOT / 'data/tiny_imagenet'
 
 
 def tensors(node, path=''):
@@ -122,15 +121,14 @@ def test_options_that_a_classifier_has_not(small_config, tmp_path):
     assert cfg.test_evaluator[-1]['type'] == 'DumpResults'
 
 
-@pytest.mark.skipif(not TINY_IMAGENET.is_dir(), reason='data/tiny_imagenet is not here; see docs/pretraining.md')
-def test_three_iterations_on_the_photos_themselves(tmp_path):
+def test_three_iterations_on_the_photos_themselves(tiny_imagenet, tmp_path):
     part = {f'{split}_dataloader.dataset.num_classes': 8 for split in ('train', 'val')}
     part['train_dataloader.dataset.photos_per_class'] = 48
     part['val_dataloader.dataset.photos_per_class'] = 5
     config = ROOT / 'configs/pretrain_van_lska_t_tiny_imagenet_cpu.py'
     options = {'train_cfg.max_epochs': 1, 'param_scheduler': None, 'default_hooks.checkpoint': None}
     options['optim_wrapper.optimizer.lr'] = 1e-4
-    runner = train(config, tmp_path, **part, **options, data_root=f'{TINY_IMAGENET}/')
+    runner = train(config, tmp_path, **part, **options, data_root=f'{tiny_imagenet}/')
     assert runner.iter == 3
     assert len(runner.val_dataloader.dataset) == 40
     assert all(p.isfinite().all() for p in runner.model.parameters())
