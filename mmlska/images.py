@@ -192,6 +192,28 @@ def square(image: np.ndarray, size: int) -> np.ndarray:
     return image[top : top + size, left : left + size]
 
 
+def shrink(image: np.ndarray, side: int, interpolation: int | None = None) -> np.ndarray:
+    """Scale an (H, W) or (H, W, C) image down to a longer side of ``side`` pixels; a smaller one stays as it is.
+
+    Args:
+        image: The image.
+        side: In pixels.
+        interpolation: OpenCV's; by default INTER_AREA. Masks want INTER_NEAREST.
+
+    Example:
+        >>> shrink(np.zeros((40, 90, 3), np.uint8), 30).shape
+        (13, 30, 3)
+    """
+    import cv2
+
+    height, width = image.shape[:2]
+    scale = side / max(height, width)
+    if scale >= 1:
+        return image
+    size = max(round(width * scale), 1), max(round(height * scale), 1)
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA if interpolation is None else interpolation)
+
+
 def _x(size: tuple[int, ...]) -> str:
     return f'{size[0]}x{size[1]}'
 

@@ -20,6 +20,7 @@ from mmlska.images import (
     photos_in,
     read_header,
     read_photo,
+    shrink,
     spread,
     square,
 )
@@ -204,3 +205,14 @@ def test_the_middle_square_is_kept(upright):
         assert square(photo, size).shape == (size, size, 3)
         assert (square(photo, size)[1:-1, 1:-1] == 7).all()
     assert np.array_equal(square(photo, 32), photo[32:64] if upright else photo[:, 32:64])
+
+
+def test_images_are_made_smaller_only():
+    mask = np.random.default_rng(0).integers(0, 5, (60, 41), np.uint8)
+    assert shrink(mask, 60) is mask
+    small = shrink(mask, 20, cv2.INTER_NEAREST)
+    assert small.shape == (20, 14)
+    assert set(np.unique(small)) <= set(np.unique(mask))  # no values in between
+    photo = np.tile(np.array([0, 200], np.uint8)[:, None, None], (20, 3000, 3))
+    assert shrink(photo, 30).shape == (1, 30, 3)
+    assert np.abs(shrink(photo, 30).astype(int) - 100).max() <= 1  # the mean of the pixels
