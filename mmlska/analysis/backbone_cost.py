@@ -20,10 +20,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..classification.torchvision_cpu import mend_torchvision
 from ..engine.hooks import to_channels_last
 from ..models.attention import ATTENTIONS, kernel_ladder
 from ..models.van_lska import ARCHS, VAN_LSKA
+from ..torchvision_cpu import mend_torchvision
 
 
 class ClosedForm(NamedTuple):
