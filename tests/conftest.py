@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,18 @@ BROWSERS = ('chromium', 'chromium-browser', 'google-chrome', 'chrome', 'chromium
 
 
 @pytest.fixture(scope='session')
+def shared_data() -> Callable[[str], Path]:
+    """Finds the folder of a set of real photos by its name; the test is skipped where it is not on this machine."""
+    places = [Path(os.environ.get('MMLSKA_DATA', 'data')), REPOSITORY / 'data', REPOSITORY.parent / 'shared/data']
+
+    def find(name: str) -> Path:
+        found = next((place / name for place in places if (place / name).is_dir()), None)
+        return found or pytest.skip(f'{name} is in none of {", ".join(map(str, places))}')
+
+    return find
+
+
+@pytest.fixture(scope='session')
 def scenes(tmp_path_factory) -> Path:
     """Four training and two validation scenes of 96 px and five classes."""
     from mmlska.datasets.scenes import write_scenes  # here, so that tests/ops runs where there is nothing but torch
@@ -19,15 +32,6 @@ def scenes(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp('data') / 'scenes'
     write_scenes(root, num_train=4, num_val=2, size=96, num_classes=5, difficulty='easy', texture='random', seed=0)
     return root
-
-
-@pytest.fixture(scope='session')
-def tiny_imagenet() -> Path:
-    """The folder of Tiny-ImageNet's photos, here or beside the checkout, as for continuous integration."""
-    for folder in (REPOSITORY / 'data/tiny_imagenet', REPOSITORY.parent / 'shared/data/tiny_imagenet'):
-        if folder.is_dir():
-            return folder
-    pytest.skip('data/tiny_imagenet is not here; see docs/pretraining.md')
 
 
 @pytest.fixture(scope='session')

@@ -100,9 +100,9 @@ def test_published_weights_of_other_data_say_so(small_config, tmp_path, monkeypa
 
 
 @pytest.mark.slow
-def test_the_words_for_tiny_imagenet(tiny_imagenet):
+def test_the_words_for_tiny_imagenet(shared_data):
     config = str(ROOT / 'configs/pretrain_van_lska_t_tiny_imagenet.py')
-    dataset = load_config(config, dict(data_root=f'{tiny_imagenet}/')).train_dataloader.dataset
+    dataset = load_config(config, dict(data_root=f'{shared_data("tiny_imagenet")}/')).train_dataloader.dataset
     assert describe_data(dataset) == 'Tiny-ImageNet, 100,000 photos of 64 px, 200 classes'
 
 

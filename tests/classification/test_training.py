@@ -121,14 +121,14 @@ def test_options_that_a_classifier_has_not(small_config, tmp_path):
     assert cfg.test_evaluator[-1]['type'] == 'DumpResults'
 
 
-def test_three_iterations_on_the_photos_themselves(tiny_imagenet, tmp_path):
+def test_three_iterations_on_the_photos_themselves(shared_data, tmp_path):
     part = {f'{split}_dataloader.dataset.num_classes': 8 for split in ('train', 'val')}
     part['train_dataloader.dataset.photos_per_class'] = 48
     part['val_dataloader.dataset.photos_per_class'] = 5
     config = ROOT / 'configs/pretrain_van_lska_t_tiny_imagenet_cpu.py'
     options = {'train_cfg.max_epochs': 1, 'param_scheduler': None, 'default_hooks.checkpoint': None}
     options['optim_wrapper.optimizer.lr'] = 1e-4
-    runner = train(config, tmp_path, **part, **options, data_root=f'{tiny_imagenet}/')
+    runner = train(config, tmp_path, **part, **options, data_root=f'{shared_data("tiny_imagenet")}/')
     assert runner.iter == 3
     assert len(runner.val_dataloader.dataset) == 40
     assert all(p.isfinite().all() for p in runner.model.parameters())

@@ -53,13 +53,13 @@ def test_log_curve_and_page_are_those_of_the_entry(entry):
     assert re.search(rf'`{entry["name"]}`.*\b{entry["top1"]}\b.*\b{entry["top5"]}\b', page)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(30)
 @each_entry
-def test_the_tool_finds_the_accuracy_of_the_entry(entry, tiny_imagenet, tmp_path):
+def test_the_tool_finds_the_accuracy_of_the_entry(entry, shared_data, tmp_path):
     command = ['tools/test.py', entry['config'], f'mmlska://{entry["name"]}', '--work-dir', str(tmp_path)]
     if options := entry.get('options'):
         command += ['--cfg-options', *(f'{key}={value}' for key, value in options.items())]
-    environment = dict(os.environ, MMLSKA_DATA=str(tiny_imagenet.parent))
+    environment = dict(os.environ, MMLSKA_DATA=str(shared_data('tiny_imagenet').resolve().parent))
     subprocess.run([sys.executable, *command], cwd=ROOT, env=environment, check=True, capture_output=True)
     found = json.loads(next(tmp_path.glob('*/*.json')).read_text())
     assert found['accuracy/top1'] == pytest.approx(entry['top1'], abs=0.1)
