@@ -7,7 +7,6 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from ..colors import pack_rgb
 from ..files import is_inside
 from .adapt_config import leaves
 from .check import ERROR, WARNING, Report, check_coco, check_masks
@@ -179,7 +178,7 @@ def _labels(cfg: Config, built, names: list[str]) -> Labels:
     )
     if reader is not None:
         colors = [list(color) for color in reader.palette]
-        return Labels(names, [int(pack_rgb(color)) for color in colors], palette, plain=False, colors=colors)
+        return Labels(names, [mask_files.pack(color) for color in colors], palette, plain=False, colors=colors)
     first = int(built.reduce_zero_label)
     return Labels(names, list(range(first, len(names) + first)), palette, plain=True, reduce_zero=bool(first))
 

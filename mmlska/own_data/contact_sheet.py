@@ -9,10 +9,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..colors import distinct_colors
 from ..datasets.coco_labels import box_of, mask_of, problem
 from ..files import write_bytes
 from ..images import read_header, read_photo
+from .layout import distinct_colors
 from .sources.coco import CocoFile, categories_of, labelled_as_stored
 from .sources.masks import IGNORE, Labels, MaskPair, read_index
 

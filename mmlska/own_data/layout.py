@@ -1,4 +1,4 @@
-"""What the readers of COCO files and of mask folders share: the files of a folder, splits by name."""
+"""What the readers of COCO files and of mask folders share: the files of a folder, splits by name, colours."""
 
 from __future__ import annotations
 
@@ -170,3 +170,20 @@ def choose_val(classes: Sequence[set[int]], names: Sequence[str], fraction: floa
             if len(chosen) < count and i not in chosen and not (keep_last and any(left[k] < 2 for k in classes[i])):
                 take(i)
     return set(chosen)
+
+
+def distinct_colors(count: int) -> list[list[int]]:
+    """RGB colours that are easy to tell apart, the same ones every time.
+
+    Example:
+        >>> distinct_colors(2)
+        [[230, 57, 57], [57, 108, 230]]
+    """
+    import colorsys
+
+    colors = []
+    for i in range(count):
+        # Golden-ratio steps of the hue keep neighbours apart however many there are.
+        value = (0.9, 0.65, 1.0)[i // 8 % 3]
+        colors.append([round(255 * c) for c in colorsys.hsv_to_rgb(i * 0.618 % 1, 0.75, value)])
+    return colors

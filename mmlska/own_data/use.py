@@ -10,7 +10,6 @@ from shlex import quote
 from mmengine.config import Config
 from mmengine.fileio import list_from_file
 
-from ..colors import distinct_colors
 from ..files import is_inside, write_atomically, write_text
 from ..images import read_header
 from ..text import printable
@@ -23,7 +22,7 @@ from .adapt_config import (
     set_num_classes,
     wants_masks,
 )
-from .layout import choose_val, refuse_leading_out, walk
+from .layout import choose_val, distinct_colors, refuse_leading_out, walk
 from .palettes import read_palette
 from .schedule import scale_schedule
 from .sources import coco as coco_files

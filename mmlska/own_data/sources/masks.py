@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...colors import distinct_colors, pack_rgb, unpack_rgb
 from ...images import ImageError, ImageTooLarge, is_image, open_image
-from ..layout import split_of, walk
+from ..layout import distinct_colors, split_of, walk
 from ..palettes import NamedClass
 
 if TYPE_CHECKING:
@@ -159,13 +158,13 @@ def scan_one(pair: MaskPair) -> None:
             pair.deep = file.mode.startswith('I')
             pair.indexed = pair.deep or file.mode in ('1', 'L', 'P')
             for band in _bands(file):
-                codes = np.asarray(band) if pair.indexed else pack_rgb(band.convert('RGB'))
+                codes = np.asarray(band) if pair.indexed else _packed(band)
                 found = _count(codes)
                 values.update(found)
                 if file.mode == 'P':
                     for value in found.keys() - pair.shown.keys():
                         y, x = np.unravel_index(np.argmax(codes == value), codes.shape)
-                        pair.shown[value] = int(pack_rgb(band.crop((x, y, x + 1, y + 1)).convert('RGB'))[0, 0])
+                        pair.shown[value] = int(_packed(band.crop((x, y, x + 1, y + 1)))[0, 0])
                 if len(values) > _MOST_VALUES:
                     break
             full = 255 if file.mode == '1' else 1
@@ -188,6 +187,12 @@ def _bands(file: Image) -> Iterator[Image]:
         yield file.crop((0, top, width, min(top + step, height)))
 
 
+def _packed(band: Image) -> np.ndarray:
+    """The colours of a strip, each packed into one number."""
+    red, green, blue = np.moveaxis(np.asarray(band.convert('RGB')).astype(np.uint32), 2, 0)
+    return red << 16 | green << 8 | blue
+
+
 def _count(array: np.ndarray) -> dict[int, int]:
     if array.dtype in (np.uint8, bool):  # much faster than sorting
         counts = np.bincount(array.ravel().view(np.uint8))
@@ -208,7 +213,7 @@ def read_index(pair: MaskPair, labels: Labels) -> np.ndarray:
         index = np.full(file.size[::-1], IGNORE, np.uint8)
         top = 0
         for band in _bands(file):
-            values = np.asarray(band) if labels.plain and pair.indexed else pack_rgb(band.convert('RGB'))
+            values = np.asarray(band) if labels.plain and pair.indexed else _packed(band)
             part = index[top : top + len(values)]
             for number, value in enumerate(labels.values):
                 part[values == value] = number
@@ -252,11 +257,21 @@ def understand(pairs: Sequence[MaskPair], named: Sequence[NamedClass] | None, *,
 
 
 def _share(colors: Counter, named: Sequence[NamedClass]) -> float:
-    return sum(colors[int(pack_rgb(c.color))] for c in named) / max(sum(colors.values()), 1)
+    return sum(colors[pack(c.color)] for c in named) / max(sum(colors.values()), 1)
 
 
 def _share_of_indices(values: Counter, named: Sequence[NamedClass]) -> float:
     return sum(n for v, n in values.items() if v < len(named)) / max(sum(values.values()), 1)
+
+
+def pack(color: Sequence[int]) -> int:
+    """One number for an RGB colour."""
+    return color[0] * 65536 + color[1] * 256 + color[2]
+
+
+def unpack(value: int) -> list[int]:
+    """The RGB colour of a packed number."""
+    return [value >> 16, value >> 8 & 255, value & 255]
 
 
 def _by_index(pairs: Sequence[MaskPair], values: Counter, names: list[str] | None) -> Labels | None:
@@ -283,7 +298,7 @@ def _by_index(pairs: Sequence[MaskPair], values: Counter, names: list[str] | Non
         ['background', 'foreground'] if count == 2 else [f'class_{i + reduce_zero}' for i in range(count)]
     )
     shown = {v: c for pair in pairs for v, c in pair.shown.items()}
-    palette = [unpack_rgb(shown[i + reduce_zero]) if i + reduce_zero in shown else None for i in range(count)]
+    palette = [unpack(shown[i + reduce_zero]) if i + reduce_zero in shown else None for i in range(count)]
     gray = all(c is None or c == [i + reduce_zero] * 3 for i, c in enumerate(palette))
     fill = distinct_colors(count)
     palette = [fill[i] if gray or c is None else c for i, c in enumerate(palette)]
@@ -304,12 +319,12 @@ def _without_unlabeled(labels: Labels, pairs: Sequence[MaskPair], named: Sequenc
     if len(set(colors)) < len(colors) or any(len(c) > 1 for c in shown.values()):
         return labels
     names, palette = [labels.classes[i] for i in kept], [labels.palette[i] for i in kept]
-    return _enough(Labels(names, colors, palette, False, colors=[unpack_rgb(c) for c in colors], notes=labels.notes))
+    return _enough(Labels(names, colors, palette, False, colors=[unpack(c) for c in colors], notes=labels.notes))
 
 
 def _by_color(colors: Counter, common: list[int], named: Sequence[NamedClass] | None, asked: bool) -> Labels:
     total = sum(colors.values())
-    known = {int(pack_rgb(c.color)): c for c in named} if named and named[0].color else {}
+    known = {pack(c.color): c for c in named} if named and named[0].color else {}
     notes = []
     if named and not known:
         if len(common) != len(named):
@@ -320,7 +335,7 @@ def _by_color(colors: Counter, common: list[int], named: Sequence[NamedClass] | 
         known = dict(zip(sorted(common), named))
     covered = sum(colors[value] for value in known) / total
     if asked and not covered:
-        seen = ', '.join(f'{unpack_rgb(c)}' for c, _ in colors.most_common(4))
+        seen = ', '.join(f'{unpack(c)}' for c, _ in colors.most_common(4))
         raise ValueError(f'no pixel of the masks has a colour of the palette; they hold {seen}; write these into it')
     strangers = sorted(c for c in common if c not in known)
     if not asked and sum(colors[c] for c in {*common, *known}) < 0.9 * total:
@@ -338,12 +353,12 @@ def _by_color(colors: Counter, common: list[int], named: Sequence[NamedClass] | 
     elif strangers and len(classes) == 1:
         value = max(strangers, key=colors.__getitem__)
         classes.insert(0, ('background', value))
-        notes.append(f'the colour {unpack_rgb(value)} is taken for background')
+        notes.append(f'the colour {unpack(value)} is taken for background')
     elif covered < 1:
         notes.append(f'{1 - covered:.2%} of the mask pixels have a colour that is not in the palette: unlabelled')
     if not known and len(classes) == 2 and classes[0][1] == 0:  # black and something else
         classes = [('background', 0), ('foreground', classes[1][1])]
-    palette = [unpack_rgb(value) for _, value in classes]
+    palette = [unpack(value) for _, value in classes]
     return _enough(
         Labels([name for name, _ in classes], [v for _, v in classes], palette, False, False, palette, notes)
     )
