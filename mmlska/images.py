@@ -1,15 +1,13 @@
-"""The one reader of image files: five formats, known by their content, and a size that is known before anything is decoded.
+"""Image files: which there are, and the one reader of them, which knows five formats by their content.
 
-The size is read from the file itself, here, as the decoders of OpenCV read it. Pillow and OpenCV do not agree about files that give two
-sizes, so neither can be asked for the other, and some decoders make room for the pixels as soon as they are asked for a size.
+The size is known before anything is decoded, see :mod:`mmlska.image_headers`.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,29 +15,19 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
+from .image_headers import FORMATS, ORIENTATION, Animated, read_size
 from .text import printable
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
-#: What a file may be, whatever its name says. Pillow knows many more, and starts Ghostscript for an EPS called .png.
-FORMATS = ('JPEG', 'PNG', 'BMP', 'TIFF', 'WEBP')
 #: Pixels above which a file is not decoded, where Pillow's TIFF reader stops too: 537 MB as a photo in 8 bits.
 MAX_PIXELS = 178_956_970
 #: Bytes above which a file is not read: OpenCV takes no more at once.
 MAX_BYTES = (1 << 31) - 1
 
 _WHAT_TO_DO = 'leave it out or replace it'
-# After this many segments of a JPEG, or entries of a TIFF, the search stops: real files have tens, a large colour profile hundreds.
-_MOST_PARTS = 4096
-_MARKER = re.compile(rb'\xff([^\x00\xff])')
-_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # markers of JPEG that a size follows
-_BARE = {0x01, *range(0xD0, 0xD8)}  # those that no length follows
-_WIDTH, _HEIGHT, _ORIENTATION, _TILE_WIDTH, _TILE_HEIGHT = 256, 257, 274, 322, 323  # tags of TIFF
-#: Pixels of a tile of TIFF, which a decoder makes room for even if the image is smaller.
-_MAX_TILE = 4096 * 4096
-_WHOLE_NUMBERS = {1: 'B', 3: 'H', 4: 'I', 16: 'Q'}  # types of TIFF
 
 
 class ImageError(ValueError):
@@ -48,10 +36,6 @@ class ImageError(ValueError):
 
 class ImageTooLarge(ImageError):
     """An image with more pixels than the limit."""
-
-
-class _Animated(Exception):
-    pass
 
 
 @dataclass(frozen=True)
@@ -77,6 +61,34 @@ def images_below(folder: str | Path) -> list[Path]:
     """
     found = (Path(place, name) for place in folders_below(folder) for name in os.listdir(place))
     return sorted(path for path in found if is_image(path) and os.path.isfile(path))
+
+
+def photos_in(folder: str | Path) -> list[Path]:
+    """What :func:`images_below` finds, at least one.
+
+    Raises:
+        FileNotFoundError: If there is no such folder, or no image in it.
+    """
+    photos = images_below(folder)
+    if not photos:
+        raise FileNotFoundError(f'no images found in {folder}; name a folder of {", ".join(IMAGE_SUFFIXES)} files')
+    return photos
+
+
+def spread(items: Sequence, count: int) -> list:
+    """At most ``count`` of the items, evenly spread.
+
+    Raises:
+        ValueError: If ``count`` is not positive.
+
+    Example:
+        >>> spread('abcdefgh', 3)
+        ['a', 'd', 'f']
+    """
+    if count < 1:
+        raise ValueError(f'{count} images are none; give a count of 1 or more')
+    chosen = np.linspace(0, len(items), min(count, len(items)), endpoint=False).round().astype(int)
+    return [items[i] for i in chosen]
 
 
 def folders_below(folder: str | Path, *, like_glob: bool = False) -> Iterator[str]:
@@ -111,7 +123,7 @@ def open_image(path: str | Path, max_pixels: int | None = MAX_PIXELS) -> Iterato
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ImageError: If it is no regular file, no image of :data:`FORMATS`, damaged or larger than the limit.
+        ImageError: If it is no regular file, no image of :data:`mmlska.image_headers.FORMATS`, damaged or larger than the limit.
     """
     with _measured(path, max_pixels) as (file, kind, size), _errors(path), _pillow(file, kind) as image:
         if sorted(image.size) != sorted(size):  # Pillow turns a TIFF at once
@@ -163,6 +175,45 @@ def read_photo(path: str | Path, *, as_stored: bool = False, max_pixels: int | N
     return image
 
 
+def square(image: np.ndarray, size: int) -> np.ndarray:
+    """Scale the shorter side of an (H, W, C) image to ``size`` pixels and cut the middle square out.
+
+    Example:
+        >>> square(np.zeros((40, 90, 3), np.uint8), 32).shape
+        (32, 32, 3)
+    """
+    import cv2
+
+    height, width = image.shape[:2]
+    scale = size / min(height, width)
+    height, width = max(size, round(height * scale)), max(size, round(width * scale))
+    image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    top, left = (height - size) // 2, (width - size) // 2
+    return image[top : top + size, left : left + size]
+
+
+def shrink(image: np.ndarray, side: int, interpolation: int | None = None) -> np.ndarray:
+    """Scale an (H, W) or (H, W, C) image down to a longer side of ``side`` pixels; a smaller one stays as it is.
+
+    Args:
+        image: The image.
+        side: In pixels.
+        interpolation: OpenCV's; by default INTER_AREA. Masks want INTER_NEAREST.
+
+    Example:
+        >>> shrink(np.zeros((40, 90, 3), np.uint8), 30).shape
+        (13, 30, 3)
+    """
+    import cv2
+
+    height, width = image.shape[:2]
+    scale = side / max(height, width)
+    if scale >= 1:
+        return image
+    size = max(round(width * scale), 1), max(round(height * scale), 1)
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA if interpolation is None else interpolation)
+
+
 def _x(size: tuple[int, ...]) -> str:
     return f'{size[0]}x{size[1]}'
 
@@ -186,8 +237,8 @@ def _measured(path: str | Path, max_pixels: int | None) -> Iterator[tuple[Binary
         raise _unreadable(path, error.strerror) from error
     with file:
         try:
-            kind, (width, height) = _size(file)
-        except _Animated:
+            kind, (width, height) = read_size(file)
+        except Animated:
             raise ImageError(
                 f'{printable(str(path))} is an animated PNG, which is not read; save it as a still one'
             ) from None
@@ -251,105 +302,6 @@ def _orientation(file: BinaryIO, kind: str) -> int:
     try:
         with _errors(''), _pillow(file, kind) as image:
             exif.load(image.info.get('exif'))
-            return exif.get(_ORIENTATION, 1)
+            return exif.get(ORIENTATION, 1)
     except ImageError:
         return 1
-
-
-def _size(file: BinaryIO) -> tuple[str, tuple[int, int]]:
-    """Format, width and height; no format if it is none of :data:`FORMATS`."""
-    start = file.read(32)
-    if start[:3] == b'\xff\xd8\xff':
-        return 'JPEG', _jpeg_size(file)
-    if start[:8] == b'\x89PNG\r\n\x1a\n':
-        return 'PNG', _png_size(file, start)
-    if start[:2] == b'BM':
-        if struct.unpack('<I', start[14:18])[0] == 12:
-            return 'BMP', struct.unpack('<HH', start[18:22])
-        width, height = struct.unpack('<ii', start[18:26])
-        return 'BMP', (width, abs(height))  # below zero if it is stored from top to bottom
-    if start[:4] in (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+'):
-        return 'TIFF', _tiff_size(file, '<' if start[:2] == b'II' else '>', big=b'+' in start[2:4])
-    if start[:4] == b'RIFF' and start[8:12] == b'WEBP':
-        return 'WEBP', _webp_size(start)
-    return '', (0, 0)
-
-
-def _png_size(file: BinaryIO, start: bytes) -> tuple[int, int]:
-    """That of the first chunk; libpng refuses a second one of its kind, where Pillow would take its size."""
-    at = 8
-    for _ in range(_MOST_PARTS):
-        file.seek(at)
-        head = file.read(8)
-        if len(head) < 8 or head[4:] == b'IDAT':
-            return struct.unpack('>II', start[16:24]) if start[8:16] == b'\0\0\0\rIHDR' else (0, 0)
-        if head[4:] in (b'acTL', b'fcTL', b'fdAT'):  # OpenCV 4.12 dies of frames that are damaged
-            raise _Animated
-        at += 12 + int.from_bytes(head[:4], 'big')
-    return 0, 0
-
-
-def _jpeg_size(file: BinaryIO) -> tuple[int, int]:
-    """The size in the first frame header, found as libjpeg finds it; that library refuses a file with a second one."""
-    at = 2
-    for _ in range(_MOST_PARTS):
-        file.seek(at)
-        found = _MARKER.search(file.read(1 << 16))  # bytes between segments are passed over
-        if not found:
-            break
-        marker = found[1][0]
-        at += found.end()
-        if marker in _BARE:
-            continue
-        file.seek(at)
-        length, _, height, width = struct.unpack('>HBHH', file.read(7))
-        if marker in _FRAMES:
-            return width, height
-        if marker in (0xD9, 0xDA):  # the end, or pixels
-            break
-        at += max(length, 2)
-    return 0, 0
-
-
-def _tiff_size(file: BinaryIO, order: str, *, big: bool) -> tuple[int, int]:
-    """The size of the first page, as OpenCV gives it: turned as the tag of the orientation says.
-
-    Readers differ in which of two tags they take, and in which types they know, so there has to be one of a usual type.
-    """
-    number, entry, offset, place = ('Q', 'HHQ', 'Q', 8) if big else ('H', 'HHI', 'I', 4)
-    room = struct.calcsize(f'={offset}')
-    file.seek(place)
-    file.seek(struct.unpack(order + offset, file.read(room))[0])
-    (count,) = struct.unpack(order + number, file.read(struct.calcsize(f'={number}')))
-    if count > _MOST_PARTS:
-        return 0, 0
-    values: dict[int, list[int]] = {tag: [] for tag in (_WIDTH, _HEIGHT, _ORIENTATION, _TILE_WIDTH, _TILE_HEIGHT)}
-    for _ in range(count):
-        tag, kind, length = struct.unpack(order + entry, file.read(struct.calcsize(f'={entry}')))
-        value = file.read(room)
-        if tag in values:
-            code = _WHOLE_NUMBERS.get(kind, '')
-            used = struct.calcsize(f'={code}')
-            right = code and length == 1 and used <= room
-            values[tag].append(struct.unpack(order + code, value[:used])[0] if right else 0)
-    if len(values[_WIDTH]) != 1 or len(values[_HEIGHT]) != 1:
-        return 0, 0
-    size = values[_WIDTH][0], values[_HEIGHT][0]
-    tile = max(values[_TILE_WIDTH], default=0) * max(values[_TILE_HEIGHT], default=0)
-    if tile > max(_MAX_TILE, size[0] * size[1]):
-        return 0, 0
-    return size[::-1] if values[_ORIENTATION][:1] in ([5], [6], [7], [8]) else size
-
-
-def _webp_size(start: bytes) -> tuple[int, int]:
-    """That of the canvas, for which libwebp makes room, or of the only frame."""
-    kind = start[12:16]
-    if kind == b'VP8X':
-        return int.from_bytes(start[24:27], 'little') + 1, int.from_bytes(start[27:30], 'little') + 1
-    if kind == b'VP8 ' and start[23:26] == b'\x9d\x01\x2a':
-        width, height = struct.unpack('<HH', start[26:30])
-        return width & 0x3FFF, height & 0x3FFF
-    if kind == b'VP8L' and start[20] == 0x2F:
-        (bits,) = struct.unpack('<I', start[21:25])
-        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-    return 0, 0

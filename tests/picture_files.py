@@ -1,10 +1,15 @@
-"""Image files byte by byte, for tests of files that are something else than they say."""
+"""Image files, by Pillow or byte by byte, for tests of files that are something else than they say."""
 
 from __future__ import annotations
 
 import struct
 import zlib
+from pathlib import Path
 
+import numpy as np
+from PIL import Image
+
+PIXELS = np.random.default_rng(0).integers(0, 255, (20, 30, 3), np.uint8)
 _CODES = {1: 'B', 3: 'H', 4: 'I', 16: 'Q'}  # of the types in a TIFF
 
 
@@ -32,3 +37,14 @@ def tiff(entries: list[tuple], order: str = '<', big: bool = False, content: byt
             content, packed = content + packed, struct.pack(order + word, at + len(content))
         table += struct.pack(order + form, tag, kind, count) + packed.ljust(room, b'\0')
     return head + table + bytes(room) + content
+
+
+def save(path: Path, kind: str, mode: str = 'RGB', orientation: int | None = None, **options) -> Path:
+    """Write PIXELS with Pillow."""
+    image = Image.fromarray(PIXELS)
+    image = image.convert('I').convert('I;16') if mode == 'I;16' else image.convert(mode)
+    if orientation is not None:
+        options['exif'] = Image.Exif()
+        options['exif'][0x0112] = orientation
+    image.save(path, kind, **options)
+    return path

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mmlska.classification.torchvision_cpu import mend_torchvision, nms
+from mmlska.torchvision_cpu import mend_torchvision, nms
 
 
 def test_torchvision_imports_and_mending_twice_does_nothing():

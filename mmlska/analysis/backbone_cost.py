@@ -13,11 +13,11 @@ import torch
 from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
-from ..classification.torchvision_cpu import mend_torchvision
 from ..cost import count, latency
 from ..designs import DESIGNS, van_cost
 from ..engine.hooks import to_channels_last
 from ..models.van_lska import VAN_LSKA
+from ..torchvision_cpu import mend_torchvision
 
 
 def build_van(arch: str, attention: str, k_size: int) -> VAN_LSKA:

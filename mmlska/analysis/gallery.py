@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..images import read_photo
+from ..images import read_photo, shrink
 from ..text import printable
 from .errors import NOT_LABELLED
 from .predictions import BoxImage, MapImage, Predictions
@@ -125,10 +125,10 @@ def _write_pictures(folder: Path, stem: str, image: BoxImage | MapImage, predict
         ) from error
     height, width = pixels.shape[:2]
     files = {'size': [width, height], 'full': f'{stem}.jpg', 'thumb': f'{stem}.jpg'}
-    _write(folder / files['full'], _fit(pixels, _FULL))
+    _write(folder / files['full'], shrink(pixels, _FULL))
     if max(height, width) > _THUMB:
         files['thumb'] = f'{stem}_s.jpg'
-        _write(folder / files['thumb'], _fit(pixels, _THUMB))
+        _write(folder / files['thumb'], shrink(pixels, _THUMB))
     if isinstance(image, MapImage):
         palette = np.array([*predictions.palette, *[(0, 0, 0)] * (256 - len(predictions.palette))], np.uint8)[:256]
         valid = image.truth != NOT_LABELLED
@@ -141,17 +141,10 @@ def _write_pictures(folder: Path, stem: str, image: BoxImage | MapImage, predict
         for name, (colors, visible) in layers.items():
             files[name] = f'{stem}_{name}.png'
             alpha = np.where(visible, np.uint8(255), np.uint8(0))[..., None]
-            _write(folder / files[name], _fit(np.concatenate([colors[..., ::-1], alpha], 2), _FULL, cv2.INTER_NEAREST))
+            _write(
+                folder / files[name], shrink(np.concatenate([colors[..., ::-1], alpha], 2), _FULL, cv2.INTER_NEAREST)
+            )
     return files
-
-
-def _fit(pixels: np.ndarray, side: int, interpolation: int = cv2.INTER_AREA) -> np.ndarray:
-    """Shrink an image to a longest side."""
-    scale = side / max(pixels.shape[:2])
-    if scale >= 1:
-        return pixels
-    size = [max(round(n * scale), 1) for n in (pixels.shape[1], pixels.shape[0])]
-    return cv2.resize(pixels, size, interpolation=interpolation)
 
 
 def _write(path: Path, pixels: np.ndarray) -> None:

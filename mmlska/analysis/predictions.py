@@ -14,6 +14,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import DATASETS, init_default_scope
 from torch import Tensor
 
+from ..colors import distinct_colors
 from ..engine.checks import check_data
 from ..engine.evaluation_options import image_reading
 from ..engine.launch import build_test_runner
@@ -208,20 +209,3 @@ def _array(value) -> np.ndarray:
     if not isinstance(value, (Tensor, np.ndarray)):
         raise TypeError(f'a {type(value).__name__} stands where an array must be')
     return value.detach().cpu().numpy() if isinstance(value, Tensor) else value
-
-
-def distinct_colors(number: int) -> list[tuple[int, int, int]]:
-    """So many colours, apart in hue by the golden angle and in lightness by turns.
-
-    Example:
-        >>> len(set(distinct_colors(150)))
-        150
-    """
-    import colorsys
-
-    colors = []
-    for i in range(number):
-        light = (0.5, 0.38, 0.66)[i % 3]
-        rgb = colorsys.hls_to_rgb(i * 0.381966 % 1, light, 0.65)
-        colors.append(tuple(round(255 * c) for c in rgb))
-    return colors

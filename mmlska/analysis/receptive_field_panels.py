@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ..engine.config import load_config
+from ..engine.config import find_path, load_config
 from ..files import write_atomically
+from ..images import photos_in, spread
 from ..infer.model import build_model
 from ..results import save_figure, write_json
 from .figures import receptive_fields
-from .photos import dataset_photos, photos_in, spread, square_inputs
+from .photos import dataset_photos, square_inputs
 from .receptive_field import SHARES, Contribution, ReceptiveField, contributions, effective_receptive_field
 
 Fields = dict[str, tuple[ReceptiveField, tuple[Contribution, ...]]]
@@ -61,7 +62,7 @@ def measure_panels(
     panels = _panels(config, k_sizes, attentions, options)
     if checkpoints and len(checkpoints) != len(panels):
         raise ValueError(f'--checkpoints names {len(checkpoints)} files for {len(panels)} panels: {", ".join(panels)}')
-    photos = spread(photos_in(images) if images else dataset_photos(load_config(config, options), 'val'), num_images)
+    photos = spread(photos_in(find_path(images) or images) if images else dataset_photos(load_config(config, options), 'val'), num_images)
     weights = {'random': [None] * len(panels), **({'trained': checkpoints} if checkpoints else {})}
     fields = {}
     for source, files in weights.items():

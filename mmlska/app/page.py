@@ -16,6 +16,7 @@ except ImportError as error:
     raise ImportError(f'the page needs Gradio ({error}): pip install -r requirements/app.txt') from error
 
 from ..images import read_photo as read_example
+from ..images import square
 from .field import draw_field, point_field
 from .models import Models
 from .views import MIN_SCORE, View, draw_view, enlarged, legend, make_view, read_photo, zoom
@@ -294,8 +295,6 @@ def _alert(error: Exception | str) -> str:
 
 def thumbnail(path: Path, side: int = 160) -> np.ndarray:
     """A small square of an example, uint8 (side, side, 3), RGB."""
-    from ..analysis.photos import square
-
     return square(read_example(path), side)[..., ::-1]
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..analysis.photos import photos_in, spread
 from ..engine.config import find_path
+from ..images import photos_in, shrink, spread
 from ..images import read_photo as read_image
 from ..infer import Prediction, Predictor, resolve
 from ..infer.overlay import MAX_SIDE
@@ -39,7 +39,7 @@ def find_examples(folders: Sequence[str | Path] | None = None, each: int = 3) ->
     """
     if folders is None:
         folders = [folder for folder in EXAMPLES if find_path(folder)]
-    return [photo for folder in folders for photo in spread(photos_in(folder), each)]
+    return [photo for folder in folders for photo in spread(photos_in(find_path(folder) or folder), each)]
 
 
 def read_photo(path: str | Path, max_megapixels: float) -> tuple[np.ndarray, str]:
@@ -55,8 +55,6 @@ def read_photo(path: str | Path, max_megapixels: float) -> tuple[np.ndarray, str
     Raises:
         ValueError: If the file is not an image or has too many pixels.
     """
-    import cv2
-
     path = Path(path)
     broken = f'{path.name} is not an image that can be read; give a photo, for example a .jpg or .png file'
     if is_video(path):
@@ -77,10 +75,8 @@ def read_photo(path: str | Path, max_megapixels: float) -> tuple[np.ndarray, str
     height, width = image.shape[:2]  # the other way round where the photo was taken with the camera turned
     size = f'{path.name}, {width} x {height} px'
     if max(height, width) > MAX_SIDE:
-        scale = MAX_SIDE / max(height, width)
-        shown = max(round(width * scale), 1), max(round(height * scale), 1)
-        image = cv2.resize(image, shown, interpolation=cv2.INTER_AREA)
-        size += f', made smaller to {shown[0]} x {shown[1]} px'
+        image = shrink(image, MAX_SIDE)
+        size += f', made smaller to {image.shape[1]} x {image.shape[0]} px'
     return image, size
 
 

@@ -10,8 +10,8 @@ from functools import partial
 from mmengine.registry import MODELS
 from torch import nn
 
+from ..torchvision_cpu import mend_torchvision
 from ..weights.classifier import adopt_classifier
-from .torchvision_cpu import mend_torchvision
 
 mend_torchvision()  # before MMPretrain imports it
 

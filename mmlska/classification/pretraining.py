@@ -1,4 +1,4 @@
-"""A classifier on top of a backbone: what pretraining needs and no more."""
+"""The classifier as MMEngine trains it: a loss, scores for a metric, and the kernel taps that small photos never reach."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ from mmengine.model import BaseModel
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..models import VAN_LSKA
+from ..models import VAN_LSKA, VANLSKAClassifier
 
 
 @MODELS.register_module()
-class PretrainingClassifier(BaseModel):
-    """A backbone, its last stage's normed map averaged over the image, and a linear layer, as VAN's paper classifies.
-
-    Its tensors have the names of :class:`mmlska.models.classifier.VANLSKAClassifier`, which runs the result in plain PyTorch.
+class PretrainingClassifier(VANLSKAClassifier, BaseModel):
+    """:class:`mmlska.models.VANLSKAClassifier`, which runs the result in plain PyTorch, as a model of MMEngine.
 
     Args:
         backbone: Config of a backbone that returns the map of its last stage alone.
@@ -44,18 +42,18 @@ class PretrainingClassifier(BaseModel):
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
-        super().__init__(data_preprocessor or dict(type='BatchPreprocessor'), init_cfg)
-        self.backbone = MODELS.build(backbone)
-        self.num_classes, self.label_smoothing, self.image_size = num_classes, label_smoothing, image_size
-        self.head = nn.Linear(self.backbone.embed_dims[-1], num_classes)
-        nn.init.trunc_normal_(self.head.weight, std=0.02)
-        nn.init.zeros_(self.head.bias)
+        BaseModel.__init__(self, data_preprocessor or dict(type='BatchPreprocessor'), init_cfg)
+        self._assemble(MODELS.build(backbone), num_classes)
+        self.label_smoothing, self.image_size = label_smoothing, image_size
         if image_size is not None:
             zero_unreached_taps(self.backbone, image_size)
 
     def extract_feat(self, inputs: Tensor) -> tuple[Tensor, ...]:
-        """The backbone's maps of (N, 3, H, W)."""
+        """The backbone's maps of (N, 3, H, W). MMEngine's hooks wrap this method."""
         return self.backbone(inputs)
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        return self.extract_feat(x)[-1]
 
     def forward(
         self,
@@ -83,7 +81,7 @@ class PretrainingClassifier(BaseModel):
         """
         if mode not in ('tensor', 'loss', 'predict'):
             raise ValueError(f"mode={mode!r} is unknown; choose 'tensor', 'loss' or 'predict'")
-        logits = self.head(self.extract_feat(inputs)[-1].mean((2, 3)))
+        logits = super().forward(inputs)
         if mode == 'tensor':
             return logits
         if mode == 'predict':

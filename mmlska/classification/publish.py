@@ -14,10 +14,11 @@ from mmengine.registry import DATASETS
 from torch import Tensor
 
 from ..engine.config import load_config
+from ..engine.launch import build_test_runner, prepare
 from ..engine.run_log import read_log
 from ..files import check_replaceable, file_sha256, write_text
 from ..results import new_figure, save_figure
-from ..weights import check_finite, read_checkpoint, save_weights, shipped_entries
+from ..weights import check_finite, read_checkpoint, save_weights, shipped_entries, use_safe_reader
 from ..weights.inspection import inspect_state_dict
 from ..weights.layouts import WeightsError
 from ..weights.manifest import FILES, SHIPPED
@@ -131,9 +132,6 @@ def describe_data(dataset: ConfigDict) -> str:
 
 def evaluate(config: str, checkpoint: str, options: dict | None = None) -> dict[str, float]:
     """The metrics of a checkpoint on a config's test data, as ``tools/test.py`` computes them."""
-    from ..engine.launch import build_test_runner, prepare
-    from ..weights import use_safe_reader
-
     use_safe_reader()
     cfg = load_config(config, options)
     prepare(cfg, config, work_dir=cfg.get('work_dir') or 'work_dirs/publish', launcher='none', seed=None)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ..images import IMAGE_SUFFIXES, is_image
+from ..images import IMAGE_SUFFIXES, images_below
 from ..results import markdown_table, resume_results, write_json
 
 #: AlexNet's top-1 errors in percent, mean of the five severities: the divisors of mCE, from the authors' published evaluation
@@ -185,12 +185,7 @@ def measure(
             f'{condition.folder} has {unknown[0]}, which is none of the {len(classes)} classes of the model'
         )
     index = {name: i for i, name in enumerate(classes)}
-    images = [
-        (path, index[name])
-        for name in present
-        for path in sorted((condition.folder / name).iterdir())
-        if is_image(path) and path.is_file()
-    ][:limit]
+    images = [(path, index[name]) for name in present for path in images_below(condition.folder / name)][:limit]
     if not images:
         raise ValueError(f'{condition.folder} holds no images ({", ".join(IMAGE_SUFFIXES)})')
     allowed = [index[name] for name in present] if condition.subset else None

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from mmengine.registry import TRANSFORMS
 
+from ..colors import pack_rgb
 from ..images import ImageError, read_photo
 
 
@@ -30,21 +31,16 @@ def color_to_index(mask: np.ndarray, palette: Sequence[Sequence[int]], ignore_in
     """
     if mask.ndim != 3 or mask.shape[2] != 3:
         raise ValueError(f'colour mask has shape {mask.shape}, expected (H, W, 3); an index mask needs no palette')
-    codes = _pack(np.asarray(palette).reshape(-1, 3))
+    codes = pack_rgb(np.reshape(palette, (-1, 3)))
     if len(set(codes.tolist())) != len(codes) or len(codes) > ignore_index:
         raise ValueError(
             f'palette of {len(codes)} colours must have each colour once and at most {ignore_index} colours'
         )
     order = np.argsort(codes)
-    pixels = _pack(mask)
+    pixels = pack_rgb(mask)
     place = np.searchsorted(codes, pixels, sorter=order).clip(max=len(codes) - 1)
     index = order[place]
     return np.where(codes[index] == pixels, index, ignore_index).astype(np.uint8)
-
-
-def _pack(colors: np.ndarray) -> np.ndarray:
-    """One integer for each RGB colour."""
-    return colors.astype(np.int32) @ np.array([65536, 256, 1], np.int32)
 
 
 @TRANSFORMS.register_module()

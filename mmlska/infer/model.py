@@ -13,6 +13,7 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 from torch import nn
 
+from ..colors import distinct_colors
 from ..engine.config import datasets_of, find_path, replace_sync_bn
 from ..weights import load_whole_model, safe_reading
 
@@ -116,7 +117,7 @@ def _dataset_meta(cfg: Config, meta: dict, count: int) -> dict:
         found = dict(classes=[f'class {i}' for i in range(count)])
     palette = found.get('palette')
     if not isinstance(palette, (list, tuple)) or len(palette) != count or not all(map(_is_colour, palette)):
-        palette = np.random.default_rng(0).integers(40, 255, (count, 3)).tolist()
+        palette = distinct_colors(count)
     return dict(classes=tuple(found['classes']), palette=[tuple(map(int, colour)) for colour in palette])
 
 

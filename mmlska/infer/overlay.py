@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..files import write_atomically
+from ..images import shrink
 from .prediction import Prediction
 
 #: Larger images are drawn at this size, and without instance masks, each of which would be as large as the image.
@@ -37,8 +38,7 @@ def draw_prediction(
     height, width = image.shape[:2]
     scale = MAX_SIDE / max(height, width)
     if scale < 1:
-        size = max(round(width * scale), 1), max(round(height * scale), 1)
-        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        image = shrink(image, MAX_SIDE)
         if not prediction.is_segmentation:
             instances = sample.pred_instances
             instances.bboxes = instances.bboxes * scale
@@ -46,9 +46,7 @@ def draw_prediction(
     elif not prediction.is_segmentation and isinstance(sample.pred_instances.get('masks'), list):
         sample.pred_instances.masks = _dense(sample.pred_instances.masks, height, width)
     if prediction.is_segmentation:
-        mask = prediction.index_mask
-        if scale < 1:
-            mask = cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST)
+        mask = shrink(prediction.index_mask, MAX_SIDE, cv2.INTER_NEAREST)
         sample = sample.new()
         # An array, as mmseg indexes with the data, and a tensor of a single pixel counts as a number there.
         sample.pred_sem_seg = type(prediction.sample.pred_sem_seg)(data=mask.astype(np.int64)[None])

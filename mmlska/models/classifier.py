@@ -29,11 +29,13 @@ class VANLSKAClassifier(nn.Module):
 
     def __init__(self, arch: str | dict = 't', num_classes: int = 1000, **backbone) -> None:
         super().__init__()
+        self._assemble(VAN_LSKA(arch, out_indices=(3,), **backbone), num_classes)
+
+    def _assemble(self, backbone: nn.Module, num_classes: int) -> None:
         if num_classes < 0:
             raise ValueError(f'num_classes={num_classes} must be 0 (no head) or more')
-        self.num_classes = num_classes
-        self.backbone = VAN_LSKA(arch, out_indices=(3,), **backbone)
-        self.num_features = self.backbone.embed_dims[-1]
+        self.num_classes, self.backbone = num_classes, backbone
+        self.num_features = backbone.embed_dims[-1]
         self.head = nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
         if num_classes:
             nn.init.trunc_normal_(self.head.weight, std=0.02)

@@ -5,7 +5,7 @@ Nothing of Ultralytics is contained here, and only importing ``mmlska.yolo`` imp
 YOLO_OFFLINE=false is set or it was imported before. See docs/yolo.md.
 """
 
-from ..classification.torchvision_cpu import mend_torchvision
+from ..torchvision_cpu import mend_torchvision
 from . import offline  # noqa: F401 (before Ultralytics)
 from .attach import attach
 from .configs import PLACES, with_lska, write_cfg

@@ -11,11 +11,12 @@ from PIL import Image
 
 from mmlska.analysis.errors import find_errors
 from mmlska.analysis.gallery import write_gallery
-from mmlska.analysis.predictions import BoxImage, MapImage, Predictions, distinct_colors
+from mmlska.analysis.predictions import BoxImage, MapImage, Predictions
+from mmlska.colors import distinct_colors
 from mmlska.datasets.scenes import SHAPES, make_scene, semantic_mask
 
 CLASSES = SHAPES[:5]
-PALETTE = tuple(distinct_colors(6))
+PALETTE = tuple(map(tuple, distinct_colors(6)))
 OPTIONS = dict(split='validation', seed=0, size=(96, 128), num_classes=5, difficulty='easy', texture='random')
 
 

@@ -10,7 +10,7 @@ from error_models import DETECTOR, SEGMENTOR, conflicting_scenes, small_model
 from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 
-from mmlska.analysis.predictions import distinct_colors, predict, read_predictions
+from mmlska.analysis.predictions import predict, read_predictions
 from mmlska.analysis.shape_bias import measure_shape_bias
 from mmlska.engine.config import load_config
 from mmlska.engine.launch import build_test_runner, prepare
@@ -118,7 +118,3 @@ def test_other_files_are_refused(scenes, tmp_path):
     assert [
         image.path for image in read_predictions(read(config, tmp_path), path).images
     ] == names  # the data set's own
-
-
-def test_colours_differ():
-    assert len(set(distinct_colors(20))) == 20

@@ -222,7 +222,7 @@ def test_damaged_animations_kill_nothing(tmp_path):
 
 LISTED = """
 import os, sys
-from mmlska.analysis.photos import photos_in
+from mmlska.images import photos_in
 from mmlska.infer import resolve
 from mmlska.classification import PhotoFolder
 
@@ -253,7 +253,7 @@ def test_pipes_and_devices_are_not_waited_for(tmp_path):
 
 ROUND = """
 import os, sys
-from mmlska.analysis.photos import photos_in
+from mmlska.images import photos_in
 from mmlska.infer import resolve
 
 assert len(photos_in('.')) == 3

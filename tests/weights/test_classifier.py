@@ -1,10 +1,12 @@
-"""Classifiers in plain PyTorch: the entry points, their head, and published checkpoints."""
+"""Classifiers: the entry points, their head, and published checkpoints in plain PyTorch and in MMEngine."""
 
 import pytest
 import torch
+from mmengine.runner import load_checkpoint
 from published_layouts import SMALL, published
 
 import mmlska
+from mmlska.classification import PretrainingClassifier
 from mmlska.models import VANLSKAClassifier
 from mmlska.weights import WeightsError
 
@@ -75,3 +77,19 @@ def test_state_dicts_of_published_layout_and_of_our_own(file):
         mmlska.van_lska_tiny(num_classes=5).load_state_dict(model.state_dict())
     with pytest.raises(WeightsError, match='belong to no published layout'):
         model.load_state_dict({'layer1.0.conv1.weight': torch.zeros(1)})
+
+
+@pytest.mark.parametrize('layout', ['classification', 'mmpretrain'])
+def test_mmengines_classifier_loads_published_files_with_their_head(layout, tmp_path):
+    checkpoint, tensors = published(layout)
+    for name, value in checkpoint['state_dict'].items():
+        if 'head' in name:
+            value.copy_(torch.arange(value.numel()).reshape(value.shape))
+    torch.save(checkpoint, tmp_path / 'van.pth')
+    backbone = dict(type='VAN_LSKA', arch=SMALL, out_indices=(3,))
+    model = PretrainingClassifier(backbone, num_classes=1000)
+    load_checkpoint(model, str(tmp_path / 'van.pth'), map_location='cpu', strict=True)
+    assert all(torch.equal(v, tensors[k]) for k, v in model.backbone.state_dict().items())
+    assert torch.equal(model.head.weight, torch.arange(24_000.0).reshape(1000, 24))
+    with pytest.raises(WeightsError, match='the file has a head of 1000 classes, the model one of 5; to keep only the'):
+        load_checkpoint(PretrainingClassifier(backbone, num_classes=5), str(tmp_path / 'van.pth'), map_location='cpu')

@@ -1,4 +1,4 @@
-"""Photos in memory: all of a data set as one tensor, handed out a batch at a time.
+"""Data sets of small photos: all of one in memory as one tensor, handed out a batch at a time.
 
 Small photos are read faster than a Python loop over them runs: a batch is one indexing operation here, cropping and flipping are done on it
 as a whole by :class:`BatchPreprocessor`.
@@ -17,7 +17,7 @@ from mmengine.registry import DATASETS, FUNCTIONS
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ..images import IMAGE_SUFFIXES, images_below, read_photo
+from ..images import IMAGE_SUFFIXES, images_below, read_photo, square
 
 
 class Photos(Dataset):
@@ -147,7 +147,7 @@ class PhotoFolder(Photos):
         images = np.empty((len(files), size, size, 3), np.uint8)
 
         def fill(i: int) -> None:
-            images[i] = fit(_read(files[i]), size)
+            images[i] = square(_read(files[i]), size)
 
         _parallel(fill, range(len(files)))
         super().__init__(torch.from_numpy(images), torch.tensor(labels), classes)
@@ -176,23 +176,6 @@ def cut_sheet(sheet: np.ndarray, tile: int, name: str | Path = 'sheet') -> np.nd
         raise ValueError(f'{name} is {width}x{height} pixels, not a whole number of tiles of {tile}; set tile')
     tiles = sheet.reshape(height // tile, tile, width // tile, tile, channels).swapaxes(1, 2)
     return tiles.reshape(-1, tile, tile, channels)
-
-
-def fit(photo: np.ndarray, size: int) -> np.ndarray:
-    """Resize the short side of a photo to ``size`` and keep the middle.
-
-    Example:
-        >>> fit(np.zeros((40, 90, 3), np.uint8), 32).shape
-        (32, 32, 3)
-    """
-    import cv2
-
-    height, width = photo.shape[:2]
-    scale = size / min(height, width)
-    new = (max(size, round(width * scale)), max(size, round(height * scale)))
-    photo = cv2.resize(photo, new, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-    top, left = (photo.shape[0] - size) // 2, (photo.shape[1] - size) // 2
-    return photo[top : top + size, left : left + size]
 
 
 def _read(path: Path) -> np.ndarray:

@@ -15,7 +15,7 @@ import safetensors.torch
 import torch
 from mmengine.registry import MODELS
 from mmengine.runner import Runner
-from packed_photos import COLOURS, TILE, write_packed
+from packed_photos import COLOURS, TILE, write_packed, write_small_config
 
 import mmlska.models.classifier as plain
 from mmlska.classification import PretrainingClassifier, TinyImageNet
@@ -66,10 +66,11 @@ def photos(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope='module')
-def config(photos, small_config, tmp_path_factory) -> Path:
+def config(photos, tmp_path_factory) -> Path:
     """The GPU's recipe, all its random parts on, for a network of one block of 8 channels a stage."""
-    path = tmp_path_factory.mktemp('config') / 'longer.py'
-    path.write_text(LONGER.format(base=str(small_config), root=f'{photos}/'))
+    folder = tmp_path_factory.mktemp('config')
+    path = folder / 'longer.py'
+    path.write_text(LONGER.format(base=str(write_small_config(folder, photos)), root=f'{photos}/'))
     return path
 
 

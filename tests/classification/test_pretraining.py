@@ -1,4 +1,4 @@
-"""The classifier's outputs and loss, the taps out of reach, and the metric."""
+"""The classifier's outputs and loss, and the taps out of reach."""
 
 from pathlib import Path
 
@@ -9,7 +9,8 @@ from mmengine.config import Config
 from mmengine.registry import MODELS
 
 from mmlska import VAN_LSKA
-from mmlska.classification import PretrainingClassifier, TopK, zero_unreached_taps
+from mmlska.classification import PretrainingClassifier, zero_unreached_taps
+from mmlska.models import VANLSKAClassifier
 
 CONFIGS = sorted((Path(__file__).resolve().parents[2] / 'configs').glob('pretrain*.py'))
 SMALL = dict(embed_dims=[8] * 4, depths=[1] * 4, ffn_ratios=[2] * 4)
@@ -31,6 +32,17 @@ def test_configs_build(path):
     assert cfg.param_scheduler[-1].end == cfg.train_cfg.max_epochs
     assert cfg.param_scheduler[-1].begin == cfg.param_scheduler[0].end
     assert cfg.auto_scale_lr.base_batch_size == cfg.train_dataloader.batch_size
+
+
+def test_it_is_the_plain_classifier_with_the_same_tensors():
+    model = small().eval()
+    plain = VANLSKAClassifier(SMALL, 5, k_size=7, drop_path_rate=0.0).eval()
+    assert list(model.state_dict()) == list(plain.state_dict())
+    plain.load_state_dict(model.state_dict())
+    images = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(model(images), plain(images))
+        assert torch.equal(model.forward_features(images), model.extract_feat(images)[-1])
 
 
 def test_loss_of_a_mixture():
@@ -82,22 +94,3 @@ def test_image_size_zeroes_and_training_keeps_zero():
     optimizer.step()
     assert weight[..., 3].ne(0).all()
     assert weight[..., [0, 1, 2, 4, 5, 6]].eq(0).all()
-
-
-def evaluate(scores: list, labels: list, topk=(1, 2)) -> dict:
-    metric = TopK(topk)
-    # in two batches
-    for part in (slice(0, 1), slice(1, None)):
-        samples = [dict(scores=torch.tensor(s), label=torch.tensor(x)) for s, x in zip(scores[part], labels[part])]
-        metric.process(None, samples)
-    return metric.evaluate(size=len(labels))
-
-
-def test_accuracy_by_hand():
-    scores = [[0.5, 0.3, 0.2], [0.1, 0.6, 0.3], [0.2, 0.3, 0.5], [0.4, 0.35, 0.25]]
-    assert evaluate(scores, [0, 2, 0, 0]) == {'accuracy/top1': 50.0, 'accuracy/top2': 75.0}
-
-
-def test_no_opinion_is_not_right():
-    nan = float('nan')
-    assert evaluate([[1 / 3] * 3, [nan] * 3], [0, 1]) == {'accuracy/top1': 0.0, 'accuracy/top2': 0.0}

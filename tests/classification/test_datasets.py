@@ -9,7 +9,6 @@ from mmengine.runner import Runner
 from packed_photos import TILE, photos
 
 from mmlska.classification import PhotoFolder, TinyImageNet, whole_batch
-from mmlska.classification.photos import fit
 from mmlska.engine.loops import use_repeatable_training
 from mmlska.engine.samples import GuardedDataset
 
@@ -56,12 +55,6 @@ def test_folders_of_photos(folder):
     assert data.metainfo['classes'] == ('a', 'b', 'c')
     assert data.images[:, 16, 16].tolist() == [[0, 255, 0], [0, 0, 255], [255, 0, 0]]
     assert PhotoFolder(str(folder), classes=['c', 'a']).images[0, 0, 0].tolist() == [255, 0, 0]
-
-
-def test_the_middle_is_kept():
-    photo = np.zeros((32, 96, 3), np.uint8)
-    photo[:, 32:64] = 7
-    assert (fit(photo, 32) == 7).all()
 
 
 def test_wrong_folders_are_named(folder):
