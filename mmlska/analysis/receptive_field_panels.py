@@ -62,7 +62,10 @@ def measure_panels(
     panels = _panels(config, k_sizes, attentions, options)
     if checkpoints and len(checkpoints) != len(panels):
         raise ValueError(f'--checkpoints names {len(checkpoints)} files for {len(panels)} panels: {", ".join(panels)}')
-    photos = spread(photos_in(find_path(images) or images) if images else dataset_photos(load_config(config, options), 'val'), num_images)
+    photos = spread(
+        photos_in(find_path(images) or images) if images else dataset_photos(load_config(config, options), 'val'),
+        num_images,
+    )
     weights = {'random': [None] * len(panels), **({'trained': checkpoints} if checkpoints else {})}
     fields = {}
     for source, files in weights.items():

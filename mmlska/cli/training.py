@@ -10,8 +10,8 @@ from mmengine.config import Config
 
 from ..engine.processes import claim_work_dir
 from ..engine.training_options import add_training_options, use_training_options
-from ..own_data.check_folder import check_config, check_folder
-from ..own_data.use import own_work_dir, use_own_data
+from ..own_data.adapt_config import own_work_dir, use_own_data
+from ..own_data.check import check_config, check_folder
 from .runner import prepared_config, runner_parser
 
 
