@@ -7,15 +7,14 @@ import importlib.util
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
+from rooms import CONTRIBUTING, ROOMS, table
 
 PACKAGE = Path(__file__).parents[1] / 'mmlska'
+OPTIONAL = {'gradio', 'matplotlib', 'onnx', 'onnxruntime', 'triton', 'ultralytics'}
 FRAMEWORKS = ('mmcv', 'mmdet', 'mmseg', 'mmpretrain', 'triton', 'ultralytics', 'torchvision', 'timm')
-
-
-def present(part: str) -> bool:
-    return (PACKAGE.parent / part.replace('.', '/') / '__init__.py').is_file()
 
 
 def run_fresh(code: str, cwd: Path) -> None:
@@ -37,7 +36,7 @@ class Blocker:
     @staticmethod
     def find_spec(name, path=None, target=None):
         if name.split('.')[0] in BLOCKED:
-            raise ImportError(name + ' is blocked')
+            raise ModuleNotFoundError(f'No module named {{name!r}}', name=name)
 
 
 sys.meta_path.insert(0, Blocker)
@@ -63,66 +62,136 @@ def test_package_needs_torch_and_mmengine_only(tmp_path):
     run_fresh(BLOCKER.format(blocked=FRAMEWORKS, code=BACKBONE), tmp_path)
 
 
-# An empty package in the place of mmlska, so that a part cannot lean on what the whole package would have imported.
-PART_ALONE = """
+# An empty package in the place of mmlska, so that a room cannot lean on what the whole package would have imported.
+ROOM_ALONE = """
 import importlib, types
 
 package = types.ModuleType('mmlska')
 package.__path__ = [{path!r}]
 sys.modules['mmlska'] = package
-importlib.import_module({part!r})
-loaded = {{'.'.join(name.split('.')[:2]) for name in sys.modules if name.startswith('mmlska.')}}
-assert loaded <= {parts!r}, loaded
+importlib.import_module('mmlska.' + {room!r})
+loaded = {{name.split('.')[1] for name in sys.modules if name.startswith('mmlska.')}}
+assert loaded <= {rooms!r}, loaded
 """
 
-# Part: the packages that it may name, in functions too, the parts of mmlska likewise, and what must not be loaded.
-# mmlska.weights inside functions only: a backbone converts what it loads, and importing it reads no weights code.
-ALLOWED = {
-    'mmlska.models': ({'mmengine', 'torch'}, {'mmlska.models', 'mmlska.ops', 'mmlska.weights'}, FRAMEWORKS),
-    'mmlska.ops': ({'torch', 'triton'}, {'mmlska.ops'}, (*FRAMEWORKS, 'mmengine')),
-}
-every_part = pytest.mark.parametrize('part', [part for part in ALLOWED if present(part)])
+
+@pytest.mark.parametrize('room', ['designs', 'models', 'ops', 'weights'])
+def test_room_needs_torch_alone(tmp_path, room):
+    rooms, more = set(), {room}
+    while more := more - rooms:
+        rooms |= more
+        more = {name for room in more for name in ROOMS[room].imports}
+    code = ROOM_ALONE.format(path=str(PACKAGE), room=room, rooms=rooms)
+    run_fresh(BLOCKER.format(blocked=(*FRAMEWORKS, 'mmengine'), code=code), tmp_path)
 
 
-@every_part
-def test_part_imports_alone(tmp_path, part):
-    _, parts, blocked = ALLOWED[part]
-    code = PART_ALONE.format(path=str(PACKAGE), part=part, parts=parts)
-    run_fresh(BLOCKER.format(blocked=blocked, code=code), tmp_path)
+class Import(NamedTuple):
+    """One import statement's module, and whether it stands inside a function."""
+
+    module: str
+    inside: bool
 
 
-def imported_names(file: Path) -> set[str]:
-    """Every module that a file imports anywhere, relative ones resolved."""
-    package = ['mmlska', *file.relative_to(PACKAGE).parent.parts]
-    names = set()
-    for node in ast.walk(ast.parse(file.read_text(encoding='utf-8'))):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            base = package[: len(package) - node.level + 1] if node.level else []
-            # `from . import ops` names modules, `from .ops import lska` an object in one: the deeper name serves both.
-            names |= {'.'.join([*base, *filter(None, [node.module]), alias.name]) for alias in node.names}
-    return names
+def modules() -> dict[str, Path]:
+    files = PACKAGE.rglob('*.py')
+    return {
+        '.'.join(('mmlska', *f.relative_to(PACKAGE).with_suffix('').parts)).removesuffix('.__init__'): f for f in files
+    }
 
 
-@every_part
-def test_imports_written_in_the_source(part):
-    """Imports inside functions, too, which no import of the part would run."""
-    packages, parts, _ = ALLOWED[part]
-    for file in (PACKAGE.parent / part.replace('.', '/')).rglob('*.py'):
-        for name in imported_names(file):
-            head, *rest = name.split('.')
+def room_of(module: str) -> str:
+    return [*module.split('.'), ''][1]
+
+
+def imports_of(name: str, file: Path, known: dict[str, Path]) -> list[Import]:
+    """The modules that a file imports anywhere; relative ones resolved, objects by the module that has them."""
+    package = name.split('.') if file.name == '__init__.py' else name.split('.')[:-1]
+    found = []
+
+    def visit(node: ast.AST, inside: bool) -> None:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.Import):
+                found.extend(Import(alias.name, inside) for alias in child.names)
+            elif isinstance(child, ast.ImportFrom):
+                base = '.'.join(
+                    [*(package[: len(package) - child.level + 1] if child.level else ()), *filter(None, [child.module])]
+                )
+                deeper = (f'{base}.{alias.name}' for alias in child.names)
+                found.extend(Import(module if module in known else base, inside) for module in deeper)
+            visit(child, inside or isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)))
+
+    visit(ast.parse(file.read_text(encoding='utf-8')), False)
+    return found
+
+
+KNOWN = modules()
+IMPORTS = {name: imports_of(name, file, KNOWN) for name, file in KNOWN.items()}
+
+
+def test_the_table_has_every_room_and_names_only_those_above():
+    assert {room_of(name) for name in KNOWN} - {''} == set(ROOMS)
+    above = set()
+    for name, room in ROOMS.items():
+        assert set(room.imports) <= above, f'{name} may import {set(room.imports) - above}, which stand below it'
+        above.add(name)
+
+
+@pytest.mark.parametrize('room', ROOMS)
+def test_room_imports_what_the_table_says(room):
+    """Imports inside functions too, which no import of the room would run."""
+    rooms, packages = {room, *ROOMS[room].imports}, {*ROOMS[room].packages, *sys.stdlib_module_names}
+    used = set()
+    for name in (name for name in KNOWN if room_of(name) == room):
+        for module, _ in IMPORTS[name]:
+            head = module.split('.')[0]
             if head == 'mmlska':
-                assert f'mmlska.{rest[0]}' in parts, f'{file} imports {name}'
+                assert room_of(module) in rooms, f'{name} imports {module}'
+                used.add(room_of(module))
             else:
-                assert head in packages | set(sys.stdlib_module_names), f'{file} imports {name}'
+                assert head in packages, f'{name} imports {module}'
+                used.add(head)
+    assert used >= {*ROOMS[room].imports, *ROOMS[room].packages}, 'the table allows what nothing needs'
 
 
-def test_only_the_plug_in_knows_ultralytics():
-    files = list(PACKAGE.rglob('*.py'))
-    users = [f for f in files if any(name.split('.')[0] == 'ultralytics' for name in imported_names(f))]
-    assert len(files) > 5
-    assert {f.relative_to(PACKAGE).parts[0] for f in users} <= {'yolo'}
+def needs_at_once(name: str, seen: frozenset = frozenset()) -> set[str]:
+    """The optional packages without which a module cannot be imported, by way of others too."""
+    parts = name.split('.')
+    parents = ['.'.join(parts[:n]) for n in range(2, len(parts))]  # mmlska itself imports none
+    direct = [module for module, inside in IMPORTS[name] if not inside]
+    others = {m for m in (*direct, *parents) if m in KNOWN and m != 'mmlska'} - seen - {name}
+    needed = {m.split('.')[0] for m in direct} & OPTIONAL
+    return needed.union(*(needs_at_once(m, seen | {name, *others}) for m in others))
+
+
+def test_imports_inside_functions_are_for_optional_packages():
+    """Of the package's own modules only those that such a package needs, which the importing one does without."""
+    for name, found in IMPORTS.items():
+        for module, inside in found:
+            if inside and module in KNOWN:
+                assert needs_at_once(module) - needs_at_once(name), f'{name} imports {module} inside a function'
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    """No circle, of files this time; what a package's __init__ collects counts as its own import."""
+    graph = {name: {module for module, _ in found if module in KNOWN} for name, found in IMPORTS.items()}
+    graph['mmlska'] = set()
+    while leaves := {name for name, others in graph.items() if not others & graph.keys()}:
+        graph = {name: others for name, others in graph.items() if name not in leaves}
+    assert graph == {}
+
+
+def test_contributing_shows_the_table():
+    assert f'<!-- rooms -->\n{table()}\n<!-- end -->' in CONTRIBUTING.read_text(encoding='utf-8'), (
+        'run python tests/rooms.py'
+    )
+
+
+def test_no_file_is_longer_than_400_lines():
+    root, suffixes = PACKAGE.parent, {'.py', '.cpp', '.h', '.inl', '.html', '.css', '.js', '.sh'}
+    folders = [root / name for name in ('mmlska', 'tools', 'scripts', 'configs', 'tests', 'tests_extras')]
+    files = [f for folder in folders for f in folder.rglob('*') if f.suffix in suffixes and '.mim' not in f.parts]
+    assert len(files) > 200
+    assert [str(f.relative_to(root)) for f in files if len(f.read_text(encoding='utf-8').splitlines()) > 400] == []
 
 
 CONFIG = """
@@ -143,7 +212,7 @@ if cfg.default_scope:
     registries.append(__import__(cfg.default_scope + '.registry').registry.MODELS)
 for registry in registries:
     net, layer = registry.build(cfg.backbone), registry.build(cfg.layer)
-    assert (type(net).__module__, type(net).__name__) == ('mmlska.models.van_lska', 'VAN_LSKA')
+    assert (type(net).__module__, type(net).__name__) == ('mmlska.models.openmmlab', 'VAN_LSKA')
     assert (type(layer).__module__, type(layer).__name__) == ('mmlska.models.attention', 'LSKA')
 """
 

@@ -1,0 +1,144 @@
+"""The rooms of the package: what each holds, which others it may import, and which packages it may name.
+
+A room imports rooms above it in the table alone, so nothing climbs and nothing goes round; tests/test_boundaries.py computes that from the
+code. CONTRIBUTING's table is written from this one: `python tests/rooms.py`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+CONTRIBUTING = Path(__file__).resolve().parents[1] / 'CONTRIBUTING.md'
+
+
+class Room(NamedTuple):
+    """One row: a folder or file of ``mmlska``."""
+
+    holds: str
+    imports: tuple[str, ...]  # other rooms
+    packages: tuple[str, ...]  # from outside, beside Python's own
+
+
+ROOMS: dict[str, Room] = {
+    'text': Room('names from data in messages', (), ()),
+    'version': Room('the version', (), ()),
+    'files': Room('writing files whole; paths that stay inside a folder', (), ()),
+    'environment': Room('what is installed, and what to install', (), ('mmengine', 'torch')),
+    'log': Room("one line to MMEngine's log, or to Python's where there is none", ('environment',), ('mmengine',)),
+    'designs': Room('the attention designs and archs: names, parameters, kernel ladder, cost', (), ()),
+    'colors': Room('colours of classes, and packed ones', (), ('numpy',)),
+    'image_headers': Room('size and format of a picture from its first bytes', (), ()),
+    'images': Room('the one reader of pictures; suffixes, sizes', ('image_headers', 'text'), ('PIL', 'cv2', 'numpy')),
+    'cost': Room('parameters, multiply-adds, memory and time of any module', (), ('torch',)),
+    'torchvision_cpu': Room(
+        'what makes torchvision importable beside a torch of the CPU', (), ('torch', 'torchvision')
+    ),
+    'results': Room(
+        'results files with their provenance, tables, figures, sections of pages', ('files',), ('matplotlib', 'torch')
+    ),
+    'ops': Room('the fused operators: front doors, reference, one folder a backend', (), ('torch', 'triton')),
+    'weights': Room(
+        'layouts of checkpoints, reading, converting, loading, the manifest',
+        ('designs', 'environment', 'files', 'log', 'text'),
+        ('mmengine', 'numpy', 'safetensors', 'torch', 'yaml'),
+    ),
+    'models': Room(
+        'attention blocks and the backbone in plain torch; openmmlab.py is their face for MMEngine',
+        ('designs', 'environment', 'log', 'ops', 'weights'),
+        ('mmengine', 'torch'),
+    ),
+    'datasets': Room(
+        'generated scenes, corruptions, transforms, labels of COCO files',
+        ('colors', 'files', 'images', 'text'),
+        ('cv2', 'imagecorruptions', 'mmengine', 'numpy', 'pycocotools'),
+    ),
+    'engine': Room(
+        'training and testing: configs, checks before a run, options, resuming, recovery',
+        ('cost', 'datasets', 'files', 'images', 'models', 'text', 'weights'),
+        ('mmcv', 'mmengine', 'numpy', 'torch', 'yaml', 'yapf'),
+    ),
+    'classification': Room(
+        'classifiers, pretraining, ImageNet robustness',
+        ('datasets', 'engine', 'files', 'images', 'models', 'results', 'torchvision_cpu', 'weights'),
+        ('cv2', 'mmengine', 'mmpretrain', 'numpy', 'torch', 'yaml'),
+    ),
+    'mmpretrain_classifier': Room('an old name, for configs of earlier versions', ('classification',), ()),
+    'infer': Room(
+        'predictions of images, and their files and overlays',
+        ('colors', 'engine', 'files', 'images', 'models', 'text', 'weights'),
+        ('cv2', 'mmcv', 'mmengine', 'numpy', 'pycocotools', 'torch'),
+    ),
+    'own_data': Room(
+        "a user's folder: sources (one file a label format), check, split, repair, adapt a config",
+        ('colors', 'datasets', 'engine', 'files', 'images', 'text'),
+        ('PIL', 'cv2', 'mmengine', 'numpy', 'pycocotools'),
+    ),
+    'analysis': Room(
+        'cost, receptive field, robustness, shape bias, errors: functions that return data, and their figures',
+        (
+            'colors',
+            'cost',
+            'datasets',
+            'designs',
+            'engine',
+            'files',
+            'images',
+            'infer',
+            'models',
+            'results',
+            'text',
+            'torchvision_cpu',
+            'weights',
+        ),
+        ('cv2', 'matplotlib', 'mmdet', 'mmengine', 'mmseg', 'numpy', 'torch'),
+    ),
+    'export': Room(
+        'files for other runtimes, their parity and their metrics',
+        ('datasets', 'engine', 'files', 'images', 'infer', 'models', 'results', 'version'),
+        ('cv2', 'mmdet', 'mmengine', 'numpy', 'onnx', 'onnxruntime', 'torch'),
+    ),
+    'yolo': Room(
+        'the blocks in Ultralytics YOLO',
+        (
+            'cost',
+            'datasets',
+            'designs',
+            'engine',
+            'files',
+            'models',
+            'own_data',
+            'results',
+            'text',
+            'torchvision_cpu',
+            'weights',
+        ),
+        ('torch', 'ultralytics', 'yaml'),
+    ),
+    'benchmark': Room(
+        'speed beside the published code and other engines',
+        ('cost', 'designs', 'engine', 'export', 'models', 'ops', 'results'),
+        ('mmengine', 'onnxruntime', 'torch'),
+    ),
+    'app': Room(
+        'the page in the browser',
+        ('analysis', 'engine', 'files', 'images', 'infer'),
+        ('cv2', 'gradio', 'numpy', 'python_multipart', 'starlette', 'torch'),
+    ),
+    'cli': Room('what all tools share', ('engine', 'environment', 'own_data', 'weights'), ('mmengine',)),
+}
+
+
+def table() -> str:
+    """The rooms as CONTRIBUTING shows them."""
+    lines = ['| room of `mmlska` | holds | may import | and of other packages |', '| --- | --- | --- | --- |']
+    for name, room in ROOMS.items():
+        inner, outer = (', '.join(names) or 'nothing' for names in (room.imports, room.packages))
+        lines.append(f'| `{name}` | {room.holds} | {inner} | {outer} |')
+    return '\n'.join(lines)
+
+
+if __name__ == '__main__':
+    from mmlska.results import fill_section
+
+    fill_section(CONTRIBUTING, 'rooms', table())
