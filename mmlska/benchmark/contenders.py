@@ -131,6 +131,7 @@ class OnnxSession:
     def __init__(self, network: nn.Module, x: Tensor) -> None:
         import onnxruntime
 
+        # Importing these needs onnx and OpenCV, which the GPU check does without.
         from ..export.graphs import exportable
         from ..export.onnx_file import to_onnx
 
