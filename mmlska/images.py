@@ -195,10 +195,7 @@ def square(image: np.ndarray, size: int) -> np.ndarray:
 def shrink(image: np.ndarray, side: int, interpolation: int | None = None) -> np.ndarray:
     """Scale an (H, W) or (H, W, C) image down to a longer side of ``side`` pixels; a smaller one stays as it is.
 
-    Args:
-        image: The image.
-        side: In pixels.
-        interpolation: OpenCV's; by default INTER_AREA. Masks want INTER_NEAREST.
+    ``interpolation`` is OpenCV's, by default INTER_AREA; masks want INTER_NEAREST.
 
     Example:
         >>> shrink(np.zeros((40, 90, 3), np.uint8), 30).shape
