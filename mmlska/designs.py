@@ -19,11 +19,6 @@ class KernelLadder(NamedTuple):
     dilated: int
     dilation: int
 
-    @property
-    def dilated_padding(self) -> int:
-        """Padding that keeps the size in the dilated convolution, in pixels."""
-        return self.dilation * (self.dilated - 1) // 2
-
 
 def kernel_ladder(k_size: int) -> KernelLadder:
     """Split a large kernel into a dense first and a dilated second kernel.
@@ -117,48 +112,45 @@ class Depthwise(NamedTuple):
     dilated: bool = False
 
 
-class Design(NamedTuple):
-    """An attention design: depthwise convolutions one after the other, then a 1x1, then the product with the input."""
-
-    convolutions: tuple[Depthwise, ...]
-
-    def kernels(self, k_size: int) -> list[Kernel]:
-        """The kernels of the convolutions, in order: those of the ladder, or in designs without dilation the whole kernel.
-
-        Raises:
-            TypeError: If ``k_size`` is not an int.
-            ValueError: If the design has no such kernel; the message lists the nearest ones that it has.
-
-        Example:
-            >>> DESIGNS['lka'].kernels(23)
-            [Kernel(name='DW_conv', taps=(5, 5), dilation=1), Kernel(name='DW_D_conv', taps=(7, 7), dilation=3)]
-        """
-        if any(convolution.dilated for convolution in self.convolutions):
-            first, second, dilation = kernel_ladder(k_size)
-        else:
-            first, second, dilation = _odd_kernel(k_size), 1, 1
-        kernels = []
-        for name, form, dilated in self.convolutions:
-            n = second if dilated else first
-            taps = dict(row=(1, n), column=(n, 1), square=(n, n))[form]
-            kernels.append(Kernel(name, taps, dilation if dilated else 1))
-        return kernels
-
-
-#: The designs by the names that ``VAN_LSKA(attention=...)`` takes. LSKA paper, figure 2 (d), (c), (b), (a).
-DESIGNS: dict[str, Design] = {
-    'lska': Design(
-        (
-            Depthwise('DW_conv_h', 'row'),
-            Depthwise('DW_conv_v', 'column'),
-            Depthwise('DW_D_conv_h', 'row', dilated=True),
-            Depthwise('DW_D_conv_v', 'column', dilated=True),
-        )
+#: The attention designs by the names that ``VAN_LSKA(attention=...)`` takes: depthwise convolutions one after the other, which a 1x1 and
+#: the product with the input follow. LSKA paper, figure 2 (d), (c), (b), (a).
+DESIGNS: dict[str, tuple[Depthwise, ...]] = {
+    'lska': (
+        Depthwise('DW_conv_h', 'row'),
+        Depthwise('DW_conv_v', 'column'),
+        Depthwise('DW_D_conv_h', 'row', dilated=True),
+        Depthwise('DW_D_conv_v', 'column', dilated=True),
     ),
-    'lka': Design((Depthwise('DW_conv', 'square'), Depthwise('DW_D_conv', 'square', dilated=True))),
-    'lska_trivial': Design((Depthwise('DW_conv_h', 'row'), Depthwise('DW_conv_v', 'column'))),
-    'lka_trivial': Design((Depthwise('DW_conv', 'square'),)),
+    'lka': (Depthwise('DW_conv', 'square'), Depthwise('DW_D_conv', 'square', dilated=True)),
+    'lska_trivial': (Depthwise('DW_conv_h', 'row'), Depthwise('DW_conv_v', 'column')),
+    'lka_trivial': (Depthwise('DW_conv', 'square'),),
 }
+
+
+def design_kernels(attention: str, k_size: int) -> list[Kernel]:
+    """The kernels of a design in order: those of the ladder, or where nothing is dilated the whole kernel in each.
+
+    Raises:
+        TypeError: If ``k_size`` is not an int.
+        ValueError: If there is no such design, or it has no such kernel; the message lists what there is.
+
+    Example:
+        >>> design_kernels('lka', 23)
+        [Kernel(name='DW_conv', taps=(5, 5), dilation=1), Kernel(name='DW_D_conv', taps=(7, 7), dilation=3)]
+    """
+    if attention not in tuple(DESIGNS):  # a config may hold what no dict takes as a key
+        raise ValueError(f'attention={attention!r} is unknown; choose one of {", ".join(map(repr, DESIGNS))}')
+    if any(convolution.dilated for convolution in DESIGNS[attention]):
+        first, second, dilation = kernel_ladder(k_size)
+    else:
+        first, second, dilation = _odd_kernel(k_size), 1, 1
+    kernels = []
+    for name, form, dilated in DESIGNS[attention]:
+        n = second if dilated else first
+        taps = dict(row=(1, n), column=(n, 1), square=(n, n))[form]
+        kernels.append(Kernel(name, taps, dilation if dilated else 1))
+    return kernels
+
 
 # VAN paper, table 2: channels, blocks and MLP expansion of the four stages.
 _FFN_RATIOS = [8, 8, 4, 4]
@@ -170,17 +162,6 @@ ARCHS: dict[str, dict[str, list[int]]] = {
     'l': dict(embed_dims=[64, 128, 320, 512], depths=[3, 5, 27, 3], ffn_ratios=_FFN_RATIOS),
 }
 _LONG_NAMES = {'tiny': 't', 'small': 's', 'base': 'b', 'large': 'l'}
-
-
-def find_design(attention: str) -> Design:
-    """The design of a name.
-
-    Raises:
-        ValueError: If there is none; the message lists the names.
-    """
-    if attention not in tuple(DESIGNS):  # a config may hold what no dict takes as a key
-        raise ValueError(f'attention={attention!r} is unknown; choose one of {", ".join(map(repr, DESIGNS))}')
-    return DESIGNS[attention]
 
 
 def recognise_design(lengths: Mapping[str, Collection[int]]) -> tuple[str | None, int | None]:
@@ -198,19 +179,19 @@ def recognise_design(lengths: Mapping[str, Collection[int]]) -> tuple[str | None
         >>> recognise_design({'DW_conv': {5}, 'DW_D_conv': {7, 9}})
         ('lka', None)
     """
-    names = {frozenset(convolution.name for convolution in d.convolutions): name for name, d in DESIGNS.items()}
+    names = {frozenset(convolution.name for convolution in row): name for name, row in DESIGNS.items()}
     attention = names.get(frozenset(lengths))
     if attention is None:
         return None, None
-    design, dense, dilated = DESIGNS[attention], set(), set()
-    for convolution in design.convolutions:
+    dense, dilated = set(), set()
+    for convolution in DESIGNS[attention]:
         (dilated if convolution.dilated else dense).update(lengths[convolution.name])
     if len(dense) != 1 or len(dilated) > 1:
         return attention, None
     first, second = dense.pop(), dilated.pop() if dilated else 1
     k_size = first + (second - 1) * ((first + 1) // 2)  # the dilation of the ladder is (first + 1) / 2
     try:
-        fits = all(max(kernel.taps) in lengths[kernel.name] for kernel in design.kernels(k_size))
+        fits = all(max(kernel.taps) in lengths[kernel.name] for kernel in design_kernels(attention, k_size))
     except ValueError:
         fits = False
     return attention, k_size if fits else None
@@ -262,7 +243,7 @@ def attention_cost(attention: str, dim: int, k_size: int, height: int, width: in
         >>> attention_cost('lska', 64, 23, 56, 56)
         ClosedForm(parameters=5952, flops=17661952)
     """
-    kernels = find_design(attention).kernels(k_size)
+    kernels = design_kernels(attention, k_size)
     taps = sum(rows * columns for _, (rows, columns), _ in kernels)
     parameters = dim * (taps + len(kernels)) + dim * dim + dim
     return ClosedForm(parameters, height * width * (dim * taps + dim * dim))

@@ -12,8 +12,8 @@ from mmlska.designs import (
     ARCHS,
     DESIGNS,
     Depthwise,
-    Design,
     attention_cost,
+    design_kernels,
     kernel_ladder,
     ladder_sizes,
     recognise_design,
@@ -63,7 +63,7 @@ def test_long_arch_names(short, long):
 @pytest.mark.parametrize('k_size', [7, 11, 23, 53, 119])
 @pytest.mark.parametrize('attention', DESIGNS)
 def test_a_design_is_recognised_by_its_kernels(attention, k_size):
-    lengths = {kernel.name: {max(kernel.taps)} for kernel in DESIGNS[attention].kernels(k_size)}
+    lengths = {kernel.name: {max(kernel.taps)} for kernel in design_kernels(attention, k_size)}
     assert recognise_design(lengths) == (attention, k_size)
     other = max(lengths[next(iter(lengths))]) + 2
     assert recognise_design({**lengths, next(iter(lengths)): {other}}) != (attention, k_size)
@@ -83,7 +83,7 @@ def rows_only(monkeypatch):
     class RowsOnly(LargeKernelAttention):
         design = 'rows_only'
 
-    monkeypatch.setitem(DESIGNS, 'rows_only', Design((Depthwise('DW_conv_h', 'row'),)))
+    monkeypatch.setitem(DESIGNS, 'rows_only', (Depthwise('DW_conv_h', 'row'),))
     monkeypatch.setitem(ATTENTIONS, 'rows_only', RowsOnly)
     return RowsOnly
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..designs import DESIGNS, check_int
+from ..designs import DESIGNS, check_int, design_kernels
 from ..ops import lska_attention, stays_plain
 
 
@@ -49,7 +49,7 @@ class LargeKernelAttention(nn.Module):
         if dim < 1:
             raise ValueError(f'dim={dim} must be the number of channels, 1 or more')
         self.dim, self.k_size = dim, k_size
-        for name, taps, dilation in DESIGNS[self.design].kernels(k_size):
+        for name, taps, dilation in design_kernels(self.design, k_size):
             padding = tuple(dilation * (n - 1) // 2 for n in taps)  # keeps the size of the map
             self.add_module(name, nn.Conv2d(dim, dim, taps, padding=padding, dilation=dilation, groups=dim))
         self.conv1 = nn.Conv2d(dim, dim, 1)
@@ -61,7 +61,7 @@ class LargeKernelAttention(nn.Module):
         return x * attn
 
     def _convolutions(self) -> list[nn.Module]:
-        return [*(getattr(self, conv.name) for conv in DESIGNS[self.design].convolutions), self.conv1]
+        return [*(getattr(self, conv.name) for conv in DESIGNS[self.design]), self.conv1]
 
     def extra_repr(self) -> str:
         return f'dim={self.dim}, k_size={self.k_size}'
@@ -118,17 +118,8 @@ class LKA(LargeKernelAttention):
 
     ``x * conv1(DW_D_conv(DW_conv(x)))``, every convolution biased and zero-padded.
 
-    Args:
-        dim: Channels of input and output.
-        k_size: Extent of the receptive field in pixels; see :func:`mmlska.designs.kernel_ladder`. What VAN calls kernel size 21 (5x5,
-            then 7x7 with dilation 3) has the extent 23 and is ``k_size=23`` here.
-
-    Shape:
-        (N, dim, H, W) to (N, dim, H, W), any H and W.
-
-    Raises:
-        TypeError: If an argument is not an int.
-        ValueError: If ``dim`` is not positive or ``k_size`` is not on the ladder.
+    Arguments, shape and errors are those of :class:`LSKA`. What VAN calls kernel size 21 (5x5, then 7x7 with dilation 3) has the extent
+    23 and is ``k_size=23`` here.
 
     Source: VAN paper, section 3.2; LSKA paper, figure 2 (c).
 
@@ -146,16 +137,7 @@ class LSKATrivial(SeparableAttention):
 
     ``x * conv1(DW_conv_v(DW_conv_h(x)))``, every convolution biased and zero-padded.
 
-    Args:
-        dim: Channels of input and output.
-        k_size: Length of both kernels in pixels, odd.
-
-    Shape:
-        (N, dim, H, W) to (N, dim, H, W), any H and W.
-
-    Raises:
-        TypeError: If an argument is not an int.
-        ValueError: If ``dim`` is not positive or ``k_size`` is even.
+    Arguments, shape and errors are those of :class:`LSKA`, but any odd ``k_size``: the length of both kernels in pixels.
 
     Source: LSKA paper, figure 2 (b).
 
@@ -173,16 +155,7 @@ class LKATrivial(LargeKernelAttention):
 
     ``x * conv1(DW_conv(x))``, both convolutions biased and zero-padded.
 
-    Args:
-        dim: Channels of input and output.
-        k_size: Side of the kernel in pixels, odd.
-
-    Shape:
-        (N, dim, H, W) to (N, dim, H, W), any H and W.
-
-    Raises:
-        TypeError: If an argument is not an int.
-        ValueError: If ``dim`` is not positive or ``k_size`` is even.
+    Arguments, shape and errors are those of :class:`LSKA`, but any odd ``k_size``: the side of the kernel in pixels.
 
     Source: LSKA paper, figure 2 (a).
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from ..designs import arch_settings, check_int, find_design
+from ..designs import arch_settings, check_int, design_kernels
 from ..ops import autocast_dtype, mlp
 from ..weights import adopt_state_dict
 from .attention import ATTENTIONS, runs_apart
@@ -206,7 +206,7 @@ class VAN_LSKA(nn.Module):
             )
         settings = arch_settings(arch)
         self.embed_dims, self.depths, self.ffn_ratios = (settings[k] for k in ('embed_dims', 'depths', 'ffn_ratios'))
-        find_design(attention)  # or an error that lists them
+        design_kernels(attention, k_size)  # or an error that lists what there is
         check_int('in_channels', in_channels)
         if in_channels < 1:
             raise ValueError(f'in_channels={in_channels} must be the number of image channels, 1 or more')

@@ -62,8 +62,7 @@ def attention_map(module: nn.Module, x: Tensor, layer: str = 'conv1') -> Tensor:
 
 @pytest.mark.parametrize(('k_size', 'expected'), ref.LADDER.items())
 def test_ladder_is_the_papers_table(k_size, expected):
-    ladder = kernel_ladder(k_size)
-    assert (*ladder, ladder.dilated_padding) == expected
+    assert kernel_ladder(k_size) == expected[:3]
     lska, lka = LSKA(2, k_size), LKA(2, k_size)
     first, dilated, dilation, padding = expected
     assert (lska.DW_conv_h.kernel_size, lska.DW_conv_v.kernel_size) == ((1, first), (first, 1))
