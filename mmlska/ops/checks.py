@@ -9,7 +9,7 @@ from .context import Pair, is_eager
 
 _LOWERED = (torch.float32, torch.float16, torch.bfloat16)
 # Pixels that a dilated kernel may span: sizes and paddings of a convolution are 32-bit numbers in some of PyTorch's own kernels.
-MAX_SPAN = 2**30
+_MAX_SPAN = 2**30
 
 
 def check_lska_attention(
@@ -130,7 +130,7 @@ def _check_depthwise(name: str, weight: Tensor, x: Tensor, shape: str, long_axis
 
 def most_dilation(taps: int) -> int:
     """The largest dilation that is possible for kernels of so many taps."""
-    return MAX_SPAN // max(taps - 1, 1)
+    return _MAX_SPAN // max(taps - 1, 1)
 
 
 def _check_span(dilation: int, taps: int) -> None:

@@ -24,16 +24,8 @@ needs_triton = pytest.mark.skipif(gpu.PROBLEM is not None, reason=str(gpu.PROBLE
 @pytest.mark.slow(120)
 @pytest.mark.skipif(torch.cuda.is_available() or INTERPRETED, reason='pytest collects the files itself')
 def test_kernels_in_the_interpreter():
-    command = [
-        sys.executable,
-        '-m',
-        'pytest',
-        '-q',
-        '-p',
-        'no:cacheprovider',
-        '--tb=short',
-        *HERE.glob('test_triton_*.py'),
-    ]
+    options = ['-q', '-p', 'no:cacheprovider', '--tb=short']
+    command = [sys.executable, '-m', 'pytest', *options, *HERE.glob('test_triton_*.py')]
     env = {**os.environ, 'TRITON_INTERPRET': '1', 'CUDA_VISIBLE_DEVICES': '', 'OMP_NUM_THREADS': '1'}
     done = subprocess.run(command, env=env, cwd=HERE, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
