@@ -15,6 +15,7 @@ from shlex import quote
 from mmengine.config import Config
 from mmengine.fileio import list_from_file
 
+from ...colors import unpack_rgb
 from ...files import write_atomically
 from ...images import Header, ImageTooLarge, is_image, read_header
 from ..config_edits import set_mask_reader
@@ -156,7 +157,7 @@ class MaskLabels(TrainingLabels):
         return 'index masks' if self.labels.plain else 'masks by colour'
 
     def adapt(self, cfg: Config) -> list[str]:
-        set_mask_reader(cfg, None if self.labels.plain else self.labels.colors)
+        set_mask_reader(cfg, None if self.labels.plain else [unpack_rgb(value) for value in self.labels.values])
         for split in ('val', 'test'):  # photos of several sizes do not fit into one batch
             cfg[f'{split}_dataloader'].batch_size = 1
         return []
