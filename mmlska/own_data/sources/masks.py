@@ -14,6 +14,7 @@ from shlex import quote
 
 from mmengine.config import Config
 from mmengine.fileio import list_from_file
+from PIL import Image
 
 from ...colors import unpack_rgb
 from ...files import write_atomically
@@ -113,8 +114,6 @@ class MaskSource(Source):
         return MaskLabels(self.root, labels.classes, labels.palette, splits, notes, as_stored, labels)
 
     def repair(self, folder: Path) -> list[str]:
-        from PIL import Image
-
         if self.labels is None:
             raise ValueError('the masks can not be corrected before their classes are known; give --palette')
         written, left_out, cleared = 0, 0, 0
