@@ -147,8 +147,7 @@ def _labels(cfg: Config, built, names: list[str]) -> Labels:
     palette = [list(color) for color in built.metainfo['palette']]
     reader = next((t for t in first_dataset(cfg, 'train').pipeline if t.type == 'LoadColorAnnotations'), None)
     if reader is not None:
-        colors = [list(color) for color in reader.palette]
-        return Labels(names, [int(pack_rgb(color)) for color in colors], palette, plain=False, colors=colors)
+        return Labels(names, pack_rgb(reader.palette).tolist(), palette, plain=False)
     first = int(built.reduce_zero_label)
     return Labels(names, list(range(first, len(names) + first)), palette, plain=True, reduce_zero=bool(first))
 

@@ -101,7 +101,7 @@ def _without_unlabeled(labels: Labels, pairs: Sequence[MaskPair], named: Sequenc
     if len(set(colors)) < len(colors) or any(len(c) > 1 for c in shown.values()):
         return labels
     names, palette = [labels.classes[i] for i in kept], [labels.palette[i] for i in kept]
-    return _enough(Labels(names, colors, palette, False, colors=[unpack_rgb(c) for c in colors], notes=labels.notes))
+    return _enough(Labels(names, colors, palette, False, notes=labels.notes))
 
 
 def _by_color(colors: Counter, common: list[int], named: Sequence[NamedClass] | None, asked: bool) -> Labels:
@@ -141,9 +141,7 @@ def _by_color(colors: Counter, common: list[int], named: Sequence[NamedClass] | 
     if not known and len(classes) == 2 and classes[0][1] == 0:  # black and something else
         classes = [('background', 0), ('foreground', classes[1][1])]
     palette = [unpack_rgb(value) for _, value in classes]
-    return _enough(
-        Labels([name for name, _ in classes], [v for _, v in classes], palette, False, False, palette, notes)
-    )
+    return _enough(Labels([name for name, _ in classes], [v for _, v in classes], palette, False, notes=notes))
 
 
 def _enough(labels: Labels) -> Labels:

@@ -48,7 +48,6 @@ class Labels:
     palette: list[list[int]]  # for pictures
     plain: bool
     reduce_zero: bool = False
-    colors: list[list[int]] = field(default_factory=list)  # in the masks, where not plain
     notes: list[str] = field(default_factory=list)
 
 

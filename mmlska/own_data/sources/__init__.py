@@ -13,22 +13,14 @@ from .source import Source
 SOURCES: list[type[Source]] = [CocoSource, MaskSource]
 # What is said where there are no labels for a kind of models: without and with a json file.
 _NOTHING = {
-    (
-        'mmdet',
-        False,
-    ): 'no COCO file in {}: a detector needs a .json in COCO format; a segmentor config reads folders of masks',
-    (
-        'mmdet',
-        True,
-    ): 'no COCO file in {}: its json files have no "images" and "annotations"; convert them to COCO format',
-    (
-        'mmseg',
-        False,
-    ): 'no pair of image and mask in {}: put images into images/ and masks of the same names into masks/',
-    (
-        'mmseg',
-        True,
-    ): 'no pair of image and mask in {}: COCO files are for detectors, such as configs/mask_rcnn_van_lska_t.py',
+    'mmdet': (
+        'no COCO file in {}: a detector needs a .json in COCO format; a segmentor config reads folders of masks',
+        'no COCO file in {}: its json files have no "images" and "annotations"; convert them to COCO format',
+    ),
+    'mmseg': (
+        'no pair of image and mask in {}: put images into images/ and masks of the same names into masks/',
+        'no pair of image and mask in {}: COCO files are for detectors, such as configs/mask_rcnn_van_lska_t.py',
+    ),
 }
 
 
@@ -63,4 +55,4 @@ def require_source(root: Path, scope: str, palette: str | None = None) -> Source
     if source is not None:
         return source
     has_json = any(path.suffix.lower() == '.json' for path in walk(root))
-    raise ValueError(_NOTHING[scope, has_json].format(root))
+    raise ValueError(_NOTHING[scope][has_json].format(root))

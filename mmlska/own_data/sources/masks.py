@@ -14,7 +14,9 @@ from shlex import quote
 
 from mmengine.config import Config
 from mmengine.fileio import list_from_file
+from PIL import Image
 
+from ...colors import unpack_rgb
 from ...files import write_atomically
 from ...images import Header, ImageTooLarge, is_image, read_header
 from ..config_edits import set_mask_reader
@@ -112,8 +114,6 @@ class MaskSource(Source):
         return MaskLabels(self.root, labels.classes, labels.palette, splits, notes, as_stored, labels)
 
     def repair(self, folder: Path) -> list[str]:
-        from PIL import Image
-
         if self.labels is None:
             raise ValueError('the masks can not be corrected before their classes are known; give --palette')
         written, left_out, cleared = 0, 0, 0
@@ -156,7 +156,7 @@ class MaskLabels(TrainingLabels):
         return 'index masks' if self.labels.plain else 'masks by colour'
 
     def adapt(self, cfg: Config) -> list[str]:
-        set_mask_reader(cfg, None if self.labels.plain else self.labels.colors)
+        set_mask_reader(cfg, None if self.labels.plain else [unpack_rgb(value) for value in self.labels.values])
         for split in ('val', 'test'):  # photos of several sizes do not fit into one batch
             cfg[f'{split}_dataloader'].batch_size = 1
         return []
