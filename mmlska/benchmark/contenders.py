@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ..export.graphs import exportable
 from ..models import VAN_LSKA, fold_for_inference
 
 CONTENDERS = ('published', 'published-channels-last', 'published-compiled', 'mmlska')
@@ -132,7 +133,6 @@ class OnnxSession:
         import onnxruntime
 
         # Importing these needs onnx and OpenCV, which the GPU check does without.
-        from ..export.graphs import exportable
         from ..export.onnx_file import to_onnx
 
         with torch.inference_mode():
