@@ -1,0 +1,16 @@
+# What the segmentors on VAN-LSKA-T share.
+norm_cfg = dict(type='SyncBN', requires_grad=True)
+
+model = dict(
+    type='EncoderDecoder',
+    data_preprocessor=dict(
+        type='SegDataPreProcessor',
+        mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375],
+        bgr_to_rgb=True,
+        pad_val=0,
+        seg_pad_val=255,
+        size=(512, 512),
+    ),
+    backbone=dict(type='VAN_LSKA', arch='t', k_size=23, drop_path_rate=0.1, norm_cfg=norm_cfg),
+)
