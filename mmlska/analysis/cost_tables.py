@@ -17,12 +17,7 @@ SHOWN = (7, 23, 35, 53, 119)
 def count_configs(
     paths: Sequence[str], shape: tuple[int, int] | None = None, options: Mapping[str, object] | None = None
 ) -> dict[str, dict]:
-    """The cost of each config by its name.
-
-    Args:
-        paths: Config files.
-        shape: Height and width of the image in pixels; by default 800x1280 for mmdet and 512x512 for mmseg.
-        options: Settings of the configs to override.
+    """The cost of each config by its name, on images of (height, width); by default 800x1280 for mmdet and 512x512 for mmseg.
 
     Raises:
         FileNotFoundError: If there is no such config.
@@ -46,12 +41,7 @@ def count_designs(
 ) -> dict:
     """The cost of backbones of every arch, kernel size and design and of those of other papers, and how it was counted.
 
-    Args:
-        archs: Archs of VAN_LSKA.
-        k_sizes: Kernel sizes.
-        attentions: Attention designs.
-        shape: Height and width of the image in pixels; by default 224x224.
-        timed: Also measure the time of one inference.
+    ``shape`` is (height, width), by default 224x224; ``timed`` adds the time of one inference.
 
     Raises:
         ValueError: If height or width are not positive, or there is no such arch, kernel size or design.

@@ -26,15 +26,8 @@ def write_error_gallery(
 ) -> tuple[Path, str]:
     """Find the errors of a detector or segmentor on its test data and write a gallery of them.
 
-    Args:
-        cfg: The config, which went through :func:`mmlska.engine.launch.prepare`.
-        config: Its file, for the heading.
-        source: Checkpoint to test, or the .pkl file of predictions that ``tools/test.py --out`` wrote.
-        folder: Folder to make.
-        score_thr: Detections below it are no errors.
-        limit: At most so many images, the costliest.
-        overwrite: Replace a gallery that is there already.
-        progress: Called as ``progress(done, total)`` after each image.
+    ``cfg`` went through :func:`mmlska.engine.launch.prepare`, ``config`` is its file, for the heading. The other arguments are the options
+    of ``tools/browse_errors.py``, which explains them; ``progress`` is called as ``progress(done, total)`` after each image.
 
     Returns:
         The page, and the errors in a few lines.

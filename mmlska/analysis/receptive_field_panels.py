@@ -35,18 +35,7 @@ def measure_panels(
 ) -> Fields:
     """Average the effective receptive field of each panel over photos: with random weights, then with those of the checkpoints.
 
-    Args:
-        config: Config file; any backbone.
-        k_sizes: A panel for each kernel size.
-        attentions: A row of panels for each design.
-        checkpoints: One for each panel, in their order.
-        stage: Stage of the backbone, 1 is the finest; None for the last.
-        size: Side of the square input in pixels.
-        images: Folder of photos; by default the config's validation images.
-        num_images: How many of them, evenly spread.
-        seed: Of the random weights.
-        options: Settings of the config to override.
-        report: Called with one line for each field.
+    Arguments are the options of ``tools/erf.py``, which explains them; ``report`` is called with one line for each field.
 
     Returns:
         Field and contributions by the name of panel and weights.
@@ -99,19 +88,7 @@ def _panels(
 
 
 def write_panels(folder: Path, config: str, fields: Fields, *, stage: int | None, size: int, columns: int) -> Path:
-    """Write the heat maps into a folder: as picture (erf.png), as numbers (erf.json) and as arrays (erf.npz).
-
-    Args:
-        folder: The folder.
-        config: Config file of the backbones.
-        fields: What :func:`measure_panels` returned, for the same ``stage`` and ``size``.
-        stage: See there.
-        size: See there.
-        columns: Panels in a row.
-
-    Returns:
-        The picture.
-    """
+    """Write what :func:`measure_panels` returned into a folder: erf.png (its path is returned), erf.json and erf.npz."""
     title = f'Effective receptive field\n{Path(config).stem}, {"last stage" if stage is None else f"stage {stage}"}'
     picture = save_figure(receptive_fields(fields, title, columns), folder / 'erf.png')
     result = dict(

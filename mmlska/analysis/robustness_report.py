@@ -30,18 +30,8 @@ def report_robustness(
 ) -> Iterator[str]:
     """Test a checkpoint under corruptions and write JSON, chart and samples beside each other; yield what to print of each.
 
-    Args:
-        cfg: A config that went through :func:`mmlska.engine.launch.prepare`.
-        config: Its file, for the heading.
-        checkpoint: The checkpoint file.
-        out: JSON file of the results; chart and samples are called after it. What it already holds is not tested again.
-        corruptions: Names from ``ALL_CORRUPTIONS``.
-        severities: From 1 to 5.
-        seed: Of the corruptions and of the subset.
-        subset: Test on so many images only.
-        workers: Processes that load and corrupt images; None keeps the config's number.
-        dtype: 'fp32', or 'bf16' or 'fp16' for mixed precision.
-        reference: JSON of another model under the same corruptions, for mCE.
+    ``cfg`` went through :func:`mmlska.engine.launch.prepare`, ``config`` is its file, for the heading. The other arguments are the options
+    of ``tools/test_robustness.py``, which explains them.
 
     Raises:
         FileNotFoundError: If data, checkpoint or the reference are missing.

@@ -23,12 +23,7 @@ from .shape_bias_chart import draw_shape_bias
 def name_models(
     pairs: Sequence[tuple[str, str]], decisions: Sequence[str] = (), names: Sequence[str] | None = None
 ) -> list[str]:
-    """A name for each model, none twice.
-
-    Args:
-        pairs: Config and checkpoint of detectors and segmentors.
-        decisions: Files of classifiers' decisions.
-        names: Those that the user gave, pairs first; by default they come from the files.
+    """A name for each model, none twice: those given, pairs first; by default from the files.
 
     Raises:
         ValueError: If there are not as many names as models, or two are the same.
@@ -59,13 +54,7 @@ def measure_model(
 ) -> dict:
     """The shape bias of one detector or segmentor, with a warning where it means nothing.
 
-    Args:
-        config: Config file.
-        checkpoint: Checkpoint of a training with it.
-        data: Scenes whose textures are in conflict with their shapes.
-        work_dir: Folder for logs.
-        score_thr: Detections below do not decide.
-        options: Settings of the config to override.
+    ``work_dir`` is for logs; the other arguments are the options of ``tools/shape_bias.py``, which explains them.
 
     Raises:
         FileNotFoundError: If config, checkpoint or data are missing.
@@ -81,11 +70,7 @@ def measure_model(
 
 
 def measure_decisions(path: str, images: str | None = None) -> dict:
-    """The shape bias of one classifier from its decisions.
-
-    Args:
-        path: CSV file with columns imagename and object_response.
-        images: Folder of the images, to warn of those without a decision.
+    """The shape bias of one classifier from its decisions, with a warning of images (a folder of them) that have none.
 
     Raises:
         FileNotFoundError: If a file is missing.
@@ -110,12 +95,6 @@ def table(results: Mapping[str, Mapping]) -> str:
 
 
 def write_comparison(folder: Path, data: str | None, results: dict[str, dict]) -> tuple[Path, Path]:
-    """Write results by the model's name into a folder, and their chart; return both paths.
-
-    Args:
-        folder: The folder.
-        data: The scenes; None where decisions alone were measured.
-        results: By the model's name.
-    """
+    """Write results by the model's name into a folder, and their chart; return both paths. ``data``: the scenes, if there were any."""
     file = write_json(folder / 'shape_bias.json', {'data': data, 'models': results})
     return file, draw_shape_bias(results, folder / 'shape_bias.png')

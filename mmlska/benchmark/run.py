@@ -26,24 +26,9 @@ DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 
 @dataclass(frozen=True)
 class Plan:
-    """What is timed; every combination is a case.
+    """What is timed, in every combination; the fields are the options of ``tools/benchmark.py``, which explains them.
 
-    Attributes:
-        kind: One of ``KINDS``.
-        device: Where.
-        ops: Of ``OPS``, for kind 'op'.
-        archs: Of VAN_LSKA; for kind 'op' the first gives the channels.
-        configs: Config files, for kind 'model'.
-        attention: The design, for kind 'backbone'.
-        k_sizes: Kernel sizes; those of models are their configs'.
-        stages: From 1 to 4, for kind 'op'.
-        sizes: Height and width of the images in pixels.
-        batch: Images.
-        dtypes: Of ``DTYPES``.
-        passes: Of :data:`mmlska.benchmark.contenders.PASSES`; models run forward alone.
-        contenders: Of ``CONTENDERS`` and ``DEPLOYMENT`` in :mod:`mmlska.benchmark.contenders`.
-        seconds: Time to spend on timing each case.
-        profile: Also record which operators take the time.
+    Sizes are height and width of the images in pixels. Of ``archs`` operators take the first; models run forward alone.
     """
 
     kind: str
@@ -112,10 +97,10 @@ def benchmark(
         plan: What is timed.
         folder: Of the results file, which is called after kind, device and torch.
         command: As it was typed, for the results file.
-        name: Added to the file's name.
+        name: Added to the file's name, as the other three an option of ``tools/benchmark.py``.
         append: Add to the results file instead of writing it anew.
-        redraw: Time nothing: chart and table of the results file as it is.
-        page: Markdown file whose section '<kind> benchmark <device>' is filled too.
+        redraw: Time nothing.
+        page: Markdown file whose section is filled too.
 
     Returns:
         The results file.

@@ -28,16 +28,7 @@ def predict_files(
 ) -> list[Path]:
     """Predict inputs into a folder, each as soon as it is there, with a progress bar on stderr.
 
-    Args:
-        predictor: The model.
-        items: What :func:`mmlska.infer.resolve` found.
-        out: The folder.
-        format: See :func:`mmlska.infer.write_predictions`.
-        score_thr: Leave out instances of a lower score.
-        overlays: Draw the predictions into ``out/overlays`` too.
-        batch_size: See :meth:`mmlska.infer.Predictor.stream`, as for the other two.
-        tile: See there.
-        overlap: See there.
+    ``items`` are what :func:`mmlska.infer.resolve` found. The other arguments are the options of ``tools/predict.py``, which explains them.
 
     Returns:
         The files, without the overlays.
