@@ -26,7 +26,7 @@ def test_learning_curve(trained, tmp_path):
     assert [epoch for epoch, _ in curve['loss']] == [epoch for epoch, _ in curve['top1']] == [1, 2]
     draw_curve(curve, tmp_path / 'curve.png')
     assert (tmp_path / 'curve.png').read_bytes().startswith(b'\x89PNG')
-    with pytest.raises(FileNotFoundError, match='give the work dir of a training'):
+    with pytest.raises(FileNotFoundError, match='no log in .*; give a work directory'):
         learning_curve(tmp_path)
 
 
