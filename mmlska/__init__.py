@@ -14,7 +14,7 @@ from .models import (
 )
 from .version import __version__
 
-_FOR_MMENGINE = ('classification', 'datasets', 'engine')
+_FOR_MMENGINE = ('classification', 'datasets', 'engine', 'pretraining')
 __all__ = [
     'LKA',
     'LSKA',
@@ -31,6 +31,7 @@ __all__ = [
 
 if has_mmengine():
     from . import classification, datasets, engine  # noqa: F401, registers them
+    from . import classification as pretraining  # noqa: F401, its earlier name
 
     __all__ += _FOR_MMENGINE
 else:

@@ -185,7 +185,10 @@ def measure(
             f'{condition.folder} has {unknown[0]}, which is none of the {len(classes)} classes of the model'
         )
     index = {name: i for i, name in enumerate(classes)}
-    images = [(path, index[name]) for name in present for path in images_below(condition.folder / name)][:limit]
+    folders = {condition.folder / name: index[name] for name in present}
+    images = [(path, i) for folder, i in folders.items() for path in images_below(folder) if path.parent == folder][
+        :limit
+    ]
     if not images:
         raise ValueError(f'{condition.folder} holds no images ({", ".join(IMAGE_SUFFIXES)})')
     allowed = [index[name] for name in present] if condition.subset else None

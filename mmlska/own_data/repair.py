@@ -30,13 +30,14 @@ def write_repaired(target: str, source: Source) -> list[str]:
     new = Path(target).expanduser().resolve()
     if new.is_relative_to(source.root):
         raise ValueError(f'--fix {target} lies inside the data; give a folder elsewhere')
-    new.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f'.{new.name}-', dir=new.parent) as temporary:
+    there = next(folder for folder in new.parents if folder.is_dir())  # nothing is made where nothing can be written
+    with tempfile.TemporaryDirectory(prefix=f'.{new.name}-', dir=there) as temporary:
         part = Path(temporary) / 'new'
         part.mkdir()
         lines = source.repair(part)
         if new.exists():
             new.rmdir()
+        new.parent.mkdir(parents=True, exist_ok=True)
         part.rename(new)
     return lines
 

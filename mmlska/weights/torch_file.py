@@ -198,8 +198,8 @@ def _build_array(_: UnfinishedArray | None, state: tuple) -> np.ndarray:
 
 def _from_buffer(content: bytes | bytearray, dtype: np.dtype, shape: tuple, order: str) -> np.ndarray:
     """How protocol 5 writes arrays."""
-    if order not in ('C', 'F'):
-        raise Unknown(f'has an array of numpy in the order {order!r}')
+    if typed(order, str) not in ('C', 'F'):
+        raise Unknown(f'has an array of numpy in the order {order[:20]!r}')
     return _build_array(None, (1, shape, dtype, order == 'F', content))
 
 

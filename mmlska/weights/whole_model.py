@@ -67,7 +67,7 @@ def load_whole_model(
 def _loaded(own: dict[str, Tensor], missing: list[str], unexpected: list[str]) -> Coverage:
     """What torch says of a load, but for what does not matter."""
     # Old files lack BatchNorm's counter, on which nothing depends.
-    missing = [name for name in missing if not name.endswith('num_batches_tracked')]
+    needed = tuple(name for name in missing if not name.endswith('num_batches_tracked'))
     parts = {name.split('.')[0] for name in own}
     unexpected = [name for name in unexpected if name.split('.')[0] in parts]
-    return Coverage(len(own) - len(missing), len(own), tuple(missing), tuple(unexpected), {})
+    return Coverage(len(own) - len(missing), len(own), needed, tuple(unexpected), {})

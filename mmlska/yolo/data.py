@@ -146,7 +146,10 @@ def fruits_to_yolo(root: Path, out: Path) -> Path:
     if not ann_file.is_file():
         raise FileNotFoundError(f'{ann_file} does not exist; give the folder of the fruits_nuts data')
     names = [Path(image['file_name']).name for image in _read('train', ann_file)['images']]
-    held_out = {names[place] for place in load_config(_FRUITS_CONFIG).held_out}
+    places = load_config(_FRUITS_CONFIG).held_out
+    if len(names) <= max(places):
+        raise ValueError(f'{ann_file} has {len(names)} images, not the 18 of the fruits_nuts data; give their folder')
+    held_out = {names[place] for place in places}
     source = (ann_file, root / 'images')
     return coco_to_yolo(dict(train=source, val=source), out, only=dict(train={*names} - held_out, val=held_out))
 

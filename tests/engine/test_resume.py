@@ -12,7 +12,7 @@ from mmengine.logging import MMLogger
 from small_run import runner_of, same, weights_of
 
 from mmlska.engine.lock import unlock_work_dir
-from mmlska.engine.resume import find_resumable
+from mmlska.engine.resume import find_resumable, why_not_resumable
 
 
 def test_resume_takes_the_newest_that_verifies(config, whole, tmp_path):
@@ -156,6 +156,8 @@ def test_weights_alone_are_not_resumed_by_name(config, whole, work):
     best = next(whole[1].glob('best_*.pth'))
     with pytest.raises(ValueError, match='it holds weights without the state of a training'):
         runner_of(config, work, resume=str(best))
+    shutil.copy(best, work / 'weights.pth')  # without a checksum
+    assert why_not_resumable(work / 'weights.pth') == 'it holds weights without the state of a training'
 
 
 def test_mmengines_own_setting_does_not_follow_last_checkpoint(config, work):

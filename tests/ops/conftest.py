@@ -13,7 +13,7 @@ import pytest
 import torch
 
 if not importlib.util.find_spec('mmengine'):
-    # An empty package in the place of mmlska, which would import mmengine.
+    # An empty package in the place of mmlska: the operators need nothing else of it.
     package = types.ModuleType('mmlska')
     package.__path__ = [str(Path(__file__).resolve().parents[2] / 'mmlska')]
     sys.modules['mmlska'] = package

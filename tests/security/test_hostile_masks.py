@@ -208,7 +208,7 @@ def test_a_config_on_such_a_file_is_refused_in_one_line(tmp_path):
     assert alive == 'alive'
 
 
-def test_check_sheet_and_mended_copy(hostile, tmp_path):
+def test_check_sheet_and_corrected_copy(hostile, tmp_path):
     checked = check_folder(str(hostile))
     total = len(BAD_MASKS) + len(BAD_BOXES)
     found = {f.kind: f for f in checked.report.findings}

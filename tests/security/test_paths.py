@@ -35,7 +35,7 @@ INSIDE = 'copy the files in, or give the folder that holds both'
 
 @pytest.fixture
 def places(tmp_path):
-    """A folder of data, x/data, beside secrets; and y, for the mended copy, beside a file of the secrets' name."""
+    """A folder of data, x/data, beside secrets; and y, for the corrected copy, beside a file of the secrets' name."""
     secret = tmp_path / 'victim/a.png'
     for path in (secret, tmp_path / 'x/victim/a.png'):
         path.parent.mkdir(parents=True)

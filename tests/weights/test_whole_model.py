@@ -99,6 +99,8 @@ def test_what_does_not_fit(load, weights, change, message):
 
 
 def test_other_networks(load, weights):
+    with pytest.raises(WeightsError, match='fit small.py: 0 of 203 tensors fit;'):
+        load(Detector(), {'a': torch.ones(1)})
     with pytest.raises(
         WeightsError, match=r'fit small.py, it was saved by run7; .*holds k_size 23; the model is k_size 35'
     ):
