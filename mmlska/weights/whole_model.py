@@ -66,8 +66,9 @@ def load_whole_model(
 
 def _loaded(own: dict[str, Tensor], missing: list[str], unexpected: list[str]) -> Coverage:
     """What torch says of a load, but for what does not matter."""
-    # Old files lack BatchNorm's counter, on which nothing depends.
-    needed = tuple(name for name in missing if not name.endswith('num_batches_tracked'))
+    # Old files lack BatchNorm's counter, on which nothing depends: it counts with the statistics beside it.
+    needed = [name for name in missing if not name.endswith('num_batches_tracked')]
+    lost = {*needed, *(name.replace('running_mean', 'num_batches_tracked') for name in needed)} & own.keys()
     parts = {name.split('.')[0] for name in own}
     unexpected = [name for name in unexpected if name.split('.')[0] in parts]
-    return Coverage(len(own) - len(missing), len(own), needed, tuple(unexpected), {})
+    return Coverage(len(own) - len(lost), len(own), tuple(needed), tuple(unexpected), {})
