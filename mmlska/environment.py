@@ -47,12 +47,7 @@ class Capability:
 
 @dataclass(frozen=True)
 class Report:
-    """All that :func:`environment_report` found out.
-
-    Attributes:
-        components: What is installed.
-        capabilities: What works.
-    """
+    """All that :func:`environment_report` found out: what is installed, and what works."""
 
     components: tuple[Component, ...]
     capabilities: tuple[Capability, ...]
@@ -122,17 +117,12 @@ class Probe:
 
 
 def environment_report(probe: Probe | None = None) -> Report:
-    """Find out what is installed and what works.
-
-    Args:
-        probe: What looks; by default at the running Python.
-    """
+    """Find out what is installed and what works, by default in the running Python."""
     probe = probe or Probe()
     owners = {name: list(dict.fromkeys(probe.owners().get(name, []))) for name in FAMILIES}
     torch_error = probe.import_error('torch')
     problem = _Problems(probe, owners, torch_error)
-    gpu = '' if torch_error else probe.gpu()
-    cuda = '' if torch_error else probe.cuda()
+    gpu, cuda = ('', '') if torch_error else (probe.gpu(), probe.cuda())
     components = [
         Component('Python', probe.python()),
         Component('torch', probe.version('torch'), torch_error),
@@ -226,10 +216,8 @@ class _Problems:
                 return Capability(name, False, f'{names} both own the import name {top}', self._reinstall(top))
             if module not in self.errors:
                 self.errors[module] = self.probe.import_error(module)
-            if self.errors[module]:
-                return Capability(
-                    name, False, f'import {module}: {self.errors[module]}', self._fix(module, self.errors[module])
-                )
+            if error := self.errors[module]:
+                return Capability(name, False, f'import {module}: {error}', self._fix(module, error))
         return Capability(name, True)
 
     def _fix(self, module: str, error: str) -> str:
@@ -240,7 +228,7 @@ class _Problems:
         missing = re.search(r"No module named '(\w+)'", error)
         if missing and missing[1] not in FAMILIES and module.split('.')[0] in FAMILIES:
             return (
-                f'pip install {missing[1]}'  # mmsegmentation's models import ftfy and regex, which it does not require
+                f'pip install {missing[1]}'  # ftfy, regex: mmsegmentation's models import them and do not require them
             )
         if module in ('mmcv', 'mmcv.ops') or 'MMCV==' in error:  # mmdet and mmseg assert the versions that they know
             return self._install('mmcv')
