@@ -190,11 +190,10 @@ def _fused(probe: Probe, problem: _Problems, gpu: str) -> Capability:
     faster = [name for name in probe.fused_backends() if name != 'reference']
     if faster:
         return Capability('fused operator', True, ', '.join(faster))
+    why, fix = 'no kernel for this machine', ''
     if gpu and not probe.version('triton'):
-        return Capability(
-            'fused operator', False, 'a GPU without triton; the plain operator is used', 'pip install triton'
-        )
-    return Capability('fused operator', False, 'no kernel for this machine; the plain operator is used')
+        why, fix = 'a GPU without triton', 'pip install triton'
+    return Capability('fused operator', False, f'{why}; the plain operator is used', fix)
 
 
 class _Problems:
@@ -213,7 +212,8 @@ class _Problems:
             top = module.split('.')[0]
             if len(self.owners.get(top, [])) > 1:
                 names = ' and '.join(self.owners[top])
-                return Capability(name, False, f'{names} both own the import name {top}', self._reinstall(top))
+                fix = f'pip uninstall -y {" ".join(self.owners[top])} && {self._install(top)}'
+                return Capability(name, False, f'{names} both own the import name {top}', fix)
             if module not in self.errors:
                 self.errors[module] = self.probe.import_error(module)
             if error := self.errors[module]:
@@ -243,7 +243,3 @@ class _Problems:
         # mmcv is a pure Python package unless told otherwise, and pip would reuse such a build.
         flags = '--no-build-isolation --no-cache-dir' + (' --force-reinstall --no-deps' if self.owners['mmcv'] else '')
         return f"pip install ninja psutil 'setuptools<81' wheel && MMCV_WITH_OPS=1 pip install {flags} {distribution}"
-
-    def _reinstall(self, module: str) -> str:
-        removed = ' '.join(self.owners[module])
-        return f'pip uninstall -y {removed} && {self._install(module)}'
