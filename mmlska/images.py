@@ -120,7 +120,6 @@ def open_image(path: str | Path, max_pixels: int | None = MAX_PIXELS) -> Iterato
     """Open a file with Pillow; what goes wrong, while its pixels are read too, is an ImageError.
 
     Args:
-        path: The file.
         max_pixels: Its width times its height may not be more; None for no limit.
 
     Raises:
@@ -152,7 +151,6 @@ def read_photo(path: str | Path, *, as_stored: bool = False, max_pixels: int | N
     """Read an image as OpenMMLab's pipelines do: (H, W, 3) uint8 in BGR order, turned as its EXIF data say.
 
     Args:
-        path: The file.
         as_stored: Leave it as it is stored.
         max_pixels: As for :func:`open_image`; None leaves it at OpenCV's own limit, 2^30.
 
