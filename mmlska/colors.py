@@ -24,13 +24,7 @@ def distinct_colors(count: int) -> list[list[int]]:
 
 
 def pack_rgb(colors: ArrayLike) -> np.ndarray:
-    """One number for each RGB colour.
-
-    Args:
-        colors: (..., 3) of 0 to 255.
-
-    Returns:
-        (...) int32, as in '#3C1098'.
+    """One number for each RGB colour, as in '#3C1098': (..., 3) of 0 to 255 to (...) int32.
 
     Example:
         >>> hex(pack_rgb([60, 16, 152]))

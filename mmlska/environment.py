@@ -47,12 +47,7 @@ class Capability:
 
 @dataclass(frozen=True)
 class Report:
-    """All that :func:`environment_report` found out.
-
-    Attributes:
-        components: What is installed.
-        capabilities: What works.
-    """
+    """All that :func:`environment_report` found out: what is installed, and what works."""
 
     components: tuple[Component, ...]
     capabilities: tuple[Capability, ...]
@@ -122,17 +117,12 @@ class Probe:
 
 
 def environment_report(probe: Probe | None = None) -> Report:
-    """Find out what is installed and what works.
-
-    Args:
-        probe: What looks; by default at the running Python.
-    """
+    """Find out what is installed and what works, by default in the running Python."""
     probe = probe or Probe()
     owners = {name: list(dict.fromkeys(probe.owners().get(name, []))) for name in FAMILIES}
     torch_error = probe.import_error('torch')
     problem = _Problems(probe, owners, torch_error)
-    gpu = '' if torch_error else probe.gpu()
-    cuda = '' if torch_error else probe.cuda()
+    gpu, cuda = ('', '') if torch_error else (probe.gpu(), probe.cuda())
     components = [
         Component('Python', probe.python()),
         Component('torch', probe.version('torch'), torch_error),
@@ -200,11 +190,10 @@ def _fused(probe: Probe, problem: _Problems, gpu: str) -> Capability:
     faster = [name for name in probe.fused_backends() if name != 'reference']
     if faster:
         return Capability('fused operator', True, ', '.join(faster))
+    why, fix = 'no kernel for this machine', ''
     if gpu and not probe.version('triton'):
-        return Capability(
-            'fused operator', False, 'a GPU without triton; the plain operator is used', 'pip install triton'
-        )
-    return Capability('fused operator', False, 'no kernel for this machine; the plain operator is used')
+        why, fix = 'a GPU without triton', 'pip install triton'
+    return Capability('fused operator', False, f'{why}; the plain operator is used', fix)
 
 
 class _Problems:
@@ -223,13 +212,12 @@ class _Problems:
             top = module.split('.')[0]
             if len(self.owners.get(top, [])) > 1:
                 names = ' and '.join(self.owners[top])
-                return Capability(name, False, f'{names} both own the import name {top}', self._reinstall(top))
+                fix = f'pip uninstall -y {" ".join(self.owners[top])} && {self._install(top)}'
+                return Capability(name, False, f'{names} both own the import name {top}', fix)
             if module not in self.errors:
                 self.errors[module] = self.probe.import_error(module)
-            if self.errors[module]:
-                return Capability(
-                    name, False, f'import {module}: {self.errors[module]}', self._fix(module, self.errors[module])
-                )
+            if error := self.errors[module]:
+                return Capability(name, False, f'import {module}: {error}', self._fix(module, error))
         return Capability(name, True)
 
     def _fix(self, module: str, error: str) -> str:
@@ -240,7 +228,7 @@ class _Problems:
         missing = re.search(r"No module named '(\w+)'", error)
         if missing and missing[1] not in FAMILIES and module.split('.')[0] in FAMILIES:
             return (
-                f'pip install {missing[1]}'  # mmsegmentation's models import ftfy and regex, which it does not require
+                f'pip install {missing[1]}'  # ftfy, regex: mmsegmentation's models import them and do not require them
             )
         if module in ('mmcv', 'mmcv.ops') or 'MMCV==' in error:  # mmdet and mmseg assert the versions that they know
             return self._install('mmcv')
@@ -255,7 +243,3 @@ class _Problems:
         # mmcv is a pure Python package unless told otherwise, and pip would reuse such a build.
         flags = '--no-build-isolation --no-cache-dir' + (' --force-reinstall --no-deps' if self.owners['mmcv'] else '')
         return f"pip install ninja psutil 'setuptools<81' wheel && MMCV_WITH_OPS=1 pip install {flags} {distribution}"
-
-    def _reinstall(self, module: str) -> str:
-        removed = ' '.join(self.owners[module])
-        return f'pip uninstall -y {removed} && {self._install(module)}'

@@ -13,9 +13,7 @@ from pathlib import Path
 def write_atomically(path: str | os.PathLike, write: Callable[[str], object]) -> Path:
     """Call ``write(temporary name)`` in the folder of ``path`` and rename, so that nobody finds half a file.
 
-    Args:
-        path: The file.
-        write: Writes the file of the name that it is given. That name cannot be guessed and has the suffix of ``path``.
+    The temporary name cannot be guessed and has the suffix of ``path``.
 
     Raises:
         FileExistsError: If ``path`` is there and not a regular file: links, folders and devices are not replaced.

@@ -28,6 +28,8 @@ MAX_PIXELS = 178_956_970
 MAX_BYTES = (1 << 31) - 1
 
 _WHAT_TO_DO = 'leave it out or replace it'
+# What Pillow raises for broken files beside an error of its own.
+_BROKEN = OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, ArithmeticError, struct.error, MemoryError
 
 
 class ImageError(ValueError):
@@ -118,7 +120,6 @@ def open_image(path: str | Path, max_pixels: int | None = MAX_PIXELS) -> Iterato
     """Open a file with Pillow; what goes wrong, while its pixels are read too, is an ImageError.
 
     Args:
-        path: The file.
         max_pixels: Its width times its height may not be more; None for no limit.
 
     Raises:
@@ -150,7 +151,6 @@ def read_photo(path: str | Path, *, as_stored: bool = False, max_pixels: int | N
     """Read an image as OpenMMLab's pipelines do: (H, W, 3) uint8 in BGR order, turned as its EXIF data say.
 
     Args:
-        path: The file.
         as_stored: Leave it as it is stored.
         max_pixels: As for :func:`open_image`; None leaves it at OpenCV's own limit, 2^30.
 
@@ -224,10 +224,11 @@ def _unreadable(path: str | Path, reason: object) -> ImageError:
 @contextmanager
 def _measured(path: str | Path, max_pixels: int | None) -> Iterator[tuple[BinaryIO, str, tuple[int, int]]]:
     """Open a file that may be decoded; with its format and its width and height."""
+    name = printable(str(path))
     if not os.path.exists(path):
-        raise FileNotFoundError(f'{printable(str(path))} does not exist')
+        raise FileNotFoundError(f'{name} does not exist')
     if not os.path.isfile(path):  # a pipe would be waited for
-        raise ImageError(f'{printable(str(path))} is not a regular file; give an image file')
+        raise ImageError(f'{name} is not a regular file; give an image file')
     try:
         file = open(path, 'rb')  # noqa: SIM115, closed below
     except OSError as error:
@@ -236,9 +237,7 @@ def _measured(path: str | Path, max_pixels: int | None) -> Iterator[tuple[Binary
         try:
             kind, (width, height) = read_size(file)
         except Animated:
-            raise ImageError(
-                f'{printable(str(path))} is an animated PNG, which is not read; save it as a still one'
-            ) from None
+            raise ImageError(f'{name} is an animated PNG, which is not read; save it as a still one') from None
         except (OSError, OverflowError, ValueError, IndexError, struct.error) as error:
             raise _unreadable(path, 'its header is broken') from error
         if not kind:
@@ -247,37 +246,24 @@ def _measured(path: str | Path, max_pixels: int | None) -> Iterator[tuple[Binary
             raise _unreadable(path, 'its header does not give one size')
         if max_pixels is not None and width * height > max_pixels:
             raise ImageTooLarge(
-                f'{printable(str(path))} has {width}x{height} pixels, more than the {max_pixels / 1e6:.3g} million that are read; '
+                f'{name} has {width}x{height} pixels, more than the {max_pixels / 1e6:.3g} million that are read; '
                 f'make it smaller or cut it up'
             )
         if os.fstat(file.fileno()).st_size > MAX_BYTES:
-            raise ImageError(
-                f'{printable(str(path))} has more than {MAX_BYTES} bytes, which are not read; make it smaller'
-            )
+            raise ImageError(f'{name} has more than {MAX_BYTES} bytes, which are not read; make it smaller')
         yield file, kind, (width, height)
 
 
 @contextmanager
 def _errors(path: str | Path) -> Iterator[None]:
-    """What Pillow raises for broken files, as an ImageError."""
+    """Errors of Pillow as an ImageError."""
     from PIL import Image
 
     try:
         yield
     except ImageError:
         raise
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        EOFError,
-        LookupError,
-        TypeError,
-        ArithmeticError,
-        struct.error,
-        MemoryError,
-        Image.DecompressionBombError,
-    ) as error:
+    except (*_BROKEN, Image.DecompressionBombError) as error:
         reason = ' '.join(str(error).split())
         raise ImageError(f'{printable(str(path))} is not a readable image: {reason}; {_WHAT_TO_DO}') from error
 

@@ -76,9 +76,8 @@ def test_directories_of_a_tiff_that_lead_nowhere(tmp_path):
         path.write_bytes(b'II+\0\x08\0\0\0' + struct.pack('<Q', place))
         with pytest.raises(ImageError, match='a.tif is not an image'):
             read_header(path)
-    path.write_bytes(
-        tiff(grey()).replace(bytes(4) + b'\7', struct.pack('<I', 8) + b'\7', 1)
-    )  # the next page is the first
+    next_is_first = tiff(grey()).replace(bytes(4) + b'\7', struct.pack('<I', 8) + b'\7', 1)
+    path.write_bytes(next_is_first)
     assert read_photo(path).shape == (20, 30, 3)
 
 
@@ -107,9 +106,8 @@ def test_files_of_two_sizes(tmp_path, kind):
         for read in (read_photo, lambda path: open_image(path).__enter__().load()):
             with pytest.raises(ImageError, match=f'{i}.image '):
                 read(path)
-        assert read_header(path).stored == (
-            (30, 20) if i else (9000, 9000)
-        )  # the first one is what OpenCV makes room for
+        # The first one is what OpenCV makes room for.
+        assert read_header(path).stored == ((30, 20) if i else (9000, 9000))
 
 
 def animated(default_image: bool) -> bytes:

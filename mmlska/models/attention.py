@@ -122,11 +122,6 @@ class LKA(LargeKernelAttention):
     23 and is ``k_size=23`` here.
 
     Source: VAN paper, section 3.2; LSKA paper, figure 2 (c).
-
-    Example:
-        >>> import torch
-        >>> LKA(64, 23)(torch.rand(1, 64, 13, 17)).shape
-        torch.Size([1, 64, 13, 17])
     """
 
     design = 'lka'
@@ -140,11 +135,6 @@ class LSKATrivial(SeparableAttention):
     Arguments, shape and errors are those of :class:`LSKA`, but any odd ``k_size``: the length of both kernels in pixels.
 
     Source: LSKA paper, figure 2 (b).
-
-    Example:
-        >>> import torch
-        >>> LSKATrivial(64, 23)(torch.rand(1, 64, 13, 17)).shape
-        torch.Size([1, 64, 13, 17])
     """
 
     design = 'lska_trivial'
@@ -158,11 +148,6 @@ class LKATrivial(LargeKernelAttention):
     Arguments, shape and errors are those of :class:`LSKA`, but any odd ``k_size``: the side of the kernel in pixels.
 
     Source: LSKA paper, figure 2 (a).
-
-    Example:
-        >>> import torch
-        >>> LKATrivial(64, 7)(torch.rand(1, 64, 13, 17)).shape
-        torch.Size([1, 64, 13, 17])
     """
 
     design = 'lka_trivial'

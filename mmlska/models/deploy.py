@@ -20,11 +20,7 @@ from .van_lska import VAN_LSKA, PatchEmbed, VANBlock
 
 
 class FoldedVANBlock(nn.Module):
-    """A VAN block for inference, without norms and layer scales.
-
-    Args:
-        block: The trained block; its convolutions are taken over and changed.
-    """
+    """A VAN block for inference, without norms and layer scales; takes over the convolutions of a trained one and changes them."""
 
     def __init__(self, block: VANBlock) -> None:
         super().__init__()

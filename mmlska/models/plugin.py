@@ -53,8 +53,7 @@ class LSKANeck(nn.Module):
     Args:
         in_channels: Channels of all maps.
         num_levels: Number of maps.
-        k_size: Extent of LSKA in pixels of each map.
-        layer_scale_init_value: Initial value of the learnt scale.
+        k_size, layer_scale_init_value: Of each :class:`LSKAPlugin`.
 
     Raises:
         ValueError: If there are no levels, or as many maps as levels do not come in.

@@ -227,13 +227,8 @@ class VAN_LSKA(nn.Module):
         drop_path_rates = [drop_path_rate * i / max(total - 1, 1) for i in range(total)]
         for i in range(self.num_stages):
             dims, first = self.embed_dims[i], sum(self.depths[:i])
-            patch_embed = PatchEmbed(
-                in_channels=in_channels if i == 0 else self.embed_dims[i - 1],
-                embed_dims=dims,
-                kernel_size=7 if i == 0 else 3,
-                stride=4 if i == 0 else 2,
-                norm_cfg=norm_cfg,
-            )
+            channels, kernel, stride = (self.embed_dims[i - 1], 3, 2) if i else (in_channels, 7, 4)
+            patch_embed = PatchEmbed(channels, dims, kernel, stride, norm_cfg)
             blocks = nn.ModuleList(
                 VANBlock(
                     embed_dims=dims,
@@ -324,11 +319,7 @@ class VAN_LSKA(nn.Module):
     def _run_checkpointed(block: nn.Module, x: Tensor) -> Tensor:
         if torch.compiler.is_compiling():  # refuses a context, and needs none: its recomputation writes no statistics
             return checkpoint(block, x, use_reentrant=False)
-
-        def contexts():
-            return nullcontext(), _batch_stats_kept(block)
-
-        return checkpoint(block, x, use_reentrant=False, context_fn=contexts)
+        return checkpoint(block, x, use_reentrant=False, context_fn=lambda: (nullcontext(), _batch_stats_kept(block)))
 
     def _init_published(self) -> None:
         """Normal with fan-out for convolutions, as the published code initialises; norms keep torch's ones and zeros."""

@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import reference, schemas
+from . import reference
 from .context import Pair, is_differentiated
+from .schemas import SCHEMAS
 
 
 def register(
@@ -22,15 +23,12 @@ def register(
 ) -> None:
     """Define a backend's operators, with their shapes and their gradients.
 
-    Args:
-        namespace: That of the operators.
-        names: Those that the backend has.
-        map_format: The memory format of an operator's maps, given that of its input.
-        kept_format: The memory format of the intermediate map that lska_training and mlp_training return.
+    Maps have the memory format that ``map_format`` says for an operator's input; the intermediate one of the training has ``kept_format``.
     """
-    schemas.define(namespace, names)
     shapes, gradients = _shapes(map_format, kept_format), _gradients(getattr(torch.ops, namespace))
     for name in names:
+        # An error if a C++ function that is registered for it has another signature.
+        torch.library.define(f'{namespace}::{name}', SCHEMAS[name])
         torch.library.register_fake(f'{namespace}::{name}')(_on_one_device(namespace, name, shapes[name]))
         if name in gradients:
             setup, backward = gradients[name]

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-from .context import Pair, is_eager
+from .context import FLOATS, Pair, is_eager
 
-_LOWERED = (torch.float32, torch.float16, torch.bfloat16)
 # Pixels that a dilated kernel may span: sizes and paddings of a convolution are 32-bit numbers in some of PyTorch's own kernels.
 _MAX_SPAN = 2**30
 
@@ -23,14 +21,15 @@ def check_lska_attention(
         raise TypeError(f'dilation must be an int, got {dilation!r} of type {type(dilation).__name__}')
     if dilation < 1:
         raise ValueError(f'dilation={dilation} must be 1 or more')
-    for name, pair, horizontal in (('h0', h0, True), ('v0', v0, False), ('h1', h1, True), ('v1', v1, False)):
+    for name, pair, long_axis in (('h0', h0, 3), ('v0', v0, 2), ('h1', h1, 3), ('v1', v1, 2)):
         if pair is None and name in ('h1', 'v1'):
             continue
         weight, bias = _check_pair(name, pair)
-        shape = '(C, 1, 1, k)' if horizontal else '(C, 1, k, 1)'
-        _check_depthwise(name, weight, x, shape, long_axis=3 if horizontal else 2)
+        _check_depthwise(name, weight, x, long_axis)
         _check_bias(name, bias, x.shape[1])
-    _check_span(dilation, 1 if h1 is None else max(h1[0].shape[3], v1[0].shape[2]))
+    taps = 1 if h1 is None else max(h1[0].shape[3], v1[0].shape[2])
+    if dilation > (most := most_dilation(taps)):
+        raise ValueError(f'dilation={dilation} is too large for kernels of {taps} taps; it must be {most} or less')
     weight, bias = _check_pair('pointwise', pointwise)
     channels = x.shape[1]
     if tuple(weight.shape) != (channels, channels, 1, 1):
@@ -58,29 +57,18 @@ def check_mlp(x: Tensor, expand: Pair | None, depthwise: Pair, pointwise: Pair |
 
 
 def check_alike(x: Tensor, autocast: bool, **pairs: Pair | None) -> None:
-    """Raise a ValueError if a weight or bias has another device or dtype than x; under autocast any dtype will do that it lowers.
-
-    Raise a RuntimeError if its memory was freed or cut.
-    """
+    """Raise if a weight or bias has another device or dtype than x (autocast takes any that it lowers), or no memory."""
     in_memory = is_eager(x)
     for name, pair in pairs.items():
         for part, tensor in zip(('weight', 'bias'), pair or ()):
             if in_memory and lacks_memory(tensor):
                 raise RuntimeError(_lacking(f'{name} {part}', tensor))
-            right = tensor.dtype == x.dtype or (autocast and tensor.dtype in _LOWERED)
+            right = tensor.dtype == x.dtype or (autocast and tensor.dtype in FLOATS)
             if not right or tensor.device != x.device:
                 raise ValueError(
                     f'{name} {part} is {tensor.dtype} on {tensor.device} but x is {x.dtype} on {x.device}; '
                     f'convert one of them or run under torch.autocast'
                 )
-
-
-def check_backend(backend: str, names: list[str]) -> None:
-    """Raise a ValueError if there is no backend of this name."""
-    if backend not in names:
-        raise ValueError(
-            f'backend={backend!r} is unknown; choose one of {", ".join(map(repr, names))}, or None for the fastest'
-        )
 
 
 def _check_map(x: Tensor) -> None:
@@ -118,11 +106,12 @@ def _describe(value) -> str:
     return type(value).__name__
 
 
-def _check_depthwise(name: str, weight: Tensor, x: Tensor, shape: str, long_axis: int) -> None:
+def _check_depthwise(name: str, weight: Tensor, x: Tensor, long_axis: int) -> None:
     wanted = [x.shape[1], 1, 1, 1]
     if weight.dim() == 4:
         wanted[long_axis] = weight.shape[long_axis]
     if list(weight.shape) != wanted or weight.shape[long_axis] % 2 == 0:
+        shape = '(C, 1, 1, k)' if long_axis == 3 else '(C, 1, k, 1)'
         raise ValueError(
             f'{name} weight has shape {tuple(weight.shape)}; it must be {shape} with C = {x.shape[1]}, the channels of x, and k odd'
         )
@@ -131,12 +120,6 @@ def _check_depthwise(name: str, weight: Tensor, x: Tensor, shape: str, long_axis
 def most_dilation(taps: int) -> int:
     """The largest dilation that is possible for kernels of so many taps."""
     return _MAX_SPAN // max(taps - 1, 1)
-
-
-def _check_span(dilation: int, taps: int) -> None:
-    most = most_dilation(taps)
-    if dilation > most:
-        raise ValueError(f'dilation={dilation} is too large for kernels of {taps} taps; it must be {most} or less')
 
 
 def _check_pointwise(name: str, pair: Pair, channels: int, source: str) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 Pair = tuple[Tensor, Tensor]  # weight and bias of a convolution
+FLOATS = (torch.float32, torch.float16, torch.bfloat16)  # what autocast lowers, and what the Triton kernels read
 
 
 def is_eager(x: Tensor) -> bool:

@@ -10,12 +10,7 @@ _warned: set[Hashable] = set()
 
 
 def fall_back(key: Hashable, problem: str, what: str = '') -> None:
-    """Say once for each key that plain PyTorch replaces faster kernels.
-
-    Args:
-        key: What falls back.
-        problem: The reason and the next step.
-        what: What falls back, in words; everything if it is empty.
+    """Say once for each key that plain PyTorch replaces faster kernels of ``what``, or of everything, with reason and next step.
 
     Raises:
         RuntimeError: Each time, if ``MMLSKA_STRICT=1`` is set.

@@ -2,8 +2,8 @@
 
 A backend is a module with ``NAME``, ``PROBLEM`` (None, or why this installation cannot use it and what would fix that), ``MIXES`` (does
 it take float32 weights beside 16-bit maps), ``supports(device_type, dtype)`` (is it correct there), ``pays(op, x)`` (is it faster than
-the next one for this layout) and one function for each front door, with its arguments. To add one, write its file and list it in
-``_BACKENDS``.
+the next one for this layout; not asked of the reference) and one function for each front door, with its arguments. To add one, write its
+file and list it in ``_BACKENDS``.
 
 Where plain PyTorch replaces a backend that would be faster, a warning tells once why and what to do: for one shape and dtype if these are
 the reason, else for the backend. With ``MMLSKA_STRICT=1`` in the environment each such fallback is a RuntimeError instead. One reason is a
@@ -18,15 +18,14 @@ import torch
 from torch import Tensor
 
 from . import reference
-from .checks import check_alike, check_backend, check_lska_attention, check_mlp
-from .context import Pair, is_transformed
+from .checks import check_alike, check_lska_attention, check_mlp
+from .context import FLOATS, Pair, is_transformed
 from .cpu import backend as cpu_backend
 from .fallback import fall_back
 from .triton import backend as triton_backend
 
 # Fastest first; the reference takes whatever is left.
 _BACKENDS = {backend.NAME: backend for backend in (triton_backend, cpu_backend, reference)}
-_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 _NO_RULE = 'no rule for forward-mode derivatives, vmap and other transforms of torch.func'
 
 
@@ -181,7 +180,9 @@ def _choose(op: str, x: Tensor, name: str | None, dtype: torch.dtype, pairs: tup
     device_type = x.device.type
     transformed = is_transformed(x, pairs)
     if name is not None:
-        check_backend(name, list(_BACKENDS))
+        if name not in _BACKENDS:
+            names = ', '.join(map(repr, _BACKENDS))
+            raise ValueError(f'backend={name!r} is unknown; choose one of {names}, or None for the fastest')
         chosen = _BACKENDS[name]
         if chosen.PROBLEM is not None:
             raise ValueError(f'backend={name!r} cannot be used here: {chosen.PROBLEM}')
@@ -198,7 +199,7 @@ def _choose(op: str, x: Tensor, name: str | None, dtype: torch.dtype, pairs: tup
     for candidate in _BACKENDS.values():
         if candidate is not reference and candidate.pays(op, x):
             if not candidate.supports(device_type, dtype):
-                others = [d for d in _DTYPES if candidate.supports(device_type, d)]
+                others = [d for d in FLOATS if candidate.supports(device_type, d)]
                 if others and candidate.PROBLEM is None:
                     names = ', '.join(map(str, others))
                     problem = f'there is no kernel for that dtype; use one of {names}'

@@ -20,11 +20,6 @@ def supports(device_type: str, dtype: torch.dtype) -> bool:
     return True
 
 
-def pays(op: str, x: Tensor) -> bool:
-    """It is the last resort, so it always does."""
-    return True
-
-
 def lska_attention(
     x: Tensor, h0: Pair, v0: Pair, h1: Pair | None, v1: Pair | None, pointwise: Pair, dilation: int, gelu: bool = False
 ) -> Tensor:

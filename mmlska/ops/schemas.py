@@ -7,9 +7,6 @@ alone.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-
-import torch
 
 _LSKA = (
     'Tensor h0w, Tensor h0b, Tensor v0w, Tensor v0b, Tensor h1w, Tensor h1b, Tensor v1w, Tensor v1b, '
@@ -42,13 +39,3 @@ def input_names(name: str) -> list[str]:
         ['grad', 'x', 'weight', 'bias']
     """
     return re.findall(r'\b(?:Tensor|int|bool) (\w+)', SCHEMAS[name])
-
-
-def define(namespace: str, names: Iterable[str]) -> None:
-    """Define these operators in a namespace of ``torch.ops``.
-
-    Raises:
-        RuntimeError: If a C++ function that is registered for one has another signature.
-    """
-    for name in names:
-        torch.library.define(f'{namespace}::{name}', SCHEMAS[name])

@@ -1,35 +1,23 @@
 """Pretrained weights: every published layout is recognised, loaded whole or refused with the reason, and read without running code."""
 
 from ..files import file_sha256
-from .adapt import ADAPTATIONS, adapt_weights, rank1
-from .checkpoint_file import (
-    DamagedFile,
-    MissingCheckpoint,
-    UnsafeFileError,
-    check_finite,
-    read_checkpoint,
-    save_weights,
-)
-from .inspection import WeightsInfo, inspect_state_dict
+from .adapt import adapt_weights
+from .checkpoint_file import MissingCheckpoint, UnsafeFileError, check_finite, read_checkpoint, save_weights
+from .inspection import inspect_state_dict
 from .layouts import LAYOUTS, WeightsError, convert_state_dict
-from .load import Coverage, adopt_state_dict, compare, load_weights
+from .load import adopt_state_dict, load_weights
 from .manifest import load_manifest, load_pretrained, published_names, shipped_entries
 from .mmengine_reader import safe_reading, use_safe_reader
 from .whole_model import load_whole_model
 
 __all__ = [
-    'ADAPTATIONS',
     'LAYOUTS',
-    'Coverage',
-    'DamagedFile',
     'MissingCheckpoint',
     'UnsafeFileError',
     'WeightsError',
-    'WeightsInfo',
     'adapt_weights',
     'adopt_state_dict',
     'check_finite',
-    'compare',
     'convert_state_dict',
     'file_sha256',
     'inspect_state_dict',
@@ -38,7 +26,6 @@ __all__ = [
     'load_weights',
     'load_whole_model',
     'published_names',
-    'rank1',
     'read_checkpoint',
     'safe_reading',
     'save_weights',

@@ -99,20 +99,14 @@ def _to_k_size(tensors: dict[str, Tensor], model: Mapping[str, Tensor]) -> str:
     fresh = []
     for name, tensor in model.items():
         found = _DEPTHWISE.fullmatch(name)
-        if (
-            found
-            and name in tensors
-            and tensors[name].shape[2:] != tensor.shape[2:]
-            and tensors[name].shape[:2] == tensor.shape[:2]
-        ):
+        given, wanted = tensors.get(name, tensor).shape, tensor.shape
+        if found and given[2:] != wanted[2:] and given[:2] == wanted[:2]:
             # A bias that was learnt with other weights means nothing.
             fresh += [own for own in (name, f'{found[1]}.bias') if own in model]
     tensors.update({name: model[name] for name in fresh})
-    return (
-        f'k_size: {len(fresh)} tensors of depthwise convolutions keep their initial values: {grouped(fresh)}'
-        if fresh
-        else ''
-    )
+    if not fresh:
+        return ''
+    return f'k_size: {len(fresh)} tensors of depthwise convolutions keep their initial values: {grouped(fresh)}'
 
 
 def _to_in_channels(tensors: dict[str, Tensor], model: Mapping[str, Tensor]) -> str:

@@ -23,6 +23,9 @@ from .torch_file import read_pickle, read_torch
 
 #: No file larger than this is read.
 MAX_BYTES = 16 * 2**30
+_NOT_READ = (
+    ', so it was not read; only if you know who made it, allow that by --trust-checkpoint, in Python by trust=True'
+)
 # What safe_reading() says for the code inside it, and use_safe_reader() for the rest of the process; None where neither was called.
 _trust_here: ContextVar[bool | None] = ContextVar('mmlska_trust', default=None)
 _trust_everywhere: bool | None = None
@@ -145,7 +148,6 @@ def read_pickle_file(path: str | os.PathLike, max_steps: int, *, trust: bool | N
     """Read a pickle of containers, numbers, arrays and tensors without running code from it.
 
     Args:
-        path: The file.
         max_steps: Of the pickle; each may leave an object of some 100 bytes.
         trust: As for :func:`read_checkpoint`.
 
@@ -171,15 +173,10 @@ def read_guarded(path: Path, read: Callable[[], Any]) -> Any:
     try:
         return read()
     except Refused as error:
-        raise UnsafeFileError(
-            f'{path} asks for {printable(error.name)[:200]} and might run code, so it was not read; only if you know who made it, '
-            f'allow that by --trust-checkpoint, in Python by trust=True',
-            error.name,
-        ) from error
+        reason = f'asks for {printable(error.name)[:200]} and might run code'
+        raise UnsafeFileError(f'{path} {reason}{_NOT_READ}', error.name) from error
     except TooLarge as error:
-        raise WeightsError(
-            f'{path} {error}, so it was not read; only if you know who made it, allow that by --trust-checkpoint, in Python by trust=True'
-        ) from error
+        raise WeightsError(f'{path} {error}{_NOT_READ}') from error
     except ImportError:  # of a trusted file, whose classes are in a package
         raise
     except Unknown as error:
@@ -204,9 +201,8 @@ def _existing(path: str | os.PathLike) -> Path:
 
 def check_finite(tensors: Mapping[str, Tensor], where: str) -> None:
     """Raise WeightsError if a tensor holds NaN or infinity; ``where`` names the source in the message."""
-    bad = [
-        name for name, t in tensors.items() if t.is_floating_point() and not t.is_meta and not torch.isfinite(t).all()
-    ]
+    real = {name: t for name, t in tensors.items() if t.is_floating_point() and not t.is_meta}
+    bad = [name for name, t in real.items() if not torch.isfinite(t).all()]
     if bad:
         more = f' and {len(bad) - 3} more' if len(bad) > 3 else ''
         raise WeightsError(
@@ -220,7 +216,6 @@ def save_weights(
     """Write a state dict as .safetensors, or as .pth with the dict under ``state_dict``; the file appears whole or not at all.
 
     Args:
-        tensors: The state dict.
         path: Where to; the suffix decides about the format.
         metadata: Facts to keep with the weights, as text.
 
@@ -232,7 +227,7 @@ def save_weights(
     # Views of a larger storage would drag all of it into the file.
     tensors = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
     if path.suffix == '.safetensors':
-        save = _safetensors().save_file
+        save = _safetensors().torch.save_file
         return write_atomically(path, lambda tmp: save(tensors, tmp, metadata={'format': 'pt', **(metadata or {})}))
     if path.suffix not in ('.pth', '.pt'):
         raise ValueError(f'{path} ends in {path.suffix!r}; choose .pth, .pt or .safetensors')
@@ -241,10 +236,9 @@ def save_weights(
 
 def _kind(path: Path, start: bytes) -> str:
     """Tell safetensors from torch files by their first bytes, and name what is neither."""
-    text = start.lstrip().lower()
     if not start:
         raise WeightsError(f'{path} is empty; download it again')
-    if text.startswith((b'<!doctype', b'<html', b'<?xml')):
+    if start.lstrip().lower().startswith((b'<!doctype', b'<html', b'<?xml')):
         raise WeightsError(
             f'{path} is a web page, not a checkpoint; use the direct download link, or save the file with a browser'
         )
@@ -262,16 +256,14 @@ def _safetensors():
         import safetensors.torch
     except ImportError as error:
         raise ImportError('.safetensors files need safetensors; run: pip install safetensors') from error
-    return safetensors.torch
+    return safetensors
 
 
 def _read_safetensors(path: Path, data: bytes) -> dict[str, Tensor]:
     library = _safetensors()
-    from safetensors import SafetensorError
-
     try:
-        return library.load(data)
-    except (SafetensorError, OSError, ValueError) as error:
+        return library.torch.load(data)
+    except (library.SafetensorError, OSError, ValueError) as error:
         raise _damaged(path, error, 'is truncated or damaged') from error
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..files import check_replaceable, file_sha256
 from .checkpoint_file import CheckpointFile, check_finite, save_weights
-from .inspection import WeightsInfo, inspect_parsed
+from .inspection import inspect_parsed
 from .layouts import OURS, WeightsError, check_written, convert_state_dict, layout_text, parse
 from .load import read_location
 from .mmengine_reader import safe_reading
@@ -55,16 +55,14 @@ def convert_file(
         parsed = parse(file.content, ema=ema)
         info = inspect_parsed(parsed)
         if info.parts and not extract_backbone:
-            raise WeightsError(
-                f'holds {", ".join(info.parts)} as well; add --extract-backbone to keep the backbone alone'
-            )
+            parts = ', '.join(info.parts)
+            raise WeightsError(f'holds {parts} as well; add --extract-backbone to keep the backbone alone')
         check_finite(parsed.tensors, 'the file')
     except WeightsError as error:
         raise WeightsError(f'{file.path}: {error}') from error
     tensors = convert_state_dict(parsed.tensors, to=to)
-    metadata = dict(
-        layout=to, arch=str(info.arch), k_size=str(info.k_size), attention=str(info.attention), source=file.sha256
-    )
+    facts = {name: str(getattr(info, name)) for name in ('arch', 'k_size', 'attention')}
+    metadata = dict(layout=to, **facts, source=file.sha256)
     if not publish:
         return save_weights(tensors, target, metadata=metadata)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -89,7 +87,7 @@ def describe_file(file: CheckpointFile, *, ema: bool = False) -> dict[str, str]:
         WeightsError: If the content is no VAN.
     """
     parsed = parse(file.content, ema=ema)
-    info: WeightsInfo = inspect_parsed(parsed)
+    info = inspect_parsed(parsed)
     try:
         check_finite(parsed.tensors, 'it')
         finite = 'yes'

@@ -51,13 +51,7 @@ class WeightsInfo:
 def inspect_state_dict(checkpoint: Mapping[str, Any], *, prefix: str | None = None, ema: bool = False) -> WeightsInfo:
     """Tell what the weights in a checkpoint are, from names and shapes alone.
 
-    Args:
-        checkpoint: What a file held, or a state dict, of any layout that :func:`convert_state_dict` takes.
-        prefix: As there.
-        ema: As there.
-
-    Raises:
-        WeightsError: As :func:`convert_state_dict`.
+    Arguments and errors are those of :func:`mmlska.weights.convert_state_dict`.
 
     Example:
         >>> from mmlska import VAN_LSKA
@@ -65,8 +59,7 @@ def inspect_state_dict(checkpoint: Mapping[str, Any], *, prefix: str | None = No
         >>> info.arch, info.k_size, info.attention, info.in_channels
         ('t', 35, 'lska', 3)
     """
-    parsed = parse(checkpoint, prefix=prefix, ema=ema)
-    return inspect_parsed(parsed)
+    return inspect_parsed(parse(checkpoint, prefix=prefix, ema=ema))
 
 
 def inspect_parsed(parsed: ParsedWeights) -> WeightsInfo:
@@ -83,9 +76,7 @@ def inspect_parsed(parsed: ParsedWeights) -> WeightsInfo:
         attention=attention,
         in_channels=stem.shape[1] if stem is not None and stem.dim() == 4 else None,
         num_classes=head.shape[0] if head is not None and head.dim() == 2 else None,
-        parameters=sum(
-            t.numel() for name, t in tensors.items() if 'running_' not in name and 'num_batches' not in name
-        ),
+        parameters=sum(t.numel() for name, t in tensors.items() if not re.search('running_|num_batches', name)),
         tensors=len(tensors),
         dtypes=tuple(sorted(floats)),
         has_ema=bool(parsed.ema),
@@ -119,7 +110,6 @@ def _attention(tensors: Mapping[str, Tensor]) -> tuple[str | None, int | None]:
     """Name and kernel size of the attention, if all blocks agree on them."""
     convolutions: dict[str, set[int]] = {}
     for name, tensor in tensors.items():
-        found = _GATE.fullmatch(name)
-        if found:
+        if found := _GATE.fullmatch(name):
             convolutions.setdefault(found[1], set()).add(max(tensor.shape[2:], default=0))
     return recognise_design(convolutions)

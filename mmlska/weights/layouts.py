@@ -11,7 +11,8 @@ models/van.py of VAN-Classification; mmpretrain/models/backbones/van.py of mmpre
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -253,9 +254,7 @@ def parse(checkpoint: Mapping[str, Any], *, prefix: str | None = None, ema: bool
     if unknown:
         raise WeightsError(_describe_unknown(unknown, len(state_dict)))
     if not tensors:
-        raise WeightsError(
-            f'no weights of a VAN among {_some(list(state_dict))}; give a backbone or a model that has one'
-        )
+        raise WeightsError(f'no weights of a VAN among {_some(state_dict)}; give a backbone or a model that has one')
     heads = {name: part for name in others if (part := head_part(_WRAPPED.sub('', name, count=1)))}
     if not head:
         head = {part: state_dict[name] for name, (part, _) in heads.items()}
@@ -277,17 +276,15 @@ def _unwrap(checkpoint: Mapping[str, Any], ema: bool) -> tuple[Mapping[str, Any]
     while len(path) < 10:
         if not isinstance(checkpoint, Mapping):
             where = f'entry {".".join(path)!r}' if path else 'the checkpoint'
-            raise WeightsError(
-                f'{where} is of type {type(checkpoint).__name__}, not a dict of tensors; give a state dict'
-            )
+            kind = type(checkpoint).__name__
+            raise WeightsError(f'{where} is of type {kind}, not a dict of tensors; give a state dict')
         if not checkpoint:
-            raise WeightsError(
-                f'the dict of weights {".".join(path)} is empty; the file was not written completely'.replace('  ', ' ')
-            )
+            place = f'the dict of weights {".".join(path)}'.rstrip()
+            raise WeightsError(f'{place} is empty; the file was not written completely')
         present = [k for k in (*_PLAIN_KEYS, *_EMA_KEYS) if k in checkpoint and not isinstance(checkpoint[k], Tensor)]
         found_ema = found_ema or tuple(k for k in present if k in _EMA_KEYS)
         if ema and not path and not found_ema:
-            raise WeightsError(f'no averaged weights among {_some(list(checkpoint))}; load without ema=True')
+            raise WeightsError(f'no averaged weights among {_some(checkpoint)}; load without ema=True')
         if not present:
             return checkpoint, '.'.join(path), found_ema
         path.append(found_ema[0] if ema and not path else present[0])
@@ -301,7 +298,7 @@ def _backbone_names(state_dict: Mapping[str, Any], prefix: str | None) -> tuple[
         prefix = prefix.rstrip('.') + '.'
         inside = [(name[len(prefix) :], name) for name in state_dict if name.startswith(prefix)]
         if not inside:
-            raise WeightsError(f'no name begins with {prefix!r}; there are {_some(list(state_dict))}')
+            raise WeightsError(f'no name begins with {prefix!r}; there are {_some(state_dict)}')
         return inside, [name for name in state_dict if not name.startswith(prefix)]
     bare = [(_WRAPPED.sub('', name, count=1) if _WRAPPED.match(name) else name, name) for name in state_dict]
     inside = [(short.removeprefix('backbone.'), name) for short, name in bare if short.startswith('backbone.')]
@@ -325,20 +322,17 @@ def _describe_unknown(unknown: list[str], total: int) -> str:
     )
 
 
-def _some(names: list, limit: int = 4) -> str:
-    more = f' and {len(names) - limit} more' if len(names) > limit else ''
-    return ', '.join(map(str, names[:limit])) + more
+def _some(names: Collection) -> str:
+    more = f' and {len(names) - 4} more' if len(names) > 4 else ''
+    return ', '.join(map(str, list(names)[:4])) + more
 
 
-def grouped(names: Iterator[str] | list[str]) -> str:
+def grouped(names: Iterable[str]) -> str:
     """Names for a message, the same tensor of all blocks of a stage taken together.
 
     Example:
         >>> grouped(['blocks1.0.mlp.fc1.bias', 'blocks1.1.mlp.fc1.bias', 'norm1.bias'])
         'blocks1.*.mlp.fc1.bias (2), norm1.bias'
     """
-    counts: dict[str, int] = {}
-    for name in names:
-        key = re.sub(r'\.\d+\.', '.*.', name)
-        counts[key] = counts.get(key, 0) + 1
+    counts = Counter(re.sub(r'\.\d+\.', '.*.', name) for name in names)
     return ', '.join(f'{key} ({n})' if n > 1 else key for key, n in counts.items())

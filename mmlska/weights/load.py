@@ -61,12 +61,9 @@ class Coverage:
             f'{name} ({_shape(a)} in the file, {_shape(b)} in the model)' for name, (a, b) in self.mismatched.items()
         ]
         several = f' and {len(shapes) - 1} more: {grouped(self.mismatched)}' if len(shapes) > 1 else ''
-        parts = dict(
-            missing=grouped(self.missing),
-            unexpected=grouped(self.unexpected),
-            of_another_shape=''.join(shapes[:1]) + several,
-        )
-        return '; '.join(f'{kind.replace("_", " ")}: {names}' for kind, names in parts.items() if names)
+        missing, unexpected = grouped(self.missing), grouped(self.unexpected)
+        parts = {'missing': missing, 'unexpected': unexpected, 'of another shape': ''.join(shapes[:1]) + several}
+        return '; '.join(f'{kind}: {names}' for kind, names in parts.items() if names)
 
 
 def compare(state_dict: Mapping[str, Tensor], model: Mapping[str, Tensor]) -> Coverage:
@@ -151,7 +148,6 @@ def adopt_state_dict(
     let pass with a warning, unless it is a backbone's own; one that fits in part is refused. :func:`load_weights` can insist.
 
     Args:
-        module: The backbone.
         state_dict: What ``load_state_dict`` passes on; changed in place where its names are foreign.
         prefix: Of the backbone's names in it.
         unexpected: Names that modules around the backbone could not place.

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from .checkpoint_file import CheckpointFile, read_checkpoint
+from .checkpoint_file import CheckpointFile
 from .download import fetch, read_fetched
 from .layouts import WeightsError, convert_state_dict
 
@@ -27,11 +27,7 @@ def load_manifest() -> Mapping:
 
 
 def shipped_entries(folder: Path | None = None) -> list[dict]:
-    """The entries of the weights that come with the package.
-
-    Args:
-        folder: Look there instead.
-    """
+    """The entries of the weights that come with the package, or of those in another folder."""
     path = (folder or FILES) / SHIPPED
     return _read_yaml(path) if path.is_file() else []
 
@@ -41,7 +37,7 @@ def _read_yaml(path: Path) -> Any:
         import yaml
     except ImportError as error:
         raise ImportError('the list of published weights needs PyYAML; run: pip install pyyaml') from error
-    return yaml.safe_load(Path(path).read_text(encoding='utf-8'))
+    return yaml.safe_load(path.read_text(encoding='utf-8'))
 
 
 def published_names() -> list[str]:
@@ -77,23 +73,22 @@ def fetch_published(name: str) -> Path:
             the file in the package is missing.
     """
     entry = find_entry(name)
-    return _shipped_file(entry) if 'file' in entry else fetch(_link(entry), sha256=entry['sha256'])
+    return fetch(_location(entry), sha256=entry['sha256'])
 
 
-def _link(entry: dict) -> str:
+def _location(entry: dict) -> str:
+    """The path of weights that come with the package, the URL of others."""
+    if 'file' in entry:
+        path = FILES / entry['file']
+        if not path.is_file():
+            raise WeightsError(f'{path} is missing from this installation; install the package again')
+        return str(path)
     if not entry['url']:
         raise WeightsError(
             f'{entry["name"]} has no direct link; download it from {entry["page"]} and set '
             f"init_cfg=dict(type='Pretrained', checkpoint='the file')"
         )
     return entry['url']
-
-
-def _shipped_file(entry: dict) -> Path:
-    path = FILES / entry['file']
-    if not path.is_file():
-        raise WeightsError(f'{path} is missing from this installation; install the package again')
-    return path
 
 
 def read_published(name: str) -> CheckpointFile:
@@ -103,16 +98,11 @@ def read_published(name: str) -> CheckpointFile:
         WeightsError: As :func:`fetch_published` and :func:`mmlska.weights.read_checkpoint`.
     """
     entry = find_entry(name)
-    if 'file' in entry:
-        return read_checkpoint(_shipped_file(entry), sha256=entry['sha256'])
-    return read_fetched(_link(entry), sha256=entry['sha256'])
+    return read_fetched(_location(entry), sha256=entry['sha256'])
 
 
 def load_pretrained(name: str) -> dict[str, Tensor]:
-    """Return published weights by our names, for ``VAN_LSKA(arch, k_size, attention)`` of the entry.
-
-    Args:
-        name: One of :func:`published_names`.
+    """Return the weights of one of :func:`published_names` by our names, for ``VAN_LSKA(arch, k_size, attention)`` of the entry.
 
     Raises:
         WeightsError: As :func:`read_published`, and if the file does not hold what it should.

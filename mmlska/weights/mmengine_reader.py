@@ -47,21 +47,15 @@ def safe_reading(trust: bool | None = None) -> Iterator[None]:
 
 
 def use_safe_reader(*, trust: bool = False) -> None:
-    """Make MMEngine read as within :func:`safe_reading` in the whole process from now on; for command lines.
-
-    Args:
-        trust: What ``--trust-checkpoint`` said: read without protection.
-    """
+    """Make MMEngine read as within :func:`safe_reading` in the whole process from now on; for command lines."""
     _divert()
     checkpoint_file._trust_everywhere = trust
 
 
 def _divert() -> None:
-    if not has_mmengine():
+    if not has_mmengine() or hasattr(CheckpointLoader.load_checkpoint, '__wrapped__'):
         return
     original = CheckpointLoader.load_checkpoint
-    if hasattr(original, '__wrapped__'):
-        return
 
     @wraps(original)
     def load_checkpoint(filename: str, map_location: Any = None, logger: Any = 'current') -> Any:

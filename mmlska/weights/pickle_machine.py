@@ -103,9 +103,8 @@ class Budget:
         """Count the content of what a call has made."""
         self.bytes += _size_of(value)
         if self.bytes > self.max_bytes:
-            raise TooLarge(
-                f'unfolds to more than {self.max_bytes / 2**20:,.0f} MiB of tensors, far more than the file itself'
-            )
+            most = f'{self.max_bytes / 2**20:,.0f} MiB of tensors'
+            raise TooLarge(f'unfolds to more than {most}, far more than the file itself')
 
     def keep(self, number: int) -> None:
         """Count an object of so many bytes."""
@@ -152,12 +151,9 @@ class Machine:
                 self._stack.append(_EMPTY[name]())
             elif name in _STEPS:
                 _STEPS[name](self, argument)
-            elif name != 'STOP':
+            elif name not in ('PROTO', 'FRAME', 'STOP'):
                 raise Unknown(f'has the opcode {name}')
         return self._stack.pop()
-
-    def _nothing(self, _) -> None:
-        pass
 
     def _mark(self, _) -> None:
         self._marks.append(len(self._stack))
@@ -247,9 +243,7 @@ class Machine:
 
     def _persistent(self, _) -> None:
         identity = typed(self._stack.pop(), tuple)
-        if len(identity) == 4 and isinstance(
-            identity[1], Known
-        ):  # the older format keeps the source of modules beside their class
+        if len(identity) == 4 and isinstance(identity[1], Known):  # the older format: a class, and its source beside it
             self._stack.append(identity[1])
             return
         kind, storage_type, key, _location, numel = identity[:5]
@@ -268,8 +262,6 @@ _PUSHES = {
 _CONSTANTS = {'NONE': None, 'NEWTRUE': True, 'NEWFALSE': False, 'EMPTY_TUPLE': ()}
 _EMPTY = {'EMPTY_LIST': list, 'EMPTY_DICT': dict, 'EMPTY_SET': set}
 _STEPS: dict[str, Callable[[Machine, Any], None]] = {
-    'PROTO': Machine._nothing,
-    'FRAME': Machine._nothing,
     'MARK': Machine._mark,
     'APPEND': Machine._append,
     'APPENDS': Machine._appends,
@@ -279,11 +271,9 @@ _STEPS: dict[str, Callable[[Machine, Any], None]] = {
     'TUPLE': Machine._tuple,
     'FROZENSET': Machine._frozenset,
     **{f'TUPLE{n}': lambda machine, _, n=n: machine._stack.append(tuple(machine._last(n))) for n in (1, 2, 3)},
-    'BINPUT': Machine._put,
-    'LONG_BINPUT': Machine._put,
+    **dict.fromkeys(('BINPUT', 'LONG_BINPUT'), Machine._put),
     'MEMOIZE': lambda machine, _: machine._put(len(machine._memo)),
-    'BINGET': Machine._get,
-    'LONG_BINGET': Machine._get,
+    **dict.fromkeys(('BINGET', 'LONG_BINGET'), Machine._get),
     'GLOBAL': Machine._global,
     'STACK_GLOBAL': Machine._stack_global,
     'NEWOBJ': Machine._new,
@@ -308,11 +298,9 @@ def typed(value: Any, *types: type) -> Any:
 def checked_key(value: Any) -> Any:
     """The value, if it may be a key: Python hashes tuples in tuples until its stack ends."""
     for item in value if type(value) is tuple else (value,):
+        typed(item, str, int, float, bool, bytes, type(None), torch.dtype, torch.device)
         # Numbers without end can be chosen to fall into one place of a dict, which is then slow.
-        if (
-            type(typed(item, str, int, float, bool, bytes, type(None), torch.dtype, torch.device)) is int
-            and abs(item) >= _TOO_LARGE
-        ):
+        if type(item) is int and abs(item) >= _TOO_LARGE:
             raise pickle.UnpicklingError('has a key of more than 63 bits')
     return value
 

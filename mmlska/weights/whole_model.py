@@ -22,7 +22,6 @@ def load_whole_model(
 
     Args:
         model: The model. After an error it may hold a part of the file.
-        checkpoint: The checkpoint file.
         config: What messages call the model's config.
         trust: As for :func:`mmlska.weights.read_checkpoint`.
 

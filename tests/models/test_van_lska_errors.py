@@ -11,11 +11,7 @@ from van_small import TWO, small
 from mmlska.models import VAN_LSKA
 
 USER_ERRORS = [
-    (
-        dict(arch='xl'),
-        ValueError,
-        r"^arch='xl' is unknown; choose one of 't', 's', 'b', 'l', 'tiny', .*, or give a dict$",
-    ),
+    (dict(arch='xl'), ValueError, r"^arch='xl' is unknown; choose one of 't', 's', 'b', 'l', 'tiny', .*, or give a dict$"),
     (dict(arch=4), TypeError, '^arch must be a str or a dict, got 4 of type int$'),
     (dict(arch=None), TypeError, '^arch must be a str or a dict, got None of type NoneType$'),
     (
@@ -23,11 +19,7 @@ USER_ERRORS = [
         ValueError,
         r"^arch dict has the keys \['depths', 'embed_dims'\]; it needs exactly embed_dims, depths, ffn_ratios$",
     ),
-    (
-        dict(arch=dict(TWO, num_heads=[1, 2])),
-        ValueError,
-        "'num_heads'.*; it needs exactly embed_dims, depths, ffn_ratios$",
-    ),
+    (dict(arch=dict(TWO, num_heads=[1, 2])), ValueError, "'num_heads'.*; it needs exactly embed_dims, depths, ffn_ratios$"),
     (
         dict(arch=dict(TWO, depths=[1, 1, 1])),
         ValueError,
@@ -37,11 +29,7 @@ USER_ERRORS = [
     (dict(k_size=24), ValueError, '^k_size=24 cannot be split .*; the nearest that can are 17, 23, 29, 35$'),
     (dict(k_size=24, attention='lka_trivial'), ValueError, '^k_size=24 must be odd and positive'),
     (dict(k_size='23'), TypeError, "^k_size must be an int, got '23' of type str$"),
-    (
-        dict(attention='lsk'),
-        ValueError,
-        "^attention='lsk' is unknown; choose one of 'lska', 'lka', 'lska_trivial', 'lka_trivial'$",
-    ),
+    (dict(attention='lsk'), ValueError, "^attention='lsk' is unknown; choose one of 'lska', 'lka', 'lska_trivial', 'lka_trivial'$"),
     (dict(attention=dict(type='LSKA')), ValueError, "^attention={'type': 'LSKA'} is unknown; choose one of 'lska', "),
     (dict(in_channels=0), ValueError, '^in_channels=0 must be the number of image channels, 1 or more$'),
     (dict(in_channels='3'), TypeError, "^in_channels must be an int, got '3' of type str$"),
@@ -60,22 +48,14 @@ USER_ERRORS = [
     (dict(drop_path_rate=-0.1), ValueError, '^drop_path_rate=-0.1 must be at least 0 and below 1$'),
     (dict(drop_path_rate=float('nan')), ValueError, '^drop_path_rate=nan must be at least 0 and below 1$'),
     (dict(drop_path_rate='0.1'), TypeError, "^drop_path_rate must be a number, got '0.1' of type str$"),
-    (
-        dict(norm_cfg=dict(type='IN')),
-        ValueError,
-        "^norm_cfg has type='IN'; choose one of BN, BN2d, SyncBN, GN, LN, LN2d$",
-    ),
+    (dict(norm_cfg=dict(type='IN')), ValueError, "^norm_cfg has type='IN'; choose one of BN, BN2d, SyncBN, GN, LN, LN2d$"),
     (dict(norm_cfg=dict(eps=1e-5)), ValueError, '^norm_cfg has type=None; choose one of BN, '),
     (dict(norm_cfg=None), TypeError, r"^norm_cfg must be a dict such as dict\(type='BN'\), got None$"),
     (dict(stage_norm_cfg='LN'), TypeError, r"^stage_norm_cfg must be a dict such as dict\(type='BN'\), got 'LN'$"),
     (dict(stage_norm_cfg=dict(type='Layer')), ValueError, "^stage_norm_cfg has type='Layer'; choose one of BN, "),
-    (
-        dict(act_cfg=dict(type='Gelu')),
-        ValueError,
-        "^act_cfg has type='Gelu'; choose an activation of torch.nn, such as 'GELU'",
-    ),
+    (dict(act_cfg=dict(type='Gelu')), ValueError, "^act_cfg has type='Gelu'; choose an activation of torch.nn, such as 'GELU'"),
     (dict(act_cfg=None), TypeError, r"^act_cfg must be a dict such as dict\(type='GELU'\), got None$"),
-]
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(

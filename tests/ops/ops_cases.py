@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 import torch
@@ -57,7 +57,7 @@ def lska_tensors(c: int, k_size: int, dtype: torch.dtype) -> tuple[list[Tensor],
     return [t for i, shape in enumerate(shapes) for t in make_pair(shape, dtype, 10 * k_size + i)], dilation
 
 
-def as_pairs(flat: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
+def as_pairs(flat: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
     return list(zip(flat[::2], flat[1::2]))
 
 
@@ -160,6 +160,12 @@ def lska(x: Tensor, *flat_and_dilation, gelu=False, backend=None) -> Tensor:
     return lska_attention(x, *as_pairs(flat), dilation, gelu=gelu, backend=backend)
 
 
+def lska_trivial(x: Tensor, *flat: Tensor, backend=None) -> Tensor:
+    """The front door of a design without dilated kernels."""
+    h0, v0, pointwise = as_pairs(flat)
+    return lska_attention(x, h0, v0, None, None, pointwise, 1, backend=backend)
+
+
 def lska_twin(x: Tensor, *flat_and_dilation, gelu=False) -> Tensor:
     *flat, dilation = flat_and_dilation
     return reference.lska_attention(x, *as_pairs(flat), dilation, gelu)
@@ -260,6 +266,13 @@ class Ops(nn.Module):
         x = mlp(x, *single, backend=self.backend)
         x = mlp(x, *reducing, backend=self.backend)
         return mlp(x, *whole, expand=True, backend=self.backend)
+
+
+def results(model: nn.Module, x: Tensor, call: Callable[[Tensor], Tensor] | None = None) -> list[Tensor]:
+    """What a model makes of a map, called by itself or in another way, and the gradients of the map and of its parameters."""
+    x = x.detach().requires_grad_()
+    y = model(x) if call is None else call(x)
+    return [y.detach(), *torch.autograd.grad(y.square().sum(), [x, *model.parameters()])]
 
 
 def channels_last(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:

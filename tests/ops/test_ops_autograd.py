@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import ops_cases as cases
 import pytest
 import torch
@@ -39,28 +41,21 @@ def test_operators_keep_the_rules_of_custom_operators():
 @needs_cpu
 @pytest.mark.parametrize('layout', ['channels_last', 'contiguous'])
 def test_compile_in_one_graph(layout):
-    model, x = cases.Ops(backend='cpu'), cases.make_map((2, 8, 9, 5), torch.float32, layout).requires_grad_()
+    model, x = cases.Ops(backend='cpu'), cases.make_map((2, 8, 9, 5), torch.float32, layout)
     compiled = torch.compile(model, fullgraph=True, backend='aot_eager')
-    results = []
-    for f in (model, compiled):
-        y = f(x)
-        results.append([y.detach(), *torch.autograd.grad(y.square().sum(), [x, *model.parameters()])])
-    for a, b in zip(*results):
-        torch.testing.assert_close(a, b)
-    assert results[0][0].stride() == results[1][0].stride()
+    wanted, found = cases.results(model, x), cases.results(model, x, compiled)
     with torch.no_grad():
-        found = torch.compile(model, fullgraph=True, backend='aot_eager')(x)
-    torch.testing.assert_close(found, results[0][0])
-    assert found.stride() == results[0][0].stride()
+        found.append(torch.compile(model, fullgraph=True, backend='aot_eager')(x))
+    for a, b in zip(found, [*wanted, wanted[0]], strict=True):
+        torch.testing.assert_close(a, b)
+    assert found[0].stride() == found[-1].stride() == wanted[0].stride()
 
 
 @needs_cpu
 def test_activation_checkpointing():
-    model, x = cases.Ops(backend='cpu'), cases.channels_last(1, 8, 9, 5).requires_grad_()
-    wanted = torch.autograd.grad(model(x).square().sum(), [x, *model.parameters()])
-    for reentrant in (False, True):
-        found = torch.autograd.grad(checkpoint(model, x, use_reentrant=False).square().sum(), [x, *model.parameters()])
-        assert all(torch.equal(a, b) for a, b in zip(found, wanted)), reentrant
+    model, x = cases.Ops(backend='cpu'), cases.channels_last(1, 8, 9, 5)
+    found = cases.results(model, x, partial(checkpoint, model, use_reentrant=False))
+    assert all(torch.equal(a, b) for a, b in zip(found, cases.results(model, x), strict=True))
 
 
 @needs_cpu

@@ -23,16 +23,12 @@ from mmlska import ops
         (dict(h1=None), ValueError, r'h1 and v1 must both be given'),
         (dict(v1=(torch.rand(4, 1, 3, 1), torch.rand(5))), ValueError, r'v1 bias has shape \(5,\); it must be \(4,\)'),
         (dict(pointwise=(torch.rand(4, 4), torch.rand(4))), ValueError, r'pointwise weight .* must be \(4, 4, 1, 1\)'),
-        (
-            dict(pointwise=(torch.rand(4, 4, 1, 1).double(), torch.rand(4))),
-            ValueError,
-            r'float64 on cpu but x is torch.float32',
-        ),
+        (dict(pointwise=(torch.rand(4, 4, 1, 1).double(), torch.rand(4))), ValueError, r'float64 on cpu but x is torch.float32'),
         (dict(dilation=0), ValueError, r'dilation=0 must be 1 or more'),
         (dict(dilation=2.0), TypeError, r'dilation must be an int, got 2.0'),
         (dict(backend='fast'), ValueError, r"backend='fast' is unknown; choose one of .*'cpu', 'reference'"),
     ],
-)
+)  # fmt: skip
 def test_wrong_arguments_of_lska(change, error, text):
     arguments = {**cases.lska_arguments(), **change}
     with pytest.raises(error, match=text) as raised:
@@ -54,27 +50,15 @@ def test_wrong_arguments_of_lska(change, error, text):
             TypeError,
             r'depthwise must be a pair \(weight, bias\) of Tensors, got tuple of \(Tensor, NoneType\)',
         ),
-        (
-            dict(depthwise=(torch.rand(4, 1, 3, 3), torch.rand(3))),
-            ValueError,
-            r'depthwise bias has shape \(3,\); it must be \(4,\)',
-        ),
-        (
-            dict(depthwise=(torch.rand(4, 1, 3, 3), torch.rand(4).half())),
-            ValueError,
-            r'depthwise bias is torch.float16',
-        ),
+        (dict(depthwise=(torch.rand(4, 1, 3, 3), torch.rand(3))), ValueError, r'depthwise bias has shape \(3,\); it must be \(4,\)'),
+        (dict(depthwise=(torch.rand(4, 1, 3, 3), torch.rand(4).half())), ValueError, r'depthwise bias is torch.float16'),
         (dict(pointwise=torch.rand(2, 4, 1, 1)), TypeError, r'pointwise must be a pair \(weight, bias\) of Tensors'),
         (
             dict(pointwise=(torch.rand(2, 3, 1, 1), torch.rand(2))),
             ValueError,
             r'pointwise has .* shapes \(2, 3, 1, 1\) and \(2,\); they must be \(C2, 4, 1, 1\) and \(C2,\)',
         ),
-        (
-            dict(expand=torch.rand(4, 4, 1, 1)),
-            TypeError,
-            r'expand must be a pair \(weight, bias\) of Tensors, got Tensor',
-        ),
+        (dict(expand=torch.rand(4, 4, 1, 1)), TypeError, r'expand must be a pair \(weight, bias\) of Tensors, got Tensor'),
         (
             dict(expand=(torch.rand(4, 3, 1, 1), torch.rand(4))),
             ValueError,
@@ -91,7 +75,7 @@ def test_wrong_arguments_of_lska(change, error, text):
             r'expand bias is torch.float64 on cpu but x is torch.float32',
         ),
     ],
-)
+)  # fmt: skip
 def test_wrong_arguments_of_the_mlp(change, error, text):
     depthwise = torch.rand(4, 1, 3, 3), torch.rand(4)
     arguments = {**dict(x=torch.rand(1, 4, 5, 6), expand=None, depthwise=depthwise, pointwise=None), **change}

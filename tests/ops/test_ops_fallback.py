@@ -16,7 +16,9 @@ def missing_kernels(monkeypatch) -> tuple:
     """A call of a front door that falls back, and the text that says so. The others need no kernels to do so."""
     monkeypatch.setattr(cpu, 'PROBLEM', 'the C++ kernels are not there; `pip install .` builds them')
     flat, dilation = cases.lska_tensors(4, 7, torch.float32)
-    return lambda x: cases.lska(x, *flat, dilation), 'not there; `pip install .` builds'
+    return lambda x: cases.lska(x, *flat, dilation), (
+        'mmlska.ops runs in plain PyTorch, which is slower: the C++ kernels are not there; `pip install .` builds'
+    )
 
 
 def float32_under_autocast(monkeypatch) -> tuple:
@@ -36,7 +38,10 @@ def float32_under_autocast(monkeypatch) -> tuple:
 def float16(monkeypatch) -> tuple:
     monkeypatch.setattr(cpu, 'PROBLEM', None)
     mlp = cases.mlp_tensors(4, torch.float16)
-    return lambda x: cases.mlp(x.half(), *mlp), 'runs mlp of torch.float16 on cpu in plain PyTorch'
+    return lambda x: cases.mlp(x.half(), *mlp), (
+        'runs mlp of torch.float16 on cpu in plain PyTorch, which is slower: '
+        'there is no kernel for that dtype; use one of torch.float32, torch.bfloat16'
+    )
 
 
 def many_taps(monkeypatch) -> tuple:

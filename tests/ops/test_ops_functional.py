@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import warnings
 from functools import partial
 from pathlib import Path
 
@@ -26,18 +25,11 @@ def test_available_backends():
 
 
 @needs_cpu
-def test_backend_that_cannot_run_the_dtype(lenient):
+def test_backend_that_cannot_run_the_dtype():
     half = {k: tuple(t.half() for t in v) if isinstance(v, tuple) else v for k, v in cases.lska_arguments().items()}
     half['x'] = half['x'].half()
     with pytest.raises(ValueError, match=r"backend='cpu' does not run torch.float16 on cpu; choose one of 'reference'"):
         ops.lska_attention(**half, backend='cpu')
-    text = (
-        r'mmlska.ops runs lska_attention of torch.float16 on cpu in plain PyTorch, which is slower: '
-        r'there is no kernel for that dtype; use one of torch.float32, torch.bfloat16$'
-    )
-    with pytest.warns(UserWarning, match=text) as seen:
-        assert [ops.lska_attention(**half).dtype for _ in range(2)] == [torch.float16] * 2
-    assert len(seen) == 1
 
 
 @needs_cpu
@@ -58,18 +50,12 @@ def test_the_fused_backend_runs_by_default():
     assert cases.record_fused_calls(lambda: single(torch.rand(1, 4, 5, 6))) == []
 
 
-def test_missing_backend_warns_once_and_falls_back(lenient, monkeypatch):
+def test_missing_backend_falls_back(lenient, monkeypatch):
     monkeypatch.setattr(cpu, 'PROBLEM', 'the C++ kernels are not there; `pip install .` builds them')
     arguments = cases.lska_arguments()
-    with pytest.warns(
-        UserWarning, match=r'mmlska.ops runs in plain PyTorch, which is slower: .*`pip install \.` builds'
-    ):
+    with pytest.warns(UserWarning, match='plain PyTorch'):
         found = ops.lska_attention(**arguments)
-    with warnings.catch_warnings():
-        warnings.simplefilter('error')
-        again = ops.lska_attention(**arguments)
     assert torch.equal(found, ops.lska_attention(**arguments, backend='reference'))
-    assert torch.equal(found, again)
     assert ops.available_backends() == ['reference']
     with pytest.raises(ValueError, match=r"backend='cpu' cannot be used here: the C\+\+ kernels are not there"):
         ops.lska_attention(**arguments, backend='cpu')

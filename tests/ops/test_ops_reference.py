@@ -1,8 +1,6 @@
-"""The reference means what the papers say, and the chain has a closed form."""
+"""The reference means what the papers say."""
 
 from __future__ import annotations
-
-from functools import partial
 
 import ops_cases as cases
 import pytest
@@ -45,17 +43,3 @@ def test_reference_of_the_mlp_is_the_definition():
     torch.testing.assert_close(
         ops.mlp(x, None, (weight, bias), None, backend='reference'), wanted, rtol=1e-12, atol=1e-12
     )
-
-
-def test_closed_form_of_the_chain():
-    """The biased chain is one horizontal pass, one vertical pass and a separable bias field, borders included."""
-    flat, d = cases.lska_tensors(2, 23, torch.float64)
-    x = cases.make_map((1, 2, 7, 30), torch.float64, 'contiguous')
-    h0, v0, h1, v1, _ = cases.as_pairs(flat)
-    zero, one = torch.zeros(2, dtype=torch.float64), torch.ones(1, 2, 7, 30, dtype=torch.float64)
-    linear = [partial(by_shifting, weight=p[0], bias=zero, dilation=k) for p, k in ((h0, 1), (v0, 1), (h1, d), (v1, d))]
-    H0, V0, H1, V1 = linear
-    b_h0, b_v0, b_h1, b_v1 = (p[1].view(1, 2, 1, 1) for p in (h0, v0, h1, v1))
-    field = H1(one) * (b_h0 * V1(V0(one)) + b_v0 * V1(one)) + b_h1 * V1(one) + b_v1
-    chain = by_shifting(by_shifting(by_shifting(by_shifting(x, *h0), *v0), *h1, d), *v1, d)
-    torch.testing.assert_close(V1(V0(H1(H0(x)))) + field, chain, rtol=1e-12, atol=1e-12)

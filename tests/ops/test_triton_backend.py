@@ -8,7 +8,7 @@ import ops_cases as cases
 import pytest
 import torch
 from torch.utils.checkpoint import checkpoint
-from triton_cases import DEVICE, Ops, every_layout, lska_tensors, make_map, mlp_tensors, needs_gpu, of_mmlska, results
+from triton_cases import DEVICE, Ops, every_layout, lska_tensors, make_map, mlp_tensors, needs_gpu, of_mmlska
 
 from mmlska import ops
 from mmlska.ops import functional
@@ -26,10 +26,8 @@ def test_output_has_the_memory_format_of_a_convolution(layout):
 @pytest.mark.parametrize('layout', ['channels_last', 'contiguous'])
 def test_compile_in_one_graph(layout):
     model, x = Ops(), make_map(2, 2, 5, 6, layout=layout)
-    wanted = results(model, x)
-    compiled = torch.compile(model, fullgraph=True, backend='aot_eager')
-    y = compiled(x.requires_grad_())
-    found = [y.detach(), *torch.autograd.grad(y.square().sum(), [x, *model.parameters()])]
+    wanted = cases.results(model, x)
+    found = cases.results(model, x, torch.compile(model, fullgraph=True, backend='aot_eager'))
     for a, b in zip(found, wanted):
         torch.testing.assert_close(a, b)
     assert found[0].stride() == wanted[0].stride()
@@ -73,10 +71,8 @@ def test_operators_keep_the_rules_of_custom_operators():
 
 def test_activation_checkpointing():
     model, x = Ops(), make_map(1, 2, 3, 5)
-    wanted = results(model, x)
-    x = x.requires_grad_()
-    y = checkpoint(model, x, use_reentrant=False)
-    found = [y.detach(), *torch.autograd.grad(y.square().sum(), [x, *model.parameters()])]
+    wanted = cases.results(model, x)
+    found = cases.results(model, x, partial(checkpoint, model, use_reentrant=False))
     assert all(torch.equal(a, b) for a, b in zip(found, wanted))
 
 
@@ -152,7 +148,7 @@ def test_interpreter_or_gpu_is_offered():
 def test_eager_functions_are_the_operators():
     """Outside of compiled graphs autograd functions take the place of the custom operators, with the same results."""
     model, x = Ops(), make_map(2, 2, 5, 6)
-    wanted = results(model, x)
+    wanted = cases.results(model, x)
     calls = []
 
     class Watch(torch.utils._python_dispatch.TorchDispatchMode):
@@ -161,7 +157,7 @@ def test_eager_functions_are_the_operators():
             return func(*args, **(kwargs or {}))
 
     with Watch():
-        found = results(model, x)
+        found = cases.results(model, x)
     assert any('mmlska_triton.lska_training' in call for call in calls)
     assert all(torch.equal(a, b) for a, b in zip(found, wanted))
 
@@ -169,8 +165,8 @@ def test_eager_functions_are_the_operators():
 @needs_gpu
 def test_compiled_by_inductor():
     model, x = Ops(), make_map(2, 2, 33, 20)
-    wanted = results(model, x)
-    found = results(torch.compile(model, fullgraph=True), x)
+    wanted = cases.results(model, x)
+    found = cases.results(torch.compile(model, fullgraph=True), x)
     for a, b in zip(found, wanted):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
 
@@ -195,7 +191,7 @@ def test_two_streams():
 @needs_gpu
 def test_cuda_graph_of_a_training_step():
     model, x = Ops(), make_map(2, 2, 33, 20)
-    step = partial(results, model, x)
+    step = partial(cases.results, model, x)
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from triton.compiler.errors import CompilationError, CompileTimeAssertionFailure
 from triton.runtime.errors import OutOfResources, PTXASError
-from triton_cases import DEVICE, Ops, every_layout, lska_tensors, make_map, mlp_tensors, needs_gpu, of_mmlska, results
+from triton_cases import DEVICE, Ops, every_layout, lska_tensors, make_map, mlp_tensors, needs_gpu, of_mmlska
 
 from mmlska import ops
 from mmlska.ops.triton import backend as gpu
@@ -265,10 +265,10 @@ def test_strict_raises_instead(failing, monkeypatch, error):
 
 def test_fallback_inside_a_compiled_graph(failing):
     model, x = Ops(), make_map(2, 2, 5, 6)
-    wanted = results(Ops(backend='reference'), x)
+    wanted = cases.results(Ops(backend='reference'), x)
     failing(DOES_NOT_FIT, of=x)
     with pytest.warns(UserWarning, match='of a map of shape .2, 2, 5, 6. and torch.float32'):
-        found = results(torch.compile(model, fullgraph=True, backend='aot_eager'), x)
+        found = cases.results(torch.compile(model, fullgraph=True, backend='aot_eager'), x)
     for a, b in zip(found, wanted):
         torch.testing.assert_close(a, b)
 

@@ -22,8 +22,6 @@ from triton_cases import (
     slack,
 )
 
-from mmlska import ops
-
 # Shape and k_size: images of one pixel, narrower than the kernel, odd, square (which the two axes must not mix up), one or many channels.
 LSKA = [
     ((1, 1, 1, 1), 7), ((2, 3, 13, 17), 23), ((1, 3, 5, 3), 53), ((1, 32, 5, 3), 7), ((3, 2, 16, 16), 23), ((1, 1, 9, 40), 35),
@@ -73,12 +71,8 @@ def test_large_lska(shape, k_size, dtype):
 def test_design_without_dilated_kernels(dtype, k_size):
     shapes = [(3, 1, 1, k_size), (3, 1, k_size, 1), (3, 3, 1, 1)]
     flat = on_device([t for i, s in enumerate(shapes) for t in cases.make_pair(s, dtype, i)])
-
-    def call(x, h0w, h0b, v0w, v0b, pw, pb, backend):
-        return ops.lska_attention(x, (h0w, h0b), (v0w, v0b), None, None, (pw, pb), 1, backend=backend)
-
     x = make_map(1, 3, 11, 6, dtype=dtype)
-    fused, twin = (partial(call, backend=backend) for backend in ('triton', 'reference'))
+    fused, twin = (partial(cases.lska_trivial, backend=backend) for backend in ('triton', 'reference'))
     cases.assert_close_to_reference(fused, twin, [x, *flat], ['contiguous'], slack=slack(dtype))
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ops_cases as cases
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 DEVICE = 'cuda' if torch.cuda.is_available() else 'cpu'
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
@@ -55,12 +55,6 @@ class Ops(cases.Ops):
 
     def __init__(self, backend: str | None = 'triton') -> None:
         super().__init__(2, 7, backend, DEVICE)
-
-
-def results(model: nn.Module, x: Tensor) -> list[Tensor]:
-    x = x.detach().requires_grad_()
-    y = model(x)
-    return [y.detach(), *torch.autograd.grad(y.square().sum(), [x, *model.parameters()])]
 
 
 def of_mmlska(seen) -> list[str]:

@@ -103,11 +103,7 @@ def published(
     in_channels: int = 3,
     device: str = 'cpu',
 ) -> tuple[dict, dict[str, Tensor]]:
-    """A checkpoint as it is published, and the same tensors by detection names.
-
-    Args:
-        layout: 'classification', 'detection', 'mmpretrain' or 'detector'.
-    """
+    """A checkpoint as it is published, and the same tensors by detection names."""
     rows, tensors = _tensors(arch, k_size, attention, in_channels, device)
     dim = ARCHS[arch][0][-1]
     if layout == 'classification':  # as timm's training script saves it
@@ -120,12 +116,8 @@ def published(
         return dict(meta={}, state_dict=weights), dict(tensors)
     if layout == 'detector':
         weights = {f'backbone.{det}': tensor for det, tensor in tensors.items()}
-        weights.update(
-            {
-                'neck.lateral_convs.0.conv.weight': torch.zeros(4, dim, 1, 1),
-                'bbox_head.retina_cls.bias': torch.zeros(720),
-            }
-        )
+        weights['neck.lateral_convs.0.conv.weight'] = torch.zeros(4, dim, 1, 1)
+        weights['bbox_head.retina_cls.bias'] = torch.zeros(720)
         return dict(meta={}, state_dict=weights), dict(tensors)
     return dict(tensors), dict(tensors)
 
@@ -154,16 +146,9 @@ def features(weights: dict[str, Tensor], x: Tensor, k_size: int) -> list[Tensor]
             y = bn(x, f'{name}.norm1')
             u = F.gelu(cv(y, f'{name}.attn.proj_1'))
             a, g = u, f'{name}.attn.spatial_gating_unit'
-            for part, d in (
-                ('0h', 1),
-                ('0v', 1),
-                ('0', 1),
-                ('_spatial_h', dilation),
-                ('_spatial_v', dilation),
-                ('_spatial', dilation),
-            ):
+            for part in ('0h', '0v', '0', '_spatial_h', '_spatial_v', '_spatial'):
                 if f'{g}.conv{part}.weight' in weights:
-                    a = dw(a, f'{g}.conv{part}', d)
+                    a = dw(a, f'{g}.conv{part}', dilation if 'spatial' in part else 1)
             y = y + cv(u * cv(a, f'{g}.conv1'), f'{name}.attn.proj_2')
             x = x + weights[f'{name}.layer_scale_1'][:, None, None] * y
             y = dw(cv(bn(x, f'{name}.norm2'), f'{name}.mlp.fc1'), f'{name}.mlp.dwconv.dwconv')

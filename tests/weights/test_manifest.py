@@ -12,14 +12,7 @@ from published_layouts import SMALL, published
 
 from mmlska import VAN_LSKA
 from mmlska.designs import ARCHS
-from mmlska.weights import (
-    WeightsError,
-    file_sha256,
-    load_manifest,
-    load_pretrained,
-    manifest,
-    published_names,
-)
+from mmlska.weights import WeightsError, file_sha256, load_manifest, load_pretrained, manifest, published_names
 
 CONFIGS = sorted((Path(__file__).parents[2] / 'configs').rglob('*van_lska*.py'))
 KEYS = {'name', 'arch', 'k_size', 'attention', 'by', 'licence', 'page', 'source', 'url', 'sha256', 'top1'}
@@ -97,11 +90,9 @@ def test_another_file_than_the_published_one_is_refused(entry):
 
 
 def test_weights_without_a_link_name_the_page():
-    with pytest.raises(
-        WeightsError, match='lska_t_in1k has no direct link; download it from https://portland-my.sharepoint.com/'
-    ):
+    text = 'lska_t_in1k has no direct link; download it from https://portland-my.sharepoint.com/'
+    with pytest.raises(WeightsError, match=text):
         load_pretrained('lska_t_in1k')
-    with pytest.raises(
-        WeightsError, match="no published weights are called 'lska'; choose one of van_lska_t_k23_tiny_imagenet, lska_t"
-    ):
+    text = "no published weights are called 'lska'; choose one of van_lska_t_k23_tiny_imagenet, lska_t"
+    with pytest.raises(WeightsError, match=text):
         load_pretrained('lska')

@@ -17,18 +17,13 @@ _VERSION = 6  # that of ops.cpp for which this file is written
 _FIX = 'with a C++ compiler, `pip install --no-build-isolation .` (or `-e .`) in the mmlska repository builds them'
 
 try:
-    _kernels = import_module(
-        '._kernels', __package__
-    )  # which has the functions of the operators that are registered below
+    _kernels = import_module('._kernels', __package__)  # the functions of the operators that are registered below
 except ImportError as error:
     PROBLEM = f'the C++ kernels are not there ({error}); {_FIX}'
 else:
     # A checkout that was updated without a new build still has the old file.
-    PROBLEM = (
-        None
-        if getattr(_kernels, 'VERSION', None) == _VERSION
-        else f'the C++ kernels are those of another version; {_FIX}'
-    )
+    _right = getattr(_kernels, 'VERSION', None) == _VERSION
+    PROBLEM = None if _right else f'the C++ kernels are those of another version; {_FIX}'
 
 NAME = 'cpu'
 MIXES = False

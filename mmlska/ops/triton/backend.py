@@ -20,7 +20,7 @@ from torch import Tensor
 
 from .. import reference
 from ..autograd import alike_pairs, all_four, eager, flat_depthwise_gelu, flat_lska, flat_pointwise, register
-from ..context import Pair, is_eager
+from ..context import FLOATS, Pair, is_eager
 from ..fallback import fall_back
 from .checks import checked
 from .errors import fix_of, is_refusal, lost_a_race
@@ -29,7 +29,6 @@ from .launch import INTERPRETED, dense, dense_format
 NAME = 'triton'
 # The kernels read float32 weights beside 16-bit maps, so autocast need not convert them in every step.
 MIXES = True
-_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
 def _missing() -> str | None:
@@ -44,7 +43,7 @@ PROBLEM = _missing()
 
 def supports(device_type: str, dtype: torch.dtype) -> bool:
     """Tell whether the kernels are correct there."""
-    return (device_type == 'cuda' or (device_type == 'cpu' and INTERPRETED)) and dtype in _DTYPES
+    return (device_type == 'cuda' or (device_type == 'cpu' and INTERPRETED)) and dtype in FLOATS
 
 
 def pays(op: str, x: Tensor) -> bool:

@@ -10,10 +10,8 @@ import torch
 from torch import Tensor
 
 from ..checks import lacks_memory, most_dilation
-from ..context import is_transformed
+from ..context import FLOATS, is_transformed
 from ..schemas import input_names
-
-_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
 def checked(name: str, operator: Callable) -> Callable:
@@ -36,7 +34,9 @@ def checked(name: str, operator: Callable) -> Callable:
                 raise RuntimeError(f'mmlska_triton: {label} has shape {tuple(tensor.shape)}; it must be {shape}')
             _check_values(label, tensor, x)
         if 'dilation' in named:
-            _check_dilation(named)
+            dilation, most = named['dilation'], most_dilation(max(named['h1w'].shape[3], named['v1w'].shape[2]))
+            if not 1 <= dilation <= most:
+                raise RuntimeError(f'mmlska_triton: dilation is {dilation}; it must be from 1 to {most}')
         return operator(*inputs)
 
     return call
@@ -70,11 +70,11 @@ def _outputs(weight: Tensor) -> int | str:
 
 def _check_values(label: str, tensor: Tensor, x: Tensor) -> None:
     # The kernels read parameters of any of the dtypes beside a map, but maps of one.
-    fits = tensor.dtype in _DTYPES and (tensor.dtype == x.dtype or label not in ('grad', 'kept'))
+    fits = tensor.dtype in FLOATS and (tensor.dtype == x.dtype or label not in ('grad', 'kept'))
     if not fits or tensor.device != x.device or tensor.layout != torch.strided:
         raise RuntimeError(
             f'mmlska_triton: {label} is {tensor.dtype} ({tensor.layout}) on {tensor.device} beside x of {x.dtype} on {x.device}; '
-            f'it must be dense, on the same device, and one of {", ".join(map(str, _DTYPES))}; maps must be of one dtype'
+            f'it must be dense, on the same device, and one of {", ".join(map(str, FLOATS))}; maps must be of one dtype'
         )
     if lacks_memory(tensor):
         raise RuntimeError(f'mmlska_triton: the memory of {label}, of shape {tuple(tensor.shape)}, was freed or cut')
@@ -82,9 +82,3 @@ def _check_values(label: str, tensor: Tensor, x: Tensor) -> None:
         raise RuntimeError(
             f'mmlska_triton: {label} has a tangent, and the kernels have no forward-mode derivative; mmlska.ops, or plain PyTorch, has one'
         )
-
-
-def _check_dilation(inputs: dict[str, Any]) -> None:
-    dilation, most = inputs['dilation'], most_dilation(max(inputs['h1w'].shape[3], inputs['v1w'].shape[2]))
-    if not 1 <= dilation <= most:
-        raise RuntimeError(f'mmlska_triton: dilation is {dilation}; it must be from 1 to {most}')

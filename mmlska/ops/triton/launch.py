@@ -23,10 +23,9 @@ INTERPRETED = os.environ.get('TRITON_INTERPRET', '0').lower() in ('1', 'true', '
 def settings_of(table: dict[str, dict]) -> Callable[[str, Tensor], dict]:
     """How the launch settings of a file's kernels are looked up: by a kernel's name, for the GPU that holds a map.
 
-    Args:
-        table: By kernel, what a program takes on. ``tile``, ``step``, ``pixels`` are (16 bit, 32 bit) numbers. ``warps`` and ``stages``, of
-            the pipeline of loads, are Triton's; a sum is split among so many ``programs``, a constant, so that its order does not depend on
-            the machine. ``on`` has what differs on a generation, by NVIDIA's major compute capability.
+    A row is what a program takes on. ``tile``, ``step``, ``pixels`` are (16 bit, 32 bit) numbers. ``warps`` and ``stages``, of the pipeline
+    of loads, are Triton's; a sum is split among so many ``programs``, a constant, so that its order does not depend on the machine. ``on``
+    has what differs on a generation, by NVIDIA's major compute capability.
     """
 
     @cache
@@ -108,8 +107,6 @@ class Plan(NamedTuple):
 
 # Compiled launchers with their numbers and constants. The key holds all that they depend on.
 _compiled: dict[tuple, tuple[Callable, list]] = {}
-
-
 # Some 30 MB; a data set of photos of a thousand sizes needs more, and then plans anew from time to time.
 _KEPT = 20_000
 
@@ -123,15 +120,10 @@ def _keeps_kernels() -> bool:
 
 
 def launch(kernel, case: tuple, tensors: tuple[Tensor | None, ...], plan: Callable[[], Plan]) -> None:
-    """Launch a kernel on tensors as planned.
+    """Launch a kernel on tensors, its first arguments, as planned.
 
-    Plans, and what Triton does before each of its launches, take longer on the CPU than a small map on the GPU. So both are done once.
-
-    Args:
-        kernel: Triton's.
-        case: All that the plan is made of but dtypes.
-        tensors: The first arguments.
-        plan: Makes the plan.
+    Plans, and what Triton does before each of its launches, take longer on the CPU than a small map on the GPU. So both are done once for
+    each ``case``, which is all that the plan is made of but dtypes.
     """
     pointers = [None if t is None else t.data_ptr() for t in tensors]
     key = id(kernel), tensors[0].get_device(), case, *[t if t is None else t.dtype for t in tensors]
