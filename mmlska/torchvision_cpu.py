@@ -12,10 +12,6 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
-_SCHEMAS = {
-    'nms': 'nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor',
-    'qnms': 'qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor',
-}
 _libraries: list[torch.library.Library] = []  # a library that nobody holds is taken back
 
 
@@ -36,8 +32,8 @@ def mend_torchvision() -> bool:
         if 'torchvision::nms' not in str(error):
             raise
         library = torch.library.Library('torchvision', 'FRAGMENT')
-        for schema in _SCHEMAS.values():
-            library.define(schema)
+        for name in ('nms', 'qnms'):
+            library.define(f'{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')
         library.impl('nms', nms, 'CPU')
         _libraries.append(library)
         import torchvision

@@ -74,17 +74,16 @@ def color_jitter(images: Tensor, strength: float) -> Tensor:
     return torch.lerp(grey(images), images, saturation).clamp(0, 255)
 
 
-def random_erase(images: Tensor, prob: float, area: tuple[float, float] = (0.02, 1 / 3), ratio: float = 3.3) -> Tensor:
+def random_erase(images: Tensor, prob: float) -> Tensor:
     """Fill a window of some images with noise of mean 0 and variance 1.
 
     Args:
         images: (N, C, H, W), floating point, normalised.
         prob: Share of the images that are changed.
-        area: Smallest and largest part of the image that a window covers.
-        ratio: Most that a window is wider than high, or the other way round, relative to the image.
 
     Returns:
-        (N, C, H, W). Windows stay inside the image: a longer one is cut to its size.
+        (N, C, H, W). A window covers 2 % to a third of the image and is up to 3.3 times wider than high, relative to the image, or the
+        other way round. Windows stay inside the image: a longer one is cut to its size.
 
     Source: Random Erasing Data Augmentation, arXiv 1708.04896, section 3.2.
 
@@ -94,8 +93,8 @@ def random_erase(images: Tensor, prob: float, area: tuple[float, float] = (0.02,
     """
     n, _, height, width = images.shape
     random = torch.rand(5, n, device=images.device)
-    part = area[0] + (area[1] - area[0]) * random[0]
-    stretch = torch.exp((2 * random[1] - 1) * 0.5 * math.log(ratio))
+    part = 0.02 + (1 / 3 - 0.02) * random[0]
+    stretch = torch.exp((2 * random[1] - 1) * 0.5 * math.log(3.3))
     inside = []
     for size, length, place in ((height, part.sqrt() / stretch, random[2]), (width, part.sqrt() * stretch, random[3])):
         length = (size * length).round().clamp(max=size)
@@ -145,13 +144,11 @@ class BatchPreprocessor(BaseDataPreprocessor):
     The random numbers are torch's own, so a seed fixes them.
 
     Args:
-        mean: Of the channels, for pixels of 0 to 255.
-        std: Of the channels.
+        mean, std: Of the channels, for pixels of 0 to 255.
         crop_scale: Smallest and largest part of the area that a crop covers; None for no crop and no flip.
         jitter: Strength of :func:`color_jitter`; 0 for none.
         erase_prob: Share of the images that :func:`random_erase` changes.
-        mixup: See :func:`mix`.
-        cutmix: See :func:`mix`.
+        mixup, cutmix: See :func:`mix`.
         mix_prob: Share of the batches that are mixed.
         non_blocking: Let copies to a GPU run beside it.
 

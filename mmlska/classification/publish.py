@@ -104,15 +104,14 @@ def publish(
         **(dict(options=dict(options)) if options else {}),
         epochs=meta.get('epoch'),
         seed=meta.get('seed'),
-        top1=accuracy['accuracy/top1'],
-        top5=accuracy['accuracy/top5'],
+        **{key: round(accuracy[f'accuracy/{key}'], 2) for key in ('top1', 'top5')},
         log=log,
         file=path.name,
         sha256=sha256,
     )
-    entry.update({key: round(entry[key], 2) for key in ('top1', 'top5')})
-    old = [other for other in shipped_entries(folder) if other['name'] == name]
-    entries = sorted([*(e for e in shipped_entries(folder) if e not in old), entry], key=lambda e: e['name'])
+    entries = shipped_entries(folder)
+    old = [other for other in entries if other['name'] == name]
+    entries = sorted([*(other for other in entries if other not in old), entry], key=lambda e: e['name'])
     text = '# Weights that come with the package; written by scripts/publish_pretrained.py. top1, top5: percent of the validation photos.\n'
     text += yaml.safe_dump(entries, sort_keys=False, allow_unicode=True, width=140)
     write_text(folder / SHIPPED, text)

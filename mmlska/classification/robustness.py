@@ -12,30 +12,21 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ..datasets.corruption import CORRUPTION_GROUPS
 from ..images import IMAGE_SUFFIXES, images_below
 from ..results import markdown_table, resume_results, write_json
 
+_ALEXNET = {
+    'noise': (88.6428, 89.4468, 92.2640),
+    'blur': (81.9880, 82.6268, 78.5948, 79.8360),
+    'weather': (86.6816, 82.6572, 81.9324, 56.4592),
+    'digital': (85.3204, 64.6056, 71.7840, 60.6500),
+}
 #: AlexNet's top-1 errors in percent, mean of the five severities: the divisors of mCE, from the authors' published evaluation
 #: (arXiv 1903.12261, where table 1 has them rounded).
-CORRUPTIONS = {
-    'gaussian_noise': 88.6428,
-    'shot_noise': 89.4468,
-    'impulse_noise': 92.2640,
-    'defocus_blur': 81.9880,
-    'glass_blur': 82.6268,
-    'motion_blur': 78.5948,
-    'zoom_blur': 79.8360,
-    'snow': 86.6816,
-    'frost': 82.6572,
-    'fog': 81.9324,
-    'brightness': 56.4592,
-    'contrast': 85.3204,
-    'elastic_transform': 64.6056,
-    'pixelate': 71.7840,
-    'jpeg_compression': 60.6500,
-}
+CORRUPTIONS = {name: e for group, errors in _ALEXNET.items() for name, e in zip(CORRUPTION_GROUPS[group], errors)}
 #: The same, rounded as published, for the four that were held back for validation; not part of mCE.
-EXTRA_CORRUPTIONS = {'speckle_noise': 84.5, 'gaussian_blur': 78.7, 'spatter': 71.8, 'saturate': 65.8}
+EXTRA_CORRUPTIONS = dict(zip(CORRUPTION_GROUPS['extra'], (84.5, 78.7, 71.8, 65.8)))
 #: The ten of ImageNet-C-bar, whose severities are named by their strength.
 C_BAR = (
     'blue_noise_sample',
@@ -57,19 +48,12 @@ SEVERITIES = 5
 
 @dataclass(frozen=True)
 class Condition:
-    """One folder of class folders.
+    """One folder of class folders."""
 
-    Attributes:
-        key: Name in the results, such as 'imagenet-c/fog/3'.
-        folder: Where it is.
-        subset: Only the classes that have a folder may be answered.
-        cropped: The images are crops of the model's size already.
-    """
-
-    key: str
+    key: str  # name in the results, such as 'imagenet-c/fog/3'
     folder: Path
-    subset: bool
-    cropped: bool
+    subset: bool  # only the classes that have a folder may be answered
+    cropped: bool  # the images are crops of the model's size already
 
 
 def mean_corruption_error(errors: Mapping[str, float], reference: Mapping[str, float] = CORRUPTIONS) -> float:
@@ -97,10 +81,6 @@ def find_conditions(root: Path, sets: Iterable[str] = SETS) -> list[Condition]:
 
     ``imagenet/val/WNID``; ``imagenet-c/[GROUP/]CORRUPTION/SEVERITY/WNID``; ``imagenet-c-bar/CORRUPTION/SEVERITY/WNID``; ``imagenet-a``,
     ``imagenet-r`` and ``imagenet-sketch`` with their ``WNID`` folders directly or in one folder of any name.
-
-    Args:
-        root: Folder that holds them under these names.
-        sets: Those wanted.
 
     Raises:
         ValueError: If a set is unknown.
@@ -150,11 +130,7 @@ def _with_classes(folder: Path) -> Path:
 
 
 def class_order(folder: Path) -> list[str]:
-    """The classes of a model trained on ImageNet's folders: their names, sorted.
-
-    Args:
-        folder: One with a folder for every class: ImageNet's train or val, or ImageNet-Sketch.
-    """
+    """The classes of a model trained on ImageNet's train or val folder, or ImageNet-Sketch's: the names of the folders in it, sorted."""
     return _class_folders(_with_classes(folder))
 
 
@@ -209,9 +185,6 @@ def measure(
 def incomplete(conditions: Mapping[str, Mapping[str, float]]) -> list[str]:
     """One line for each of -A and -R that was measured on other than its 200 classes, among which the choice is easier or harder.
 
-    Args:
-        conditions: What :func:`measure` returned, by the key of the condition.
-
     Example:
         >>> incomplete({'imagenet-a': dict(error=20.0, images=5, classes=3)})
         ['imagenet-a has 3 classes, 200 belong there: its accuracy cannot be compared; unpack all of it']
@@ -225,33 +198,21 @@ def incomplete(conditions: Mapping[str, Mapping[str, float]]) -> list[str]:
 
 
 def summarise(errors: Mapping[str, float]) -> dict[str, float]:
-    """The numbers of the paper's table from the errors of all conditions.
-
-    Args:
-        errors: In percent, by the key of the condition.
-
-    Returns:
-        Top-1 'accuracy' on ImageNet, 'mCE', 'mCE of the extra four', 'C-bar error', 'A', 'R' and 'Sketch accuracy', all in percent;
-        those that could be measured.
-    """
-    table = {}
-    names = {
-        'accuracy': 'imagenet',
-        'A accuracy': 'imagenet-a',
-        'R accuracy': 'imagenet-r',
-        'Sketch accuracy': 'imagenet-sketch',
-    }
-    for column, key in names.items():
-        if key in errors:
-            table[column] = 100 - errors[key]
+    """The numbers of the paper's table that could be measured, all in percent, from the errors in percent by the key of the condition."""
     common, c_bar = _over_severities(errors, 'imagenet-c/'), _over_severities(errors, 'imagenet-c-bar/')
-    for column, reference in (('mCE', CORRUPTIONS), ('mCE of the extra four', EXTRA_CORRUPTIONS)):
-        if set(reference) <= set(common):
-            table[column] = mean_corruption_error(common, reference)
-    if set(C_BAR) <= set(c_bar):
-        table['C-bar error'] = sum(c_bar.values()) / len(c_bar)
-    order = ('accuracy', 'mCE', 'mCE of the extra four', 'C-bar error', *list(names)[1:])
-    return {column: table[column] for column in order if column in table}
+    correct = {key: 100 - error for key, error in errors.items()}
+    table = {
+        'accuracy': correct.get('imagenet'),
+        'mCE': mean_corruption_error(common) if set(CORRUPTIONS) <= set(common) else None,
+        'mCE of the extra four': (
+            mean_corruption_error(common, EXTRA_CORRUPTIONS) if set(EXTRA_CORRUPTIONS) <= set(common) else None
+        ),
+        'C-bar error': sum(c_bar.values()) / len(c_bar) if set(C_BAR) <= set(c_bar) else None,
+        'A accuracy': correct.get('imagenet-a'),
+        'R accuracy': correct.get('imagenet-r'),
+        'Sketch accuracy': correct.get('imagenet-sketch'),
+    }
+    return {column: value for column, value in table.items() if value is not None}
 
 
 def _over_severities(errors: Mapping[str, float], prefix: str) -> dict[str, float]:
@@ -270,15 +231,11 @@ def run(
     subject: Mapping[str, object],
     limit: int | None = None,
 ) -> dict:
-    """Measure conditions one by one into a results file; those that the file has already are skipped.
+    """Measure conditions one by one, as :func:`measure` does, into a results file; those that the file has already are skipped.
 
     Args:
-        conditions: As :func:`find_conditions` returns them.
-        classes: See :func:`measure`.
-        predict: See :func:`measure`.
         out: JSON file, written after each condition.
         subject: What is measured: config, checkpoint and settings.
-        limit: At most so many images of each condition.
 
     Returns:
         The content of the file.
@@ -297,11 +254,7 @@ def run(
 
 
 def table(results: Mapping[str, Mapping[str, float]]) -> str:
-    """One Markdown row for each model.
-
-    Args:
-        results: Summaries by the name of the model.
-    """
+    """One Markdown row for each model, from summaries by the name of the model."""
     columns = list(dict.fromkeys(column for row in results.values() for column in row))
     rows = [[name, *(f'{row[c]:.1f}' if c in row else '' for c in columns)] for name, row in results.items()]
     return markdown_table(['model', *columns], rows)

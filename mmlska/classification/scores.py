@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -10,21 +11,14 @@ from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import MODELS, init_default_scope
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from ..images import read_header
 from ..weights import load_whole_model, safe_reading
 
 
-class _Images(Dataset):
-    def __init__(self, paths: Sequence[Path], steps: list[dict]) -> None:
-        self.paths, self.pipeline = paths, Compose(steps)
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, index: int) -> dict:
-        return self.pipeline(dict(img_path=str(self.paths[index])))
+def _load(pipeline: Compose, paths: Sequence[Path]) -> list[dict]:
+    return [pipeline(dict(img_path=str(path))) for path in paths]
 
 
 def build_predict(
@@ -77,9 +71,8 @@ def build_predict(
     def predict(paths: Sequence[Path], cropped: bool) -> Iterator[Tensor]:
         for path in paths:  # Checked here: an error in a data worker would arrive as a page of traceback.
             read_header(path)
-        images = _Images(paths, without_resize if cropped else steps)
-        loader = DataLoader(images, batch_size, num_workers=num_workers, collate_fn=list)
-        for samples in loader:
+        load = partial(_load, Compose(without_resize if cropped else steps))
+        for samples in DataLoader(paths, batch_size, num_workers=num_workers, collate_fn=load):
             data = dict(inputs=[s['inputs'] for s in samples], data_samples=[s['data_samples'] for s in samples])
             data = model.data_preprocessor(data, False)
             yield model(data['inputs'], data['data_samples'], mode='tensor').float().cpu()

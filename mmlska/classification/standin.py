@@ -21,16 +21,12 @@ C_BAR_SEVERITIES = ('1.0', '2.0', '3.0', '4.0', '10.0')
 
 
 def write_crops(root: Path, per_class: int, size: int, seed: int = 0) -> Path:
-    """Write the objects of generated scenes as ``train/WNID/*.png`` and ``val/WNID/*.png``.
+    """Write the objects of generated scenes as ``train/WNID/*.png`` and ``val/WNID/*.png`` below ``root``, which is returned.
 
     Args:
-        root: Folder to write into.
         per_class: Images of each of the five classes, in each split.
         size: Side of an image in pixels.
         seed: Of the scenes.
-
-    Returns:
-        ``root``.
     """
     for folder, split in (('train', 'training'), ('val', 'validation')):
         _write_split(root / folder, split, WNIDS, per_class, size, seed, lambda image, _: image)

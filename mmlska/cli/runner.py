@@ -49,12 +49,7 @@ def runner_parser(description: str) -> argparse.ArgumentParser:
 
 
 def prepared_config(args: argparse.Namespace, *, work_dir: str | None = None, seed: int | None = None) -> Config:
-    """The config that the options of ``runner_parser`` describe, ready for a runner.
-
-    Args:
-        args: What ``runner_parser`` parsed.
-        work_dir: Taken where ``--work-dir`` is not given.
-        seed: Taken where ``--seed`` is not given.
+    """The config that the options of ``runner_parser`` describe, ready for a runner; ``work_dir`` and ``seed`` if they do not name theirs.
 
     Raises:
         FileNotFoundError: If there is no such config.

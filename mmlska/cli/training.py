@@ -66,20 +66,13 @@ def training_config(args: argparse.Namespace) -> Config:
         lines = use_own_data(cfg, args.data, **_own_options(args))
         if first:
             print(*lines, sep='\n', flush=True)
-    use_training_options(
-        cfg,
-        pretrained=args.pretrained,
-        ema=args.ema,
-        accumulate=args.accumulate,
-        clip_grad=args.clip_grad,
-        zero1=args.zero1,
-        fsdp=args.fsdp,
-        loggers=tuple(name for name in ('tensorboard', 'wandb') if getattr(args, name)),
-    )
+    options = ('pretrained', 'ema', 'accumulate', 'clip_grad', 'zero1', 'fsdp')
+    loggers = tuple(name for name in ('tensorboard', 'wandb') if getattr(args, name))
+    use_training_options(cfg, loggers=loggers, **{name: getattr(args, name) for name in options})
     return cfg
 
 
 def _own_options(args: argparse.Namespace) -> dict:
     """The options that go with ``--data``, where they were given."""
-    options = dict(val_fraction=args.val_fraction, epochs=args.epochs, palette=args.palette)
-    return {name: value for name, value in options.items() if value is not None}
+    options = ('val_fraction', 'epochs', 'palette')
+    return {name: value for name in options if (value := getattr(args, name)) is not None}

@@ -72,9 +72,7 @@ def has_size(image: dict) -> bool:
 def refuse_deadly_mask(segmentation, image: dict) -> None:
     """Raise ValueError for a mask at which pycocotools would end the process, or take more memory than any image has.
 
-    Args:
-        segmentation: As in a COCO file, which is trained on or compared with as it is.
-        image: Its ``width`` and ``height`` as the file says.
+    Mask and size of the image are as in a COCO file, which is trained on or compared with as it is.
     """
     if not segmentation:
         return
@@ -93,11 +91,7 @@ def refuse_deadly_mask(segmentation, image: dict) -> None:
 
 
 def mask_fault(mask: dict | list, width: int, height: int) -> str | None:
-    """Say why pycocotools must not see a mask of an image of this size: it believes every number and ends the process at wrong ones.
-
-    Args:
-        mask: As :func:`mask_of` returns it.
-        width, height: Size of the image.
+    """Say why pycocotools must not see a mask, as :func:`mask_of` returns it, of an image of this size.
 
     Example:
         >>> mask_fault([[0, 0, 1e9, 0, 5, 5]], 80, 60), mask_fault({'size': [60, 80], 'counts': [9, 9]}, 80, 60)

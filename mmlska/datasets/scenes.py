@@ -161,8 +161,7 @@ def write_scenes(
 
     Args:
         root: Folder to make; it may be there if it is empty.
-        num_train: Images for training.
-        num_val: Images for validation.
+        num_train, num_val: Images for training and for validation.
         size, num_classes, difficulty, texture, seed: See ``make_scene``.
         overwrite: Replace scenes that are there already; a folder that holds anything else is never replaced.
         progress: Called as ``progress(done, total)`` after each image.

@@ -81,19 +81,17 @@ class SafeCheckpointHook(CheckpointHook):
     """MMEngine's CheckpointHook that never deletes a checkpoint before its successor is on the disk.
 
     A checkpoint that can't be saved, for a full disk say, is reported, and the run continues; if it was the last one, it is tried again at
-    the end, and an error then says that the state is lost. A training that its settings would leave without any checkpoint saves its
-    last state too. SIGTERM and Ctrl-C save
-    ``interrupted.pth`` behind the current iteration and raise :class:`Interrupted`, in all processes of a training if one of them was
-    signalled. Gradients that were accumulated for the next update are part of a checkpoint.
+    the end, and an error then says that the state is lost. A training that its settings would leave without any checkpoint saves its last
+    state too. SIGTERM and Ctrl-C save ``interrupted.pth`` behind the current iteration and raise :class:`Interrupted`, in all processes of
+    a training if one of them was signalled. Gradients that were accumulated for the next update are part of a checkpoint.
     """
 
     _request: StopRequest | None = None
 
     def before_train(self, runner: Runner) -> None:
         """Prepare the folder and listen to signals."""
-        ids = runner.message_hub.runtime_info.pop(
-            'keep_ckpt_ids', []
-        )  # MMEngine would delete those that are too many now
+        # MMEngine would delete those that are too many now.
+        ids = runner.message_hub.runtime_info.pop('keep_ckpt_ids', [])
         super().before_train(runner)
         resumed_here = runner._resume and (runner._load_from is None or is_inside(runner._load_from, self.out_dir))
         self._own_files_only(runner, ids if resumed_here else [])
@@ -199,14 +197,13 @@ class SafeCheckpointHook(CheckpointHook):
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         name = self.filename_tmpl.format(step)
-        path = Path(self.out_dir, name)
         before, last = dict(runner.message_hub.runtime_info), self.last_ckpt
         kept, dropped = list(getattr(self, 'keep_ckpt_ids', [])), []
         if self.max_keep_ckpts > 0:
             kept = [*(s for s in kept if s != step), step]
             kept, dropped = kept[-self.max_keep_ckpts :], kept[: -self.max_keep_ckpts]
             runner.message_hub.update_info('keep_ckpt_ids', kept)
-        self.last_ckpt = str(path)
+        self.last_ckpt = str(Path(self.out_dir, name))
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
         try:
             runner.save_checkpoint(
@@ -230,9 +227,8 @@ class SafeCheckpointHook(CheckpointHook):
         if is_main_process():
             for old in [self.filename_tmpl.format(s) for s in dropped] + [INTERRUPTED]:
                 _remove(Path(self.out_dir, old))
-            record = Path(runner.work_dir, 'last_checkpoint')
             with suppress(OSError):  # for other tools; --resume looks at the checkpoints themselves
-                write_text(record, self.last_ckpt)
+                write_text(Path(runner.work_dir, 'last_checkpoint'), self.last_ckpt)
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
         if not self.save_best:

@@ -40,7 +40,7 @@ def check_folder(option: str, path: str) -> None:
 
 
 def check_training(cfg: Config, *, auto_scale_lr: bool, skip_bad_images: int) -> None:
-    """Make sure that config and options can start a training; see :func:`mmlska.engine.launch.build_train_runner` for the options.
+    """Make sure that config and options can start a training.
 
     Raises:
         FileNotFoundError: As :func:`check_data`.
@@ -55,11 +55,7 @@ def check_training(cfg: Config, *, auto_scale_lr: bool, skip_bad_images: int) ->
 
 
 def check_data(cfg: Config, splits: tuple[str, ...]) -> None:
-    """Make sure that the files and folders which the datasets name exist, before anything is built.
-
-    Args:
-        cfg: A config as :func:`mmlska.engine.config.load_config` returns it.
-        splits: Those of 'train', 'val', 'test' that are about to be used.
+    """Make sure that the files and folders which the datasets of these splits name exist, before anything is built.
 
     Raises:
         FileNotFoundError: If one is missing; the message names the folder expected and how to get it.
@@ -109,12 +105,7 @@ def _has_fully_shard() -> bool:
 
 
 def build_data(runner: Runner, cfg: Config, splits: tuple[str, ...]) -> None:
-    """Build the loops, and with them the data, now, so that what is wrong with them is found before anything runs.
-
-    Args:
-        runner: The runner.
-        cfg: Its config.
-        splits: Those of 'train', 'val', 'test' that are about to be used.
+    """Build the loops of these splits, and with them the data, now, so that what is wrong with them is found before anything runs.
 
     Raises:
         ValueError: If annotations can't be read, a split has no samples, or a mask to compare with is none.
@@ -139,13 +130,17 @@ def _check_masks(loop, cfg: Config, split: str) -> None:
             try:
                 refuse_deadly_mask(annotation.get('segmentation'), coco.imgs.get(annotation.get('image_id'), {}))
             except ValueError as error:
-                files = ' or '.join(map(str, _annotations(cfg, split)))
-                raise ValueError(f'{split} data: {files}: annotation {annotation.get("id")}: {error}') from error
+                what = f'{_files(cfg, split)}: annotation {annotation.get("id")}'
+                raise ValueError(f'{split} data: {what}: {error}') from error
 
 
 def _annotations(cfg: Config, split: str) -> list[Path]:
     named = [(d.get('data_root') or '', d.get('ann_file')) for d in datasets_of(cfg, split)]
     return [Path(root) / name for root, name in named if isinstance(name, str) and name.endswith('.json')]
+
+
+def _files(cfg: Config, split: str) -> str:
+    return ' or '.join(map(str, _annotations(cfg, split)))
 
 
 @contextmanager
@@ -154,9 +149,8 @@ def _named_errors(cfg: Config, split: str) -> Iterator[None]:
     try:
         yield
     except json.JSONDecodeError as error:
-        files = ' or '.join(map(str, _annotations(cfg, split)))
-        reason = f'line {error.lineno}, column {error.colno}: {error.msg}'
-        raise ValueError(f'{split} data: {files} is not valid JSON: {reason}; write or download it again') from error
+        reason = f'{_files(cfg, split)} is not valid JSON: line {error.lineno}, column {error.colno}: {error.msg}'
+        raise ValueError(f'{split} data: {reason}; write or download it again') from error
     except ValueError as error:
         if 'need at least one array' not in str(error):  # what MMEngine makes of an empty list of samples
             raise
@@ -164,9 +158,8 @@ def _named_errors(cfg: Config, split: str) -> Iterator[None]:
     except KeyError as error:
         if error.args[0] not in ('images', 'annotations', 'categories'):
             raise
-        files = ' or '.join(map(str, _annotations(cfg, split)))
         wanted = 'COCO annotations have "images", "annotations" and "categories"'
-        raise ValueError(f'{split} data: {files} has no "{error.args[0]}"; {wanted}') from error
+        raise ValueError(f'{split} data: {_files(cfg, split)} has no "{error.args[0]}"; {wanted}') from error
 
 
 def _why_empty(cfg: Config, split: str) -> str:

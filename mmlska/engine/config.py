@@ -30,10 +30,7 @@ def find_path(path: str | Path) -> Path | None:
 
 
 def find_checkpoint(checkpoint: str) -> Path:
-    """The file of a checkpoint, which is fetched if it is not here yet.
-
-    Args:
-        checkpoint: A file under one of :func:`search_roots`, or 'mmlska://NAME' with a name from the manifest.
+    """The file of a checkpoint: one under :func:`search_roots`, or 'mmlska://NAME' of the manifest, fetched if it is not here yet.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -41,6 +38,15 @@ def find_checkpoint(checkpoint: str) -> Path:
     """
     if checkpoint.startswith(MANIFEST_SCHEME):
         return fetch_published(checkpoint.removeprefix(MANIFEST_SCHEME))
+    return find_checkpoint_file(checkpoint)
+
+
+def find_checkpoint_file(checkpoint: str | Path) -> Path:
+    """The file of a checkpoint under one of :func:`search_roots`.
+
+    Raises:
+        FileNotFoundError: If there is none.
+    """
     found = find_path(checkpoint)
     if found is None or not found.is_file():
         raise FileNotFoundError(
@@ -107,12 +113,7 @@ def _spread_data_root(cfg: Config, written_root: str | None) -> None:
 
 
 def datasets_of(cfg: Config, split: str) -> Iterator[ConfigDict]:
-    """The datasets of a split, those inside wrappers such as RepeatDataset or ConcatDataset too.
-
-    Args:
-        cfg: The config.
-        split: 'train', 'val' or 'test'.
-    """
+    """The datasets of 'train', 'val' or 'test', those inside wrappers such as RepeatDataset or ConcatDataset too."""
     pending = [(cfg.get(f'{split}_dataloader') or {}).get('dataset')]
     while pending:
         dataset = pending.pop(0)

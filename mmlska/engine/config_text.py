@@ -91,13 +91,12 @@ class SafeConfig(Config):
 
     def _as(self, suffix: str) -> tuple[str, dict]:
         """The text for a kind of file, and the settings that are to be read from it."""
-        if suffix == '.py':
-            return self.pretty_text, _plain(self.to_dict())
+        if suffix not in ('.py', '.json', '.yml', '.yaml'):
+            raise ValueError(f'a config is no {suffix or "file without an ending"}; write .py, .json or .yml')
+        settings = _plain(self.to_dict())
         if suffix == '.json':
-            return _json(_plain(self.to_dict()))
-        if suffix in ('.yml', '.yaml'):
-            return _yaml(_plain(self.to_dict()))
-        raise ValueError(f'a config is no {suffix or "file without an ending"}; write .py, .json or .yml')
+            return _json(settings)
+        return (self.pretty_text if suffix == '.py' else _yaml(settings)), settings
 
 
 def _plain(value: Any, place: str = '') -> Any:
@@ -170,27 +169,24 @@ def _formatted(text: str) -> str:
 
 def _json(settings: dict) -> tuple[str, dict]:
     try:
-        text = _SECOND_BRACE.sub(
-            r'\\u007b', json.dumps(settings, default=sorted)
-        )  # of sets; tuples become lists as well
+        text = json.dumps(settings, default=sorted)  # of sets; tuples become lists as well
     except TypeError as error:
         raise ValueError(f'the config cannot be written as JSON: {error}; take a .py file') from error
-    return text, json.loads(text)
+    return _SECOND_BRACE.sub(r'\\u007b', text), json.loads(text)
 
 
 class _Dumper(yaml.Dumper):
     """PyYAML's, with double quotes around braces, as the other kinds of strings have no escapes."""
 
-
-def _represent(dumper: _Dumper, text: str) -> yaml.ScalarNode:
-    return dumper.represent_scalar('tag:yaml.org,2002:str', text, style='"' if '{{' in text else None)
-
-
-_Dumper.add_representer(str, _represent)
+    def represent_str(self, text: str) -> yaml.ScalarNode:
+        return self.represent_scalar('tag:yaml.org,2002:str', text, style='"' if '{{' in text else None)
 
 
-def _yaml(settings: dict) -> tuple[str, dict]:
-    return _SECOND_BRACE.sub(r'\\x7b', yaml.dump(settings, Dumper=_Dumper, width=math.inf)), settings
+_Dumper.add_representer(str, _Dumper.represent_str)
+
+
+def _yaml(settings: dict) -> str:
+    return _SECOND_BRACE.sub(r'\\x7b', yaml.dump(settings, Dumper=_Dumper, width=math.inf))
 
 
 def _check_read(file: str, expected: dict) -> None:

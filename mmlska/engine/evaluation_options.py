@@ -31,12 +31,10 @@ def use_overlays(cfg: Config, folder: str) -> None:
 
 
 def use_predictions(cfg: Config, out: str) -> None:
-    """Write the predictions of a test.
+    """Write the predictions of a test to ``out``.
 
-    Args:
-        cfg: The config.
-        out: ``*.pkl`` for the raw data samples; for detection ``*.json`` for files in COCO's result format; for segmentation a
-            folder for index masks as PNG. A classifier has raw data samples only.
+    That is ``*.pkl`` for the raw data samples; for detection ``*.json`` for files in COCO's result format; for segmentation a folder for
+    index masks as PNG. A classifier has raw data samples only.
 
     Raises:
         ValueError: If ``out`` is none of these.

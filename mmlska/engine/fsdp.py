@@ -20,7 +20,7 @@ def shard(model: nn.Module, device: str) -> nn.Module:
     ``load_state_dict`` still takes whole tensors.
 
     Args:
-        model: The model, with the same weights in all processes.
+        model: With the same weights in all processes.
         device: 'cuda' or 'cpu'.
 
     Raises:
@@ -67,13 +67,16 @@ def own_share(tensor: Tensor) -> Tensor:
     return tensor.to_local() if hasattr(tensor, 'to_local') else tensor
 
 
+def _full(tensor: Tensor) -> Tensor:
+    return tensor.full_tensor() if hasattr(tensor, 'full_tensor') else tensor
+
+
 def _gathered(data, keep: bool):
     """Put whole tensors on CPU in the place of those that are spread; all processes have to call it, ``keep`` is for one."""
-    from torch.distributed.tensor import DTensor
 
     def gather(tensor: Tensor) -> Tensor | None:
-        whole = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-        return whole.detach().cpu() if keep else None
+        full = _full(tensor)
+        return full.detach().cpu() if keep else None
 
     return apply_to(data, lambda value: isinstance(value, Tensor), gather)
 
@@ -91,14 +94,8 @@ class FSDPHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Log the norm of all gradients; torch returns the largest of this process's share for ``norm_type='inf'``."""
         clip = getattr(runner.optim_wrapper, 'clip_func', None)
-        if clip is None:
-            return
-
-        def whole_norm(*args, **kwargs):
-            norm = clip(*args, **kwargs)
-            return norm.full_tensor() if hasattr(norm, 'full_tensor') else norm
-
-        runner.optim_wrapper.clip_func = whole_norm
+        if clip is not None:
+            runner.optim_wrapper.clip_func = lambda *args, **kwargs: _full(clip(*args, **kwargs))
 
     def before_val_epoch(self, runner: Runner) -> None:
         """Keep the weights whole once they are gathered: processes may run the model a different number of times on their images."""
@@ -112,11 +109,9 @@ class FSDPHook(Hook):
         _reshard(runner.model)
 
     def gather(self, runner: Runner, optimizer: bool) -> None:
-        """Collect what is spread for the checkpoint that the first process is about to write; all processes have to call it.
+        """Collect what is spread for the checkpoint that the first process is about to write, the optimizer's state too if asked for.
 
-        Args:
-            runner: The runner.
-            optimizer: The optimizer's state too.
+        All processes have to call it.
         """
         model, keep = runner.model, is_main_process()
         _reshard(model)

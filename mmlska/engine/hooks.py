@@ -17,6 +17,15 @@ from ..models import fold_for_inference
 from .processes import bare_model
 
 
+def unused_name(stem: str, used: set[str]) -> str:
+    """A name for an image, numbered where several folders have the same; it is ``used`` from now on."""
+    name, number = stem, 2
+    while name in used:
+        name, number = f'{stem}_{number}', number + 1
+    used.add(name)
+    return name
+
+
 @HOOKS.register_module()
 class OverlayHook(Hook):
     """Draw every test image with labels (left) and predictions (right); the same for detection and segmentation.
@@ -50,17 +59,9 @@ class OverlayHook(Hook):
                 'overlay',
                 bgr2rgb(imread(sample.img_path, **self._reading)),
                 data_sample=sample.cpu(),
-                out_file=str(self._file_for(sample.img_path)),
+                out_file=str(self.out_dir / f'{unused_name(Path(sample.img_path).stem, self._written)}.png'),
                 **options,
             )
-
-    def _file_for(self, img_path: str) -> Path:
-        stem, number = Path(img_path).stem, 2
-        name = stem
-        while name in self._written:  # images of the same name from several folders
-            name, number = f'{stem}_{number}', number + 1
-        self._written.add(name)
-        return self.out_dir / f'{name}.png'
 
 
 @HOOKS.register_module()

@@ -33,16 +33,12 @@ def prepare(
     deterministic: bool = False,
     channels_last: bool | None = None,
 ) -> None:
-    """Set what training and testing share.
+    """Set in ``cfg`` what training and testing share: the options of ``tools/train.py``, which explains them.
 
     Args:
-        cfg: The config, changed in place.
-        config_path: Its file, whose name is that of the default work directory.
-        work_dir: Folder for logs and checkpoints.
-        launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
-        seed: Seed of all random numbers; None for a new one.
-        deterministic: Only deterministic algorithms.
-        channels_last: Memory format of the model; None for channels_last where there is no GPU, where it is much faster, and no FSDP.
+        config_path: The file of ``cfg``, whose name is that of the default work directory.
+        seed: None for a new one.
+        channels_last: None for channels_last where there is no GPU, where it is much faster, and no FSDP.
 
     Raises:
         ValueError: If the config has no model, or a setting is out of range or does not fit the environment.
@@ -84,14 +80,7 @@ def build_train_runner(
     auto_scale_lr: bool = False,
     skip_bad_images: int = 0,
 ) -> Runner:
-    """Build the Runner that trains ``cfg``.
-
-    Args:
-        cfg: A config that went through :func:`prepare`.
-        resume: 'auto' for the checkpoint in the work directory that is furthest and verifies, or the path of one.
-        dtype: 'fp32', or 'bf16' or 'fp16' for mixed precision.
-        auto_scale_lr: Scale the learning rate by the batch size over the recipe's ``auto_scale_lr.base_batch_size``.
-        skip_bad_images: Continue past this many images that can't be read.
+    """Build the Runner that trains a config which went through :func:`prepare`, with options of ``tools/train.py``, which explains them.
 
     Raises:
         FileNotFoundError: If data or the checkpoint to resume are missing.
@@ -141,17 +130,12 @@ def build_test_runner(
     dtype: str = 'fp32',
     trust: bool | None = None,
 ) -> Runner:
-    """Build the Runner that evaluates a checkpoint.
+    """Build the Runner that evaluates a checkpoint on a config that went through :func:`prepare`.
 
     Args:
-        cfg: A config that went through :func:`prepare`.
         checkpoint: The checkpoint file, or 'mmlska://NAME' with a name from the manifest; None where the model of the config brings its
             weights along, as an exported file does.
-        out: Where to write predictions; see :func:`mmlska.engine.evaluation_options.use_predictions`.
-        show_dir: Folder for pictures of labels and predictions.
-        tta: Average over flips and scales, as the config's ``tta_pipeline`` says.
-        deploy: Fold norms and layer scales of the backbone away first; see :func:`mmlska.models.fold_for_inference`.
-        dtype: 'fp32', or 'bf16' or 'fp16' for mixed precision.
+        out, show_dir, tta, deploy, dtype: Options of ``tools/test.py``, which explains them.
         trust: Let checkpoints run code; only those whose maker you know. By default as :func:`mmlska.weights.safe_reading` says, else no.
 
     Raises:

@@ -55,23 +55,19 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     def add_params(self, params: list[dict], module: nn.Module, **_) -> None:
         """Append the groups of the model's parameters, by depth, to ``params``."""
         depth_of, deepest = _depths(module)
-        groups: dict[tuple[int, bool], dict] = {}
-        names: dict[tuple[int, bool], list[str]] = {}
+        members: dict[tuple[int, bool], dict[str, nn.Parameter]] = {}
         for name, parameter in module.named_parameters():
-            if not parameter.requires_grad:
-                continue
-            depth, decays = depth_of(name), parameter.ndim > 1
-            group = groups.setdefault((depth, not decays), dict(params=[]))
-            group['params'].append(parameter)
-            names.setdefault((depth, not decays), []).append(name)
-        for (depth, bare), group in sorted(groups.items(), key=lambda item: item[0]):
+            if parameter.requires_grad:
+                members.setdefault((depth_of(name), parameter.ndim < 2), {})[name] = parameter
+        for depth, bare in sorted(members):
+            group = dict(params=list(members[depth, bare].values()))
             group['lr'] = self.base_lr * self.paramwise_cfg['layer_decay_rate'] ** (deepest - depth)
             if self.base_wd is not None:
                 group['weight_decay'] = 0.0 if bare else self.base_wd
             group['group'] = f'depth {depth}, no decay' if bare else f'depth {depth}'
             params.append(group)
         if self.paramwise_cfg.get('print_groups'):
-            print_log(_table(params, [names[key] for key in sorted(groups)]), logger='current')
+            print_log(_table(params, [list(members[key]) for key in sorted(members)]), logger='current')
 
 
 def _depths(model: nn.Module) -> tuple[Callable[[str], int], int]:

@@ -36,14 +36,11 @@ _locks: dict[Path, _Lock] = {}
 
 
 def lock_work_dir(work_dir: str | os.PathLike) -> None:
-    """Keep the trainings of other processes out of a work directory, until :func:`unlock_work_dir` or the end of this process.
+    """Keep the trainings of other processes out of a work directory, made if need be, until :func:`unlock_work_dir` or this process ends.
 
     The kernel keeps the lock, so SIGKILL releases it too. It is a record lock: data workers do not inherit it, and those that outlive
     a killed training do not keep it. It would be lost if this process opened the file again and closed it. To lock a directory again
     in the same process changes nothing.
-
-    Args:
-        work_dir: The directory, which is made if it does not exist.
 
     Raises:
         ValueError: If another process has the lock; the message names it.
@@ -111,8 +108,11 @@ def _open_locked(path: Path) -> int:
             _lock(descriptor)
             with suppress(FileNotFoundError):  # then, or if it is another, its owner has just removed it
                 if os.path.samestat(os.fstat(descriptor), path.stat()):
+                    since = time.strftime('%Y-%m-%d %H:%M:%S')
+                    owner = f'process {os.getpid()} on {socket.gethostname()} since {since}'
                     with suppress(OSError):  # a full disk: the lock works without the text
-                        _write(descriptor, _this_process())
+                        os.ftruncate(descriptor, 0)
+                        os.pwrite(descriptor, owner.encode(), 0)
                     return descriptor
         except BaseException:
             os.close(descriptor)
@@ -127,19 +127,6 @@ def _lock(descriptor: int) -> None:
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in (errno.EAGAIN, errno.EACCES):
-            raise BlockingIOError(_read(descriptor)) from error
+            owner = printable(os.pread(descriptor, 300, 0).decode(errors='replace')).strip()
+            raise BlockingIOError(owner or 'another process') from error
         raise NotImplementedError(error.strerror) from error  # some network file systems
-
-
-def _this_process() -> str:
-    return f'process {os.getpid()} on {socket.gethostname()} since {time.strftime("%Y-%m-%d %H:%M:%S")}'
-
-
-def _write(descriptor: int, text: str) -> None:
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, text.encode(), 0)
-
-
-def _read(descriptor: int) -> str:
-    text = os.pread(descriptor, 300, 0).decode(errors='replace')
-    return printable(text).strip() or 'another process'

@@ -92,13 +92,14 @@ class _Steps:
             # A data worker's error arrives with its whole traceback as text.
             raise TrainingError(re.sub(r'^\S*BadSampleError: ', '', str(error).strip().splitlines()[-1])) from error
 
-    def _validate(self) -> None:
-        """Validate once at this iteration, in a resumed run too, where it was killed before it had."""
+    def _validate(self, done: int, last: int) -> None:
+        """Validate if it is time to after ``done`` of ``last`` epochs or iterations, once: a resumed run may have been killed before."""
+        self._decide_current_val_interval()
         hub = self.runner.message_hub
-        if self.runner.val_loop is None or hub.runtime_info.get('iter_validated') == self._iter:
-            return
-        hub.update_info('iter_validated', self._iter)
-        self.runner.val_loop.run()
+        due = done >= self.val_begin and (done % self.val_interval == 0 or done == last)
+        if due and self.runner.val_loop is not None and hub.runtime_info.get('iter_validated') != self._iter:
+            hub.update_info('iter_validated', self._iter)
+            self.runner.val_loop.run()
 
 
 @LOOPS.register_module()
@@ -108,10 +109,11 @@ class RepeatableEpochLoop(_Steps, EpochBasedTrainLoop):
     def _run(self) -> torch.nn.Module:
         self.runner.call_hook('before_train')
         if self._epoch and self._iter == self._epoch * len(self.dataloader):
-            self._validate_epoch()  # a run that was killed after an epoch's checkpoint and before its validation
+            # A run that was killed after an epoch's checkpoint and before its validation.
+            self._validate(self._epoch, self._max_epochs)
         while self._epoch < self._max_epochs and not self.stop_training:
             self.run_epoch()
-            self._validate_epoch()
+            self._validate(self._epoch, self._max_epochs)
         self.runner.call_hook('after_train')
         return self.runner.model
 
@@ -133,12 +135,6 @@ class RepeatableEpochLoop(_Steps, EpochBasedTrainLoop):
         self.runner.call_hook('after_train_epoch')
         self._epoch += 1
 
-    def _validate_epoch(self) -> None:
-        self._decide_current_val_interval()
-        due = self._epoch % self.val_interval == 0 or self._epoch == self._max_epochs
-        if self._epoch >= self.val_begin and due:
-            self._validate()
-
 
 @LOOPS.register_module()
 class RepeatableIterLoop(_Steps, IterBasedTrainLoop):
@@ -152,36 +148,26 @@ class RepeatableIterLoop(_Steps, IterBasedTrainLoop):
         self.runner.call_hook('before_train')
         self.runner.call_hook('before_train_epoch')
         if self._iter:
-            self._validate_iteration()
+            self._validate(self._iter, self._max_iters)
         if self._iter < self._max_iters:
             for batch in self._batches(0, self._iter):
                 self.runner.model.train()
                 self.run_iter(batch)
-                self._validate_iteration()
+                self._validate(self._iter, self._max_iters)
                 if self._iter >= self._max_iters or self.stop_training:
                     break
         self.runner.call_hook('after_train_epoch')
         self.runner.call_hook('after_train')
         return self.runner.model
 
-    def _validate_iteration(self) -> None:
-        self._decide_current_val_interval()
-        due = self._iter % self.val_interval == 0 or self._iter == self._max_iters
-        if self._iter >= self.val_begin and due:
-            self._validate()
-
 
 _LOOPS = dict(EpochBasedTrainLoop='RepeatableEpochLoop', IterBasedTrainLoop='RepeatableIterLoop')
 
 
 def use_repeatable_training(cfg: Config, skip_bad_images: int = 0) -> None:
-    """Put the loops and samplers of this package in the place of MMEngine's.
+    """Put the loops and samplers of this package in the place of MMEngine's, which continue past so many images that can't be read.
 
     A config with a loop of its own keeps it, and resumes as MMEngine does.
-
-    Args:
-        cfg: The config, changed in place.
-        skip_bad_images: Continue past this many images that can't be read.
     """
     train_cfg, loader = cfg.train_cfg, cfg.train_dataloader
     if 'by_epoch' in train_cfg:  # MMEngine's other way to choose the loop

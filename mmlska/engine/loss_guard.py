@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -79,14 +80,11 @@ def _first_bad_module(runner: Runner, model: nn.Module, batch: dict) -> str:
     if fsdp_hook(runner):  # the others, which hold a part of each weight, may be in the backward pass already
         return 'not searched for with --fsdp'
 
-    def watch(name: str):
-        def hook(_, __, output) -> None:
-            if not found and not _finite(output):
-                found.append(name)
+    def watch(name: str, _, __, output) -> None:
+        if not found and not _finite(output):
+            found.append(name)
 
-        return hook
-
-    handles = [m.register_forward_hook(watch(name)) for name, m in model.named_modules() if name and m is not model]
+    handles = [m.register_forward_hook(partial(watch, name)) for name, m in model.named_modules() if name]
     try:
         with torch.no_grad(), runner.optim_wrapper.optim_context(model):
             model(**batch, mode='loss')

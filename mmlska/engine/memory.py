@@ -23,12 +23,8 @@ def out_of_memory(error: RuntimeError) -> bool:
 def memory_advice(runner: Runner, data_batch: dict, error: RuntimeError) -> str:
     """One line for a training that ran out of memory: what it needs by part, and what each remedy would save.
 
-    The backbone's activations are counted by running it on torch's meta device, which allocates nothing.
-
-    Args:
-        runner: The runner that ran out of memory.
-        data_batch: The batch, as it came from the data loader.
-        error: What torch raised.
+    The backbone's activations are counted by running it on torch's meta device, which allocates nothing. ``data_batch`` is the batch as
+    it came from the data loader.
     """
     model = bare_model(runner)
     sizes = [tuple(image.shape[-2:]) for image in data_batch['inputs']]
@@ -51,31 +47,28 @@ def memory_advice(runner: Runner, data_batch: dict, error: RuntimeError) -> str:
     if not options:
         return f'{message}; try a smaller train_dataloader.batch_size, smaller images, with_cp or --dtype bf16'
     now, remedies = options
-    listed = ', '.join(f'{_size(size)} with {what}' for what, size in remedies)
+    listed = ', '.join(f'{_size(size)} with {what}' for what, size in remedies.items())
     return f"{message}, the backbone's activations {_size(now)}; these would be {listed}"
 
 
 def _savings(runner: Runner, backbone: nn.Module, batch: int, height: int, width: int):
     autocast = any(isinstance(hook, AutocastHook) for hook in runner.hooks)
     amp = autocast or type(runner.optim_wrapper).__name__ == 'AmpOptimWrapper'
-    dtype = torch.bfloat16 if amp else torch.float32
-    with_cp = bool(getattr(backbone, 'with_cp', False))
+    now = dict(batch=batch, height=height, width=width, dtype=torch.bfloat16 if amp else torch.float32)
+    remedies = {}
+    if batch > 1:
+        remedies[f'train_dataloader.batch_size={batch // 2} and --accumulate 2'] = dict(batch=batch // 2)
+    smaller = [max(32, side * 3 // 4 // 32 * 32) for side in (height, width)]
+    remedies['images of {}x{}'.format(*smaller)] = dict(height=smaller[0], width=smaller[1])
+    if not getattr(backbone, 'with_cp', True):
+        remedies['model.backbone.with_cp=True'] = dict(with_cp=True)
+    if not amp:
+        remedies['--dtype bf16'] = dict(dtype=torch.bfloat16)
     try:
-        now = activation_bytes(backbone, batch, height, width, dtype)
-        remedies = []
-        if batch > 1:
-            size = activation_bytes(backbone, batch // 2, height, width, dtype)
-            remedies.append((f'train_dataloader.batch_size={batch // 2} and --accumulate 2', size))
-        smaller = [max(32, side * 3 // 4 // 32 * 32) for side in (height, width)]
-        remedies.append(('images of {}x{}'.format(*smaller), activation_bytes(backbone, batch, *smaller, dtype)))
-        if hasattr(backbone, 'with_cp') and not with_cp:
-            size = activation_bytes(backbone, batch, height, width, dtype, with_cp=True)
-            remedies.append(('model.backbone.with_cp=True', size))
-        if not amp:
-            remedies.append(('--dtype bf16', activation_bytes(backbone, batch, height, width, torch.bfloat16)))
+        needed = {what: activation_bytes(backbone, **(now | change)) for what, change in remedies.items()}
+        return activation_bytes(backbone, **now), needed
     except (NotImplementedError, RuntimeError, TypeError):  # a backbone with operators that have no meta version
         return None
-    return now, remedies
 
 
 def activation_bytes(
@@ -89,10 +82,9 @@ def activation_bytes(
     """Bytes that a training step of a backbone keeps for its backward pass; nothing of that size is allocated.
 
     Args:
-        backbone: The backbone.
+        backbone: It is copied, not run.
         batch: Images in the batch.
-        height: Of the images, in pixels.
-        width: Of the images, in pixels.
+        height, width: Of the images, in pixels.
         dtype: Of the activations.
         with_cp: With activation checkpointing or without; None for what the backbone does.
 

@@ -17,10 +17,7 @@ from .processes import bare_model
 def use_dtype(cfg: Config, dtype: str, training: bool) -> None:
     """Compute convolutions and matrix products in fewer bits; weights, losses and what detectors do with boxes stay in float32.
 
-    Args:
-        cfg: The config.
-        dtype: 'fp32', which changes nothing; 'bf16', on CPU and GPU; or 'fp16', on GPU, with loss scaling in training.
-        training: Whether the config is for training.
+    ``dtype`` is 'fp32', which changes nothing; 'bf16', on CPU and GPU; or 'fp16', on GPU, with loss scaling in training.
 
     Raises:
         ValueError: If 'fp16' is asked for without a GPU.
@@ -57,13 +54,7 @@ class AutocastHook(Hook):
 
 
 def float32_after_autocast(extract_feat: Callable, device_type: str, dtype: torch.dtype) -> Callable:
-    """Run ``extract_feat`` under autocast and return its maps in float32, which is all that mmcv's operators know.
-
-    Args:
-        extract_feat: A model's method, which returns a sequence of feature maps.
-        device_type: 'cuda' or 'cpu'.
-        dtype: Of convolutions and matrix products.
-    """
+    """Run a model's ``extract_feat`` under autocast and return its maps in float32, which is all that mmcv's operators know."""
 
     def extract(*args, **kwargs):
         with torch.autocast(device_type, dtype):

@@ -42,10 +42,7 @@ LAUNCHERS = dict(
 
 
 def use_launcher(launcher: str) -> None:
-    """Set torch's variables RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT from those of the launcher.
-
-    Args:
-        launcher: 'none', which changes nothing, 'pytorch', 'slurm' or 'mpi'.
+    """Set torch's RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT from the variables of the launcher, if it is not 'none'.
 
     Raises:
         ValueError: If a variable of the launcher is missing, or the address of the first machine can't be found out.
@@ -102,9 +99,6 @@ def leave_processes() -> None:
 
 def claim_work_dir(cfg: Config) -> None:
     """Lock the work directory for this training, by its first process; all of its processes have to call this.
-
-    Args:
-        cfg: A config that went through :func:`mmlska.engine.launch.prepare`.
 
     Raises:
         ValueError: In all processes, if another training uses it; see :func:`mmlska.engine.lock.lock_work_dir`.

@@ -10,6 +10,7 @@ import shlex
 import stat
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 from mmengine.logging import print_log
@@ -36,7 +37,10 @@ def recorded(path: Path) -> list[str]:
     if not os.path.lexists(file):
         return []
     try:
-        content = _start_of(file)
+        if not file.is_file():
+            raise OSError(errno.EINVAL, 'no regular file')
+        with open(file, 'rb') as opened:
+            content = opened.read(_SIDECAR_BYTES + 1)
     except OSError as error:
         raise Unfit(f'{file.name} cannot be read ({error.strerror})') from error
     lines = content.decode('ascii', errors='replace').splitlines()
@@ -44,13 +48,6 @@ def recorded(path: Path) -> list[str]:
     if len(content) > _SIDECAR_BYTES or not all(re.fullmatch('[0-9a-f]{64}', digest) for digest in digests):
         raise Unfit(f'{file.name} holds no SHA-256; delete that file to have the checkpoint itself read')
     return digests
-
-
-def _start_of(file: Path) -> bytes:
-    if not file.is_file():
-        raise OSError(errno.EINVAL, 'no regular file')
-    with open(file, 'rb') as opened:
-        return opened.read(_SIDECAR_BYTES + 1)
 
 
 def why_not_resumable(path: str | Path) -> str | None:
@@ -133,9 +130,7 @@ def find_resumable(work_dir: str | Path) -> tuple[Path | None, list[tuple[Path, 
 def checkpoint_to_resume(work_dir: str | Path, resume: str) -> Path | None:
     """The checkpoint that ``--resume`` continues from, and in the log which one that is and which were skipped.
 
-    Args:
-        work_dir: The work directory.
-        resume: 'auto' for the furthest there that verifies, None if the directory has none yet; or a file, or 'mmlska://NAME'.
+    ``resume`` is 'auto' for the furthest in the work directory that verifies, None if there is none yet; or a file, or 'mmlska://NAME'.
 
     Raises:
         FileNotFoundError: If the file does not exist.
@@ -165,14 +160,11 @@ def checkpoint_to_resume(work_dir: str | Path, resume: str) -> Path | None:
 
 def resume_command(launcher: str) -> str:
     """The command that continues this run."""
-    arguments, skip = [], False
-    for argument in sys.argv[1:]:
-        if skip and not argument.startswith('-'):
-            skip = False
-            continue
-        skip = argument == '--resume'
-        if not skip and not argument.startswith('--resume='):
-            arguments.append(argument)
-    if launcher == 'none':
-        return f'python {shlex.join([sys.argv[0], *arguments, "--resume"])}'
-    return 'the same command with --resume'
+    if launcher != 'none':
+        return 'the same command with --resume'
+    arguments = [
+        argument
+        for before, argument in pairwise(sys.argv)
+        if argument.split('=')[0] != '--resume' and (before != '--resume' or argument.startswith('-'))
+    ]
+    return f'python {shlex.join([sys.argv[0], *arguments, "--resume"])}'

@@ -9,9 +9,8 @@ from pathlib import Path
 def read_log(run: str | Path) -> list[dict]:
     """Read what a run logged: a record for every time that it logged losses or the metrics of a validation.
 
-    Args:
-        run: A work directory, or a ``scalars.json`` in one. Of a directory all logs are read, the oldest first: a resumed run repeats
-            steps, and what stands later counts.
+    ``run`` is a work directory, or a ``scalars.json`` in one. Of a directory all logs are read, the oldest first: a resumed run repeats
+    steps, and what stands later counts.
 
     Raises:
         FileNotFoundError: If there is no log.

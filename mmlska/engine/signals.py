@@ -66,10 +66,6 @@ def start_worker(init: Callable[[int], None] | None, worker_id: int) -> None:
     """Start a data worker that its parent alone can end.
 
     torchrun, timeout, Slurm and the terminal signal every process, but the training needs its workers until it has saved its state.
-
-    Args:
-        init: What else a worker starts with.
-        worker_id: Its number.
     """
     if init is not None:
         init(worker_id)

@@ -10,7 +10,8 @@ from mmengine.config import Config
 
 from .config import add_hook
 
-_LOGGERS = dict(tensorboard=('TensorboardVisBackend', 'tensorboard'), wandb=('WandbVisBackend', 'wandb'))
+#: By the name of the option, which is that of the package.
+_LOGGERS = dict(tensorboard='TensorboardVisBackend', wandb='WandbVisBackend')
 
 
 def add_training_options(parser: argparse.ArgumentParser) -> None:
@@ -49,17 +50,9 @@ def use_training_options(
     fsdp: bool = False,
     loggers: tuple[str, ...] = (),
 ) -> None:
-    """Change what the options of a training say.
+    """Change in ``cfg`` what the options of :func:`add_training_options` say; ``loggers`` are any of 'tensorboard' and 'wandb'.
 
-    Args:
-        cfg: The config, changed in place.
-        pretrained: Checkpoint that the backbone starts from: a file, a URL, 'mmlska://NAME', or 'none' for no checkpoint.
-        ema: Momentum of an exponential moving average of the weights, above 0 and below 1.
-        accumulate: Steps between two updates.
-        clip_grad: Largest norm of the gradients.
-        zero1: Spread the optimizer's state over the processes (ZeRO stage 1); needs several.
-        fsdp: Spread weights and gradients too (FSDP); see :func:`mmlska.engine.checks.check_fsdp` for what can't go with it.
-        loggers: Any of 'tensorboard' and 'wandb'.
+    See :func:`mmlska.engine.checks.check_fsdp` for what can't go with ``fsdp``.
 
     Raises:
         FileNotFoundError: If the checkpoint is no file.
@@ -113,10 +106,9 @@ def _use_zero1(cfg: Config) -> None:
 
 
 def _use_logger(cfg: Config, name: str) -> None:
-    backend, package = _LOGGERS[name]
-    if not find_spec(package):
-        raise ValueError(f'--{name} needs the package {package}; run: pip install {package}')
-    backends = cfg.visualizer.get('vis_backends') or []
+    if not find_spec(name):
+        raise ValueError(f'--{name} needs the package {name}; run: pip install {name}')
+    backend, backends = _LOGGERS[name], cfg.visualizer.get('vis_backends') or []
     if all(b.get('type') != backend for b in backends):
         cfg.visualizer.vis_backends = [*backends, dict(type=backend)]
 

@@ -14,7 +14,7 @@ from mmengine.registry import DATASETS, MODELS, init_default_scope
 from torch import nn
 
 from ..colors import distinct_colors
-from ..engine.config import datasets_of, find_path, replace_sync_bn
+from ..engine.config import datasets_of, find_checkpoint_file, replace_sync_bn
 from ..weights import load_whole_model, safe_reading
 
 
@@ -33,7 +33,7 @@ def load_model(cfg: Config, checkpoint: str | Path, *, trust: bool | None = None
         FileNotFoundError: If there is no such checkpoint.
         WeightsError: If the file cannot be read, or belongs to another model than the config's.
     """
-    path = _find(checkpoint)
+    path = find_checkpoint_file(checkpoint)
     model = _build(cfg, trust)
     saved = load_whole_model(model, path, _name(cfg), trust=trust)
     return model.eval(), _dataset_meta(cfg, saved, num_classes(model))
@@ -44,15 +44,10 @@ def build_model(
 ) -> nn.Module:
     """Build the model of a config in evaluation mode, filled wholly with a checkpoint or with random weights.
 
-    Args:
-        cfg: As for :func:`load_model`.
-        checkpoint: As there; None leaves the random weights.
-        seed: Seed of the random weights; the random numbers of the caller stay as they were.
-        trust: As there.
-
-    Raises: as :func:`load_model`.
+    For ``cfg``, ``trust`` and errors see :func:`load_model`. ``seed`` is that of the random weights; the random numbers of the caller stay
+    as they were.
     """
-    path = None if checkpoint is None else _find(checkpoint)
+    path = None if checkpoint is None else find_checkpoint_file(checkpoint)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = _build(cfg, trust)
@@ -63,15 +58,6 @@ def build_model(
     if path is not None:
         load_whole_model(model, path, _name(cfg), trust=trust)
     return model.eval()
-
-
-def _find(checkpoint: str | Path) -> Path:
-    path = find_path(checkpoint)
-    if path is None or not path.is_file():
-        raise FileNotFoundError(
-            f'checkpoint {checkpoint} does not exist; a training leaves its own in its work directory'
-        )
-    return path
 
 
 def _name(cfg: Config) -> str:

@@ -13,18 +13,14 @@ import torch
 class Prediction:
     """The prediction for one image.
 
-    Attributes:
-        name: The image's path; path#frame for a frame of a video, '' for an array.
-        image: The image, uint8 of shape (H, W, 3) in BGR order.
-        sample: mmdet's DetDataSample or mmseg's SegDataSample, on the CPU, in pixels of ``image``. After tiling, masks are COCO run lengths
-            and a segmentor's logits are not kept.
-        classes: Names of the classes.
+    ``sample`` is mmdet's DetDataSample or mmseg's SegDataSample, on the CPU, in pixels of ``image``. After tiling, masks are COCO run
+    lengths and a segmentor's logits are not kept.
     """
 
-    name: str
-    image: np.ndarray
+    name: str  # the image's path; path#frame for a frame of a video, '' for an array
+    image: np.ndarray  # uint8 of shape (H, W, 3) in BGR order
     sample: Any
-    classes: tuple[str, ...]
+    classes: tuple[str, ...]  # by label
 
     @property
     def is_segmentation(self) -> bool:
@@ -75,8 +71,7 @@ def encode_mask(
 
     Args:
         mask: (H, W), true inside.
-        top: Row of the image where the mask begins.
-        left: Column of the image where the mask begins.
+        top, left: Row and column of the image where the mask begins.
         size: Height and width of the image; by default those of the mask.
 
     Example:

@@ -123,18 +123,15 @@ class Predictor:
             height, width = image.shape[:2]
             if tile and max(height, width) > tile:
                 yield from self._finish(waiting)
-                waiting = []
                 yield self._tiled(name, image, batch_size, tile, overlap)
                 continue
             _check_size(name or index, width, height)
             packed = self._prepare(name, image, index)
             if waiting and waiting[0][2]['inputs'].shape != packed['inputs'].shape:
                 yield from self._finish(waiting)
-                waiting = []
             waiting.append((name, image, packed))
             if len(waiting) == batch_size:
                 yield from self._finish(waiting)
-                waiting = []
         yield from self._finish(waiting)
 
     def _prepare(self, name: str, image: np.ndarray, index: int) -> dict:
@@ -154,9 +151,11 @@ class Predictor:
             ) from error
 
     def _finish(self, waiting: list[tuple[str, np.ndarray, dict]]) -> Iterator[Prediction]:
+        """Predict what waits; nothing does afterwards."""
         samples = self._run([packed for *_, packed in waiting]) if waiting else []
         for (name, image, _), sample in zip(waiting, samples):
             yield Prediction(name, image, sample, self.classes)
+        waiting.clear()
 
     def _run(self, batch: list[dict]) -> list:
         init_default_scope(self.cfg.default_scope)  # another predictor may have set its own
@@ -197,15 +196,12 @@ class Predictor:
         bboxes, scores, labels = (torch.from_numpy(together[key]) for key in ('bboxes', 'scores', 'labels'))
         order = torch.arange(0)
         if len(bboxes):
-            _, order = batched_nms(bboxes, scores, labels, dict(self._nms()))
+            test_cfg = self.cfg.model.test_cfg
+            _, order = batched_nms(bboxes, scores, labels, dict(test_cfg.get('nms') or test_cfg.rcnn.nms))
         merged = InstanceData(bboxes=bboxes[order], scores=scores[order], labels=labels[order])
         if 'masks' in together:
             merged.masks = [together['masks'][i] for i in order.tolist()]
         return merged
-
-    def _nms(self) -> dict:
-        test_cfg = self.cfg.model.test_cfg
-        return test_cfg.get('nms') or test_cfg.rcnn.nms
 
     def network_input(self, image: np.ndarray) -> tuple[torch.Tensor, dict[str, Any]]:
         """What the network gets to see of an image.
@@ -235,11 +231,14 @@ class Predictor:
         Instances of an image that large are drawn as boxes.
 
         Args:
-            prediction: What to draw.
+            prediction: One of this model.
             out_file: A .png or .jpg file.
             score_thr: Instances of a lower score are left out.
             opacity: Of boxes, masks and segments, 0 to 1.
             names: Write the classes into a segmentation; instances always have theirs.
+
+        Raises:
+            FileExistsError: If ``out_file`` is there and no regular file, such as a link.
         """
         with VISUALIZERS.switch_scope_and_registry(self.cfg.default_scope) as registry:
             visualizer = registry.get(self.cfg.visualizer.type)(alpha=opacity)
@@ -248,11 +247,7 @@ class Predictor:
 
 
 def image_pipeline(cfg: Config) -> Compose:
-    """The test pipeline of a config without its steps that read files, for images that are read already.
-
-    Raises:
-        ValueError: If the config has none.
-    """
+    """The test pipeline of a config without its steps that read files; ValueError if it has none."""
     dataset = next(datasets_of(cfg, 'test'), {})
     steps = [dict(step) for step in dataset.get('pipeline') or () if not _type(step).startswith('Load')]
     if not steps or not _type(steps[-1]).startswith('Pack'):

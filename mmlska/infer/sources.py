@@ -30,7 +30,11 @@ def resolve(inputs: Source | Sequence[Source]) -> list[Path | np.ndarray]:
         ValueError: If an array is not an image, or a path is that of a pipe or a device.
     """
     if isinstance(inputs, np.ndarray):
-        return [_checked(inputs)]
+        if inputs.dtype != np.uint8 or inputs.ndim != 3 or inputs.shape[2] != 3 or 0 in inputs.shape:
+            raise ValueError(
+                f'array of shape {inputs.shape} and dtype {inputs.dtype} is not an image; give uint8 of shape (H, W, 3) in BGR order'
+            )
+        return [inputs]
     if isinstance(inputs, (list, tuple)):
         return [item for each in inputs for item in resolve(each)]
     if not isinstance(inputs, (str, Path)):
@@ -40,24 +44,18 @@ def resolve(inputs: Source | Sequence[Source]) -> list[Path | np.ndarray]:
     path = Path(os.path.expanduser(inputs))
     if os.path.isfile(path):
         return [path]
-    suffixes = ' '.join(IMAGE_SUFFIXES)
+    name, suffixes = printable(str(path)), ' '.join(IMAGE_SUFFIXES)
     if os.path.isdir(path):
         found = sorted(p for p in path.iterdir() if is_image(p) and os.path.isfile(p))
         if not found:
-            raise FileNotFoundError(
-                f'folder {printable(str(path))} has no images ({suffixes}); give another folder or a pattern'
-            )
+            raise FileNotFoundError(f'folder {name} has no images ({suffixes}); give another folder or a pattern')
         return found
     if os.path.exists(path):
-        raise ValueError(
-            f'input {printable(str(path))} is no regular file; give an image, a video, a folder or a pattern'
-        )
+        raise ValueError(f'input {name} is no regular file; give an image, a video, a folder or a pattern')
     if glob.has_magic(str(path)):
         found = sorted(p for p in _matches(path) if (is_image(p) or is_video(p)) and os.path.isfile(p))
         if not found:
-            raise FileNotFoundError(
-                f'pattern {printable(str(path))} matches no image ({suffixes}) and no video; check it'
-            )
+            raise FileNotFoundError(f'pattern {name} matches no image ({suffixes}) and no video; check it')
         if '**' in path.parts:  # of the names of one file the first
             found = sorted({os.path.realpath(p): p for p in reversed(found)}.values())
         return found
@@ -96,11 +94,7 @@ def read_images(items: Iterable[Path | np.ndarray]) -> Iterator[tuple[str, np.nd
 
 
 def image_size(path: Path) -> tuple[int, int] | None:
-    """Width and height by an image's header, as they are stored: a photo taken with the camera turned may be read the other way round.
-
-    Returns:
-        None if the header cannot be read.
-    """
+    """Width and height by an image's header, as stored: a photo of a turned camera is read the other way round. None if unreadable."""
     try:
         return read_header(path, max_pixels=None).stored  # our own limits have messages of their own
     except (FileNotFoundError, ImageError):
@@ -112,25 +106,14 @@ def is_video(item: Path | np.ndarray) -> bool:
     return isinstance(item, Path) and item.suffix.lower() in VIDEO_SUFFIXES
 
 
-def _checked(image: np.ndarray) -> np.ndarray:
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        raise ValueError(
-            f'array of shape {image.shape} and dtype {image.dtype} is not an image; give uint8 of shape (H, W, 3) in BGR order'
-        )
-    return image
-
-
 def _frames(path: Path) -> Iterator[tuple[str, np.ndarray]]:
     import cv2
 
     video = cv2.VideoCapture(str(path))
     try:
         number = 0
-        while True:
-            more, frame = video.read()
-            if not more:
-                break
-            yield f'{path}#{number:06d}', frame
+        while (read := video.read())[0]:
+            yield f'{path}#{number:06d}', read[1]
             number += 1
     finally:
         video.release()

@@ -40,8 +40,7 @@ class Blender:
     must be added in reading order.
 
     Args:
-        height: Of the image.
-        width: Of the image.
+        height, width: Of the image.
         tile: Side of a tile.
         overlap: Over which neighbours fade.
         threshold: Above which a single output means foreground.
@@ -115,26 +114,17 @@ def _parts(length: int, tile: int, overlap: int) -> list[tuple[int, int, int, in
 def cut_by_tile(boxes: np.ndarray, tile: tuple[int, int, int, int], height: int, width: int) -> np.ndarray:
     """Which boxes (N, 4) of a tile end at one of its sides that lies inside the image, within two pixels."""
     y, x, y_end, x_end = tile
-    cut = np.zeros(len(boxes), bool)
-    if x > 0:
-        cut |= boxes[:, 0] <= x + 2
-    if y > 0:
-        cut |= boxes[:, 1] <= y + 2
-    if x_end < width:
-        cut |= boxes[:, 2] >= x_end - 2
-    if y_end < height:
-        cut |= boxes[:, 3] >= y_end - 2
-    return cut
+    ends_there = np.hstack([boxes[:, :2] <= (x + 2, y + 2), boxes[:, 2:] >= (x_end - 2, y_end - 2)])
+    return (ends_there & [x > 0, y > 0, x_end < width, y_end < height]).any(axis=1)
 
 
-def drop_pieces(boxes: np.ndarray, labels: np.ndarray, cut: np.ndarray, share: float = 0.7) -> np.ndarray:
+def drop_pieces(boxes: np.ndarray, labels: np.ndarray, cut: np.ndarray) -> np.ndarray:
     """Which boxes stay when the pieces of objects that another tile shows whole are dropped; NMS would keep them for their small IoU.
 
     Args:
         boxes: (N, 4) in pixels of the image.
         labels: (N,).
-        cut: (N,), whether a box ends where its tile does.
-        share: A piece goes if so much of it lies in one whole box of its class.
+        cut: (N,), whether a box ends where its tile does. Such a piece goes if 0.7 of it lies in one whole box of its class.
     """
     stays = np.ones(len(boxes), bool)
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
@@ -143,5 +133,5 @@ def drop_pieces(boxes: np.ndarray, labels: np.ndarray, cut: np.ndarray, share: f
         others = boxes[whole & (labels == labels[i])]
         sides = np.minimum(others[:, 2:], boxes[i, 2:]) - np.maximum(others[:, :2], boxes[i, :2])
         inside = np.clip(sides, 0, None).prod(axis=1)
-        stays[i] = not (inside >= share * max(areas[i], 1e-6)).any()
+        stays[i] = not (inside >= 0.7 * max(areas[i], 1e-6)).any()
     return stays

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..engine.hooks import unused_name
 from ..files import write_bytes, write_text
 from .prediction import Prediction, encode_mask
 from .sources import is_video
@@ -51,13 +52,6 @@ def split_frame(name: str) -> tuple[str, str]:
     return (path, frame) if frame.isdecimal() and is_video(Path(path)) else (name, '')
 
 
-def _short(stem: str) -> str:
-    """Room for a number and a suffix: 255 bytes is the longest name of a file."""
-    while len(os.fsencode(stem)) > 200:
-        stem = stem[:-1]
-    return stem
-
-
 class FileNames:
     """A name for each prediction: the image's own, numbered where several folders have the same."""
 
@@ -66,12 +60,10 @@ class FileNames:
 
     def __call__(self, prediction: Prediction) -> str:
         path, frame = split_frame(prediction.name)
-        stem = '_'.join(filter(None, [_short(Path(path).stem or 'image'), frame]))
-        name, number = stem, 2
-        while name in self._used:
-            name, number = f'{stem}_{number}', number + 1
-        self._used.add(name)
-        return name
+        stem = Path(path).stem or 'image'
+        while len(os.fsencode(stem)) > 200:  # 255 bytes is the longest name of a file: room for numbers and a suffix
+            stem = stem[:-1]
+        return unused_name('_'.join(filter(None, [stem, frame])), self._used)
 
 
 def to_json(prediction: Prediction, score_thr: float) -> dict[str, Any]:
@@ -114,8 +106,14 @@ def _coco(predictions: Iterable[Prediction], out: Path, score_thr: float) -> lis
 
 
 def _png(predictions: Iterable[Prediction], out: Path, score_thr: float) -> list[Path]:
+    import cv2
+
     names = FileNames()
-    return [_write_image(out / f'{names(p)}.png', _numbered(p, score_thr)) for p in predictions]
+    files = []
+    for prediction in predictions:
+        data = cv2.imencode('.png', _numbered(prediction, score_thr))[1]
+        files.append(write_bytes(out / f'{names(prediction)}.png', data.tobytes()))
+    return files
 
 
 def _numbered(prediction: Prediction, score_thr: float) -> np.ndarray:
@@ -175,15 +173,7 @@ def _shapes(item: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _dump(path: Path, content: dict) -> Path:
-    text = json.dumps(content)
-    return write_text(path, text)
-
-
-def _write_image(path: Path, image: np.ndarray) -> Path:
-    import cv2
-
-    data = cv2.imencode('.png', image)[1]
-    return write_bytes(path, data.tobytes())
+    return write_text(path, json.dumps(content))
 
 
 FORMATS: dict[str, Callable[[Iterable[Prediction], Path, float], list[Path]]] = {

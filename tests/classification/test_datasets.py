@@ -8,7 +8,8 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from packed_photos import TILE, photos
 
-from mmlska.classification import PhotoFolder, TinyImageNet, whole_batch
+from mmlska.classification import PhotoFolder, TinyImageNet
+from mmlska.classification.datasets import whole_batch
 from mmlska.engine.loops import use_repeatable_training
 from mmlska.engine.samples import GuardedDataset
 

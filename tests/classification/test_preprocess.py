@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image, ImageEnhance
 
-from mmlska.classification import BatchPreprocessor, color_jitter, mix, random_erase, random_resized_crop
+from mmlska.classification.preprocess import BatchPreprocessor, color_jitter, mix, random_erase, random_resized_crop
 
 
 def test_whole_image_is_left_alone_and_mirrored():

@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS
 
 from mmlska import VAN_LSKA
-from mmlska.classification import PretrainingClassifier, zero_unreached_taps
+from mmlska.classification.pretraining import PretrainingClassifier, zero_unreached_taps
 from mmlska.models import VANLSKAClassifier
 
 CONFIGS = sorted((Path(__file__).resolve().parents[2] / 'configs').glob('pretrain*.py'))
