@@ -28,7 +28,7 @@ EXAMPLES = ('data/demo_photos', 'data/scenes/images/validation', 'data/fruits_nu
 
 
 def find_examples(folders: Sequence[str | Path] | None = None, each: int = 3) -> list[Path]:
-    """Choose photos to offer, as many of ``each`` folder and evenly spread over it; by default of those of EXAMPLES that exist.
+    """Choose photos to offer: so many of ``each`` folder, evenly spread over it; by default of the EXAMPLES that exist.
 
     Raises:
         FileNotFoundError: If a folder that is named has no photos.

@@ -32,8 +32,8 @@ class NamedClass:
 
 def find_classes(root: Path, palette: str | None) -> list[NamedClass] | None:
     """The classes of the file asked for, or of one in the folder, or None; errors as for :func:`read_palette`."""
-    files = [path for path in (root / name for name in _CLASS_FILES) if path.is_file() and is_inside(path, root)]
-    path = palette or next(iter(files), None)
+    files = (path for path in (root / name for name in _CLASS_FILES) if path.is_file() and is_inside(path, root))
+    path = palette or next(files, None)
     return read_palette(Path(path)) if path else None
 
 

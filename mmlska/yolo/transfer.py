@@ -48,8 +48,8 @@ def transfer(model: nn.Module, stock: nn.Module | str | Path, *, trust: bool | N
             left.append(name)
     moved = len(tensors) - len(left)
     more = f' and {len(left) - 3} more' if len(left) > 3 else ''
-    rest = f'; left: {", ".join(left[:3])}{more}' if left else ''
-    print(f'transferred {moved}/{len(tensors)} stock tensors{rest}')
+    named = f'; left: {", ".join(left[:3])}{more}' if left else ''
+    print(f'transferred {moved}/{len(tensors)} stock tensors{named}')
     if model is not target:
         # train() of Ultralytics begins from the model's weights only if there is a checkpoint.
         model.ckpt = {'model': target}
