@@ -11,13 +11,6 @@ train_dataloader = dict(batch_size=128)
 train_cfg = dict(max_epochs=epochs, val_interval=1)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.001, by_epoch=True, begin=0, end=warm_up, convert_to_iter_based=True),
-    dict(
-        type='CosineAnnealingLR',
-        by_epoch=True,
-        begin=warm_up,
-        end=epochs,
-        eta_min=1e-5,
-        convert_to_iter_based=True,
-    ),
+    dict(type='CosineAnnealingLR', by_epoch=True, begin=warm_up, end=epochs, eta_min=1e-5, convert_to_iter_based=True),
 ]
 auto_scale_lr = dict(base_batch_size=128)

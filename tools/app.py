@@ -4,7 +4,8 @@
 import argparse
 from pathlib import Path
 
-from mmlska.app import Models, find_examples, find_trained
+from mmlska.app.models import Models, find_trained
+from mmlska.app.views import find_examples
 from mmlska.cli.errors import user_errors
 from mmlska.cli.options import add_debug, add_trust_checkpoint
 from mmlska.weights import use_safe_reader

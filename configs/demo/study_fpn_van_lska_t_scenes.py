@@ -17,7 +17,7 @@ model = dict(
     neck=dict(out_channels=64, norm_cfg=norm_cfg),
     decode_head=dict(in_channels=[64] * 4, channels=64, dropout_ratio=0.0, num_classes=6, norm_cfg=norm_cfg),
 )
-train_dataloader = dict(batch_size=8, dataset=dict(data_root=data_root))
+train_dataloader = dict(dataset=dict(data_root=data_root))
 val_dataloader = dict(dataset=dict(data_root=data_root))
 test_dataloader = val_dataloader
 iterations = 1000

@@ -65,17 +65,7 @@ val_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
         type='ConcatDataset',
-        datasets=[
-            dict(
-                type='BaseSegDataset',
-                data_root=data_root,
-                metainfo=dict(classes=classes, palette=palette),
-                data_prefix=dict(img_path=f'Tile_{tile}/images', seg_map_path=f'Tile_{tile}/masks'),
-                indices=held_out,
-                pipeline=test_pipeline,
-            )
-            for tile in tiles
-        ],
+        datasets=[dict(d, indices=held_out, pipeline=test_pipeline) for d in train_dataloader['dataset']['datasets']],
     ),
 )
 test_dataloader = val_dataloader

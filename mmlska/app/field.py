@@ -15,17 +15,11 @@ DECADES = 5
 
 
 class PointField(NamedTuple):
-    """Which pixels of a photo a feature at one point depends on.
+    """Which pixels of a photo a feature at one point depends on."""
 
-    Attributes:
-        heat: (H, W) in pixels of the photo, absolute gradient summed over colours.
-        point: (column, row) in the photo.
-        squares: The smallest squares around the point that hold half and 99 % of the heat.
-    """
-
-    heat: np.ndarray
-    point: tuple[int, int]
-    squares: tuple[Contribution, ...]
+    heat: np.ndarray  # (H, W) in pixels of the photo, absolute gradient summed over colours
+    point: tuple[int, int]  # (column, row) in the photo
+    squares: tuple[Contribution, ...]  # the smallest ones around the point that hold half and 99 % of the heat
 
 
 def point_field(predictor: Predictor, image: np.ndarray, point: tuple[int, int], stage: int = -1) -> PointField:
@@ -72,14 +66,9 @@ def point_field(predictor: Predictor, image: np.ndarray, point: tuple[int, int],
 
 
 def draw_field(image: np.ndarray, field: PointField) -> np.ndarray:
-    """Colour a photo by how much each pixel matters, on a logarithmic scale, with the point and the squares around it.
+    """Colour a photo, uint8 (H, W, 3) in BGR order, by how much each pixel matters, on a logarithmic scale; in RGB order.
 
-    Args:
-        image: The photo, uint8 (H, W, 3) in BGR order.
-        field: Of that photo.
-
-    Returns:
-        uint8 (H, W, 3), RGB.
+    The point and the squares around it are drawn in.
     """
     import cv2
 

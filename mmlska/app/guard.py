@@ -51,12 +51,7 @@ SESSION = re.compile(r'[0-9A-Za-z_-]{1,64}')
 
 
 class Refusal(Exception):
-    """A request is not served.
-
-    Args:
-        status: Of HTTP.
-        reason: One line for who asked.
-    """
+    """A request is not served; with a status of HTTP and one line for who asked."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
@@ -255,12 +250,7 @@ class Guard:
 
 
 class _Form:
-    """The body of an upload as it arrives, which ends where it is too large or has too many parts.
-
-    Attributes:
-        refusal: What is then to be answered.
-        has_left: Whether the sender went away.
-    """
+    """The body of an upload as it arrives, which ends where it is too large or has too many parts."""
 
     def __init__(self, receive: Receive, limit: int, too_large: Refusal, content_type: str) -> None:
         self._receive, self._left, self._too_large = receive, limit, too_large
@@ -269,8 +259,8 @@ class _Form:
         boundary = parse_options_header(content_type)[1].get(b'boundary')
         self._delimiter = b'--' + boundary if boundary else None
         self._parts, self._tail = 0, b''
-        self.refusal: Refusal | None = None
-        self.has_left = False
+        self.refusal: Refusal | None = None  # what is then to be answered
+        self.has_left = False  # whether the sender went away
 
     async def receive(self) -> Message:
         """The next part of the body."""
@@ -352,12 +342,8 @@ def _replay(body: bytes, receive: Receive) -> Receive:
 
 
 def _with_length(scope: Scope, body: bytes) -> Scope:
-    headers = [
-        (name, value)
-        for name, value in scope['headers']
-        if name.lower() not in (b'content-length', b'transfer-encoding')
-    ]
-    return {**scope, 'headers': [*headers, (b'content-length', str(len(body)).encode())]}
+    kept = [pair for pair in scope['headers'] if pair[0].lower() not in (b'content-length', b'transfer-encoding')]
+    return {**scope, 'headers': [*kept, (b'content-length', str(len(body)).encode())]}
 
 
 async def _answer(send: Send, refusal: Refusal) -> None:

@@ -15,13 +15,7 @@ Files = tuple[str | Path, str | Path]
 
 
 def find_trained(work_dirs: str | Path) -> dict[str, Files]:
-    """Find the detectors and segmentors that trainings have left.
-
-    Args:
-        work_dirs: The folder of their work directories.
-
-    Returns:
-        Config and last checkpoint of each by its folder's name, in order of names.
+    """Find the detectors and segmentors that trainings have left: config and last checkpoint by the name of the folder, sorted.
 
     Raises:
         FileNotFoundError: If there is none.
@@ -48,19 +42,12 @@ def _predicts_images(config: Path) -> bool:
         cfg = load_config(str(config))
     except ValueError:
         return False
-    model = cfg.get('model', {})
-    return cfg.get('default_scope') in ('mmdet', 'mmseg') and bool(
-        {'bbox_head', 'roi_head', 'decode_head'} & set(model)
-    )
+    heads = {'bbox_head', 'roi_head', 'decode_head'} & set(cfg.get('model', {}))
+    return cfg.get('default_scope') in ('mmdet', 'mmseg') and bool(heads)
 
 
 class Models:
-    """Predictors by name, each loaded when it is first asked for and kept.
-
-    Args:
-        files: Config and checkpoint of each.
-        device: As :class:`mmlska.infer.Predictor` takes it.
-    """
+    """Predictors by name, each loaded on a device (see :class:`mmlska.infer.Predictor`) when it is first asked for, and kept."""
 
     def __init__(self, files: Mapping[str, Files], device: str = 'auto') -> None:
         self._files, self._device = dict(files), device

@@ -49,23 +49,17 @@ CSS = """
 """
 SIDES = 2
 OVERLAY_PARTS, FIELD_PARTS = 4 * SIDES, 3 * SIDES  # see Side
+EVERY_PART = OVERLAY_PARTS + FIELD_PARTS
 
 
 @dataclass
 class Session:
-    """What one visitor looks at.
+    """What one visitor looks at."""
 
-    Attributes:
-        image: The photo, in BGR order.
-        size: One line about the photo.
-        views: One for each model shown.
-        point: The point that was clicked, (column, row), or None.
-    """
-
-    image: np.ndarray
-    size: str
-    views: list[View]
-    point: tuple[int, int] | None = None
+    image: np.ndarray  # in BGR order
+    size: str  # one line about the photo
+    views: list[View]  # one for each model shown
+    point: tuple[int, int] | None = None  # that was clicked, (column, row)
 
 
 class Page:
@@ -101,7 +95,7 @@ class Page:
                         label=f'Photo, up to {self.max_upload_mb} MB', type='filepath', height=150, elem_id='upload'
                     )
                     gallery = gr.Gallery(
-                        [thumbnail(path) for path in self.examples],
+                        [square(read_example(path), 160)[..., ::-1] for path in self.examples],
                         label='Examples: click one',
                         columns=4,
                         height='auto',
@@ -204,7 +198,9 @@ class Page:
     def click(self, event: gr.SelectData, session: Session | None, stage: int) -> list:
         """A point of a result was clicked."""
         if not _is_place(event.index):
-            return self._only_fields(session, f'{event.index!r:.40} is no place in a picture; click into one')
+            return self._only_message(
+                session, f'{event.index!r:.40} is no place in a picture; click into one', FIELD_PARTS
+            )
         if session is not None:
             session.point = tuple(place // zoom(session.image) for place in event.index)
         return self.change_stage(session, stage)
@@ -212,11 +208,11 @@ class Page:
     def change_stage(self, session: Session | None, stage: int) -> list:
         """The receptive field of the point that was clicked last, if there is one."""
         if session is None:
-            return self._only_fields(session, NO_PHOTO)
+            return self._only_message(session, NO_PHOTO, FIELD_PARTS)
         try:
             return [session, '', *self._fields(session, stage)]
         except ValueError as error:
-            return self._only_fields(session, error)
+            return self._only_message(session, error, FIELD_PARTS)
 
     def _views(self, image: np.ndarray, *names: str) -> list[View]:
         return [make_view(name, self.models[name], image) for name in names if name != NO_MODEL]
@@ -249,11 +245,9 @@ class Page:
             parts += [gr.update(visible=True), enlarged(draw_field(session.image, found)), caption]
         return _filled(parts, FIELD_PARTS)
 
-    def _only_message(self, session: Session | None, error: Exception | str) -> list:
-        return [session, _alert(error), *[gr.skip()] * (OVERLAY_PARTS + FIELD_PARTS)]
-
-    def _only_fields(self, session: Session | None, error: Exception | str) -> list:
-        return [session, _alert(error), *[gr.skip()] * FIELD_PARTS]
+    def _only_message(self, session: Session | None, error: Exception | str, parts: int = EVERY_PART) -> list:
+        text = html.escape(' '.join(str(error).split()))
+        return [session, f'<p role="alert">{text}</p>' if text else '', *[gr.skip()] * parts]
 
 
 class Side:
@@ -286,16 +280,6 @@ def _filled(parts: list, count: int) -> list:
     each = count // SIDES
     hidden = [gr.update(visible=False), *[None] * (each - 1)]
     return parts + hidden * (SIDES - len(parts) // each)
-
-
-def _alert(error: Exception | str) -> str:
-    text = ' '.join(str(error).split())
-    return f'<p role="alert">{html.escape(text)}</p>' if text else ''
-
-
-def thumbnail(path: Path, side: int = 160) -> np.ndarray:
-    """A small square of an example, uint8 (side, side, 3), RGB."""
-    return square(read_example(path), side)[..., ::-1]
 
 
 def _is_place(index: Any) -> bool:

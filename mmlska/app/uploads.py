@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
 
 try:
     import fcntl
@@ -37,14 +36,11 @@ class Uploads:
 
     Use it in a ``with`` statement: the folder exists inside it. What an earlier process left, because it was killed, is
     removed at the start; the folder of one that runs is locked and stays.
+    Files are in its ``folder``; ``scratch`` beside it is for temporary files of the process.
 
     Args:
         max_bytes: What all files may have together.
         max_files: How many there may be.
-
-    Attributes:
-        folder: Where the files are.
-        scratch: Beside it, for temporary files of the process.
     """
 
     def __init__(self, max_bytes: int, max_files: int = MAX_FILES) -> None:
@@ -62,9 +58,7 @@ class Uploads:
         self.scratch.mkdir()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         shutil.rmtree(self._home, ignore_errors=True)
         if self._lock is not None:
             os.close(self._lock)
@@ -75,10 +69,7 @@ class Uploads:
 
     @contextmanager
     def expect(self, size: int) -> Iterator[None]:
-        """Keep room for an upload while it is under way.
-
-        Args:
-            size: Bytes that it may have.
+        """Keep room for an upload of ``size`` bytes at most while it is under way.
 
         Raises:
             Full: If there is none, as others are under way.
@@ -114,7 +105,7 @@ class Uploads:
             with suppress(FileNotFoundError):
                 path.unlink()
             total, count = total - status.st_size, count - 1
-        for folder in self._folders():
+        for folder in [path for path in self.folder.iterdir() if path.is_dir()]:
             with suppress(OSError):  # not empty
                 if now - folder.stat().st_mtime > EMPTY_SECONDS:
                     folder.rmdir()
@@ -133,9 +124,6 @@ class Uploads:
             for path in (Path(folder, name) for name in names):
                 with suppress(FileNotFoundError):
                     yield path, path.lstat()
-
-    def _folders(self) -> list[Path]:
-        return [path for path in self.folder.iterdir() if path.is_dir()]
 
 
 def _lock(home: Path) -> int | None:

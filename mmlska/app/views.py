@@ -28,11 +28,7 @@ EXAMPLES = ('data/demo_photos', 'data/scenes/images/validation', 'data/fruits_nu
 
 
 def find_examples(folders: Sequence[str | Path] | None = None, each: int = 3) -> list[Path]:
-    """Choose photos to offer, evenly spread over each folder.
-
-    Args:
-        folders: Folders of photos; by default those of EXAMPLES that exist.
-        each: How many of each folder.
+    """Choose photos to offer: so many of ``each`` folder, evenly spread over it; by default of the EXAMPLES that exist.
 
     Raises:
         FileNotFoundError: If a folder that is named has no photos.
@@ -44,10 +40,6 @@ def find_examples(folders: Sequence[str | Path] | None = None, each: int = 3) ->
 
 def read_photo(path: str | Path, max_megapixels: float) -> tuple[np.ndarray, str]:
     """Read an uploaded photo, unless its header already says that it is too large.
-
-    Args:
-        path: The file, under the name that the user knows.
-        max_megapixels: Millions of pixels that are read at most.
 
     Returns:
         The image, uint8 (H, W, 3) in BGR order with a longer side of 2048 px at most, and one line about its size.
@@ -82,17 +74,11 @@ def read_photo(path: str | Path, max_megapixels: float) -> tuple[np.ndarray, str
 
 @dataclass
 class View:
-    """What one model says about a photo.
-
-    Attributes:
-        model: The model's name.
-        prediction: Without what the page never shows: scores below 0.05 and logits.
-        seconds: Time of the prediction, from the image in memory to boxes, masks or segments in its pixels.
-    """
+    """What one model says about a photo."""
 
     model: str
-    prediction: Prediction
-    seconds: float
+    prediction: Prediction  # without what the page never shows: scores below 0.05 and logits
+    seconds: float  # from the image in memory to boxes, masks or segments in its pixels
 
 
 def make_view(model: str, predictor: Predictor, image: np.ndarray) -> View:
@@ -109,16 +95,13 @@ def make_view(model: str, predictor: Predictor, image: np.ndarray) -> View:
 
 
 def draw_view(predictor: Predictor, view: View, score_thr: float, opacity: float) -> np.ndarray:
-    """The photo with the prediction over it.
+    """The photo with the prediction over it, uint8 (H, W, 3), RGB, as large as it is shown.
 
     Args:
         predictor: That of the view's model.
         view: What to draw.
         score_thr: Instances of a lower score are left out.
         opacity: Of boxes, masks and segments, 0 to 1.
-
-    Returns:
-        uint8 (H, W, 3), RGB, as large as it is shown.
     """
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / 'overlay.png'
@@ -154,10 +137,7 @@ def _enlarged(prediction: Prediction) -> Prediction:
 def legend(view: View, palette: Sequence[tuple[int, int, int]], score_thr: float) -> str:
     """The classes in a prediction with their colours, as HTML: instances and best score, or the share of the image.
 
-    Args:
-        view: What is shown.
-        palette: RGB by label.
-        score_thr: Instances of a lower score are left out.
+    Instances below ``score_thr`` are left out; the palette has the RGB colour of each label.
     """
     prediction = view.prediction
     if prediction.is_segmentation:

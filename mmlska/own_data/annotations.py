@@ -69,16 +69,13 @@ def _entry_fault(entry, keys: tuple[str, ...], example: str) -> str | None:
         return f'is {shown(entry)}: it must be an object such as {{"id": 1, {example}, ...}}'
     for name in keys:
         value = entry.get(name)
-        if value is not None and type(value) not in (int, str) and not _whole(value):
+        good = value is None or type(value) in (int, str) or isinstance(value, float) and value.is_integer()
+        if not good:
             return f'has the "{name}" {shown(value)}: it must be {"text" if name == "file_name" else "a whole number"}'
         # Larger ones can be chosen to fall into one place of a dict, which is then slow.
         if isinstance(value, int) and abs(value) >= 1 << 63:
             return f'has the "{name}" {shown(value)}: it must have 63 bits at most'
     return None
-
-
-def _whole(value) -> bool:
-    return isinstance(value, float) and value.is_integer()
 
 
 def categories_of(files: Iterable[AnnotationFile]) -> tuple[list[str], dict[tuple[Path, int], int], list[str]]:

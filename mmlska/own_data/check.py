@@ -36,7 +36,6 @@ def check_folder(folder: str, *, cfg: Config | None = None, palette: str | None 
     """Check a folder of images with COCO files or masks.
 
     Args:
-        folder: The folder.
         cfg: A config to compare the boxes with the anchors of; it also says which kind of labels is meant where both are there.
         palette: File with names and colours of the classes of masks.
 
@@ -123,12 +122,11 @@ def _coco_file(split: str, built, root: Path) -> AnnotationFile:
     prefix = Path(built.data_prefix.get('img') or '')
     item = AnnotationFile(Path(built.ann_file), split, content)
     names = {name for image in content['images'] if isinstance(name := image.get('file_name'), str)}
-    for name in names:
-        if is_file(prefix / name):
-            if _is_in(prefix / name, (prefix, root)):
-                item.images[name] = prefix / name
-            else:
-                item.outside.add(name)
+    for name in (name for name in names if is_file(prefix / name)):
+        if _is_in(prefix / name, (prefix, root)):
+            item.images[name] = prefix / name
+        else:
+            item.outside.add(name)
     return item
 
 

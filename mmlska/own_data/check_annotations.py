@@ -26,7 +26,7 @@ def check_annotations(
         files: The files; sizes of images in their content are corrected.
         wanted: The class names of a config that will read them as they are; None for a training by ``--data``, which takes the
             names from the files.
-        scale: The longer and the shorter side that training resizes images to fit into, to count box sizes in; None for their own.
+        scale: As for :meth:`mmlska.own_data.sources.source.Source.check`.
     """
     report = Report()
     try:

@@ -11,17 +11,19 @@ from mmengine.config import Config, ConfigDict
 from ..engine.config import datasets_of
 
 
-def heads(node, path: str = 'model') -> Iterator[tuple[str, dict]]:
-    """Every part of a model's config that has ``num_classes``, and its place; region proposals know objects from background only."""
-    if isinstance(node, (list, tuple)):
-        for number, item in enumerate(node):
-            yield from heads(item, f'{path}.{number}')
-    elif isinstance(node, dict):
-        if 'num_classes' in node:
-            yield path, node
-        for key, value in node.items():
-            if key != 'rpn_head':
-                yield from heads(value, f'{path}.{key}')
+def _parts(node, path: str) -> Iterator[tuple[str, dict]]:
+    """Every dict in a part of a config, and its place."""
+    if isinstance(node, dict):
+        yield path, node
+    for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+        if isinstance(value, (dict, list, tuple)):
+            yield from _parts(value, f'{path}.{key}')
+
+
+def heads(model: dict) -> list[tuple[str, dict]]:
+    """The parts of a model's config with ``num_classes``, by their place; region proposals know objects from background only."""
+    parts = _parts(model, 'model')
+    return [(path, part) for path, part in parts if 'num_classes' in part and 'rpn_head' not in path.split('.')]
 
 
 def first_dataset(cfg: Config, split: str) -> ConfigDict:
@@ -53,20 +55,11 @@ def set_datasets(cfg: Config, root: Path, datasets: dict[str, dict], metainfo: d
 
 def each_transform(cfg: Config, kind: str, change: Callable[[dict], None]) -> None:
     """Change the transforms of one type in every pipeline, those of test-time augmentation too."""
-
-    def visit(node) -> None:
-        if isinstance(node, (list, tuple)):
-            for item in node:
-                visit(item)
-        elif isinstance(node, dict):
-            for value in node.values():
-                visit(value)
-            if node.get('type') == kind:
-                change(node)
-
     loaders = ('train_dataloader', 'val_dataloader', 'test_dataloader')
     for key in (*loaders, 'train_pipeline', 'test_pipeline', 'tta_pipeline'):
-        visit(cfg.get(key))
+        for _, part in list(_parts(cfg.get(key) or {}, key)):
+            if part.get('type') == kind:
+                change(part)
 
 
 def set_mask_reader(cfg: Config, colors: Sequence[Sequence[int]] | None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
 import cv2
@@ -11,6 +10,7 @@ import numpy as np
 from ..datasets.coco_labels import box_of, mask_of
 from ..files import write_bytes
 from ..images import read_photo
+from .folder import name_hash
 from .mask_files import IGNORE
 from .sources.source import Legend, Sample, Source
 
@@ -23,17 +23,14 @@ def write_sheet(path: str, source: Source, count: int = 12) -> int:
     Args:
         path: The picture to write.
         source: Labels that were checked.
-        count: Number of samples.
-
-    Returns:
-        The number of samples drawn.
+        count: Number of samples; fewer are drawn, and their number returned, where no more can be.
 
     Raises:
         ValueError: If no sample can be drawn.
         FileExistsError: If the picture is there and no regular file, such as a link.
     """
     legend, tiles, pixels = source.legend(), [], False
-    for _, read in sorted(source.samples(), key=lambda named: _hash(named[0])):
+    for _, read in sorted(source.samples(), key=lambda named: name_hash(named[0])):
         sample = read()
         tile = _tile(sample, legend) if sample else None
         if tile is not None:
@@ -56,10 +53,6 @@ def write_sheet(path: str, source: Source, count: int = 12) -> int:
     return drawn
 
 
-def _hash(name: str) -> bytes:
-    return hashlib.sha1(name.encode('utf-8', 'surrogatepass')).digest()
-
-
 def _tile(sample: Sample, legend: Legend) -> np.ndarray | None:
     """An image as training sees it with its labels, RGB; None where it can't be read."""
     try:
@@ -67,10 +60,12 @@ def _tile(sample: Sample, legend: Legend) -> np.ndarray | None:
     except (OSError, ValueError):
         return None
     if sample.index is None:
-        return _frame(_paint_objects(pixels, sample.objects, legend), sample.image.name)
-    if sample.index.shape != pixels.shape[:2]:
+        painted = _paint_objects(pixels, sample.objects, legend)
+    elif sample.index.shape == pixels.shape[:2]:
+        painted = _paint_index(pixels, sample.index, legend)
+    else:
         return None
-    return _frame(_paint_index(pixels, sample.index, legend), sample.image.name)
+    return _frame(painted, sample.image.name)
 
 
 def _paint_objects(pixels: np.ndarray, objects: Sequence[tuple[int, dict]], legend: Legend) -> np.ndarray:

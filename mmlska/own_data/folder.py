@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Iterator
@@ -9,14 +10,7 @@ from pathlib import Path
 
 from ..images import is_image
 
-_SPLIT_WORDS = {
-    'training': 'train',
-    'train': 'train',
-    'valid': 'val',
-    'validation': 'val',
-    'val': 'val',
-    'test': 'test',
-}
+_SPLIT_WORDS = dict(train='train', training='train', val='val', valid='val', validation='val', test='test')
 _SKIPPED = {'work_dirs', '__MACOSX'}
 _LABEL_SUFFIXES = ('.json', '.txt', '.csv')  # COCO files and the names of classes
 LEADS_OUT = 'file that leads out of the data folder'
@@ -89,6 +83,11 @@ def is_file(path: Path) -> bool:
         return path.is_file()
     except (OSError, ValueError):  # too long, or with a NUL
         return False
+
+
+def name_hash(name: str) -> bytes:
+    """What images are chosen by, so that the same names give the same choice."""
+    return hashlib.sha1(name.encode('utf-8', 'surrogatepass')).digest()
 
 
 def split_of(path: Path) -> str | None:

@@ -10,12 +10,9 @@ from ..images import open_image
 
 
 class ImageCopies:
-    """Copies of images in a new folder, each under the name that it has in the data, numbered where another one has it.
+    """Copies of images below ``root`` in a new folder, each under the name that it has there, numbered where another one has it.
 
-    Args:
-        root: The folder of the data.
-        folder: The new one.
-        paired: Whether two names have to differ by more than the suffix, as those of their labels do not have it.
+    Where they are ``paired``, two names have to differ by more than the suffix, as those of their labels do not have it.
     """
 
     def __init__(self, root: Path, folder: Path, paired: bool = False) -> None:

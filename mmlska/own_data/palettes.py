@@ -30,13 +30,11 @@ class NamedClass:
         return spelling(self.name) in _IGNORED
 
 
-def find_palette(root: Path, palette: str | None) -> Path | None:
-    """The file of class names and colours: the one asked for, or one in the folder, or None."""
-    if palette:
-        return Path(palette)
-    return next(
-        (root / name for name in _CLASS_FILES if (root / name).is_file() and is_inside(root / name, root)), None
-    )
+def find_classes(root: Path, palette: str | None) -> list[NamedClass] | None:
+    """The classes of the file asked for, or of one in the folder, or None; errors as for :func:`read_palette`."""
+    files = (path for path in (root / name for name in _CLASS_FILES) if path.is_file() and is_inside(path, root))
+    path = palette or next(files, None)
+    return read_palette(Path(path)) if path else None
 
 
 def read_palette(path: Path) -> list[NamedClass]:
@@ -57,7 +55,9 @@ def read_palette(path: Path) -> list[NamedClass]:
     try:
         text = path.read_text(encoding='utf-8-sig')
         classes = _from_json(json.loads(text)) if path.suffix.lower() == '.json' else _from_text(text)
-        _check_names(classes)
+        broken = [c.name for c in classes if re.search('[\\ud800-\\udfff]', c.name)]
+        if broken:
+            raise ValueError(f'the name {shown(broken[0])} holds half a character')
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise ValueError(
             f'palette {path} is not understood ({error}); write {{"road": [110, 193, 228], ...}}'
@@ -74,26 +74,13 @@ def read_palette(path: Path) -> list[NamedClass]:
     return classes
 
 
-def _check_names(classes: list[NamedClass]) -> None:
-    for named in classes:
-        if re.search('[\\ud800-\\udfff]', named.name):
-            raise ValueError(f'the name {shown(named.name)} holds half a character')
-
-
 def _from_json(content) -> list[NamedClass]:
     if isinstance(content, dict) and isinstance(content.get('classes'), (list, dict)):
         content = content['classes']
     if isinstance(content, dict):
         return [NamedClass(str(name), _color(value)) for name, value in content.items()]
-    classes = []
-    for item in content:
-        if isinstance(item, str):
-            classes.append(NamedClass(item))
-        else:
-            classes.append(
-                NamedClass(str(item['name'] if 'name' in item else item['title']), _color(item.get('color')))
-            )
-    return classes
+    entries = [{'name': item} if isinstance(item, str) else item for item in content]
+    return [NamedClass(str(e['name'] if 'name' in e else e['title']), _color(e.get('color'))) for e in entries]
 
 
 def _color(value) -> tuple[int, int, int] | None:

@@ -15,10 +15,6 @@ def write_repaired(target: str, source: Source) -> list[str]:
     out are images that are missing or broken, annotations that training can't use, and masks of another size than their image. Photos
     whose labels count pixels as stored lose their EXIF orientation.
 
-    Args:
-        target: The folder to make.
-        source: Labels that were checked.
-
     Returns:
         Lines that say what was written.
 

@@ -15,6 +15,11 @@ ERROR, WARNING = 'error', 'warning'
 TOO_LARGE = f'image of more than the {MAX_PIXELS / 1e6:.3g} million pixels that are read'
 
 
+def first_of(places: list[str]) -> str:
+    """Some of the places, for a message."""
+    return ', '.join(printable(place)[:200] for place in places[:3]) + (', ...' if len(places) > 3 else '')
+
+
 @dataclass
 class Finding:
     """One kind of problem and all the places that have it."""
@@ -26,10 +31,7 @@ class Finding:
     @property
     def line(self) -> str:
         """The finding in one line, with its first places."""
-        places = ', '.join(printable(place)[:200] for place in self.places[:3]) + (
-            ', ...' if len(self.places) > 3 else ''
-        )
-        return f'{self.level}: {len(self.places)} x {printable(self.kind)}: {places}'
+        return f'{self.level}: {len(self.places)} x {printable(self.kind)}: {first_of(self.places)}'
 
 
 @dataclass
@@ -55,41 +57,29 @@ class Report:
                 return
         self.findings.append(Finding(level, kind, [place]))
 
+    def count(self, level: str) -> int:
+        """The number of places with an error, or with a warning."""
+        return sum(len(finding.places) for finding in self.findings if finding.level == level)
+
     @property
     def errors(self) -> int:
         """The number of places with an error."""
-        return sum(len(finding.places) for finding in self.findings if finding.level == ERROR)
-
-    @property
-    def warnings(self) -> int:
-        """The number of places with a warning."""
-        return sum(len(finding.places) for finding in self.findings if finding.level == WARNING)
+        return self.count(ERROR)
 
     def as_dict(self) -> dict:
         """The report for a JSON file."""
+        content = asdict(self)
+        del content['box_sizes']
         sizes = [list(row) for row in self.histogram()]
-        return {
-            **{key: value for key, value in asdict(self).items() if key != 'box_sizes'},
-            'box_size_histogram': sizes,
-            'errors': self.errors,
-            'warnings': self.warnings,
-        }
+        return dict(content, box_size_histogram=sizes, errors=self.errors, warnings=self.count(WARNING))
 
     def histogram(self) -> list[tuple[int, int, int, int]]:
         """(from, to, boxes, anchors) for sizes that double."""
         if not self.box_sizes:
             return []
-        sizes, anchors = (np.array(values, float) for values in (self.box_sizes, self.anchor_sizes))
         edges = [0, *(2**i for i in range(3, 13))]
-        last = edges[-1]  # which has all that are larger
-
-        def count(values: np.ndarray, low: int, high: int) -> int:
-            return int(((values >= low) & ((values < high) | (low == last))).sum())
-
-        rows = [
-            (low, high, count(sizes, low, high), count(anchors, low, high))
-            for low, high in zip(edges, [*edges[1:], 10**6])
-        ]
+        counts = [np.histogram(sizes, [*edges, np.inf])[0].tolist() for sizes in (self.box_sizes, self.anchor_sizes)]
+        rows = list(zip(edges, [*edges[1:], 10**6], *counts))  # the last has all that are larger
         used = [i for i, row in enumerate(rows) if row[2] or row[3]]
         return rows[used[0] : used[-1] + 1] if used else []
 
@@ -118,7 +108,7 @@ class Report:
                 lines.append(f'  {label:>10}  {boxes:>7}  {bar:<30}  {"A" * anchors}'.rstrip())
         order = sorted(self.findings, key=lambda finding: finding.level)
         return '\n'.join(
-            [*lines, *(finding.line for finding in order), f'{self.errors} errors, {self.warnings} warnings']
+            [*lines, *(finding.line for finding in order), f'{self.errors} errors, {self.count(WARNING)} warnings']
         )
 
 

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
+from collections import Counter
 from collections.abc import Sequence
 
+from .folder import name_hash
 from .sources.source import TrainingLabels
 
 
 def split_images(labels: TrainingLabels, val_fraction: float) -> tuple[dict[str, list], str]:
     """The images of 'train', 'val' and, where the folder has one, 'test', and how they came about.
 
-    Args:
-        labels: What a source read.
-        val_fraction: Share held out where the folder has no validation images.
-
-    Raises:
-        ValueError: As :func:`choose_val`.
+    Without validation images in the folder the share ``val_fraction`` is held out; errors as for :func:`choose_val`.
     """
     splits = labels.splits
     name = next(name for name in ('train', '', 'val', 'test') if name in splits)
@@ -37,10 +33,7 @@ def choose_val(classes: Sequence[set[int]], names: Sequence[str], fraction: floa
     Args:
         classes: The classes in each image.
         names: A name of each image; its hash decides.
-        fraction: Share of the images.
-
-    Returns:
-        Indices into ``names``.
+        fraction: Share of the images, whose indices are returned.
 
     Raises:
         ValueError: If the fraction is not between 0 and 1 or there are less than two images.
@@ -56,19 +49,15 @@ def choose_val(classes: Sequence[set[int]], names: Sequence[str], fraction: floa
             f'{len(names)} labelled image is too few to split into training and validation; use at least 2'
         )
     count = min(max(round(len(names) * fraction), 1), len(names) - 1)
-    order = sorted(range(len(names)), key=lambda i: hashlib.sha1(names[i].encode('utf-8', 'surrogatepass')).digest())
-    left: dict[int, int] = {}
-    for found in classes:
-        for item in found:
-            left[item] = left.get(item, 0) + 1
-    chosen: dict[int, None] = {}
+    order = sorted(range(len(names)), key=lambda i: name_hash(names[i]))
+    left = Counter(item for found in classes for item in found)
+    chosen: set[int] = set()
     missing = {item for item, images in left.items() if images > 1}
 
     def take(index: int) -> None:
-        chosen[index] = None
+        chosen.add(index)
         missing.difference_update(classes[index])
-        for item in classes[index]:
-            left[item] -= 1
+        left.subtract(classes[index])
 
     while missing and len(chosen) < count:
         spare = [i for i in order if i not in chosen and all(left[item] > 1 for item in classes[i])]
@@ -81,4 +70,4 @@ def choose_val(classes: Sequence[set[int]], names: Sequence[str], fraction: floa
         for i in order:
             if len(chosen) < count and i not in chosen and not (keep_last and any(left[k] < 2 for k in classes[i])):
                 take(i)
-    return set(chosen)
+    return chosen

@@ -61,11 +61,7 @@ def cost(model: YOLO, imgsz: int, repeats: int = 20) -> dict[str, float]:
 
 
 def find_data(data: Path, work_dir: Path) -> Path:
-    """The data.yaml that is meant: the file itself, or of a folder of the fruits_nuts data a copy in Ultralytics' layout.
-
-    Args:
-        data: data.yaml, or the folder.
-        work_dir: Folder for the copy.
+    """The data.yaml that is meant: the file itself, or of a folder of the fruits_nuts data a copy in ``work_dir``.
 
     Raises:
         FileNotFoundError: If there is neither.
@@ -100,14 +96,12 @@ def ablate(
     Args:
         data: Ultralytics' data.yaml.
         out: JSON file, written after each run.
-        base: See :func:`build`.
+        base, k_size, trust: See :func:`build`.
         variants: Of ``VARIANTS``.
         seeds: Of initialisation, order and augmentation.
-        k_size: See :func:`build`.
         settings: Ultralytics' training arguments, such as :func:`training_settings`.
         work_dir: Folder for checkpoints.
         note: Is told of each run.
-        trust: See :func:`build`.
 
     Returns:
         The content of the file: ``setup`` with name and digest of the data, ``variants`` with ``cost`` and ``mAP50-95`` and ``mAP50`` by
@@ -132,10 +126,9 @@ def ablate(
             start = time.time()
             torch.manual_seed(seed)
             model = build(base, variant, k_size, trust=trust)
-            arguments = dict(
-                settings, data=str(data), seed=seed, deterministic=True, project=str(work_dir), name=f'{variant}_{seed}'
-            )
-            model.train(trainer=DetectionTrainer, plots=False, verbose=False, exist_ok=True, **arguments)
+            place = dict(data=str(data), project=str(work_dir), name=f'{variant}_{seed}', exist_ok=True)
+            quiet = dict(trainer=DetectionTrainer, plots=False, verbose=False)
+            model.train(**settings, **place, **quiet, seed=seed, deterministic=True)
             box = model.trainer.validator.metrics.box  # of the best checkpoint
             minutes = round((time.time() - start) / 60, 2)
             run = {'mAP50-95': float(box.map), 'mAP50': float(box.map50), 'minutes': minutes}
@@ -145,8 +138,8 @@ def ablate(
     return results
 
 
-def summarise(variants: Mapping[str, Mapping], metric: str = 'mAP50-95') -> dict[str, dict]:
-    """Mean and spread of each variant, and whether it differs from stock.
+def summarise(variants: Mapping[str, Mapping]) -> dict[str, dict]:
+    """Mean and spread of each variant's mAP50-95, and whether it differs from stock.
 
     The difference of the seeds that both have is tested by a paired t-test at 5 %, two-sided, without a correction for the number of
     variants.
@@ -159,14 +152,14 @@ def summarise(variants: Mapping[str, Mapping], metric: str = 'mAP50-95') -> dict
     stock = variants.get(STOCK, {}).get('runs', {})
     rows = {}
     for name, entry in variants.items():
-        values = [run[metric] for run in entry['runs'].values()]
+        values = [run['mAP50-95'] for run in entry['runs'].values()]
         if not values:
             continue
         spread = statistics.stdev(values) if len(values) > 1 else None
         rows[name] = dict(mean=statistics.mean(values), std=spread, seeds=len(values))
         if name != STOCK:
-            pairs = [entry['runs'][seed][metric] - stock[seed][metric] for seed in entry['runs'] if seed in stock]
-            rows[name].update(_compare(pairs))
+            shared = entry['runs'].keys() & stock.keys()
+            rows[name].update(_compare([entry['runs'][s]['mAP50-95'] - stock[s]['mAP50-95'] for s in shared]))
     return rows
 
 
@@ -174,9 +167,7 @@ def _compare(differences: Sequence[float]) -> dict:
     if len(differences) < 2:
         return dict(verdict='not tested: fewer than two seeds in common')
     mean, spread = statistics.mean(differences), statistics.stdev(differences)
-    degrees = len(differences) - 1
-    point = _T95[degrees - 1] if degrees <= len(_T95) else _T95[-1]
-    margin = point * spread / len(differences) ** 0.5
+    margin = _T95[min(len(differences) - 1, len(_T95)) - 1] * spread / len(differences) ** 0.5
     verdict = 'no significant difference' if abs(mean) <= margin else 'better' if mean > 0 else 'worse'
     return dict(difference=mean, margin=margin, verdict=verdict)
 

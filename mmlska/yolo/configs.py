@@ -43,11 +43,7 @@ def stock_and_place(path: str | Path) -> tuple[str, str] | None:
 
 
 def with_lska(d: dict, place: str) -> dict:
-    """Return a model dict with LSKA at one place.
-
-    Args:
-        d: A stock model dict with blocks C2f or C3k2: YOLOv8, YOLO11 and their tasks.
-        place: One of :data:`PLACES`.
+    """Return a stock model dict with blocks C2f or C3k2 (YOLOv8, YOLO11 and their tasks) with LSKA at one of :data:`PLACES`.
 
     Raises:
         ValueError: If the model has no such place.

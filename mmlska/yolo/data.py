@@ -166,10 +166,7 @@ def data_name(data: Path) -> str:
 
 
 def fingerprint(data: Path) -> str:
-    """Digest of what is trained and validated on: classes, labels, names and sizes of the images, wherever the files lie.
-
-    Args:
-        data: Ultralytics' data.yaml.
+    """Digest of what a data.yaml trains and validates on: classes, labels, names and sizes of the images, wherever the files lie.
 
     Raises:
         FileNotFoundError: If it or a folder that it names does not exist.

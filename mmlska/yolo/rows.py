@@ -43,8 +43,7 @@ def read_row(module: type, args: list[Any], c1: int, repeats: int, legacy: bool,
     """Turn the arguments of a row into those of its module.
 
     Args:
-        module: One of :data:`ROWS`.
-        args: As the row has them.
+        module, args: One of :data:`ROWS`, and what the row gives it.
         c1: Channels of the layer that the row reads.
         repeats: Of the module, scaled by depth.
         legacy: The parser's mark for heads of the older kind.

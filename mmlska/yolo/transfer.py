@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from ..models.attention import LSKA
@@ -39,27 +38,22 @@ def transfer(model: nn.Module, stock: nn.Module | str | Path, *, trust: bool | N
     target, source = _network(model), _network(stock)
     layer_of = align(_rows(source), _rows(target))
     tensors, state = source.float().state_dict(), target.state_dict()
-    moved, left = {}, []
+    left = []
     for name, tensor in tensors.items():
         prefix, number, rest = name.split('.', 2)
         new = f'{prefix}.{layer_of[int(number)]}.{rest}'
         if new in state and state[new].shape == tensor.shape:
-            moved[new] = tensor
+            state[new].copy_(tensor)  # a state dict has no gradients
         else:
             left.append(name)
-    with torch.no_grad():
-        for name, tensor in moved.items():
-            state[name].copy_(tensor)
+    moved = len(tensors) - len(left)
     more = f' and {len(left) - 3} more' if len(left) > 3 else ''
-    print(
-        f'transferred {len(moved)}/{len(tensors)} stock tensors'
-        + (f'; left: {", ".join(left[:3])}{more}' if left else '')
-    )
+    named = f'; left: {", ".join(left[:3])}{more}' if left else ''
+    print(f'transferred {moved}/{len(tensors)} stock tensors{named}')
     if model is not target:
-        model.ckpt = {
-            'model': target
-        }  # train() of Ultralytics begins from the model's weights only if there is a checkpoint
-    return len(moved)
+        # train() of Ultralytics begins from the model's weights only if there is a checkpoint.
+        model.ckpt = {'model': target}
+    return moved
 
 
 def align(stock: list[tuple[list[int], str]], rows: list[tuple[list[int], str]]) -> dict[int, int]:

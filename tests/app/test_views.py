@@ -10,18 +10,9 @@ import torch
 from picture_files import with_side
 
 from mmlska.analysis.receptive_field import input_gradient
-from mmlska.app import (
-    Models,
-    draw_field,
-    draw_view,
-    find_examples,
-    find_trained,
-    legend,
-    make_view,
-    point_field,
-    read_photo,
-)
-from mmlska.app.views import enlarged
+from mmlska.app.field import draw_field, point_field
+from mmlska.app.models import Models, find_trained
+from mmlska.app.views import draw_view, enlarged, find_examples, legend, make_view, read_photo
 from mmlska.infer import Predictor
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from mmlska import images
 from mmlska.analysis import gallery, photos, predictions
-from mmlska.app import read_photo
+from mmlska.app.views import read_photo
 from mmlska.classification import PhotoFolder
 from mmlska.engine.hooks import OverlayHook
 from mmlska.export import onnx_predictor

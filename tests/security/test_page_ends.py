@@ -22,7 +22,7 @@ from mmlska.app.uploads import EMPTY_SECONDS, LOCK, PREFIX, UPLOAD_SECONDS, Full
 #: Imports once and serves in a fork for each port that it reads; ``wait PID`` gives the exit status.
 FORKS = """
 import faulthandler, os, signal, sys, time
-from mmlska.app import Models
+from mmlska.app.models import Models
 from mmlska.app.page import Page
 from mmlska.app.serve import serve
 from mmlska.cli.errors import user_errors

@@ -51,13 +51,7 @@ val_dataloader = dict(
     num_workers=4,
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type='CustomDataset',
-        data_root=data_root,
-        data_prefix=dict(img_path='val'),
-        with_label=True,
-        pipeline=test_pipeline,
-    ),
+    dataset=dict(train_dataloader['dataset'], data_prefix=dict(img_path='val'), pipeline=test_pipeline),
 )
 test_dataloader = val_dataloader
 

@@ -25,15 +25,9 @@ _NOTHING = {
 
 
 def find_source(root: Path, scope: str | None = None, palette: str | None = None) -> Source | None:
-    """Recognise the labels of a folder; None where no format fits.
+    """Recognise the labels of a folder, for models of a scope ('mmdet', 'mmseg') or of any; None where no format fits.
 
-    Args:
-        root: The folder, resolved.
-        scope: Which kind of models they are for, 'mmdet' or 'mmseg'; None for either.
-        palette: File with names and colours of the classes, which only masks need.
-
-    Raises:
-        ValueError: If a file can't be read at all.
+    Arguments and errors as for :meth:`Source.find`; only masks have a palette.
     """
     for kind in SOURCES:
         if scope in (None, kind.scope) and not (palette and kind.scope == 'mmdet'):

@@ -22,7 +22,7 @@ from ..check_annotations import check_annotations
 from ..config_edits import each_transform, first_dataset, wants_masks
 from ..folder import STAY_INSIDE
 from ..image_copies import ImageCopies
-from ..report import Report, check_image
+from ..report import Report, check_image, first_of
 from .source import Legend, Sample, Source, TrainingLabels
 
 
@@ -236,10 +236,9 @@ def _clean_images(item: AnnotationFile, root: Path, before: int, orientations: d
         str(image.get('file_name')) for image in item.content['images'] if image.get('file_name') not in item.images
     ]
     if missing:
-        first = ', '.join(printable(name)[:200] for name in missing[:3]) + (', ...' if len(missing) > 3 else '')
         raise FileNotFoundError(
             f'{item.path} names {len(missing)} of {total} images that are not below {root}: '
-            f'{first}; add them or see tools/check_dataset.py --fix'
+            f'{first_of(missing)}; add them or see tools/check_dataset.py --fix'
         )
     images = []
     for number, image in enumerate(item.content['images'], before + 1):

@@ -24,7 +24,7 @@ from ..folder import is_file, split_of, walk
 from ..image_copies import ImageCopies
 from ..mask_classes import understand
 from ..mask_files import IGNORE, Labels, MaskPair, classes_in, read_index, scan_one
-from ..palettes import find_palette, read_palette
+from ..palettes import find_classes
 from ..report import ERROR, TOO_LARGE, WARNING, Report, check_image
 from .source import Legend, Sample, Source, TrainingLabels
 
@@ -80,8 +80,7 @@ class MaskSource(Source):
                 readable.append(pair)
             except ValueError:
                 continue  # the check names it
-        path = find_palette(self.root, self.palette)
-        named = read_palette(path) if path else None
+        named = find_classes(self.root, self.palette)
         try:
             self.labels = understand(readable, named, asked=bool(self.palette)) if readable else None
         except ValueError as error:
@@ -101,8 +100,7 @@ class MaskSource(Source):
     def read(self) -> MaskLabels:
         for pair in self.pairs:
             scan_one(pair)
-        path = find_palette(self.root, self.palette)
-        labels = understand(self.pairs, read_palette(path) if path else None, asked=bool(self.palette))
+        labels = understand(self.pairs, find_classes(self.root, self.palette), asked=bool(self.palette))
         notes = list(labels.notes)
         if self.alone:
             first = self.alone[0].relative_to(self.root)
