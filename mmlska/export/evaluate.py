@@ -14,7 +14,7 @@ from mmengine.structures import InstanceData, PixelData
 from ..engine.config import remove_hooks
 from ..engine.launch import build_test_runner
 from ..images import read_header
-from .rule import network_of
+from .metadata import network_of
 
 
 @MODELS.register_module()

@@ -14,8 +14,8 @@ from ..files import write_atomically
 from ..infer.model import load_model
 from .formats import Job, format_file
 from .graphs import graph_of
+from .metadata import input_rule, network_of
 from .parity import LIMITS, Parity, read_photos
-from .rule import input_rule, network_of
 
 DTYPES = ('fp32', 'fp16')
 
