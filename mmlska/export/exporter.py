@@ -75,7 +75,7 @@ def export(
     precision = _check(writer, out, format, dtype, int8)
     model, dataset_meta = load_model(cfg, checkpoint)
     rule = input_rule(cfg)
-    graph, names, kind = graph_of(model, cfg, part)
+    graph, names, kind = graph_of(model, part)
     photos, source = read_photos(photos)
     head = getattr(model, 'decode_head', None)
     facts = dict(
