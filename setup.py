@@ -13,6 +13,8 @@ from setuptools.command.build_py import build_py
 
 HERE = Path(__file__).resolve().parent
 EXTRAS = ('onedl', 'openmmlab', 'triton', 'export', 'app', 'robustness', 'dev')
+DATA = ['weights/*.yml', 'weights/shipped/*', 'ops/cpu/*.cpp', 'ops/cpu/*.inl']
+DATA += ['analysis/*.html', 'analysis/*.css', 'analysis/*.js']
 MIM = ('configs', 'tools', 'model-index.yml')
 
 
@@ -98,17 +100,7 @@ setup(
     license_files=['LICENSE'],
     python_requires='>=3.10',
     packages=find_packages(include=['mmlska', 'mmlska.*']),
-    package_data={
-        'mmlska': [
-            'weights/*.yml',
-            'weights/shipped/*',
-            'ops/cpu/*.cpp',
-            'ops/cpu/*.inl',
-            'analysis/*.html',
-            'analysis/*.css',
-            'analysis/*.js',
-        ]
-    },
+    package_data={'mmlska': DATA},
     install_requires=requirements('runtime'),
     extras_require={extra: requirements(extra) for extra in EXTRAS},
     ext_modules=ext_modules,

@@ -112,11 +112,9 @@ def dense_flops(network: nn.Module, x: Tensor) -> int:
 
 
 def saved_bytes(function: Callable[[], object], parameters: Iterable[Tensor]) -> int:
-    """Count the bytes that autograd keeps between forward and backward, each piece of memory once, the parameters' aside.
+    """Count the bytes that autograd keeps between forward (the function) and backward, each piece of memory once, the parameters' aside.
 
-    Args:
-        function: The forward pass; on the meta device nothing is allocated.
-        parameters: Those of the network.
+    On the meta device nothing is allocated.
     """
     own = {p.untyped_storage()._cdata for p in parameters}
     kept: dict[int, tuple[Tensor, int]] = {}  # the tensors too: the place of one that is freed is used again
@@ -134,14 +132,7 @@ def saved_bytes(function: Callable[[], object], parameters: Iterable[Tensor]) ->
 
 
 def latency(module: nn.Module, x: Tensor, repeats: int = 20, warm_up: int = 3) -> float:
-    """Median seconds of one inference.
-
-    Args:
-        module: In eval mode, on the device of its input.
-        x: The input.
-        repeats: Measured runs.
-        warm_up: Runs before them.
-    """
+    """Median seconds of one inference in ``repeats`` after ``warm_up``; the module is in eval mode, on the device of its input."""
     wait: Callable[[], None] = torch.cuda.synchronize if x.is_cuda else lambda: None
     seconds = []
     with torch.inference_mode():

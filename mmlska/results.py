@@ -26,11 +26,7 @@ def write_json(path: str | Path, data: object) -> Path:
 
 
 def read_results(path: str | Path, *parts: str) -> dict:
-    """The content of a results file, empty where there is none yet.
-
-    Args:
-        path: The JSON file.
-        parts: Keys of objects that it has to have.
+    """The content of a results file, which has to have objects under the keys ``parts``; empty where there is none yet.
 
     Raises:
         ValueError: If it is no JSON object, or lacks a part.
@@ -114,11 +110,6 @@ def run_environment() -> dict:
 
 def fill_section(path: Path, name: str, text: str) -> None:
     """Replace what stands between ``<!-- name -->`` and ``<!-- end -->`` in a Markdown file.
-
-    Args:
-        path: The file.
-        name: Name of the section.
-        text: Its new content.
 
     Raises:
         ValueError: If the file has no such section.

@@ -9,14 +9,13 @@ from pathlib import Path
 
 import torch
 from gpu_speed import TrainingStep, build_backbone
-from gpu_stage import Stage
+from gpu_stage import Stage, kernel_times
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile, record_function
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from mmlska.benchmark.timing import kernel_times
 from mmlska.models import LSKA
 
 

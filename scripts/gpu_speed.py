@@ -5,14 +5,14 @@ from __future__ import annotations
 import copy
 
 import torch
-from gpu_stage import SMALL_ARCH, Stage
+from gpu_stage import SMALL_ARCH, Stage, kernel_times
 from torch import Tensor, nn
 
 from mmlska.benchmark.cases import NETWORK_TOLERANCE, op_case, randomise, stage_dims
 from mmlska.benchmark.measure import check_case, ratio, time_case
 from mmlska.benchmark.published import published_twin
 from mmlska.benchmark.report import label
-from mmlska.benchmark.timing import captured, kernel_times, peak_bytes, time_interleaved
+from mmlska.benchmark.timing import captured, peak_bytes, time_interleaved
 from mmlska.designs import ARCHS
 from mmlska.models import VAN_LSKA, fold_for_inference
 
@@ -40,7 +40,7 @@ def operators(stage: Stage, compiled: bool = False) -> None:
             op, dim, (size, size), batch=batch, k_size=int(k_size or 23), dtype=torch.bfloat16, passes=passes,
             device=stage.device, names=names, ratio=expansion,
         )  # fmt: skip
-        checked = check_case(case, stage.device)
+        checked = check_case(case)
         for contender, values in checked.results.items():
             if 'failed' in values:
                 print(label(case.settings), contender, values['failed'], flush=True)
@@ -52,7 +52,7 @@ def operators(stage: Stage, compiled: bool = False) -> None:
     seconds = 0.05 if stage.smoke else 0.3
     bandwidth = stage.ceilings().get('copy_bytes_per_second')
     for case, checked in cases:
-        record = time_case(case, checked, stage.device, seconds)
+        record = time_case(case, checked, seconds)
         if 'mmlska' in checked.functions and passes == 'forward+backward':
             record['kernels'] = kernel_times(checked.functions['mmlska'], stage.device)
         records.append({**record, 'copy_bytes_per_second': bandwidth})

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -75,3 +76,20 @@ def use_the_interpreter() -> None:
     from mmlska.ops.triton import backend as gpu
 
     gpu.pays = lambda op, x: True
+
+
+def kernel_times(function: Callable[[], object], device: torch.device) -> list[dict]:
+    """Profile one call on a GPU: each kernel's ``name``, ``calls`` and ``us`` in all, the longest first; empty without a GPU."""
+    if device.type != 'cuda':
+        return []
+    function()
+    torch.cuda.synchronize(device)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+        function()
+        torch.cuda.synchronize(device)
+    found = [
+        dict(name=event.key, calls=event.count, us=round(event.self_device_time_total, 2))
+        for event in profile.key_averages()
+        if event.self_device_time_total > 0
+    ]
+    return sorted(found, key=lambda kernel: -kernel['us'])

@@ -9,12 +9,21 @@ import sys
 import time
 from pathlib import Path
 
-from mmlska.analysis.figures import seed_spread
+from matplotlib.figure import Figure
+
 from mmlska.cli.errors import user_errors
 from mmlska.cli.options import add_debug
 from mmlska.datasets.scenes import write_scenes
 from mmlska.engine.run_log import read_metrics
-from mmlska.results import add_result, fill_section, markdown_table, read_results, run_environment, save_figure
+from mmlska.results import (
+    add_result,
+    fill_section,
+    markdown_table,
+    new_figure,
+    read_results,
+    run_environment,
+    save_figure,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = 'configs/demo/study_fpn_van_lska_t_scenes.py'
@@ -202,6 +211,25 @@ def tables(results: dict) -> str:
     return f'{table(results)}\n\n{differences(results)}'
 
 
+def seed_spread(results: dict) -> Figure:
+    """A panel for each quantity of :func:`columns`: a dot for every seed of a model and a bar at their mean."""
+    quantities = columns(results)
+    figure = new_figure(2.6 * len(quantities) + 0.6, 3.2)
+    figure.suptitle('The study: one dot per seed, a bar at their mean', fontsize=11)
+    axes = figure.subplots(1, len(quantities), squeeze=False)[0]
+    for axis, (label, models) in zip(axes, quantities.items()):
+        for place, values in enumerate(models.values()):
+            axis.plot([place] * len(values), values, 'o', color='#40618f', markersize=5, alpha=0.7)
+            if values:
+                axis.hlines(sum(values) / len(values), place - 0.3, place + 0.3, color='#c0392b')
+        axis.set_xticks(range(len(models)), models, rotation=40, ha='right', fontsize=8)
+        axis.set_xlim(-0.6, len(models) - 0.4)
+        axis.set_title(label, fontsize=9)
+        axis.tick_params(axis='y', labelsize=8)
+        axis.grid(axis='y', alpha=0.3)
+    return figure
+
+
 def main() -> None:
     parser = make_parser()
     args = parser.parse_args()
@@ -229,7 +257,7 @@ def main() -> None:
         if args.readme:
             fill_section(args.readme, 'study table', tables(results))
         if args.figure:
-            save_figure(seed_spread(columns(results), 'The study: one dot per seed, a bar at their mean'), args.figure)
+            save_figure(seed_spread(results), args.figure)
             print(f'figure: {args.figure}')
 
 

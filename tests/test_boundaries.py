@@ -118,7 +118,9 @@ def imports_of(name: str, file: Path, known: dict[str, Path]) -> list[Import]:
                 )
                 deeper = (f'{base}.{alias.name}' for alias in child.names)
                 found.extend(Import(module if module in known else base, inside) for module in deeper)
-            visit(child, inside or isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)))
+            later = isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
+            types_alone = isinstance(child, ast.If) and ast.unparse(child.test) == 'TYPE_CHECKING'
+            visit(child, inside or later or types_alone)
 
     visit(ast.parse(file.read_text(encoding='utf-8')), False)
     return found

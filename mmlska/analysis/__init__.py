@@ -1,5 +1,1 @@
-"""What a model costs; functions that return data."""
-
-from .complexity import Complexity, measure_config
-
-__all__ = ['Complexity', 'measure_config']
+"""What models cost, see and get wrong; functions that return data, and their figures."""

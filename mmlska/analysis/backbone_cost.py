@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Sequence
+from itertools import product
 
 import torch
 from mmengine.registry import MODELS, init_default_scope
@@ -19,12 +20,14 @@ from ..engine.hooks import to_channels_last
 from ..models.van_lska import VAN_LSKA
 from ..torchvision_cpu import mend_torchvision
 
-
-def build_van(arch: str, attention: str, k_size: int) -> VAN_LSKA:
-    """A VAN_LSKA without memory for its weights."""
-    with torch.device('meta'):
-        return VAN_LSKA(arch, k_size, attention).eval()
-
+#: What is counted of a backbone: the column of tables and charts, the entry of a row, its unit and digits.
+COLUMNS = {
+    'parameters, M': ('parameters', 1e6, 2),
+    'FLOPs, G': ('flops', 1e9, 2),
+    'activations, M': ('activations', 1e6, 1),
+    'peak memory, MB': ('peak_memory', 1e6, 1),
+    'latency, ms': ('latency', 1e-3, 1),
+}
 
 #: The backbones that the papers compare with: the package that has them and their config.
 OTHERS: dict[str, tuple[str, dict]] = {
@@ -90,17 +93,15 @@ def compare_designs(
         ValueError: If an arch, a design or a kernel size does not exist.
     """
     rows = []
-    for arch in archs:
-        for attention in attentions:
-            for k_size in k_sizes:
-                cost = count(build_van(arch, attention, k_size), shape)
-                formula = van_cost(arch, attention, k_size, *shape[2:])
-                row = dict(
-                    arch=arch, attention=attention, k_size=k_size, **cost._asdict(), closed_form=formula._asdict()
-                )
-                if timed:
-                    row['latency'] = _latency(VAN_LSKA(arch, k_size, attention).eval(), shape)
-                rows.append(row)
+    for arch, attention, k_size in product(archs, attentions, k_sizes):
+        with torch.device('meta'):  # no memory for its weights
+            network = VAN_LSKA(arch, k_size, attention)
+        cost = count(network, shape)
+        formula = van_cost(arch, attention, k_size, *shape[2:])
+        row = dict(arch=arch, attention=attention, k_size=k_size, **cost._asdict(), closed_form=formula._asdict())
+        if timed:
+            row['latency'] = _latency(VAN_LSKA(arch, k_size, attention).eval(), shape)
+        rows.append(row)
     return rows
 
 

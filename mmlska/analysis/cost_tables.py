@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..engine.config import load_config
 from ..results import markdown_table, run_environment, save_figure
-from .backbone_cost import compare_designs, compare_others
+from .backbone_cost import COLUMNS, compare_designs, compare_others
 from .complexity import measure_config
 
 #: The kernel sizes in the table of designs, where they were counted; the results file has all.
@@ -72,62 +72,40 @@ def image_size(shape: Sequence[int]) -> str:
 
 def config_table(counts: Mapping[str, Mapping]) -> str:
     """The counts of :func:`count_configs` as a Markdown table."""
-    rows = [
-        [
-            f'`{name}`',
-            image_size(count['input_shape']),
-            f'{count["parameters"] / 1e6:.2f}',
-            f'{count["flops"] / 1e9:.1f}',
-        ]
-        for name, count in counts.items()
-    ]
+    rows = []
+    for name, count in counts.items():
+        numbers = f'{count["parameters"] / 1e6:.2f}', f'{count["flops"] / 1e9:.1f}'
+        rows.append([f'`{name}`', image_size(count['input_shape']), *numbers])
     return markdown_table(['config', 'input', 'parameters, M', 'FLOPs, G'], rows)
 
 
 def design_tables(counts: Mapping) -> str:
     """The counts of :func:`count_designs` as Markdown tables: designs over some kernel sizes, then the backbones of other papers."""
-    columns = {
-        'parameters, M': lambda row: f'{row["parameters"] / 1e6:.2f}',
-        'FLOPs, G': lambda row: f'{row["flops"] / 1e9:.2f}',
-        'activations, M': lambda row: f'{row["activations"] / 1e6:.1f}',
-        'peak memory, MB': lambda row: f'{row["peak_memory"] / 1e6:.1f}',
-    }
-    if 'latency' in counts:
-        columns['latency, ms'] = lambda row: f'{row["latency"] * 1e3:.1f}'
+
+    def cells(row: Mapping, names: Sequence[str]) -> list[str]:
+        return [f'{row[key] / unit:.{digits}f}' for key, unit, digits in (COLUMNS[name] for name in names)]
+
+    columns = [name for name in COLUMNS if name != 'latency, ms' or 'latency' in counts]
     rows = {(row['arch'], row['k_size'], row['attention']): row for row in counts['designs']}
     archs, k_sizes, designs = (list(dict.fromkeys(key[i] for key in rows)) for i in range(3))
     shown = [k for k in k_sizes if k in SHOWN] or k_sizes
     compared = [name for name in columns if name in ('parameters, M', 'FLOPs, G', 'latency, ms')]
-    designs_table = markdown_table(
-        [' / '.join(compared), *designs],
-        [
-            [
-                f'VAN-{arch.upper()}, K = {k}',
-                *(' / '.join(columns[name](rows[arch, k, d]) for name in compared) for d in designs),
-            ]
-            for arch in archs
-            for k in shown
-        ],
-    )
+    lines = [
+        [f'VAN-{arch.upper()}, K = {k}', *(' / '.join(cells(rows[arch, k, d], compared)) for d in designs)]
+        for arch in archs
+        for k in shown
+    ]
+    designs_table = markdown_table([' / '.join(compared), *designs], lines)
     k_size = 23 if 23 in k_sizes else k_sizes[0]
     own = [
         dict(rows[arch, k_size, d], name=f'VAN-{arch.upper()}, {d}, K = {k_size}') for arch in archs for d in designs
     ]
-    all_table = markdown_table(
-        ['backbone', *columns],
-        [
-            [
-                row['name'],
-                *(
-                    [row['missing'], *[''] * (len(columns) - 1)]
-                    if 'missing' in row
-                    else (show(row) for show in columns.values())
-                ),
-            ]
-            for row in [*own, *counts['others']]
-        ],
-    )
-    return f'{designs_table}\n\n{all_table}'
+    empty = [''] * (len(columns) - 1)
+    lines = [
+        [row['name'], *([row['missing'], *empty] if 'missing' in row else cells(row, columns))]
+        for row in [*own, *counts['others']]
+    ]
+    return f'{designs_table}\n\n{markdown_table(["backbone", *columns], lines)}'
 
 
 def draw_designs(counts: Mapping, path: str | Path) -> Path:

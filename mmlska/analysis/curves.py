@@ -8,6 +8,7 @@ from ..engine.run_log import read_log
 from ..results import new_figure, save_figure
 
 Curve = tuple[list[int], list[float]]
+_DEFAULT = ('loss', 'lr', 'coco/bbox_mAP', 'coco/segm_mAP', 'mIoU', 'aAcc')
 _HIDDEN = ('time', 'data_time', 'memory', 'iter', 'epoch', 'step')
 
 
@@ -33,25 +34,19 @@ def read_scalars(run: str | Path) -> dict[str, Curve]:
     return {name: (sorted(points), [points[s] for s in sorted(points)]) for name, points in values.items()}
 
 
-def default_names(runs: list[dict[str, Curve]]) -> list[str]:
-    """The curves to draw unless others are asked for: loss, learning rate, and the main metrics in the logs."""
-    metrics = ('coco/bbox_mAP', 'coco/segm_mAP', 'mIoU', 'aAcc')
-    return [name for name in ('loss', 'lr', *metrics) if any(name in run for run in runs)]
-
-
 def draw_curves(runs: dict[str, dict[str, Curve]], path: str | Path, names: list[str] | None = None) -> Path:
     """Draw curves of several runs, one panel for each name.
 
     Args:
         runs: What :func:`read_scalars` returned, by label.
         path: The picture, .png.
-        names: The curves; None for :func:`default_names`.
+        names: The curves; None for loss, learning rate, and the main metrics in the logs.
 
     Raises:
         ValueError: If no run has one of the names.
     """
-    names = names or default_names(list(runs.values()))
     known = sorted({name for run in runs.values() for name in run})
+    names = names or [name for name in _DEFAULT if name in known]
     for name in names:
         if name not in known:
             raise ValueError(f'no run has logged {name}; choose from {", ".join(known)}')

@@ -52,12 +52,7 @@ class Outcome:
 
 
 def box_iou(boxes: np.ndarray, others: np.ndarray, crowd: np.ndarray | None = None) -> np.ndarray:
-    """Return the overlap of every box with every other one, (N, M); with a crowd, the share of the box inside it.
-
-    Args:
-        boxes: Left, top, right, bottom, (N, 4).
-        others: The same, (M, 4).
-        crowd: Which of the others are crowds, bool (M,).
+    """Return the overlap of every box (N, 4) with every other one (M, 4), (N, M); with a crowd, bool (M,), the share of the box inside it.
 
     Example:
         >>> box_iou(np.array([[0, 0, 2, 2]]), np.array([[0, 0, 2, 1], [2, 2, 3, 3]]))
@@ -73,11 +68,7 @@ def box_iou(boxes: np.ndarray, others: np.ndarray, crowd: np.ndarray | None = No
 
 
 def classify_boxes(image: BoxImage, score_thr: float = 0.0) -> Outcome:
-    """Sort the detections of one image into correct ones and the kinds of error.
-
-    Args:
-        image: Its boxes; detections in falling order of their scores.
-        score_thr: Detections below it do not count.
+    """Sort the detections of one image, but those scored below ``score_thr``, into correct ones and the kinds of error.
 
     Example:
         >>> boxes = np.array([[0.0, 0, 10, 10], [0, 0, 10, 9], [40, 40, 50, 50]])
@@ -143,26 +134,45 @@ def average_precision(hits: np.ndarray, positives: int) -> float:
     return float(np.append(precision, 0.0)[first].mean())
 
 
-def detection_errors(predictions: Predictions, score_thr: float = 0.3) -> dict:
-    """Return every error of a detector, with what each image costs.
+def find_errors(predictions: Predictions, score_thr: float = 0.3) -> dict:
+    """Return every error of a detector or segmentor on a test set, with what each image costs.
 
     AP50 counts all detections, as COCO's metric does; errors and the confusion matrix those that a user would see, with a score of
-    at least ``score_thr``.
-
-    Args:
-        predictions: Those of a test set.
-        score_thr: Detections below it are no errors.
+    at least ``score_thr``. In one image a class is missed where less than a tenth of its pixels are found, invented where it is
+    predicted and not labelled, and of poor overlap where its IoU is otherwise below 0.5.
 
     Returns:
-        Plain data: ``metric`` ('AP50') and its ``value``, ``per_class``, ``counts`` of the kinds, ``confusion`` (rows: labelled, columns:
-        predicted, the last of each: nothing), ``left_out``, the number of detections of NaN or infinity, and ``images``, the costliest
-        first, each with its ``truths`` and ``detections``.
+        Plain data: ``metric`` ('AP50' or 'mIoU') and its ``value``, ``per_class``, ``counts`` of the kinds, ``confusion`` (rows: labelled,
+        columns: predicted; objects, the last of each: nothing, or pixels) and ``images``, the costliest first, each with its ``truths``
+        and ``detections``, or its ``miou``, ``accuracy``, ``errors`` and ``classes``. Of a detector also ``left_out``, the number of
+        detections of NaN or infinity.
 
     Raises:
-        ValueError: If the predictions are no boxes, or of other classes, a labelled box is not finite, or the threshold is no share.
+        ValueError: If the predictions are of other classes, nothing is labelled, a labelled box is not finite or the threshold no share.
     """
-    if predictions.task != 'detection':
-        raise ValueError(f'predictions of a {predictions.task} model have no boxes; use segmentation_errors')
+    if predictions.task == 'detection':
+        return _detection_errors(predictions, score_thr)
+    return _segmentation_errors(predictions)
+
+
+def _report(
+    predictions: Predictions, metric: str, values: np.ndarray, counts: dict[str, int], confusion: np.ndarray, **more
+) -> dict:
+    """What both tasks have in common; ``values`` are those of the classes, 0..1."""
+    return {
+        'task': predictions.task,
+        'metric': metric,
+        'value': None if np.all(np.isnan(values)) else _percent(np.nanmean(values)),
+        'classes': list(predictions.classes),
+        'kinds': list(counts),
+        'per_class': {name: _percent(value) for name, value in zip(predictions.classes, values)},
+        'counts': counts,
+        'confusion': confusion.tolist(),
+        **more,
+    }
+
+
+def _detection_errors(predictions: Predictions, score_thr: float) -> dict:
     if not 0 <= score_thr <= 1:
         raise ValueError(f'score_thr {score_thr} is impossible; use 0 to 1')
     classes = range(len(predictions.classes))
@@ -182,19 +192,9 @@ def detection_errors(predictions: Predictions, score_thr: float = 0.3) -> dict:
         counts[MISSED] += int(outcome.missed.sum())
         entries.append({**_box_entry(image, outcome, cost), 'pairs': sorted(set(pairs))})
     entries.sort(key=lambda entry: -entry['lost'])
-    return {
-        'task': 'detection',
-        'metric': 'AP50',
-        'value': _percent(np.nanmean(values)) if not np.all(np.isnan(values)) else None,
-        'classes': list(predictions.classes),
-        'kinds': list(DETECTION_KINDS),
-        'score_thr': score_thr,
-        'per_class': {name: _percent(value) for name, value in zip(predictions.classes, values)},
-        'counts': counts,
-        'confusion': confusion.tolist(),
-        'left_out': sum(len(old.labels) - len(new.labels) for old, new in zip(predictions.images, images)),
-        'images': entries,
-    }
+    left_out = sum(len(old.labels) - len(new.labels) for old, new in zip(predictions.images, images))
+    more = dict(score_thr=score_thr, left_out=left_out, images=entries)
+    return _report(predictions, 'AP50', values, counts, confusion, **more)
 
 
 def _usable(image: BoxImage, num_classes: int) -> BoxImage:
@@ -281,12 +281,8 @@ def _percent(share: float) -> float | None:
     return None if np.isnan(share) else round(100 * float(share), 2)
 
 
-def pixel_confusion(image: MapImage, num_classes: int) -> np.ndarray:
-    """Return how many pixels of each labelled class (rows) got each class (columns), (num_classes, num_classes).
-
-    Raises:
-        ValueError: If a label is none of the classes.
-    """
+def _pixel_confusion(image: MapImage, num_classes: int) -> np.ndarray:
+    """How many pixels of each labelled class (rows) got each class (columns)."""
     valid = image.truth != NOT_LABELLED
     for found in (image.truth[valid], image.prediction[valid]):
         highest, lowest = found.max(initial=0), found.min(initial=0)
@@ -299,26 +295,9 @@ def pixel_confusion(image: MapImage, num_classes: int) -> np.ndarray:
     return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
-def segmentation_errors(predictions: Predictions) -> dict:
-    """Return every error of a segmentor, with what each image costs.
-
-    In one image a class is missed where less than a tenth of its pixels are found, invented where it is predicted and not labelled,
-    and of poor overlap where its IoU is otherwise below 0.5.
-
-    Args:
-        predictions: Those of a test set.
-
-    Returns:
-        Plain data: ``metric`` ('mIoU') and its ``value``, ``per_class``, ``counts`` of the kinds, ``confusion`` in pixels (rows: labelled,
-        columns: predicted) and ``images``, the costliest first, each with its ``miou``, ``accuracy``, ``errors`` and ``classes``.
-
-    Raises:
-        ValueError: If the predictions are no class maps, or nothing is labelled.
-    """
-    if predictions.task != 'segmentation':
-        raise ValueError(f'predictions of a {predictions.task} model are no class maps; use detection_errors')
+def _segmentation_errors(predictions: Predictions) -> dict:
     number = len(predictions.classes)
-    parts = [pixel_confusion(image, number) for image in predictions.images]
+    parts = [_pixel_confusion(image, number) for image in predictions.images]
     total = np.sum(parts, 0)
     if not np.any(total):
         raise ValueError('no pixel of the test data is labelled; give a config whose test data have labels')
@@ -330,17 +309,7 @@ def segmentation_errors(predictions: Predictions) -> dict:
             counts[error['kind']] += 1
         entries.append(entry)
     entries.sort(key=lambda entry: -entry['lost'])
-    return {
-        'task': 'segmentation',
-        'metric': 'mIoU',
-        'value': _percent(np.nanmean(values)),
-        'classes': list(predictions.classes),
-        'kinds': list(SEGMENTATION_KINDS),
-        'per_class': {name: _percent(value) for name, value in zip(predictions.classes, values)},
-        'counts': counts,
-        'confusion': total.tolist(),
-        'images': entries,
-    }
+    return _report(predictions, 'mIoU', values, counts, total, images=entries)
 
 
 def _ious(confusion: np.ndarray) -> np.ndarray:
@@ -378,10 +347,3 @@ def _map_entry(image: MapImage, part: np.ndarray, cost: float) -> dict:
         'classes': classes,
         'confused': [[int(a), int(b), round(100 * int(wrong[a, b]) / pixels, 2)] for a, b in largest if wrong[a, b]],
     }
-
-
-def find_errors(predictions: Predictions, score_thr: float = 0.3) -> dict:
-    """Return :func:`detection_errors` or :func:`segmentation_errors`, whichever fits."""
-    if predictions.task == 'detection':
-        return detection_errors(predictions, score_thr)
-    return segmentation_errors(predictions)

@@ -78,33 +78,14 @@ def eigen_cam(feature: Tensor) -> np.ndarray:
 
 
 def eigen_cams(backbone: nn.Module, image: Tensor) -> list[np.ndarray]:
-    """EigenCAM of each output of a backbone, finest first.
-
-    Args:
-        backbone: In eval mode.
-        image: (1, C, H, W).
-    """
+    """EigenCAM of each output of a backbone in eval mode for an image (1, C, H, W), finest first."""
     with torch.no_grad():
         outputs = backbone(image)
     return [eigen_cam(output[0]) for output in ([outputs] if isinstance(outputs, Tensor) else outputs)]
 
 
-def last_of_each_stage(names: Sequence[str]) -> list[str]:
-    """The last of the names of each stage, a stage being what stands before the first dot.
-
-    Example:
-        >>> last_of_each_stage(['blocks1.0.attn', 'blocks1.1.attn', 'blocks2.0.attn'])
-        ['blocks1.1.attn', 'blocks2.0.attn']
-    """
-    return list({name.partition('.')[0]: name for name in names}.values())
-
-
 def read_scaled(path: str, size: int | None = None) -> np.ndarray:
-    """Read a photo, its longer side scaled to ``size`` pixels: (H, W, 3) uint8, BGR.
-
-    Args:
-        path: Image file.
-        size: Longer side in pixels; None leaves the photo as it is.
+    """Read a photo, its longer side scaled to ``size`` pixels if that is given: (H, W, 3) uint8, BGR.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -150,7 +131,8 @@ def maps_over_photo(
     maps = {}
     if 'attention' in kinds:
         attentions = attention_maps(model.backbone, image)
-        for name in attentions if blocks else last_of_each_stage(list(attentions)):
+        last = {name.partition('.')[0]: name for name in attentions}  # of each stage
+        for name in attentions if blocks else last.values():
             if not stages or any(name.startswith(f'blocks{stage}.') for stage in stages):
                 maps[f'attention {_title(name)}'] = attentions[name]
     if 'eigencam' in kinds:

@@ -10,6 +10,7 @@ from matplotlib.patches import Rectangle
 
 from ..datasets.corruption import corrupt, image_seed
 from ..results import new_figure
+from .backbone_cost import COLUMNS
 from .receptive_field import Contribution, ReceptiveField
 
 SQUARE_COLORS = ('#30d158', '#40c8ff', '#c07cff', '#ff4060')
@@ -18,13 +19,7 @@ SQUARE_COLORS = ('#30d158', '#40c8ff', '#c07cff', '#ff4060')
 def receptive_fields(
     fields: Mapping[str, tuple[ReceptiveField, Sequence[Contribution]]], title: str, columns: int
 ) -> Figure:
-    """Effective receptive fields side by side, on a logarithmic scale, with the squares of their contributions.
-
-    Args:
-        fields: By the panel's name.
-        title: Above the figure.
-        columns: Panels in a row.
-    """
+    """Effective receptive fields by name, ``columns`` in a row, on a logarithmic scale, with the squares of their contributions."""
     rows = -(-len(fields) // columns)
     figure = new_figure(3.1 * columns + 1.1, 3.9 * rows + 0.6)
     figure.suptitle(title, fontsize=11, wrap=True)
@@ -62,8 +57,6 @@ def robustness(results: dict, summary: Mapping[str, dict], severities: Sequence[
     Args:
         results: 'results' of :func:`mmlska.analysis.robustness.evaluate`.
         summary: What :func:`mmlska.analysis.robustness.summarise` made of them.
-        severities: Those to draw.
-        title: Above the figure.
     """
     rows = max(len(entry['corruptions']) for entry in summary.values())
     figure = new_figure(4.6 * len(summary) + 2, 0.28 * rows + 2)
@@ -97,10 +90,7 @@ def corrupted_samples(
 
     Args:
         image: (H, W, 3) uint8, RGB.
-        name: Its file name, on which its noise depends.
-        corruptions: The rows.
-        severities: The columns, after the clean image.
-        seed: Of the test.
+        name: Its file name, on which its noise depends, and on the ``seed`` of the test.
     """
     height, width = image.shape[:2]
     step = max(1, round(max(height, width) / 160))
@@ -120,30 +110,22 @@ def corrupted_samples(
 
 
 def design_costs(rows: Sequence[Mapping], title: str) -> Figure:
-    """Cost against kernel size for the attention designs: a row of panels for each arch.
-
-    Args:
-        rows: As :func:`mmlska.analysis.backbone_cost.compare_designs` returns them.
-        title: Above the figure.
-    """
+    """Cost against kernel size for the rows of :func:`mmlska.analysis.backbone_cost.compare_designs`: a row of panels for each arch."""
     archs = list(dict.fromkeys(row['arch'] for row in rows))
     designs = list(dict.fromkeys(row['attention'] for row in rows))
     panels = {
-        'parameters, M': lambda row: row['parameters'] / 1e6,
-        'FLOPs, G': lambda row: row['flops'] / 1e9,
-        'activations, M': lambda row: row['activations'] / 1e6,
+        label: (key, unit)
+        for label, (key, unit, _) in COLUMNS.items()
+        if key != 'peak_memory' and all(key in row for row in rows)
     }
-    if all('latency' in row for row in rows):
-        panels['latency, ms'] = lambda row: row['latency'] * 1e3
     figure = new_figure(4 * len(panels), 3 * len(archs) + 0.8)
     figure.suptitle(title, fontsize=11)
     axes = figure.subplots(len(archs), len(panels), squeeze=False)
     for line, arch in zip(axes, archs):
-        for axis, (label, value) in zip(line, panels.items()):
+        for axis, (label, (key, unit)) in zip(line, panels.items()):
             for design, style in zip(designs, ('o-', 's--', '^-.', 'd:')):
-                points = [
-                    (row['k_size'], value(row)) for row in rows if (row['arch'], row['attention']) == (arch, design)
-                ]
+                chosen = [row for row in rows if (row['arch'], row['attention']) == (arch, design)]
+                points = [(row['k_size'], row[key] / unit) for row in chosen]
                 axis.plot(*zip(*points), style, markersize=3, linewidth=1.2, label=design)
             axis.set_xlabel('kernel size K, px', fontsize=8)
             axis.set_ylabel(label, fontsize=8)
@@ -160,7 +142,6 @@ def photo_maps(photo: np.ndarray, maps: Mapping[str, np.ndarray], title: str, co
     Args:
         photo: (H, W, 3) uint8, RGB.
         maps: (h, w) by name; each is stretched over the photo and coloured from its smallest to its largest value.
-        title: Above the figure.
         columns: Maps in a row.
     """
     height, width = photo.shape[:2]
@@ -178,27 +159,4 @@ def photo_maps(photo: np.ndarray, maps: Mapping[str, np.ndarray], title: str, co
         extent = (-0.5, width - 0.5, height - 0.5, -0.5)
         axis.imshow(values, cmap='jet', alpha=0.55, extent=extent, interpolation='bilinear')
         axis.set_title(f'{name}\n{values.shape[1]} x {values.shape[0]}', fontsize=8)
-    return figure
-
-
-def seed_spread(columns: Mapping[str, Mapping[str, Sequence[float]]], title: str) -> Figure:
-    """A panel for each quantity: a dot for every seed of a model and a bar at their mean.
-
-    Args:
-        columns: Quantity, model, one value for each seed.
-        title: Above the figure.
-    """
-    figure = new_figure(2.6 * len(columns) + 0.6, 3.2)
-    figure.suptitle(title, fontsize=11)
-    axes = figure.subplots(1, len(columns), squeeze=False)[0]
-    for axis, (label, models) in zip(axes, columns.items()):
-        for place, values in enumerate(models.values()):
-            axis.plot([place] * len(values), values, 'o', color='#40618f', markersize=5, alpha=0.7)
-            if values:
-                axis.hlines(sum(values) / len(values), place - 0.3, place + 0.3, color='#c0392b')
-        axis.set_xticks(range(len(models)), models, rotation=40, ha='right', fontsize=8)
-        axis.set_xlim(-0.6, len(models) - 0.4)
-        axis.set_title(label, fontsize=9)
-        axis.tick_params(axis='y', labelsize=8)
-        axis.grid(axis='y', alpha=0.3)
     return figure

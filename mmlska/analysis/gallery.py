@@ -95,12 +95,8 @@ def render_page(data: dict) -> str:
 def check_folder(folder: Path, overwrite: bool) -> None:
     """Make sure that a gallery may be written to a folder.
 
-    Args:
-        folder: The folder.
-        overwrite: Whether a gallery there may be replaced.
-
     Raises:
-        FileExistsError: If it holds a gallery that may not, or anything else.
+        FileExistsError: If it holds a gallery and ``overwrite`` is False, or anything else.
     """
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return

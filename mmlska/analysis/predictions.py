@@ -105,8 +105,7 @@ def predict(cfg: Config, checkpoint: str, *, trust: bool | None = None) -> Predi
     dataset = runner.test_dataloader.dataset
     collect = _Collect(dataset)
     runner.register_hook(collect)
-    metrics = runner.test()
-    metrics = {name: float(value) for name, value in metrics.items()}
+    metrics = {name: float(value) for name, value in runner.test().items()}
     return _predictions(cfg, dataset, collect.images, metrics)
 
 

@@ -74,12 +74,7 @@ def input_gradient(
 def effective_receptive_field(
     module: Callable[[Tensor], Tensor | Sequence[Tensor]], batches: Iterable[Tensor], *, stage: int = -1
 ) -> ReceptiveField:
-    """Average the input gradient of the middle of a feature map over images.
-
-    Args:
-        module: A backbone in eval mode.
-        batches: Images of one size, (N, C, H, W) each.
-        stage: Which output of the backbone.
+    """Average the input gradient of the middle of a feature map of a backbone in eval mode over images of one size, (N, C, H, W) each.
 
     Raises:
         ValueError: If there are no images, the stage does not exist or no pixel has any influence.
@@ -124,7 +119,6 @@ def contributions(
     Args:
         heat: (H, W), not negative.
         center: (row, column) of the square's middle pixel.
-        shares: Each above 0 and at most 1.
 
     Raises:
         ValueError: If a share is not above 0 and at most 1.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +49,15 @@ def measure_panels(
         raise ValueError(f'--stage {stage} does not exist; stages count from 1')
     if size < 32:
         raise ValueError(f'--size {size} is too small; give 32 pixels or more')
-    panels = _panels(config, k_sizes, attentions, options)
+    base = dict(options or {})
+    panels = {Path(config).stem: base}
+    if k_sizes or attentions:
+        backbone = load_config(config, base).model.backbone
+        attentions = attentions or [backbone.get('attention', 'lska')]
+        panels = {
+            f'{name}, K = {k}': {**base, 'model.backbone.attention': name, 'model.backbone.k_size': k}
+            for name, k in product(attentions, k_sizes or [backbone.get('k_size', 23)])
+        }
     if checkpoints and len(checkpoints) != len(panels):
         raise ValueError(f'--checkpoints names {len(checkpoints)} files for {len(panels)} panels: {", ".join(panels)}')
     photos = spread(
@@ -66,25 +75,6 @@ def measure_panels(
             fields[f'{name}, {source}'] = field, squares
             report(f'{name}, {source}: ' + ', '.join(f'{c.share:.0%} in {c.side} px' for c in squares))
     return fields
-
-
-def _panels(
-    config: str,
-    k_sizes: Sequence[int] | None,
-    attentions: Sequence[str] | None,
-    options: Mapping[str, object] | None,
-) -> dict[str, dict]:
-    """The settings of each panel's config by its name."""
-    base = dict(options or {})
-    if not k_sizes and not attentions:
-        return {Path(config).stem: base}
-    backbone = load_config(config, base).model.backbone
-    panels = {}
-    for attention in attentions or [backbone.get('attention', 'lska')]:
-        for k_size in k_sizes or [backbone.get('k_size', 23)]:
-            settings = {'model.backbone.attention': attention, 'model.backbone.k_size': k_size}
-            panels[f'{attention}, K = {k_size}'] = {**base, **settings}
-    return panels
 
 
 def write_panels(folder: Path, config: str, fields: Fields, *, stage: int | None, size: int, columns: int) -> Path:

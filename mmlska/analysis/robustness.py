@@ -65,13 +65,9 @@ def with_corruption(pipeline: Sequence[dict], corruption: str, severity: int, se
 
 
 def use_subset(cfg: Config, count: int, seed: int, work_dir: str | Path) -> None:
-    """Test on some of the images only, chosen at random.
+    """Make a config test on ``count`` images only, chosen at random, or on all if there are fewer.
 
-    Args:
-        cfg: A config as :func:`mmlska.engine.config.load_config` returns it, changed in place.
-        count: How many; all if there are fewer.
-        seed: Of the choice.
-        work_dir: Folder for the annotations of the chosen images, which COCO's evaluation needs.
+    ``work_dir`` is for the annotations of the chosen images, which COCO's evaluation needs.
 
     Raises:
         ValueError: If ``count`` is not positive or the test data consist of several datasets.
@@ -83,8 +79,7 @@ def use_subset(cfg: Config, count: int, seed: int, work_dir: str | Path) -> None
         raise ValueError(f'--subset needs a plain test dataset, this one is a {dataset.type}; leave --subset out')
     init_default_scope(cfg.default_scope)
     built = DATASETS.build(dict(dataset, pipeline=[]))
-    kept = np.random.default_rng(seed).permutation(len(built))[:count]
-    kept = sorted(int(i) for i in kept)
+    kept = sorted(np.random.default_rng(seed).permutation(len(built))[:count].tolist())
     before = dataset.get('indices')
     dataset.indices = kept if not isinstance(before, (list, tuple)) else [before[i] for i in kept]
     for evaluator in evaluators_of(cfg, 'test'):
@@ -102,13 +97,9 @@ def identity(cfg: Config, checkpoint: str | Path, seed: int, subset: int | None,
         package = f'imagecorruptions-imaug {version("imagecorruptions-imaug")}'
     except PackageNotFoundError:
         package = 'imagecorruptions'
-    datasets = [
-        {key: value for key, value in dataset.items() if key != 'data_root'} for dataset in datasets_of(cfg, 'test')
-    ]
-    evaluators = [
-        {key: value for key, value in evaluator.items() if key not in ('ann_file', 'outfile_prefix')}
-        for evaluator in evaluators_of(cfg, 'test')
-    ]
+    datasets = [{k: v for k, v in item.items() if k != 'data_root'} for item in datasets_of(cfg, 'test')]
+    where = ('ann_file', 'outfile_prefix')
+    evaluators = [{k: v for k, v in item.items() if k not in where} for item in evaluators_of(cfg, 'test')]
     text = json.dumps([cfg.model, datasets, evaluators], sort_keys=True, default=str)
     return dict(
         checkpoint_sha256=file_sha256(checkpoint),
@@ -124,11 +115,8 @@ def identity(cfg: Config, checkpoint: str | Path, seed: int, subset: int | None,
 def _data_sha256(cfg: Config) -> str:
     """Of the names and sizes of images and masks and of the annotations: a folder may move, other images are other data."""
     init_default_scope(cfg.default_scope)
-    facts = [
-        file_sha256(e['ann_file'])
-        for e in evaluators_of(cfg, 'test')
-        if e.get('ann_file') and Path(e['ann_file']).is_file()
-    ]
+    annotations = [evaluator.get('ann_file') for evaluator in evaluators_of(cfg, 'test')]
+    facts = [file_sha256(file) for file in annotations if file and Path(file).is_file()]
     for dataset in datasets_of(cfg, 'test'):
         built = DATASETS.build(dict(dataset, pipeline=[]))
         for info in (built.get_data_info(i) for i in range(len(built))):
@@ -156,12 +144,7 @@ def evaluate(
         cfg: A config that went through :func:`mmlska.engine.launch.prepare`.
         checkpoint: The checkpoint file.
         out: JSON file of the results, written after each test.
-        corruptions: Names from ``ALL_CORRUPTIONS``.
-        severities: From 1 to 5.
-        seed: Of the corruptions and of the subset.
-        subset: Test on so many images only.
-        workers: Processes that load and corrupt images; None keeps the config's number.
-        dtype: 'fp32', or 'bf16' or 'fp16' for mixed precision.
+        corruptions: Names from ``ALL_CORRUPTIONS``; this and what follows as the options of ``tools/test_robustness.py``.
         report: Called with one line for each test.
 
     Returns:
@@ -215,11 +198,7 @@ def _numbers(metrics: dict) -> dict[str, float | None]:
 
 
 def main_metrics(results: dict) -> list[str]:
-    """The metrics to summarise: mAP of boxes and masks, mIoU.
-
-    Raises:
-        ValueError: If the clean images gave none.
-    """
+    """The metrics to summarise: mAP of boxes and masks, mIoU; ValueError if the clean images gave none."""
     clean = results[CLEAN]['0']
     found = [key for key in clean if key.rpartition('/')[2] in ('bbox_mAP', 'segm_mAP', 'mAP', 'mIoU')]
     if not found:

@@ -269,10 +269,7 @@ def decide_boxes(
     """Return a detector's decision for each object: the label of the best scored box whose best overlap is with that object.
 
     Args:
-        objects: Those of one image.
-        boxes: Left, top, right, bottom in pixels, (N, 4).
-        labels: (N,).
-        scores: (N,).
+        boxes: Left, top, right, bottom in pixels, (N, 4), with labels and scores (N,).
         iou_thr: Least overlap of box and object.
     """
     decisions: list[int | None] = [None] * len(objects)
@@ -287,12 +284,7 @@ def decide_boxes(
 
 
 def decide_map(objects: Sequence[CueObject], prediction: np.ndarray) -> list[int]:
-    """Return a segmentor's decision for each object: the most frequent class on its visible pixels.
-
-    Args:
-        objects: Those of one image.
-        prediction: Class map, (H, W).
-    """
+    """Return a segmentor's decision for each object: the most frequent class of its map (H, W) on the visible pixels."""
     return [int(np.bincount(prediction[item.mask]).argmax()) for item in objects]
 
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from mmengine.registry import MODELS, init_default_scope
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from ..cost import dense_flops
 from ..designs import ARCHS
@@ -35,12 +36,8 @@ class Case(NamedTuple):
     dense_flops: int  # of its dense convolutions; 0 where these are not what the time goes to
 
 
-class OurDepthwiseGELU(nn.Module):
-    """The MLP's depthwise convolution and GELU as the package runs them where the 1x1 after them is not part of the comparison."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.dwconv = nn.Conv2d(dim, dim, 3, padding=1, groups=dim)
+class OurDepthwiseGELU(PublishedDepthwiseGELU):
+    """The same as the package runs it, where the 1x1 after it is not part of the comparison."""
 
     def forward(self, x: Tensor) -> Tensor:
         return mlp(x, None, (self.dwconv.weight, self.dwconv.bias), None)
@@ -134,13 +131,9 @@ def make_case(
 
     Args:
         settings: What the records say of it.
-        published: The published module.
-        ours: The same from this package.
-        shape: Channels, height and width of the input.
-        batch: Images.
+        shape: Channels, height and width of the input, of which there are ``batch``.
         dtype: Of maps and weights.
         passes: One of ``PASSES``.
-        device: Where to run.
         names: Those of ``CONTENDERS`` and ``DEPLOYMENT`` to build.
         exact_dtype: Of what the contenders are compared with: float64 for one operator, float32 for a network.
         input_grad: Whether the backward pass goes down to the input.
@@ -169,8 +162,8 @@ def randomise(network: nn.Module) -> None:
                 module.running_var.uniform_(0.5, 1.5)
                 module.weight.uniform_(0.5, 1.5)
                 module.bias.normal_(0, 0.2)
-            for scale in (getattr(module, f'layer_scale_{i}', None) for i in (1, 2)):
-                if scale is not None:
+            for name, scale in module.named_parameters(recurse=False):
+                if name.startswith('layer_scale_'):
                     scale.uniform_(0.1, 0.5)
 
 
@@ -190,11 +183,4 @@ class _Maps(nn.Module):
         self.model = model
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        pending, maps = [self.model(x, mode='tensor')], []
-        while pending:
-            item = pending.pop(0)
-            if isinstance(item, Tensor):
-                maps.append(item)
-            else:
-                pending = [*item, *pending]
-        return maps
+        return tree_leaves(self.model(x, mode='tensor'))

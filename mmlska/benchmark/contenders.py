@@ -63,13 +63,11 @@ def make_contender(
     input_grad: bool,
     compiled: bool = False,
 ) -> Contender:
-    """A copy of a module, with its input, as a contender.
+    """A copy of a module, in the mode that it is timed in, with its input as a contender.
 
     Args:
-        module: In the mode that it is timed in.
         x: The input, on the device.
-        dtype: Of maps and weights.
-        memory_format: Of maps and weights.
+        dtype: Of maps and weights, as ``memory_format``.
         training: Whether there is a backward pass.
         input_grad: Whether it goes down to the input.
         compiled: By torch.compile.
@@ -91,15 +89,9 @@ def make_contender(
 def make_contenders(
     names: tuple[str, ...], published: nn.Module, ours: nn.Module, x: Tensor, *, training: bool, input_grad: bool
 ) -> dict[str, Contender]:
-    """The contenders of these names that take part in such a case.
+    """The contenders of these names, of ``CONTENDERS`` and ``DEPLOYMENT``, that take part in a case of two modules with the same weights.
 
-    Args:
-        names: Those of ``CONTENDERS`` and ``DEPLOYMENT`` to make.
-        published: The published module.
-        ours: The same from this package, with the same weights.
-        x: The input, on the device and in the precision of the case.
-        training: Whether there is a backward pass.
-        input_grad: Whether it goes down to the input.
+    ``x`` is the input, on the device and in the precision of the case; the rest as for :func:`make_contender`.
     """
     make = partial(make_contender, x=x, dtype=x.dtype, training=training, input_grad=input_grad)
     gpu, nhwc = x.device.type == 'cuda', torch.channels_last

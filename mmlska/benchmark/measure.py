@@ -15,11 +15,6 @@ from .cases import Case
 from .timing import DenseYardstick, captured, operator_shares, peak_bytes, time_interleaved
 
 
-def measure_case(case: Case, device: torch.device, seconds: float, profile: bool = False) -> dict:
-    """Check and time the contenders of a case: :func:`check_case`, then :func:`time_case`."""
-    return time_case(case, check_case(case, device), device, seconds, profile)
-
-
 class Checked(NamedTuple):
     """The contenders of a case that are right, and what is known of all of them."""
 
@@ -27,12 +22,8 @@ class Checked(NamedTuple):
     results: dict[str, dict]
 
 
-def check_case(case: Case, device: torch.device) -> Checked:
+def check_case(case: Case) -> Checked:
     """Compare the contenders of a case with its exact one, and count their memory; nothing is timed yet.
-
-    Args:
-        case: From :mod:`mmlska.benchmark.cases`.
-        device: Where it runs.
 
     Returns:
         The functions to time and, for each contender, ``error`` (the largest relative error) and, where that is within the tolerance,
@@ -48,20 +39,20 @@ def check_case(case: Case, device: torch.device) -> Checked:
                 results[name] = dict(error=error, failed=f'relative error {error:.1e} is above {case.tolerance:.0e}')
                 continue
             function = contender.forward_backward if training else contender.forward
-            results[name] = dict(error=error, peak_bytes=peak_bytes(function, device))
+            results[name] = dict(error=error, peak_bytes=peak_bytes(function, contender.x.device))
             if training and name != 'published-compiled':  # a compiled graph saves behind the hooks that count
                 results[name]['saved_bytes'] = saved_bytes(contender.outputs, contender.parameters)
         except torch.OutOfMemoryError as error:
-            results[name] = dict(failed=f'out of memory: {str(error).splitlines()[0]}')
+            results[name] = dict(failed=f'out of memory: {_first_line(error)}')
         except Exception as error:  # noqa: BLE001, a compiler that fails on one contender must not lose the others' times
-            results[name] = dict(
-                failed=f'{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ""}'[
-                    :300
-                ]
-            )
+            results[name] = dict(failed=f'{type(error).__name__}: {_first_line(error)}'[:300])
         else:
             functions[name] = function
     return Checked(functions, results)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition('\n')[0]
 
 
 def errors(case: Case, name: str) -> Iterator[float]:
@@ -85,7 +76,7 @@ def _relative(found: Tensor, wanted: Tensor, floor: float) -> float:
     return ((found.double() - wanted).norm() / max(wanted.norm().item(), floor, 1e-30)).item()
 
 
-def time_case(case: Case, checked: Checked, device: torch.device, seconds: float, profile: bool = False) -> dict:
+def time_case(case: Case, checked: Checked, seconds: float, profile: bool = False) -> dict:
     """Time the contenders of a case that are right.
 
     On a GPU ``median`` is the time of a CUDA graph of the call, which is the GPU's alone, and ``eager`` that of the call itself, which for
@@ -94,7 +85,6 @@ def time_case(case: Case, checked: Checked, device: torch.device, seconds: float
     Args:
         case: From :mod:`mmlska.benchmark.cases`.
         checked: Its :func:`check_case`.
-        device: Where it runs.
         seconds: Time to spend on timing.
         profile: Also record the share of the time that each operator takes, as ``operators``.
 
@@ -104,6 +94,7 @@ def time_case(case: Case, checked: Checked, device: torch.device, seconds: float
         ``quartile_3``).
     """
     functions, results = checked
+    device = case.exact.x.device
     limit, timed = {}, functions
     if device.type == 'cuda':
         timed = {}
@@ -111,7 +102,7 @@ def time_case(case: Case, checked: Checked, device: torch.device, seconds: float
             try:
                 timed[name] = captured(function, device)
             except RuntimeError as error:  # a contender that cannot be captured must not lose the others' times
-                results[name]['failed'] = f'not captured: {str(error).strip().splitlines()[0]}'[:300]
+                results[name]['failed'] = f'not captured: {_first_line(error)}'[:300]
         functions = {name: functions[name] for name in timed}
         for name, timing in time_interleaved(functions, device, seconds / 3).items():
             results[name]['eager'] = timing.median

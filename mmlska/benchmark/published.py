@@ -12,10 +12,19 @@ import torch
 from torch import Tensor, nn
 
 from ..models.attention import ATTENTIONS
-from ..models.van_lska import VAN_LSKA, MixFFN
+from ..models.van_lska import VAN_LSKA
 
 
-class PublishedAttention(nn.Module):
+class _Layers(nn.Module):
+    """The layers of another module under their names."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        for name, child in module.named_children():
+            self.add_module(name, child)
+
+
+class PublishedAttention(_Layers):
     """One of the four designs as published: a copy of the input, the convolutions one by one, a multiplication.
 
     Args:
@@ -28,9 +37,7 @@ class PublishedAttention(nn.Module):
     """
 
     def __init__(self, design: str, dim: int, k_size: int) -> None:
-        super().__init__()
-        for name, conv in ATTENTIONS[design](dim, k_size).named_children():
-            self.add_module(name, conv)
+        super().__init__(ATTENTIONS[design](dim, k_size))
 
     def forward(self, x: Tensor) -> Tensor:
         u = x.clone()
@@ -40,13 +47,8 @@ class PublishedAttention(nn.Module):
         return u * attn
 
 
-class PublishedMLP(nn.Module):
+class PublishedMLP(_Layers):
     """A block's MLP as published, made of the layers of one of ours."""
-
-    def __init__(self, mlp: MixFFN) -> None:
-        super().__init__()
-        for name, child in mlp.named_children():
-            self.add_module(name, child)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.drop(self.fc2(self.drop(self.act(self.dwconv(self.fc1(x))))))
@@ -68,13 +70,11 @@ class PublishedDepthwiseGELU(nn.Module):
         return self.act(self.dwconv(x))
 
 
-class PublishedBlock(nn.Module):
+class PublishedBlock(_Layers):
     """A VAN block as published, made of the layers of one of ours."""
 
     def __init__(self, block: nn.Module, design: str, dim: int, k_size: int) -> None:
-        super().__init__()
-        for name, child in block.named_children():
-            self.add_module(name, child)
+        super().__init__(block)
         self.layer_scale_1, self.layer_scale_2 = block.layer_scale_1, block.layer_scale_2
         self.attn.spatial_gating_unit = PublishedAttention(design, dim, k_size)
         self.mlp = PublishedMLP(block.mlp)

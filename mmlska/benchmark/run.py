@@ -15,7 +15,7 @@ import torch
 from ..designs import ARCHS, DESIGNS
 from ..results import fill_section, run_environment, write_json
 from .cases import Case, backbone_case, model_case, op_case, stage_dims
-from .measure import measure_case
+from .measure import check_case, time_case
 from .report import draw_chart, label, table
 from .timing import copy_bandwidth, own_stream
 
@@ -138,7 +138,8 @@ def _measure(plan: Plan, file: Path, command: str, append: bool) -> dict:
     os.environ['MMLSKA_STRICT'] = '1'
     for build in plan.cases():
         with own_stream(device):
-            record = measure_case(build(), device, plan.seconds, plan.profile)
+            case = build()
+            record = time_case(case, check_case(case), plan.seconds, plan.profile)
         results['records'].append({**record, **run})
         print(label(record), record['dtype'], record['pass'], flush=True)
         for name, values in record['contenders'].items():

@@ -49,7 +49,11 @@ def time_interleaved(functions: dict[str, Function], device: torch.device, secon
             name = names[(i + turn) % len(names)]
             spans[name].append(_span(functions[name], device, calls[name]) / calls[name] * 1e3)
         turn += 1
-    return {name: Timing(*_quartiles(values), calls=len(values) * calls[name]) for name, values in spans.items()}
+    timings = {}
+    for name, values in spans.items():
+        first, median, third = statistics.quantiles(values, n=4, method='inclusive')
+        timings[name] = Timing(median, first, third, calls=len(values) * calls[name])
+    return timings
 
 
 def captured(function: Function, device: torch.device, pool: tuple | None = None) -> Function:
@@ -102,11 +106,6 @@ def _span(function: Function, device: torch.device, calls: int) -> float:
     return time.perf_counter() - begin_time
 
 
-def _quartiles(values: list[float]) -> tuple[float, float, float]:
-    first, median, third = statistics.quantiles(values, n=4, method='inclusive')
-    return median, first, third
-
-
 def copy_bandwidth(device: torch.device, megabytes: int = 256) -> float:
     """Measure how fast this machine copies a tensor that fits in no cache: bytes read and written in a second."""
     source = torch.ones(megabytes * 2**18, device=device)
@@ -120,12 +119,8 @@ class DenseYardstick:
 
     def __init__(self, dtype: torch.dtype, device: torch.device) -> None:
         # More images for a GPU, which one of them would not fill.
-        self.x = (
-            torch.randn(16 if device.type == 'cuda' else 1, 512, 64, 64)
-            .to(device, dtype)
-            .to(memory_format=torch.channels_last)
-        )
-        self.weight = torch.randn(512, 512, 1, 1).to(device, dtype).to(memory_format=torch.channels_last)
+        tensors = torch.randn(16 if device.type == 'cuda' else 1, 512, 64, 64), torch.randn(512, 512, 1, 1)
+        self.x, self.weight = (t.to(device, dtype).to(memory_format=torch.channels_last) for t in tensors)
         self.flops = 2 * 512 * self.x.numel()
 
     def __call__(self) -> Tensor:
@@ -144,23 +139,6 @@ def operator_shares(function: Function, device: torch.device, count: int = 8) ->
     times = {event.key: getattr(event, kind) for event in profile.key_averages()}
     total = sum(times.values()) or 1
     return {name: round(times[name] / total, 3) for name in sorted(times, key=times.get, reverse=True)[:count]}
-
-
-def kernel_times(function: Function, device: torch.device) -> list[dict]:
-    """Profile one call on a GPU: each kernel's ``name``, ``calls`` and ``us`` in all, the longest first; empty without a GPU."""
-    if device.type != 'cuda':
-        return []
-    function()
-    torch.cuda.synchronize(device)
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
-        function()
-        torch.cuda.synchronize(device)
-    found = [
-        dict(name=event.key, calls=event.count, us=round(event.self_device_time_total, 2))
-        for event in profile.key_averages()
-        if event.self_device_time_total > 0
-    ]
-    return sorted(found, key=lambda kernel: -kernel['us'])
 
 
 def peak_bytes(function: Function, device: torch.device) -> int | None:

@@ -14,7 +14,7 @@ from mmengine.structures import InstanceData, PixelData
 from ..engine.config import remove_hooks
 from ..engine.launch import build_test_runner
 from ..images import read_header
-from .rule import network_of
+from .metadata import network_of
 
 
 @MODELS.register_module()
@@ -44,10 +44,9 @@ class OnnxModel(BaseModel):
                 mask = torch.from_numpy(prediction.index_mask.astype('int64'))[None]
                 sample.pred_sem_seg = PixelData(data=mask)
             else:
-                found = {key: torch.from_numpy(value) for key, value in prediction.instances.items()}
-                sample.pred_instances = InstanceData(
-                    bboxes=found['boxes'], scores=found['scores'], labels=found['labels']
-                )
+                keys = ('boxes', 'scores', 'labels')
+                boxes, scores, labels = (torch.from_numpy(prediction.instances[key]) for key in keys)
+                sample.pred_instances = InstanceData(bboxes=boxes, scores=scores, labels=labels)
         return samples
 
     val_step = test_step
@@ -79,11 +78,7 @@ def build_evaluation(cfg: Config, checkpoint: str | None, *, onnx: str | None = 
 
 
 def use_onnx(cfg: Config, file: str) -> None:
-    """Make a config test an ONNX file instead of its model.
-
-    Args:
-        cfg: A config that went through :func:`mmlska.engine.launch.prepare`.
-        file: What ``tools/export.py`` wrote for this config.
+    """Make a prepared config test what ``tools/export.py`` wrote for it instead of its model.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -93,20 +88,18 @@ def use_onnx(cfg: Config, file: str) -> None:
 
     predictor = OnnxPredictor(file)
     wanted = 'segmentor' if cfg.default_scope == 'mmseg' else 'RetinaNet'
-    if predictor.metadata['kind'] != wanted or predictor.metadata['model'] != cfg.model.type:
-        raise ValueError(
-            f'{file} holds {predictor.metadata["model"]}, the config {cfg.model.type}; give the config it was exported with'
-        )
-    head = cfg.model.decode_head if wanted == 'segmentor' else cfg.model.bbox_head
-    if len(predictor.classes) != head.num_classes:
-        raise ValueError(
-            f'{file} knows {len(predictor.classes)} classes, the config {head.num_classes}; give the config it was exported with'
-        )
-    network = network_of(cfg)
-    if predictor.metadata.get('network', network) != network:  # files of mmlska before it wrote this have no such key
-        raise ValueError(
-            f'{file} holds {predictor.metadata["network"]}, but the config is {network}; give the config it was exported with'
-        )
+    facts, differs = predictor.metadata, ''
+    if facts['kind'] != wanted or facts['model'] != cfg.model.type:
+        differs = f'holds {facts["model"]}, the config {cfg.model.type}'
+    else:
+        head = cfg.model.decode_head if wanted == 'segmentor' else cfg.model.bbox_head
+        network = network_of(cfg)
+        if len(predictor.classes) != head.num_classes:
+            differs = f'knows {len(predictor.classes)} classes, the config {head.num_classes}'
+        elif facts.get('network', network) != network:  # files of mmlska before it wrote this have no such key
+            differs = f'holds {facts["network"]}, but the config is {network}'
+    if differs:
+        raise ValueError(f'{file} {differs}; give the config it was exported with')
     cfg.model = dict(type='OnnxModel', file=str(Path(file).absolute()))
     cfg.load_from = None
     remove_hooks(cfg, 'ChannelsLastHook')

@@ -14,8 +14,8 @@ from ..files import write_atomically
 from ..infer.model import load_model
 from .formats import Job, format_file
 from .graphs import graph_of
+from .metadata import input_rule, network_of
 from .parity import LIMITS, Parity, read_photos
-from .rule import input_rule, network_of
 
 DTYPES = ('fp32', 'fp16')
 
@@ -75,7 +75,7 @@ def export(
     precision = _check(writer, out, format, dtype, int8)
     model, dataset_meta = load_model(cfg, checkpoint)
     rule = input_rule(cfg)
-    graph, names, kind = graph_of(model, cfg, part)
+    graph, names, kind = graph_of(model, part)
     photos, source = read_photos(photos)
     head = getattr(model, 'decode_head', None)
     facts = dict(

@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 
 import torch
-from mmengine.config import Config
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -173,12 +172,11 @@ class WholeUpsample(nn.Module):
         return F.interpolate(x, size, mode=self.mode, align_corners=self.align_corners)
 
 
-def graph_of(model: nn.Module, cfg: Config, part: str) -> tuple[nn.Module, list[str], str]:
+def graph_of(model: nn.Module, part: str) -> tuple[nn.Module, list[str], str]:
     """The module to export.
 
     Args:
         model: A model in evaluation mode on the CPU; stays as it is.
-        cfg: Its config.
         part: 'backbone' or 'model'.
 
     Returns:

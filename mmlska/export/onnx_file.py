@@ -66,23 +66,13 @@ def write(path: Path, job: Job) -> Parity:
 
 
 def to_onnx(graph: nn.Module, output_names: Sequence[str]) -> onnx.ModelProto:
-    """Export a module that takes one image batch; batch, height and width stay free.
-
-    Args:
-        graph: A module of :mod:`mmlska.export.graphs`.
-        output_names: Names of its outputs.
-    """
-    example = torch.rand(2, 3, 96, 130)
+    """Export a module that takes one image batch; batch, height and width stay free."""
     free = {0: 'batch', 2: 'height', 3: 'width'}
-    return _export(graph, (example,), (free,), ['image'], output_names)
+    return _export(graph, (torch.rand(2, 3, 96, 130),), (free,), ['image'], output_names)
 
 
 def with_detections(maps: onnx.ModelProto, head: nn.Module) -> onnx.ModelProto:
-    """Append decoding and non-maximum suppression to RetinaNet's maps.
-
-    Args:
-        maps: The exported :class:`mmlska.export.graphs.RetinaMaps`.
-        head: mmdet's RetinaHead.
+    """Append decoding and non-maximum suppression, as mmdet's RetinaHead does them, to the exported maps of RetinaNet.
 
     Returns:
         A model that takes ``image`` and ``shape`` (N, 2), height and width without padding, and gives ``boxes`` (M, 4), ``scores`` (M,),
@@ -155,12 +145,7 @@ def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def to_int8(model: onnx.ModelProto, images: Iterable[np.ndarray]) -> onnx.ModelProto:
-    """Convolutions in int8, by onnxruntime's static quantisation.
-
-    Args:
-        model: The float32 model.
-        images: Prepared images (1, 3, H, W) from which the range of each map is taken, as the mean of theirs.
-    """
+    """Convolutions in int8, by onnxruntime's static quantisation; a map's range is the mean of those in prepared images (1, 3, H, W)."""
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
     class Reader(CalibrationDataReader):
@@ -214,8 +199,8 @@ def _export(graph, examples, dynamic_shapes, input_names, output_names) -> onnx.
             examples,
             dynamo=True,
             dynamic_shapes=dynamic_shapes,
-            input_names=list(input_names),
-            output_names=list(output_names),
+            input_names=input_names,
+            output_names=output_names,
             opset_version=OPSET,
             verbose=False,
         )

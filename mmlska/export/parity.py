@@ -52,20 +52,13 @@ class Parity:
 
 
 def read_photos(folder: str | Path | None) -> tuple[list[np.ndarray], str]:
-    """The photos to compare on, and where they are from.
-
-    Args:
-        folder: A folder of images, of which the first are taken; by default data/demo_photos, or generated scenes where that is
-            missing.
-    """
+    """The photos to compare on, the first in a folder, by default data/demo_photos or generated scenes; and where they are from."""
     found = folder or find_path(_PHOTOS)
     if found:
         files = resolve(found)[:_MOST]
         return [image for _, image in read_images(files)], f'{len(files)} photos of {folder or _PHOTOS}'
-    scenes = [
-        make_scene(i, split='training', size=256, num_classes=5, difficulty='hard', texture='random', seed=0)
-        for i in range(2)
-    ]
+    settings = dict(split='training', size=256, num_classes=5, difficulty='hard', texture='random', seed=0)
+    scenes = [make_scene(i, **settings) for i in range(2)]
     return [np.ascontiguousarray(scene.image[..., ::-1]) for scene in scenes], 'generated scenes'
 
 
@@ -130,11 +123,7 @@ def compare_detections(
 ) -> tuple[dict[tuple[int, int], float], int]:
     """The same for RetinaNet's detections, which mmdet itself makes from the model; also their number.
 
-    Args:
-        run: From a batch and its shapes to ``boxes``, ``scores``, ``labels`` and ``image_index``.
-        model: mmdet's RetinaNet.
-        photos: BGR images.
-        rule: The input rule.
+    ``run`` goes from a batch and its shapes to ``boxes``, ``scores``, ``labels`` and ``image_index``.
     """
     from mmdet.structures import DetDataSample
 

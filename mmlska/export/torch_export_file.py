@@ -29,11 +29,9 @@ def write(path: Path, job: Job) -> Parity:
 
 def export_program(graph: nn.Module) -> torch.export.ExportedProgram:
     """Trace a module that takes one image batch; batch, height and width stay free."""
-    free = torch.export.Dim.DYNAMIC
+    free = dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC)
     with torch.no_grad():
-        return torch.export.export(
-            graph.eval(), (torch.rand(2, 3, 96, 130),), dynamic_shapes=({0: free, 2: free, 3: free},)
-        )
+        return torch.export.export(graph.eval(), (torch.rand(2, 3, 96, 130),), dynamic_shapes=(free,))
 
 
 def compare_program(loaded: Callable, job: Job) -> Parity:

@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
-from mmlska.analysis import measure_config
+from mmlska.analysis.complexity import measure_config
 from mmlska.engine.config import replace_sync_bn
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'

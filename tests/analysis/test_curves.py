@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-from mmlska.analysis.curves import default_names, draw_curves, read_scalars
+from mmlska.analysis.curves import draw_curves, read_scalars
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -27,7 +27,6 @@ def test_a_resumed_run_is_one_curve(tmp_path):
     assert curves['loss'] == ([1, 2, 3, 4], [1.5, 2.5, 30.0, 40.0])
     assert curves['mIoU'] == ([4], [33.0])
     assert set(curves) == {'loss', 'lr', 'mIoU'}
-    assert default_names([curves]) == ['loss', 'lr', 'mIoU']
 
 
 def test_the_picture_has_a_panel_for_each_name(tmp_path):

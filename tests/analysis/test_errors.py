@@ -8,9 +8,7 @@ from mmlska.analysis.errors import (
     average_precision,
     box_iou,
     classify_boxes,
-    detection_errors,
     find_errors,
-    segmentation_errors,
 )
 from mmlska.analysis.predictions import BoxImage, MapImage, Predictions
 
@@ -96,26 +94,24 @@ def test_a_crowd_is_neither_wanted_nor_wrong():
     outcome = classify_boxes(image)
     assert outcome.kinds == ['in a crowd', 'background', 'background']
     assert not outcome.missed.any()
-    report = detection_errors(detector(image), 0.0)
+    report = find_errors(detector(image), 0.0)
     assert report['value'] is None
     assert sum(map(sum, report['confusion'])) == 2
 
 
 def test_low_scores_are_no_errors_and_find_nothing():
     image = boxes_of([([0, 0, 10, 10], 0, 0.2)], [([0, 0, 10, 10], 0)])
-    report = detection_errors(detector(image), 0.3)
+    report = find_errors(detector(image), 0.3)
     assert report['counts']['missed'] == 1
     assert report['images'][0]['detections'] == []
     assert report['value'] == 100  # AP50 counts every detection
 
 
 def test_images_without_objects_or_detections():
-    report = detection_errors(
-        detector(boxes_of(), boxes_of(truths=[([0, 0, 5, 5], 1)]), boxes_of([([0, 0, 5, 5], 1, 0.9)]))
-    )
+    report = find_errors(detector(boxes_of(), boxes_of(truths=[([0, 0, 5, 5], 1)]), boxes_of([([0, 0, 5, 5], 1, 0.9)])))
     assert report['counts'] == dict.fromkeys(report['counts'], 0) | {'missed': 1, 'background': 1}
     assert report['value'] == 0
-    assert detection_errors(detector())['images'] == []
+    assert find_errors(detector())['images'] == []
 
 
 def test_box_iou_of_empty_and_flat_boxes():
@@ -125,7 +121,7 @@ def test_box_iou_of_empty_and_flat_boxes():
 
 def test_confusion_matrix_counts_every_object_and_every_detection_once():
     images = random_images(3)
-    confusion = np.array(detection_errors(detector(*images), 0.0)['confusion'])
+    confusion = np.array(find_errors(detector(*images), 0.0)['confusion'])
     labels = np.concatenate([image.true_labels for image in images])
     found = np.concatenate([image.labels for image in images])
     assert confusion[:3].sum(1).tolist() == np.bincount(labels, minlength=3).tolist()
@@ -151,12 +147,12 @@ def test_ap50_is_that_of_mmdet(seed, tmp_path):
     metric.process({}, samples)
     expected = metric.evaluate(len(images))['coco/bbox_mAP_50']
     assert 0.1 < expected < 0.9
-    assert detection_errors(detector(*images))['value'] == pytest.approx(100 * expected, abs=0.06)  # it rounds to 0.1
+    assert find_errors(detector(*images))['value'] == pytest.approx(100 * expected, abs=0.06)  # it rounds to 0.1
 
 
 def test_cost_of_an_image_is_the_gain_when_it_is_perfect():
     images = random_images(5)
-    report = detection_errors(detector(*images))
+    report = find_errors(detector(*images))
     for entry in report['images']:
         better = [
             boxes_of([(b, c, 1.0) for b, c in zip(i.true_boxes, i.true_labels)], list(zip(i.true_boxes, i.true_labels)))
@@ -164,7 +160,7 @@ def test_cost_of_an_image_is_the_gain_when_it_is_perfect():
             else i
             for i in images
         ]
-        gain = detection_errors(detector(*better))['value'] - report['value']
+        gain = find_errors(detector(*better))['value'] - report['value']
         assert entry['lost'] == pytest.approx(gain, abs=0.011)
     lost = [entry['lost'] for entry in report['images']]
     assert lost == sorted(lost, reverse=True)
@@ -196,15 +192,15 @@ def test_miou_is_that_of_mmseg():
     metric.dataset_meta = {'classes': CLASSES}
     maps = [(torch.from_numpy(m.prediction.astype(int)), torch.from_numpy(m.truth.astype(int))) for m in images]
     metric.process({}, [{'pred_sem_seg': {'data': p[None]}, 'gt_sem_seg': {'data': t[None]}} for p, t in maps])
-    assert segmentation_errors(segmentor(*images))['value'] == pytest.approx(metric.evaluate(5)['mIoU'], abs=0.01)
+    assert find_errors(segmentor(*images))['value'] == pytest.approx(metric.evaluate(5)['mIoU'], abs=0.01)
 
 
 def test_cost_of_a_map_is_the_gain_when_it_is_perfect():
     images = random_maps(1)
-    report = segmentation_errors(segmentor(*images))
+    report = find_errors(segmentor(*images))
     for entry in report['images']:
         better = [MapImage(i.path, i.truth % 255, i.truth) if i.path == entry['path'] else i for i in images]
-        gain = segmentation_errors(segmentor(*better))['value'] - report['value']
+        gain = find_errors(segmentor(*better))['value'] - report['value']
         assert entry['lost'] == pytest.approx(gain, abs=0.011)
         assert entry['lost'] > 0
 
@@ -215,13 +211,13 @@ def test_kinds_of_error_of_a_map():
     prediction = np.zeros((10, 10), np.int16)
     prediction[0, :3] = 1  # 3 of 40 pixels
     prediction[9, 0] = 2
-    report = segmentation_errors(segmentor(MapImage('a.png', prediction, truth)))
+    report = find_errors(segmentor(MapImage('a.png', prediction, truth)))
     (entry,) = report['images']
     assert entry['errors'] == [{'kind': 'missed', 'label': 1}, {'kind': 'invented', 'label': 2}]
     assert entry['accuracy'] == 62
     assert entry['confused'] == [[1, 0, 37.0], [0, 2, 1.0]]
     prediction[0] = 1  # 10 of 40
-    report = segmentation_errors(segmentor(MapImage('a.png', prediction, truth)))
+    report = find_errors(segmentor(MapImage('a.png', prediction, truth)))
     assert report['images'][0]['errors'][0] == {'kind': 'poor overlap', 'label': 1}
     assert report['counts'] == {'missed': 0, 'invented': 1, 'poor overlap': 1}
 
@@ -229,16 +225,12 @@ def test_kinds_of_error_of_a_map():
 def test_labels_that_are_no_classes_or_not_there():
     prediction = np.zeros((2, 2), np.int16)
     with pytest.raises(ValueError, match='b.png has the label 3, the model 3 classes'):
-        segmentation_errors(segmentor(MapImage('b.png', prediction, np.full((2, 2), 3))))
+        find_errors(segmentor(MapImage('b.png', prediction, np.full((2, 2), 3))))
     for images in ([], [MapImage('b.png', prediction, np.full((2, 2), 255))]):
         with pytest.raises(ValueError, match='no pixel of the test data is labelled'):
-            segmentation_errors(segmentor(*images))
+            find_errors(segmentor(*images))
 
 
 def test_wrong_settings_name_the_value():
     with pytest.raises(ValueError, match=r'score_thr 30 is impossible; use 0 to 1'):
         find_errors(detector(), 30)
-    with pytest.raises(ValueError, match='have no boxes; use segmentation_errors'):
-        detection_errors(segmentor())
-    with pytest.raises(ValueError, match='no class maps; use detection_errors'):
-        segmentation_errors(detector())

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from small_cases import CPU, EAGER, case
+from small_cases import CPU, EAGER, case, measure_case
 
 from mmlska.benchmark.cases import backbone_case, model_case, op_case
 from mmlska.benchmark.contenders import CONTENDERS, DEPLOYMENT, PASSES, OnnxSession
-from mmlska.benchmark.measure import errors, measure_case
+from mmlska.benchmark.measure import errors
 from mmlska.benchmark.report import table
 from mmlska.models import VAN_LSKA
 
@@ -55,7 +55,7 @@ def test_onnxruntime_is_right_in_inference(name, tiny_models):
         assert 0 < max(errors(built, contender)) < 1e-4, contender
     wrong = built.contenders['onnxruntime']
     built.contenders['onnxruntime'] = wrong._replace(x=wrong.x + 1)
-    assert 'relative error' in measure_case(built, CPU, 0.01)['contenders']['onnxruntime']['failed']
+    assert 'relative error' in measure_case(built)['contenders']['onnxruntime']['failed']
 
 
 @pytest.mark.slow
@@ -91,9 +91,9 @@ def test_dense_flops_of_a_backbone_and_of_an_mlp():
     assert flops['forward'] == sum(2 * size**2 * (e + b) for size, e, b in zip(sizes, embeds, blocks))
     mlp = op_case('mlp', 8, (9, 7), passes='forward', ratio=3, **rest)
     assert mlp.dense_flops == 2 * 2 * 63 * 8 * 24
-    record = measure_case(mlp, CPU, 0.01)
+    record = measure_case(mlp)
     assert 0 < record['dense_ms'] < 1
     assert f' {record["dense_ms"]:.2f} |' in table(
         {'records': [dict(record, contenders={**record['contenders'], 'published': {}})]}
     )
-    assert 'dense_ms' not in measure_case(case(names=('mmlska',)), CPU, 0.01)
+    assert 'dense_ms' not in measure_case(case(names=('mmlska',)))

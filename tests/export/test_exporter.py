@@ -15,9 +15,9 @@ from mmseg.registry import MODELS
 
 from mmlska.engine.config import load_config
 from mmlska.export import ParityError, export, exporter
+from mmlska.export.metadata import input_rule
 from mmlska.export.onnx_predictor import open_session
 from mmlska.export.parity import compare, difference, read_photos
-from mmlska.export.rule import input_rule
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 COMPILER = os.environ.get('CXX', 'clang++' if sys.platform == 'darwin' else 'g++')  # which AOTInductor takes

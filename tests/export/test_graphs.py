@@ -13,8 +13,7 @@ from mmlska.infer import load_model
 
 @pytest.fixture(scope='module')
 def models(tiny_models):
-    cfgs = {name: load_config(str(model.config)) for name, model in tiny_models.items()}
-    return {name: (load_model(cfg, tiny_models[name].checkpoint)[0], cfg) for name, cfg in cfgs.items()}
+    return {name: load_model(load_config(str(m.config)), m.checkpoint)[0] for name, m in tiny_models.items()}
 
 
 @pytest.mark.parametrize('bins', [1, 2, 3, 6])
@@ -27,7 +26,7 @@ def test_pool_of_any_size(bins, size):
 @pytest.mark.parametrize('size', [(64, 96), (33, 70)])
 def test_decoded_boxes_are_mmdets(models, size):
     """With a real suppression after it, the same detections as mmdet's head, for two images with unlike padding."""
-    model, _ = models['retinanet']
+    model = models['retinanet']
     image = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0))
     shapes = [size, (size[0] - 7, size[1] - 20)]
     samples = [DetDataSample(metainfo=dict(img_shape=s, ori_shape=s, scale_factor=(1.0, 1.0))) for s in shapes]
@@ -47,9 +46,9 @@ def test_decoded_boxes_are_mmdets(models, size):
 
 @pytest.mark.parametrize('name', ['upernet', 'fpn'])
 def test_segmentor_logits_have_the_size_of_the_image(models, name):
-    model, cfg = models[name]
+    model = models[name]
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    graph, names, kind = graph_of(model, cfg, 'model')
+    graph, names, kind = graph_of(model, 'model')
     assert (type(graph), names, kind) == (SegmentorGraph, ['logits'], 'segmentor')
     image = torch.rand(1, 3, 45, 70)
     with torch.inference_mode():
@@ -60,15 +59,15 @@ def test_segmentor_logits_have_the_size_of_the_image(models, name):
 
 
 def test_what_cannot_be_exported(models):
-    model, cfg = models['fpn']
+    model = models['fpn']
     with pytest.raises(ValueError, match="part='neck' is unknown; choose one of 'backbone', 'model'"):
-        graph_of(model, cfg, 'neck')
+        graph_of(model, 'neck')
     with pytest.raises(ValueError, match='Linear has no VAN_LSKA'):
-        graph_of(nn.Linear(2, 2), cfg, 'model')
+        graph_of(nn.Linear(2, 2), 'model')
     mode = model.test_cfg.mode
     try:
         model.test_cfg.mode = 'slide'
         with pytest.raises(ValueError, match=r"test_cfg.mode is 'slide'"):
-            graph_of(model, cfg, 'model')
+            graph_of(model, 'model')
     finally:
         model.test_cfg.mode = mode

@@ -61,7 +61,7 @@ def test_same_as_predictor(name, exported, tiny_models, photos):
 def test_size_is_mmcvs(height, width, rule):
     from mmcv.transforms import Resize
 
-    from mmlska.export.rule import _resize
+    from mmlska.export.metadata import _resize
 
     results = Resize(**rule).transform(dict(img=np.zeros((height, width, 1), np.uint8), img_shape=(height, width)))
     assert onnx_predictor._new_size((height, width), **_resize(dict(rule))) == results['img_shape'][::-1]

@@ -1,4 +1,4 @@
-"""What an exported file says about its config, as plain facts: the network, and how an image becomes its input."""
+"""What the metadata of an exported file say of its config: the network, and how an image becomes its input."""
 
 from __future__ import annotations
 
