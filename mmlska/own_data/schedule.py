@@ -53,7 +53,7 @@ def scale_schedule(cfg: Config, images: int, epochs: int | None) -> str:
         total = math.ceil((epochs or _SEG_EPOCHS) * images / batch)
         total = max(min(total, recipe), MIN_ITERATIONS) if epochs is None else total
         length = total
-    _scale_schedulers(cfg, total)
+    scale_schedulers(cfg, total)
     cfg.train_cfg['max_epochs' if by_epoch else 'max_iters'] = length
     share = length / recipe
     cfg.train_cfg.val_interval = min(max(round(cfg.train_cfg.get('val_interval', 1) * share), 1), length)
@@ -75,7 +75,7 @@ def _recipe(cfg: Config) -> tuple[bool, int]:
     return by_epoch, cfg.train_cfg.max_epochs if by_epoch else cfg.train_cfg.max_iters
 
 
-def _scale_schedulers(cfg: Config, total: int) -> None:
+def scale_schedulers(cfg: Config, total: int) -> None:
     """Express the schedulers in iterations of a training that has ``total``, before ``train_cfg`` changes its length."""
     schedulers = cfg.get('param_scheduler') or []
     schedulers = schedulers if isinstance(schedulers, list) else [schedulers]

@@ -12,7 +12,7 @@ import pytest
 CANARY = Path(__file__).with_name('network_canary.py')
 PREDICT = """
 import numpy as np
-import mmlska.analysis.gallery, mmlska.benchmark.contenders, mmlska.own_data.use, mmlska.export, mmlska.classification
+import mmlska.analysis.gallery, mmlska.benchmark.contenders, mmlska.own_data.adapt_config, mmlska.export, mmlska.classification
 from mmlska.infer import Predictor
 from mmlska.weights.manifest import fetch_published
 
