@@ -188,6 +188,12 @@ def test_contributing_shows_the_table():
     )
 
 
+def test_tools_are_under_60_lines():
+    tools = list((PACKAGE.parent / 'tools').glob('*.py'))
+    assert len(tools) > 15
+    assert [f.name for f in tools if len(f.read_text(encoding='utf-8').splitlines()) >= 60] == []
+
+
 def test_no_file_is_longer_than_400_lines():
     root, suffixes = PACKAGE.parent, {'.py', '.cpp', '.h', '.inl', '.html', '.css', '.js', '.sh'}
     folders = [root / name for name in ('mmlska', 'tools', 'scripts', 'configs', 'tests', 'tests_extras')]
