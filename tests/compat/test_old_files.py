@@ -2,7 +2,7 @@
 
 files_2026_11 was written by commit c0fa2d7, before the package's folders were arranged anew: tools/train.py on four generated scenes
 (iter_2.pth, segmentor.py), tools/export.py (segmentor.onnx), tools/convert_weights.py --extract-backbone (classification.pth with
---to classification, backbone.safetensors), and the dump of configs/van_lska_t_imagenet.py.
+--to classification, backbone.safetensors), and the dump of configs/van_lska_t_imagenet.py. Of the folder they lay in, data/compat1 is left.
 """
 
 from __future__ import annotations
