@@ -63,6 +63,7 @@ def runs(scenes, tmp_path_factory) -> Path:
     # Initial weights for all: the heads' are drawn before or after the first worker is seeded, which depends on MMEngine's version.
     cfg = load_config(str(folder / 'segmentor.py'))
     init_default_scope(cfg.default_scope)
+    torch.manual_seed(1)  # with these no pixel of the validation lies between two classes, where the last digit would decide
     model = MODELS.build(cfg.model).state_dict()
     backbone = {name: tensor for name, tensor in model.items() if name.startswith('backbone.')}
     torch.save({name.removeprefix('backbone.'): tensor for name, tensor in backbone.items()}, folder / 'backbone.pth')
@@ -103,11 +104,7 @@ def test_trains_as_distributed_data_parallel_does(runs):
     assert 'grad_norm' in with_fsdp[-2]
     assert 'mIoU' in with_fsdp[-1]
     for line, expected in zip(with_fsdp, without):
-        for name, value in line.items():
-            # Where two classes tie, a pixel may fall to either; losses and norms are no counts.
-            counts = 'acc' in name.lower() or 'IoU' in name
-            allowed = dict(abs=0.05) if counts else dict(rel=1e-5)
-            assert value == pytest.approx(expected[name], **allowed), name
+        assert line == pytest.approx(expected, rel=1e-5)
     weights = checkpoint(runs / 'fsdp')['state_dict']
     assert distance(weights, checkpoint(runs / 'ddp')['state_dict']) <= 1e-5
     assert distance(weights, checkpoint(runs / 'fsdp', 'iter_3.pth')['state_dict']) > 1e-4
