@@ -7,6 +7,7 @@ import statistics
 import time
 import weakref
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -133,7 +134,7 @@ def saved_bytes(function: Callable[[], object], parameters: Iterable[Tensor]) ->
 
 def latency(module: nn.Module, x: Tensor, repeats: int = 20, warm_up: int = 3) -> float:
     """Median seconds of one inference in ``repeats`` after ``warm_up``; the module is in eval mode, on the device of its input."""
-    wait: Callable[[], None] = torch.cuda.synchronize if x.is_cuda else lambda: None
+    wait: Callable[[], None] = partial(torch.cuda.synchronize, x.device) if x.is_cuda else lambda: None
     seconds = []
     with torch.inference_mode():
         for _ in range(warm_up + repeats):

@@ -212,7 +212,7 @@ def arch_settings(arch: str | dict) -> dict[str, list]:
         if key not in ARCHS:
             allowed = ', '.join(map(repr, [*ARCHS, *_LONG_NAMES]))
             raise ValueError(f'arch={arch!r} is unknown; choose one of {allowed}, or give a dict')
-        return ARCHS[key]
+        return {name: list(values) for name, values in ARCHS[key].items()}
     if not isinstance(arch, dict):
         raise TypeError(f'arch must be a str or a dict, got {arch!r} of type {type(arch).__name__}')
     keys = ('embed_dims', 'depths', 'ffn_ratios')

@@ -1,4 +1,4 @@
-# What detection and segmentation share. `custom_imports` is what makes VAN_LSKA known to MMEngine.
+# What all recipes share. `custom_imports` is what makes VAN_LSKA known to MMEngine.
 custom_imports = dict(imports=['mmlska'], allow_failed_imports=False)
 
 default_hooks = dict(

@@ -180,7 +180,7 @@ def cut_sheet(sheet: np.ndarray, tile: int, name: str | Path = 'sheet') -> np.nd
 
 def _read(path: Path) -> np.ndarray:
     """A file as (H, W, 3) uint8, RGB."""
-    import cv2  # comes with mmcv; nothing else of mmlska's core needs it
+    import cv2  # here, so that mmlska can be imported without OpenCV, as the GPU check does
 
     if not path.is_file():
         raise FileNotFoundError(f'{path} does not exist; check data_root and data_prefix')

@@ -13,6 +13,7 @@ from mmengine.registry import MODELS, init_default_scope
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from ..engine.config import find_checkpoint_file
 from ..images import read_header
 from ..weights import load_whole_model, safe_reading
 
@@ -49,10 +50,7 @@ def build_predict(
         raise ValueError(
             f'the config is of {cfg.get("default_scope")}; give one of a classifier, such as van_lska_t_imagenet.py'
         )
-    if not Path(checkpoint).is_file():
-        raise FileNotFoundError(
-            f'checkpoint {checkpoint} does not exist; a training leaves its own in its work directory'
-        )
+    checkpoint = find_checkpoint_file(checkpoint)
     device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
     init_default_scope('mmpretrain')
     with safe_reading(trust):

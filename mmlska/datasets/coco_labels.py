@@ -30,7 +30,7 @@ def problem(annotation: dict, image: dict | None, category_ids: set) -> str | No
     What :func:`box_of` and :func:`mask_of` return is sound only where this is None.
 
     Args:
-        annotation: As in a COCO file that went through :func:`check_entries`.
+        annotation: As in a COCO file that went through :func:`mmlska.own_data.annotations.check_entries`.
         image: Its image, with the true ``width`` and ``height``.
         category_ids: Those that there are.
 

@@ -73,5 +73,7 @@ def use_tta(cfg: Config) -> ConfigDict:
     if roi_head.get('mask_head'):
         print_log('--tta merges boxes only: masks are neither predicted nor evaluated', logger='current')
         roi_head.mask_head = roi_head.mask_roi_extractor = None
-        cfg.test_evaluator.metric = 'bbox'
+        for evaluator in evaluators_of(cfg, 'test'):
+            if evaluator.type == 'CocoMetric':
+                evaluator.metric = 'bbox'
     return cfg.tta_model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from pathlib import Path
 
@@ -53,7 +54,7 @@ def _describe(runner: Runner, model: nn.Module, batch: dict, log_vars: dict) -> 
         write_atomically(path, lambda tmp: torch.save(content, tmp))
     except OSError as error:
         saved = f'the batch could not be saved ({error})'
-    bad = ', '.join(f'{name}={value}' for name, value in values.items() if value - value != 0 and name != 'loss')
+    bad = ', '.join(f'{name}={value}' for name, value in values.items() if not math.isfinite(value) and name != 'loss')
     return (
         f'the loss is not finite at iteration {iteration} ({bad or "their sum"}) for {_images(batch)}; '
         f'first non-finite output: {module}; {saved}; continue from the last checkpoint by --resume with a lower learning rate, '

@@ -1,4 +1,4 @@
-"""Which process of a distributed training this is, as torchrun, Slurm or Open MPI tell it."""
+"""A training in one or several processes: what the launcher tells of them, the lock they share, the bare model, how they end."""
 
 from __future__ import annotations
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from mmengine.config import Config
 
 from ..text import printable
 from .config_edits import each_transform, heads, set_datasets
+from .folder import find_folder
 from .schedule import scale_schedule
 from .sources import SOURCES, require_source
 from .split import split_images
@@ -15,7 +17,7 @@ from .split import split_images
 
 def own_work_dir(config: str, data: str) -> str:
     """The default work directory of a training on one's own data, another one for each config and folder."""
-    return str(Path('work_dirs') / f'{Path(config).stem}_{Path(data).resolve().name}')
+    return str(Path('work_dirs') / f'{Path(config).stem}_{Path(os.path.realpath(data)).name}')
 
 
 def use_own_data(
@@ -32,8 +34,8 @@ def use_own_data(
         data: The folder.
         val_fraction: Share of the images for validation where the folder has no split of its own.
         epochs: See :func:`mmlska.own_data.schedule.scale_schedule`.
-        palette: File with the names and colours of the classes, for segmentors; by default ``classes.json`` or ``classes.txt``
-            in the folder.
+        palette: File with the names and colours of the classes, for segmentors; by default the first of
+            ``classes.json``, ``classes.txt``, ``class_dict.csv`` and ``labelmap.txt`` in the folder.
 
     Returns:
         Lines to print: the summary first, then what was found odd.
@@ -42,8 +44,8 @@ def use_own_data(
         FileNotFoundError: If the folder, an image or the palette is missing.
         ValueError: If the folder holds nothing that the config can be trained on.
     """
-    root = Path(data).expanduser().resolve()
-    if not root.is_dir():
+    root = find_folder(data)
+    if root is None:
         raise FileNotFoundError(f'--data {data} is not a folder; give the one that holds the images and labels')
     scope = cfg.default_scope
     if scope not in {kind.scope for kind in SOURCES}:

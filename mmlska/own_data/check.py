@@ -15,7 +15,7 @@ from ..engine.config import datasets_of
 from ..files import is_inside
 from .annotations import AnnotationFile, check_entries, read_json
 from .config_edits import first_dataset, heads
-from .folder import LEADS_OUT, is_file, leading_out, refuse_leading_out
+from .folder import LEADS_OUT, find_folder, is_file, leading_out, refuse_leading_out
 from .mask_files import Labels, MaskPair
 from .report import ERROR, WARNING, Report
 from .sources import find_source
@@ -58,12 +58,8 @@ def check_folder(folder: str, *, cfg: Config | None = None, palette: str | None 
 
 
 def _folder(folder: str) -> Path:
-    try:
-        root = Path(folder).expanduser().resolve()
-        found = root.is_dir()
-    except (OSError, RuntimeError, ValueError):  # too long a name, a circle of links
-        found = False
-    if not found:
+    root = find_folder(folder)
+    if root is None:
         raise FileNotFoundError(f'{folder} is not a folder; give the one that holds the images and labels, or a config')
     return root
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 
-from ..engine.config import datasets_of
+from ..engine.config import datasets_of, evaluators_of
 
 
 def _parts(node, path: str) -> Iterator[tuple[str, dict]]:
@@ -41,8 +41,7 @@ def set_datasets(cfg: Config, root: Path, datasets: dict[str, dict], metainfo: d
         for dataset in new.get('datasets', [new]):
             dataset.update(data_root=f'{root}/', metainfo=metainfo, **kept)
         cfg[f'{split}_dataloader'] = dict(cfg[f'{split}_dataloader'], dataset=new)
-        evaluators = cfg.get(f'{split}_evaluator') or []
-        evaluators = [dict(e) for e in (evaluators if isinstance(evaluators, list) else [evaluators])]
+        evaluators = [dict(e) for e in evaluators_of(cfg, split)]
         for evaluator in evaluators:
             if evaluator['type'] == 'CocoMetric':
                 evaluator['ann_file'] = new['ann_file']

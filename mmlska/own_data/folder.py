@@ -103,3 +103,12 @@ def split_of(path: Path) -> str | None:
         if found:
             return found.pop() if len(found) == 1 else None
     return None
+
+
+def find_folder(name: str) -> Path | None:
+    """The folder of a name, resolved; None where there is none."""
+    try:
+        root = Path(name).expanduser().resolve()
+        return root if root.is_dir() else None
+    except (OSError, RuntimeError, ValueError):  # too long a name, a circle of links
+        return None

@@ -50,6 +50,11 @@ class Labels:
     reduce_zero: bool = False
     notes: list[str] = field(default_factory=list)
 
+    @property
+    def allowed(self) -> set[int]:
+        """The values that a plain mask may hold."""
+        return {*self.values, IGNORE, *((0,) if self.reduce_zero else ())}
+
 
 def scan_one(pair: MaskPair) -> None:
     """Read one mask: its size, its kind and how many pixels each value has.

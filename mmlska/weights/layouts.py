@@ -19,8 +19,10 @@ from typing import Any
 
 from torch import Tensor
 
+from ..designs import DESIGNS
+
 _GATE = 'attn.spatial_gating_unit.'
-_CONVOLUTIONS = ('DW_conv_h', 'DW_conv_v', 'DW_D_conv_h', 'DW_D_conv_v', 'DW_conv', 'DW_D_conv', 'conv1')
+_CONVOLUTIONS = (*dict.fromkeys(conv.name for design in DESIGNS.values() for conv in design), 'conv1')
 
 #: The rows of the table by our names: for each kind of container its modules.
 MODULES: dict[str, tuple[str, ...]] = {

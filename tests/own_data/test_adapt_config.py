@@ -24,6 +24,7 @@ from own_sets import (
 )
 from PIL import Image
 
+from mmlska.own_data.adapt_config import own_work_dir
 from mmlska.own_data.check import check_folder
 
 
@@ -192,3 +193,11 @@ def test_errors_about_masks_name_the_file_and_the_way_out(tmp_path):
         photo(tmp_path / f'f/masks/{i}.jpg')
     with pytest.raises(ValueError, match='they are photos, or saved as JPEG; save them as PNG, or give --palette'):
         adapt(UPERNET, tmp_path / 'f', tmp_path / 'work')
+
+
+def test_a_circle_of_links_is_no_folder(tmp_path):
+    (tmp_path / 'a').symlink_to(tmp_path / 'b')
+    (tmp_path / 'b').symlink_to(tmp_path / 'a')
+    assert own_work_dir('configs/x.py', str(tmp_path / 'a')).startswith('work_dirs/x_')
+    with pytest.raises(FileNotFoundError, match='a is not a folder; give the one that holds'):
+        adapt(MASK_RCNN, tmp_path / 'a', tmp_path / 'work')

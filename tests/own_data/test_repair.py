@@ -80,3 +80,12 @@ def test_a_repaired_copy_of_masks_is_sound(tmp_path):
     labels = require_source(tmp_path / 'new', 'mmseg').read()
     assert labels.classes == ['a', 'b', 'c', 'd']
     assert {pair.image.name: sorted(pair.values) for pair in labels.splits['']}['1.jpg'] == [0, 255]
+
+
+def test_pixels_without_a_label_are_no_strange_values(tmp_path):
+    """Two names for the values 0, 1 and 2: 0 then means unlabelled."""
+    root = mask_set(tmp_path / 'd')
+    (root / 'classes.txt').write_text('cat\ndog\n')
+    checked = check_folder(str(root))
+    assert (checked.source.labels.reduce_zero, checked.report.errors) == (True, 0)
+    assert '; 0 strange values cleared' in ' '.join(write_repaired(str(tmp_path / 'new'), checked.source))

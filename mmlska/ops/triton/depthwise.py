@@ -71,7 +71,7 @@ def depthwise(
     GELU: tl.constexpr, BACKWARD: tl.constexpr, ACTIVATION: tl.constexpr, FLIPPED: tl.constexpr,
     BLOCK_C: tl.constexpr, BLOCK_W: tl.constexpr,
 ):  # fmt: skip
-    """``gelu(conv(x) + bias)``, or without GELU ``conv(x)``; out, grad and activation share the strides of x but grad, which has its own.
+    """``gelu(conv(x) + bias)``, or without GELU ``conv(x)``; out and activation have the strides of x, grad has its own.
 
     BACKWARD: ``out`` becomes the gradient of the convolution's output, ``weight_grad`` this program's share of the ten sums of a
     channel, and with ACTIVATION the activation is written again. FLIPPED turns the kernel round, for the gradient of x.

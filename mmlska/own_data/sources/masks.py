@@ -23,7 +23,7 @@ from ..config_edits import set_mask_reader
 from ..folder import is_file, split_of, walk
 from ..image_copies import ImageCopies
 from ..mask_classes import understand
-from ..mask_files import IGNORE, Labels, MaskPair, classes_in, read_index, scan_one
+from ..mask_files import Labels, MaskPair, classes_in, read_index, scan_one
 from ..palettes import find_classes
 from ..report import ERROR, TOO_LARGE, WARNING, Report, check_image
 from .source import Legend, Sample, Source, TrainingLabels
@@ -123,7 +123,7 @@ class MaskSource(Source):
                 continue
             index = read_index(pair, self.labels)
             if self.labels.plain:
-                cleared += sum(value not in (*self.labels.values, IGNORE) for value in pair.values)
+                cleared += len(pair.values.keys() - self.labels.allowed)
             target = copies.add(pair.image, _is_as_stored(pair, header))
             mask = folder / 'masks' / target.relative_to(copies.folder).with_suffix('.png')
             mask.parent.mkdir(parents=True, exist_ok=True)
@@ -252,8 +252,7 @@ def _check_pairs(pairs: Sequence[MaskPair], labels: Labels | None, alone: Sequen
             continue
         found = classes_in(pair, labels)
         if labels.plain:
-            allowed = {*labels.values, IGNORE, *((0,) if labels.reduce_zero else ())}
-            wrong = {value: n for value, n in pair.values.items() if value not in allowed}
+            wrong = {value: n for value, n in pair.values.items() if value not in labels.allowed}
             if wrong:
                 shown = ', '.join(f'{value} in {n} pixels' for value, n in sorted(wrong.items())[:3])
                 report.add(
