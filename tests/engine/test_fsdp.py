@@ -63,9 +63,7 @@ def runs(scenes, tmp_path_factory) -> Path:
     # Initial weights for all: the heads' are drawn before or after the first worker is seeded, which depends on MMEngine's version.
     cfg = load_config(str(folder / 'segmentor.py'))
     init_default_scope(cfg.default_scope)
-    torch.manual_seed(
-        1
-    )  # with these no pixel of the validation lies between two classes, where the last digit would decide
+    torch.manual_seed(1)  # no pixel of the validation lies between two classes then, where the last digit would decide
     model = MODELS.build(cfg.model).state_dict()
     backbone = {name: tensor for name, tensor in model.items() if name.startswith('backbone.')}
     torch.save({name.removeprefix('backbone.'): tensor for name, tensor in backbone.items()}, folder / 'backbone.pth')
