@@ -1,18 +1,21 @@
-# VAN-LSKA-T, K = 23, from scratch on Tiny-ImageNet: 100,000 photos of 64 px, 100 epochs, for one GPU.
+# VAN-LSKA-T, K = 23, from scratch on Tiny-ImageNet: 100,000 photos of 64 px, 56 epochs, for one GPU.
 _base_ = [
     '_base_/models/pretrain_van_lska.py',
     '_base_/datasets/tiny_imagenet.py',
     '_base_/pretrain_runtime.py',
 ]
 
-# At 64 px the maps are 16, 8, 4 and 2 pixels wide: what a 23 pixel kernel cannot reach there starts at 0 and stays so.
-image_size = 64
-epochs = 100
-warm_up = 5
+# The photos have 64 px; at 112 px the maps are 28, 14, 7 and 4 pixels wide instead of 16, 8, 4 and 2.
+# What a 23 pixel kernel cannot reach on them starts at 0 and stays so.
+image_size = 112
+epochs = 56
+warm_up = 3
 model = dict(
-    # With half of the batches mixed, crops from 30 %, no other colours and nothing erased, accuracy rose no more after 34 epochs.
-    data_preprocessor=dict(crop_scale=(0.25, 1.0), jitter=0.4, erase_prob=0.25, mixup=0.2, cutmix=1.0),
-    backbone=dict(drop_path_rate=0.15),
+    # At 64 px with half of the batches mixed, no other colours and nothing erased, accuracy rose no more after 34 epochs (50.9 %).
+    data_preprocessor=dict(
+        crop_scale=(0.25, 1.0), size=image_size, jitter=0.4, erase_prob=0.25, mixup=0.2, cutmix=1.0, mix_prob=0.8
+    ),
+    backbone=dict(drop_path_rate=0.1),
     image_size=image_size,
 )
 train_dataloader = dict(batch_size=512)

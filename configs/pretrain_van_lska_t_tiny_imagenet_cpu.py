@@ -3,9 +3,13 @@ _base_ = 'pretrain_van_lska_t_tiny_imagenet.py'
 
 epochs = 10
 warm_up = 1
+image_size = 64
 model = dict(
-    data_preprocessor=dict(crop_scale=(0.5, 1.0), jitter=0.0, erase_prob=0.0, mixup=0.0, cutmix=0.0),
+    data_preprocessor=dict(
+        crop_scale=(0.5, 1.0), size=None, jitter=0.0, erase_prob=0.0, mixup=0.0, cutmix=0.0, mix_prob=1.0
+    ),
     backbone=dict(drop_path_rate=0.0),
+    image_size=image_size,
 )
 train_dataloader = dict(batch_size=128)
 train_cfg = dict(max_epochs=epochs, val_interval=1)

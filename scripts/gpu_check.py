@@ -67,6 +67,12 @@ def parse() -> argparse.Namespace:
     parser.add_argument('--out', type=Path, required=True, help='folder for gpu_check.json and gpu_check.log')
     parser.add_argument('--minutes', type=float, default=9.0, help='stop after this many minutes; default 9')
     parser.add_argument('--stages', nargs='+', choices=STAGES, default=list(STAGES), metavar='STAGE')
+    parser.add_argument(
+        '--only', nargs='+', metavar='NAME', help='of these stages the processes whose names begin so, as in compiled-networks'
+    )
+    parser.add_argument(
+        '--at-once', action='store_true', help='compiled and tune prepare together with the other stages, for a short time'
+    )
     parser.add_argument('--data', type=Path, help='Tiny-ImageNet or a part of it, for the stage `training`')
     parser.add_argument('--processes', type=int, default=12, help='for the stage `correct`; default 12')
     parser.add_argument(
@@ -88,6 +94,12 @@ def parse() -> argparse.Namespace:
         parser.error(
             f'--data {args.data} holds no classes.json; name a folder as docs/pretraining.md describes, or leave it out'
         )
+    args.workers = workers_of(args)
+    if args.only:
+        names = [worker.name for worker in args.workers]
+        args.workers = [worker for worker in args.workers if worker.name.startswith(tuple(args.only))]
+        if not args.workers:
+            parser.error(f'--only {" ".join(args.only)} fits none of {", ".join(names)}; give the beginning of one')
     missing = [
         name for name in ('torch', 'triton', 'pytest', 'xdist', 'mmengine') if not importlib.util.find_spec(name)
     ]
@@ -259,11 +271,12 @@ def main() -> int:
     }
     if args.smoke:
         environment.update(TRITON_INTERPRET='1', CUDA_VISIBLE_DEVICES='')
-    workers = workers_of(args)
+    workers = args.workers
     report = Report(args.out, folder, workers)
     options = ['--smoke'] if args.smoke else []
     try:
-        for part in ([w for w in workers if w.stage not in LAST], [w for w in workers if w.stage in LAST]):
+        last = () if args.at_once else LAST
+        for part in ([w for w in workers if w.stage not in last], [w for w in workers if w.stage in last]):
             at_once = 2 if args.smoke else len(workers)
             run(part, folder, options, environment, end, report, at_once, gigabytes)
     finally:

@@ -201,7 +201,7 @@ def prepare(args: argparse.Namespace):
     # Autograd keeps to the stream of a parameter's first gradient, so all is done on the one that the graph is captured on.
     stream = torch.cuda.Stream() if device.type == 'cuda' else None  # torch.cuda.stream(None) changes nothing
     with torch.cuda.stream(stream):
-        training = Training(cfg, args.seed, device, (3, *photos.images.shape[1:3]))
+        training = Training(cfg, args.seed, device, photos.images.shape[1:3])
         if tensors is not None:
             training.load(tensors)
     if stream is not None:

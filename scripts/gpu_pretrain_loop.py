@@ -83,10 +83,10 @@ class Training:
         cfg: The pretraining's config.
         seed: Of the weights.
         device: Where it runs; bf16 autocast on a GPU, float32 on a CPU.
-        image_shape: (3, H, W).
+        photo_size: (H, W) of the photos.
     """
 
-    def __init__(self, cfg: Config, seed: int, device: torch.device, image_shape: tuple[int, ...]) -> None:
+    def __init__(self, cfg: Config, seed: int, device: torch.device, photo_size: tuple[int, ...]) -> None:
         self.device, self.gpu = device, device.type == 'cuda'
         seed_generators(seed)
         layout = torch.channels_last if self.gpu else torch.contiguous_format
@@ -109,7 +109,9 @@ class Training:
         }
         self.optimizer.state.update({p: self.moments[name] for name, p in named.items()})
         batch = cfg.train_dataloader.batch_size
-        self.inputs = torch.zeros(batch, *image_shape, device=device).contiguous(memory_format=layout)
+        size = self.model.data_preprocessor.size
+        shape = photo_size if size is None else (size, size)
+        self.inputs = torch.zeros(batch, 3, *shape, device=device).contiguous(memory_format=layout)
         self.labels, self.mixed_labels = torch.zeros(2, batch, dtype=torch.long, device=device)
         self.share, self.momentum, self.loss = torch.zeros(3, device=device)
         self.run = self._step

@@ -52,7 +52,7 @@ def run(config: str, fraction: float, seed: int, checkpoint: str | None, work_di
     """Train and evaluate once; return the metrics of the last evaluation."""
     cfg = load_config(config)
     iterations = shorten(cfg, fraction)
-    use_training_options(cfg, pretrained=str(Path(checkpoint).resolve()) if checkpoint else 'none')
+    use_training_options(cfg, pretrained=checkpoint or 'none')
     work_dir.mkdir(parents=True, exist_ok=True)
     written = work_dir / f'{Path(config).stem}.py'
     cfg.dump(written)
@@ -65,12 +65,15 @@ def run(config: str, fraction: float, seed: int, checkpoint: str | None, work_di
 
 def table(results: dict) -> str:
     """The README's table of the results file."""
-    rows = []
-    for name, entry in results.items():
+    rows, seen = [], set()
+    for entry in sorted(results.values(), key=lambda entry: entry['config']):
+        name = entry['config']
         key, percent = entry['metric'], 100 if entry['metric'].startswith('coco') else 1
         groups = {}
         for r in entry['runs']:
-            groups.setdefault((r['iterations'], r['init'] == 'checkpoint'), []).append(percent * r['metrics'][key])
+            if r['init'] == 'checkpoint' or name not in seen:  # what starts from scratch is the same for all checkpoints
+                groups.setdefault((r['iterations'], r['init'] == 'checkpoint'), []).append(percent * r['metrics'][key])
+        seen.add(name)
         for (iterations, from_checkpoint), values in sorted(groups.items()):
             spread = f'{min(values):.1f} to {max(values):.1f}' if len(values) > 1 else ''
             start = f'`{entry["checkpoint"]}`' if from_checkpoint else 'scratch'
@@ -84,6 +87,9 @@ def main() -> None:
     parser.add_argument('--config', default='configs/demo/retinanet_van_lska_t_scenes.py')
     parser.add_argument('--fraction', type=float, default=0.25, help="part of the config's iterations")
     parser.add_argument('--seeds', nargs='+', type=int, default=[0])
+    parser.add_argument(
+        '--init', nargs='+', choices=('scratch', 'checkpoint'), default=['scratch', 'checkpoint'], help='default: both'
+    )
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/finetuning'))
     add_debug(parser)
     args = parser.parse_args()
@@ -97,24 +103,29 @@ def main() -> None:
     name = Path(args.config).stem
     for seed in args.seeds:
         # A name stays one, so that the SHA-256 of what is read is checked.
-        for checkpoint in (None, args.checkpoint if shipped else str(file.resolve())):
+        starts = dict(scratch=None, checkpoint=args.checkpoint if shipped else str(file.resolve()))
+        for checkpoint in (starts[init] for init in args.init):
             work_dir = args.work_dir / f'{name}_{"checkpoint" if checkpoint else "scratch"}_{seed}'
             result = run(args.config, args.fraction, seed, checkpoint, work_dir)
+            result['date'] = run_environment()['date']
             result['command'] = shlex.join(['python', 'scripts/run_finetuning.py', *sys.argv[1:]])
-            old = read_results(results_file).get(name, {}).get('runs', [])
+            start = args.checkpoint if shipped else file.parent.name
+            key = f'{name} from {start}'
+            old = read_results(results_file).get(key, {}).get('runs', [])
             kept = [
                 r
                 for r in old
                 if (r['seed'], r['init'], r['iterations']) != (seed, result['init'], result['iterations'])
             ]
             entry = dict(
+                config=name,
                 metric='coco/bbox_mAP_50' if scope == 'mmdet' else 'mIoU',
-                checkpoint=args.checkpoint if shipped else file.parent.name,
+                checkpoint=start,
                 sha256=file_sha256(file),
                 **run_environment(),
                 runs=[*kept, result],
             )
-            results = add_result(results_file, name, entry)
+            results = add_result(results_file, key, entry)
             fill_section(ROOT / 'README.md', section, table(results))
     print(table(read_results(results_file)))
 

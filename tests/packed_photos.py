@@ -16,11 +16,12 @@ SMALL = """
 _base_ = {base!r}
 data_root = {root!r}
 model = dict(
+    data_preprocessor=dict(size=40),  # photos of 32 px, enlarged as the real ones are
     backbone=dict(
         arch=dict(_delete_=True, embed_dims=[8] * 4, depths=[1] * 4, ffn_ratios=[2] * 4), k_size=7, drop_path_rate=0.2
     ),
     num_classes=4,
-    image_size=32,
+    image_size=40,
 )
 train_dataloader = dict(batch_size=8, dataset=dict(data_root=data_root, tile=32))
 val_dataloader = dict(batch_size=6, dataset=dict(data_root=data_root, tile=32))

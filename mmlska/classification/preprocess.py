@@ -13,17 +13,20 @@ from mmengine.registry import MODELS
 from torch import Tensor
 
 
-def random_resized_crop(images: Tensor, scale: tuple[float, float], ratio: float = 4 / 3, flip: float = 0.5) -> Tensor:
-    """Cut a window out of every image, bring it back to the image's size, and mirror some.
+def random_resized_crop(
+    images: Tensor, scale: tuple[float, float], ratio: float = 4 / 3, flip: float = 0.5, size: int | None = None
+) -> Tensor:
+    """Cut a window out of every image, resize it, and mirror some.
 
     Args:
         images: (N, C, H, W), floating point.
         scale: Smallest and largest part of the area that a window covers.
         ratio: Most that a window is wider than high, or the other way round, relative to the image.
         flip: Probability of mirroring left and right.
+        size: Height and width of the result in pixels; None for the image's own.
 
     Returns:
-        (N, C, H, W); bilinear, windows stay inside the image.
+        (N, C, H, W) or (N, C, size, size); bilinear, windows stay inside the image.
 
     Source: Going Deeper with Convolutions, arXiv 1409.4842, section 6 (training by crops of 8 % to 100 % of the area).
 
@@ -41,7 +44,8 @@ def random_resized_crop(images: Tensor, scale: tuple[float, float], ratio: float
     theta = torch.zeros(n, 2, 3, device=images.device)
     theta[:, 0, 0], theta[:, 1, 1] = width * mirror, height
     theta[:, 0, 2], theta[:, 1, 2] = (1 - width) * (2 * random[3] - 1), (1 - height) * (2 * random[4] - 1)
-    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+    shape = images.shape[-2:] if size is None else (size, size)
+    grid = F.affine_grid(theta, [*images.shape[:2], *shape], align_corners=False)
     # Windows that touch the border are sampled half a pixel beyond it.
     return F.grid_sample(images, grid.to(images.dtype), padding_mode='border', align_corners=False)
 
@@ -146,6 +150,8 @@ class BatchPreprocessor(BaseDataPreprocessor):
     Args:
         mean, std: Of the channels, for pixels of 0 to 255.
         crop_scale: Smallest and largest part of the area that a crop covers; None for no crop and no flip.
+        size: Height and width in pixels of what the network sees; None for those of the photos. Small photos classify better
+            when they are enlarged, because the network's first map has a quarter of the size of its input.
         jitter: Strength of :func:`color_jitter`; 0 for none.
         erase_prob: Share of the images that :func:`random_erase` changes.
         mixup, cutmix: See :func:`mix`.
@@ -153,7 +159,7 @@ class BatchPreprocessor(BaseDataPreprocessor):
         non_blocking: Let copies to a GPU run beside it.
 
     Raises:
-        ValueError: If a part or a probability is not between 0 and 1.
+        ValueError: If a part or a probability is not between 0 and 1, or if the size is below 1.
     """
 
     def __init__(
@@ -161,6 +167,7 @@ class BatchPreprocessor(BaseDataPreprocessor):
         mean: Sequence[float] = (123.675, 116.28, 103.53),
         std: Sequence[float] = (58.395, 57.12, 57.375),
         crop_scale: Sequence[float] | None = (0.35, 1.0),
+        size: int | None = None,
         jitter: float = 0.0,
         erase_prob: float = 0.0,
         mixup: float = 0.0,
@@ -174,6 +181,9 @@ class BatchPreprocessor(BaseDataPreprocessor):
         for name, value in (('jitter', jitter), ('erase_prob', erase_prob), ('mix_prob', mix_prob)):
             if not 0 <= value <= 1:
                 raise ValueError(f'{name}={value} must be 0 to 1')
+        if size is not None and size < 1:
+            raise ValueError(f'size={size} must be at least 1 pixel, or None')
+        self.size = size
         self.crop_scale, self.jitter, self.erase_prob = crop_scale, jitter, erase_prob
         self.mixup, self.cutmix, self.mix_prob = mixup, cutmix, mix_prob
         self.register_buffer('mean', torch.tensor(mean).view(-1, 1, 1), persistent=False)
@@ -189,7 +199,9 @@ class BatchPreprocessor(BaseDataPreprocessor):
         data = self.cast_data(data)
         images = data['inputs'].float()
         if training and self.crop_scale is not None:
-            images = random_resized_crop(images, self.crop_scale)
+            images = random_resized_crop(images, self.crop_scale, size=self.size)
+        elif self.size is not None:
+            images = F.interpolate(images, (self.size, self.size), mode='bilinear', align_corners=False)
         if training and self.jitter:
             images = color_jitter(images, self.jitter)
         images = (images - self.mean) / self.std

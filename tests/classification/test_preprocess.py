@@ -28,6 +28,18 @@ def test_crops_stay_inside_and_differ():
     assert len(out[:, 0, 0, 0].unique()) > 32
 
 
+def test_crops_of_another_size_are_the_same_crops():
+    runs = []
+    for size in (None, 96):
+        torch.manual_seed(0)
+        across = torch.linspace(0, 1, 32).expand(64, 1, 32, 32)
+        runs.append(random_resized_crop(across, (0.25, 0.5), size=size))
+    small, large = runs
+    assert large.shape == (64, 1, 96, 96)
+    # Three pixels stand where one did; at the border of the photo there is nothing to interpolate with.
+    torch.testing.assert_close(large.unfold(3, 3, 3).mean(4)[..., ::3, :], small, rtol=0, atol=0.006)
+
+
 def test_colors_change_as_pillow_changes_them(monkeypatch):
     photos = torch.randint(0, 256, (3, 3, 9, 7), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     draws = torch.rand(3, 3, generator=torch.Generator().manual_seed(1))  # by kind of change, by image
@@ -114,7 +126,18 @@ def test_evaluation_only_normalises():
     assert out['inputs'][0, :, 0, 0].tolist() == pytest.approx([-0.4054, -0.2850, -0.0615], abs=1e-3)
 
 
+@pytest.mark.parametrize('crop_scale', [(0.5, 1.0), None])
+def test_photos_are_enlarged(crop_scale):
+    batch = dict(inputs=torch.randint(0, 255, (4, 3, 16, 16), dtype=torch.uint8), labels=torch.arange(4))
+    preprocess = BatchPreprocessor(crop_scale=crop_scale, size=48, mixup=0.2, cutmix=1.0)
+    assert preprocess(batch, training=True)['inputs'].shape == (4, 3, 48, 48)
+    enlarged, plain = (p(batch, training=False)['inputs'] for p in (preprocess, BatchPreprocessor()))
+    torch.testing.assert_close(enlarged[..., 1::3, 1::3], plain)  # the middle one of 3x3 pixels is the photo's
+
+
 def test_wrong_settings_are_named():
+    with pytest.raises(ValueError, match='size=0 must be at least 1 pixel'):
+        BatchPreprocessor(size=0)
     with pytest.raises(ValueError, match=r'crop_scale=\(0.5, 1.5\) must rise'):
         BatchPreprocessor(crop_scale=(0.5, 1.5))
     for name in ('jitter', 'erase_prob', 'mix_prob'):

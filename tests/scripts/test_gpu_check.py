@@ -105,6 +105,7 @@ def running(pid: int) -> bool:
         (['--minutes', 'nan'], '--minutes must be a positive number, got nan'),
         (['--processes', '0'], '--processes must be a positive number, got 0'),
         (['--stages', 'sanitizer'], 'sanitizer needs a GPU; leave out --smoke'),
+        (['--only', 'networkz'], '--only networkz fits none of environment, correct'),
         (['--data', 'nowhere'], '--data nowhere holds no classes.json'),
         (['--out', 'setup.py'], '--out setup.py is no folder that can be written'),
         (['--stages', 'speed'], "invalid choice: 'speed'"),

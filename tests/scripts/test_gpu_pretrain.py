@@ -249,7 +249,7 @@ def test_rates_are_those_of_the_runner(config, tmp_path):
 
 
 def made(config: Path, seed: int = 3) -> gpu_pretrain_loop.Training:
-    return gpu_pretrain_loop.Training(load_config(str(config)), seed, torch.device('cpu'), (3, TILE, TILE))
+    return gpu_pretrain_loop.Training(load_config(str(config)), seed, torch.device('cpu'), (TILE, TILE))
 
 
 def test_a_step_is_the_classifiers_own_loss(config):

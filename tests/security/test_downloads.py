@@ -113,7 +113,7 @@ def test_the_digest_is_that_of_the_bytes_that_are_read(tmp_path):
 
 
 def test_weights_of_the_package_that_were_changed_between_finding_and_reading(tmp_path, monkeypatch):
-    (entry,) = manifest.shipped_entries()
+    entry, *_ = manifest.shipped_entries()
     path = tmp_path / entry['file']
     shutil.copy(manifest.FILES / manifest.SHIPPED, tmp_path)
     monkeypatch.setattr(manifest, 'FILES', tmp_path)
