@@ -68,10 +68,15 @@ def parse() -> argparse.Namespace:
     parser.add_argument('--minutes', type=float, default=9.0, help='stop after this many minutes; default 9')
     parser.add_argument('--stages', nargs='+', choices=STAGES, default=list(STAGES), metavar='STAGE')
     parser.add_argument(
-        '--only', nargs='+', metavar='NAME', help='of these stages the processes whose names begin so, as in compiled-networks'
+        '--only',
+        nargs='+',
+        metavar='NAME',
+        help='of these stages the processes whose names begin so, as in compiled-networks',
     )
     parser.add_argument(
-        '--at-once', action='store_true', help='compiled and tune prepare together with the other stages, for a short time'
+        '--at-once',
+        action='store_true',
+        help='compiled and tune prepare together with the other stages, for a short time',
     )
     parser.add_argument('--data', type=Path, help='Tiny-ImageNet or a part of it, for the stage `training`')
     parser.add_argument('--processes', type=int, default=12, help='for the stage `correct`; default 12')

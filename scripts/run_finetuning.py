@@ -71,7 +71,9 @@ def table(results: dict) -> str:
         key, percent = entry['metric'], 100 if entry['metric'].startswith('coco') else 1
         groups = {}
         for r in entry['runs']:
-            if r['init'] == 'checkpoint' or name not in seen:  # what starts from scratch is the same for all checkpoints
+            if (
+                r['init'] == 'checkpoint' or name not in seen
+            ):  # what starts from scratch is the same for all checkpoints
                 groups.setdefault((r['iterations'], r['init'] == 'checkpoint'), []).append(percent * r['metrics'][key])
         seen.add(name)
         for (iterations, from_checkpoint), values in sorted(groups.items()):

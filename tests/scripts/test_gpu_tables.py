@@ -24,8 +24,8 @@ def test_page_holds_what_the_results_say(tmp_path):
     assert fill(page).returncode == 0
     assert page.read_text() == PAGE.read_text()
     # Emptied, the tables come back.
-    head, table = page.read_text().split('<!-- gpu profile gpu_check_h100_3 -->\n')
-    page.write_text(f'{head}<!-- gpu profile gpu_check_h100_3 -->\n{table[table.index("<!-- end -->") :]}')
+    head, table = page.read_text().split('<!-- gpu profile gpu_check_h100_7 -->\n')
+    page.write_text(f'{head}<!-- gpu profile gpu_check_h100_7 -->\n{table[table.index("<!-- end -->") :]}')
     assert fill(page).returncode == 0
     assert page.read_text() == PAGE.read_text()
 
@@ -41,7 +41,7 @@ def test_page_holds_what_the_results_say(tmp_path):
 )
 def test_wrong_section_leaves_the_page_as_it_was(tmp_path, section, text):
     page = tmp_path / 'page.md'
-    page.write_text(f'<!-- gpu profile gpu_check_h100_3 -->\n<!-- end -->\n<!-- {section} -->\nold\n<!-- end -->\n')
+    page.write_text(f'<!-- gpu profile gpu_check_h100_7 -->\n<!-- end -->\n<!-- {section} -->\nold\n<!-- end -->\n')
     before = page.read_text()
     done = fill(page)
     assert done.returncode == 2

@@ -46,7 +46,10 @@ def test_log_curve_and_page_are_those_of_the_entry(entry):
     assert log['entry'] == entry
     assert [epoch for epoch, _ in log['curve']['loss']] == list(range(1, entry['epochs'] + 1))
     # The file is the last epoch's in half precision. The larger photos had 128 px while it was trained.
-    assert log['curve']['top1'][-1] == [entry['epochs'], pytest.approx(entry['top1'], abs=1 if entry['name'].endswith('_112') else 0.2)]
+    assert log['curve']['top1'][-1] == [
+        entry['epochs'],
+        pytest.approx(entry['top1'], abs=1 if entry['name'].endswith('_112') else 0.2),
+    ]
     assert (ROOT / f'docs/{entry["name"]}.png').is_file()
     page = (ROOT / 'docs/pretraining.md').read_text()
     assert re.search(rf'`{entry["name"]}`.*\b{entry["top1"]}\b.*\b{entry["top5"]}\b', page)
