@@ -98,6 +98,12 @@ class Probe:
         """Python's version."""
         return platform.python_version()
 
+    def threads(self) -> str:
+        """The number of threads that torch uses on the CPU."""
+        import torch
+
+        return str(torch.get_num_threads())
+
     def gpu(self) -> str:
         """The GPU's name, '' if torch sees none."""
         import torch
@@ -116,8 +122,13 @@ class Probe:
         return ops.available_backends('cuda' if self.gpu() else 'cpu')
 
 
-def environment_report(probe: Probe | None = None) -> Report:
-    """Find out what is installed and what works, by default in the running Python."""
+def environment_report(probe: Probe | None = None, *, threads: str = '') -> Report:
+    """Find out what is installed and what works, by default in the running Python.
+
+    Args:
+        probe: What looks.
+        threads: Why torch uses as many threads as it does; see :func:`mmlska.threads.thread_reason`.
+    """
     probe = probe or Probe()
     owners = {name: list(dict.fromkeys(probe.owners().get(name, []))) for name in FAMILIES}
     torch_error = probe.import_error('torch')
@@ -127,6 +138,7 @@ def environment_report(probe: Probe | None = None) -> Report:
         Component('Python', probe.python()),
         Component('torch', probe.version('torch'), torch_error),
         Component('CUDA', cuda or 'none', gpu or 'no GPU: training runs on the CPU'),
+        *([] if torch_error else [Component('threads', probe.threads(), threads)]),
         *(_mm_component(probe, name, owners[name]) for name in FAMILIES),
         *(Component(name, probe.version(name)) for name in ('numpy', 'triton', 'setuptools')),
     ]

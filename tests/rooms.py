@@ -24,6 +24,7 @@ ROOMS: dict[str, Room] = {
     'text': Room('names from data in messages', (), ()),
     'version': Room('the version', (), ()),
     'files': Room('writing files whole; paths that stay inside a folder', (), ()),
+    'threads': Room('threads of a tool, and how they wait: set before torch is loaded', (), ()),
     'environment': Room('what is installed, and what to install', (), ('mmengine', 'torch')),
     'log': Room("one line to MMEngine's log, or to Python's where there is none", ('environment',), ('mmengine',)),
     'designs': Room('the attention designs and archs: names, parameters, kernel ladder, cost', (), ()),
@@ -117,7 +118,7 @@ ROOMS: dict[str, Room] = {
     ),
     'benchmark': Room(
         'speed beside the published code and other engines',
-        ('cost', 'designs', 'engine', 'export', 'models', 'ops', 'results'),
+        ('cost', 'designs', 'engine', 'export', 'models', 'ops', 'results', 'threads'),
         ('mmengine', 'onnxruntime', 'torch'),
     ),
     'app': Room(

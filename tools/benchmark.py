@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Speed and memory beside the published modules: tools/benchmark.py {op,backbone,model}."""
+"""Speed and memory beside the published modules: tools/benchmark.py {op,backbone,model,busy}."""
 
 import argparse
 import shlex
@@ -7,10 +7,8 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 
-import torch
-
 from mmlska.benchmark.contenders import CONTENDERS, DEPLOYMENT, PASSES
-from mmlska.benchmark.run import DTYPES, KINDS, OPS, Plan, benchmark, size
+from mmlska.benchmark.run import CONFIGS, DTYPES, KINDS, OPS, Plan, benchmark, default_device, size
 from mmlska.cli.errors import user_errors
 from mmlska.cli.options import add_debug
 from mmlska.designs import ARCHS, DESIGNS
@@ -20,11 +18,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     add = parser.add_argument
     add('kind', choices=KINDS)
-    add('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
+    add('--device', default=default_device())
     add('--threads', type=int, help="CPU threads; default torch's own")
     add('--ops', nargs='+', choices=OPS, default=['lska', 'depthwise_gelu', 'mlp'])
     add('--archs', nargs='+', choices=list(ARCHS), default=['t', 'b'], help='op: the first only')
-    add('--configs', nargs='+', default=['configs/fpn_van_lska_t.py', 'configs/retinanet_van_lska_t.py'])
+    add('--configs', nargs='+', help='; '.join(f'{kind}: {" ".join(files)}' for kind, files in CONFIGS.items()))
+    add('--settings', nargs='+', default=Plan.settings, help='busy: default, tools or NAME=VALUE[,NAME=VALUE]')
     add('--attention', choices=tuple(DESIGNS), default='lska', help='backbone')
     add('--k-sizes', nargs='+', type=int, default=[23])
     add('--stages', nargs='+', type=int, choices=[1, 2, 3, 4], default=[1, 2, 3, 4])
@@ -44,12 +43,10 @@ def main() -> None:
     add('--readme', type=Path, help="also fill the section '<kind> benchmark <device>' of this file")
     add_debug(parser)
     args = parser.parse_args()
-    if args.threads:
-        torch.set_num_threads(args.threads)
     with user_errors('benchmark.py', args.debug):
         plan = Plan(**{field.name: getattr(args, field.name) for field in fields(Plan)})
         command = shlex.join(['python', 'tools/benchmark.py', *sys.argv[1:]])
-        options = dict(name=args.name, append=args.append, redraw=args.redraw, page=args.readme)
+        options = dict(name=args.name, append=args.append, redraw=args.redraw, page=args.readme, threads=args.threads)
         file = benchmark(plan, args.out, command, **options)
     print(f'results: {file}, chart: {file.with_suffix(".png")}')
 

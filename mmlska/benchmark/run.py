@@ -14,12 +14,17 @@ import torch
 
 from ..designs import ARCHS, DESIGNS
 from ..results import fill_section, run_environment, write_json
+from .busy import DEFAULT, TOOLS, busy_records, busy_table, draw_busy
 from .cases import Case, backbone_case, model_case, op_case, stage_dims
 from .measure import check_case, time_case
 from .report import draw_chart, label, table
 from .timing import copy_bandwidth, own_stream
 
-KINDS = ('op', 'backbone', 'model')
+KINDS = ('op', 'backbone', 'model', 'busy')
+CONFIGS = {
+    'model': ('configs/fpn_van_lska_t.py', 'configs/retinanet_van_lska_t.py'),
+    'busy': ('configs/demo/mask_rcnn_van_lska_t_scenes.py',),
+}
 OPS = (*DESIGNS, 'depthwise_gelu', 'mlp')
 DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 
@@ -28,14 +33,15 @@ DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 class Plan:
     """What is timed, in every combination; the fields are the options of ``tools/benchmark.py``, which explains them.
 
-    Sizes are height and width of the images in pixels. Of ``archs`` operators take the first; models run forward alone.
+    Sizes are height and width of the images in pixels. Of ``archs`` operators take the first; models run forward alone. The kind 'busy' is
+    a training with data and sizes of its config, so that of the rest it takes ``settings`` and ``seconds`` alone.
     """
 
     kind: str
     device: str
     ops: Sequence[str]
     archs: Sequence[str]
-    configs: Sequence[str]
+    configs: Sequence[str] | None  # by default those of CONFIGS
     attention: str
     k_sizes: Sequence[int]
     stages: Sequence[int]
@@ -46,6 +52,7 @@ class Plan:
     contenders: Sequence[str]
     seconds: float
     profile: bool
+    settings: Sequence[str] = (DEFAULT, TOOLS)
 
     def cases(self) -> Iterator[Callable[[], Case]]:
         """Functions that build the cases, in the order of the tables."""
@@ -66,8 +73,13 @@ class Plan:
                     attend = dict(k_size=k_size, attention=self.attention)
                     yield partial(backbone_case, arch, (height, width), passes=passes, **attend, **rest)
             elif passes == 'forward':
-                for config in self.configs:
+                for config in self.configs or CONFIGS['model']:
                     yield partial(model_case, config, (height, width), **rest)
+
+
+def default_device() -> str:
+    """'cuda' where there is a GPU, else 'cpu'."""
+    return 'cuda' if torch.cuda.is_available() else 'cpu'
 
 
 def size(text: str) -> tuple[int, int]:
@@ -90,6 +102,7 @@ def benchmark(
     append: bool = False,
     redraw: bool = False,
     page: Path | None = None,
+    threads: int | None = None,
 ) -> Path:
     """Time a plan, write the results file and draw its chart beside it.
 
@@ -97,10 +110,11 @@ def benchmark(
         plan: What is timed.
         folder: Of the results file, which is called after kind, device and torch.
         command: As it was typed, for the results file.
-        name: Added to the file's name, as the other three an option of ``tools/benchmark.py``.
+        name: Added to the file's name, as the others an option of ``tools/benchmark.py``.
         append: Add to the results file instead of writing it anew.
         redraw: Time nothing.
         page: Markdown file whose section is filled too.
+        threads: CPU threads; by default torch's own.
 
     Returns:
         The results file.
@@ -110,16 +124,50 @@ def benchmark(
         ValueError: If a case does not exist, or the page has no such section.
     """
     device = torch.device(plan.device)
+    busy = plan.kind == 'busy'
+    if busy and (device.type != 'cpu' or threads):
+        raise ValueError(
+            'busy measures how OpenMP shares the CPU: give --device cpu, and threads as --settings OMP_NUM_THREADS=1'
+        )
+    if threads:
+        torch.set_num_threads(threads)
     where = torch.cuda.get_device_name(device).split()[-1].lower() if device.type == 'cuda' else 'cpu'
     suffix = f'_{name}' if name else ''
     file = folder / f'{plan.kind}_{where}_torch{torch.__version__.split("+")[0]}{suffix}.json'
     if redraw and not file.exists():
         raise FileNotFoundError(f'results file {file} does not exist; leave out --redraw to measure')
-    results = json.loads(file.read_text()) if redraw else _measure(plan, file, command, append)
-    draw_chart(results, file.with_suffix('.png'))
+    results = (
+        json.loads(file.read_text()) if redraw else (_measure_busy if busy else _measure)(plan, file, command, append)
+    )
+    (draw_busy if busy else draw_chart)(results, file.with_suffix('.png'))
     if page:
-        fill_section(page, f'{plan.kind} benchmark {where}{suffix}', table(results))
+        text = (busy_table if busy else table)(results)
+        fill_section(page, f'{plan.kind} benchmark {where}{suffix}', text)
     return file
+
+
+def _begin(file: Path, command: str, append: bool) -> tuple[dict, dict]:
+    """The results file's content so far, and what a record says of its own run."""
+    # Whether freed memory goes back to the system at once decides how often each new map costs page faults.
+    allocator = {key: value for key, value in os.environ.items() if key.startswith(('MALLOC_', 'THP_', 'LD_PRELOAD'))}
+    here = {**run_environment(), 'allocator': allocator}
+    results = json.loads(file.read_text()) if append and file.exists() else {**here, 'records': []}
+    # What the file says of its first run stays; a record says what was otherwise in its own.
+    own = {key: value for key, value in here.items() if value != results.get(key)}
+    return results, {'command': command, 'date': here['date'], **own}
+
+
+def _measure_busy(plan: Plan, file: Path, command: str, append: bool) -> dict:
+    """Time trainings beside busy processes; the results file has each number of processes as soon as it is done."""
+    results, run = _begin(file, command, append)
+    for record in busy_records(plan.configs or CONFIGS['busy'], plan.settings, plan.seconds):
+        results['records'].append({**record, **run})
+        print(
+            '{config}, {setting}, beside {busy} busy: {median:.0f} ms a step, {steps} steps'.format(**record),
+            flush=True,
+        )
+        write_json(file, results)
+    return results
 
 
 def _measure(plan: Plan, file: Path, command: str, append: bool) -> dict:
@@ -127,13 +175,8 @@ def _measure(plan: Plan, file: Path, command: str, append: bool) -> dict:
     device = torch.device(plan.device)
     bandwidth = copy_bandwidth(device)
     print(f'copy bandwidth {bandwidth / 1e9:.1f} GB/s')
-    # Whether freed memory goes back to the system at once decides how often each new map costs page faults.
-    allocator = {key: value for key, value in os.environ.items() if key.startswith(('MALLOC_', 'THP_', 'LD_PRELOAD'))}
-    here = {**run_environment(), 'allocator': allocator}
-    results = json.loads(file.read_text()) if append and file.exists() else {**here, 'records': []}
-    # What the file says of its first run stays; a record says what was otherwise in its own.
-    own = {key: value for key, value in here.items() if value != results.get(key)}
-    run = {'command': command, 'date': here['date'], **own, 'copy_bytes_per_second': bandwidth}
+    results, run = _begin(file, command, append)
+    run['copy_bytes_per_second'] = bandwidth
     # A contender that falls back to plain PyTorch fails instead of being timed.
     os.environ['MMLSKA_STRICT'] = '1'
     for build in plan.cases():

@@ -11,8 +11,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from mmlska.environment import Probe, environment_report, import_advice
+from mmlska.threads import thread_reason
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'doctor.py'
 REQUIREMENTS = Path(__file__).parents[2] / 'requirements' / 'openmmlab.txt'
@@ -70,12 +72,13 @@ def capabilities(probe: Probe) -> dict:
 
 @pytest.mark.parametrize('family', [ONEDL, ORIGINAL])
 def test_a_good_installation_works(family):
-    report = environment_report(Fake(family, gpu='H200', backends=('reference', 'triton')))
+    report = environment_report(Fake(family, gpu='H200', backends=('reference', 'triton')), threads='as said')
     assert all(c.works and not c.fix for c in report.capabilities)
     assert report.main_job_works
     rows = {c.name: c for c in report.components}
     assert (rows['mmcv'].version, rows['mmcv'].note) == ('1.2.3', f'{family["mmcv"]}, with operators')
     assert (rows['CUDA'].version, rows['CUDA'].note) == ('12.8', 'H200')
+    assert (rows['threads'].version, rows['threads'].note) == (str(torch.get_num_threads()), 'as said')
     assert {'Python', 'torch', 'mmengine', 'mmdet', 'mmseg', 'numpy', 'triton'} <= set(rows)
 
 
@@ -183,8 +186,9 @@ def test_the_command_line_on_this_installation():
     done = subprocess.run([sys.executable, str(TOOL), '--json'], capture_output=True, text=True, timeout=300)
     data = json.loads(done.stdout)
     assert done.returncode == (0 if data['main_job_works'] else 1), done.stderr
-    torch = next(c for c in data['components'] if c['name'] == 'torch')
-    assert torch['version'] == Probe().version('torch')
+    rows = {c['name']: c for c in data['components']}
+    assert rows['torch']['version'] == Probe().version('torch')
+    assert rows['threads']['note'] == thread_reason(os.environ)
 
 
 def test_it_runs_where_mmengine_is_broken(tmp_path):
