@@ -298,6 +298,7 @@ def one_core() -> Iterator[Path]:
         pytest.skip(f'this user may not make cgroups: {error}')
 
 
+@pytest.mark.slow(15)
 @pytest.mark.skipif(usable_cpus() == 1, reason='one CPU gives one thread anyway')
 def test_a_real_cgroup_of_one_core_gives_one_thread(one_core):
     start = ('sh', '-c', f'echo $$ > {one_core}/cgroup.procs && exec "$@"', 'sh')

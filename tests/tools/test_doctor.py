@@ -192,9 +192,7 @@ def test_the_command_line_on_this_installation():
 
 
 def test_it_runs_where_mmengine_is_broken(tmp_path):
-    (tmp_path / 'mmengine').mkdir()
-    (tmp_path / 'mmengine/__init__.py').write_text("raise ImportError('broken on purpose')\n")
-    env = {**os.environ, 'PYTHONPATH': str(tmp_path)}
+    env = without('mmengine', tmp_path, "raise ImportError('broken on purpose')\n")
     done = subprocess.run([sys.executable, str(TOOL)], capture_output=True, text=True, env=env, timeout=300)
     assert done.returncode == 1, done.stderr
     assert 'import mmengine: ImportError: broken on purpose' in done.stdout
