@@ -13,7 +13,10 @@ from setuptools.command.build_py import build_py
 
 HERE = Path(__file__).resolve().parent
 EXTRAS = ('onedl', 'openmmlab', 'triton', 'export', 'app', 'robustness', 'dev')
-DATA = ['weights/*.yml', 'weights/shipped/*', 'ops/cpu/*.cpp', 'ops/cpu/*.inl']
+DATA = ['weights/*.yml', 'weights/shipped/*']
+# The C++ kernels: the folder of each, from the package's on, and the file that includes all others of it.
+KERNELS = {'ops/cpu': 'ops.cpp', 'mmcv_ops': 'kernels.cpp'}
+DATA += [f'{folder}/*.{suffix}' for folder in KERNELS for suffix in ('cpp', 'inl')]
 DATA += ['analysis/*.html', 'analysis/*.css', 'analysis/*.js']
 MIM = ('configs', 'tools', 'model-index.yml')
 
@@ -35,7 +38,7 @@ def runs(command):
 
 
 def kernels():
-    """The C++ kernels of mmlska.ops and the command that builds them; nothing, with one line that says why, where that cannot be.
+    """The C++ kernels and the command that builds them; nothing, with one line that says why, where that cannot be.
 
     MMLSKA_BUILD_KERNELS=0 skips them; =sanitized builds those of `make test-sanitized`, which watch their accesses to memory. No flag names
     the processor of this machine: the file chooses its instruction set at run time.
@@ -61,16 +64,19 @@ def kernels():
         # Without vptr: it would ask for what torch's libraries do not export.
         watch = ['-fsanitize=address,undefined', '-fno-sanitize=vptr', '-fno-sanitize-recover=undefined']
         speed = ['-O1', '-g', '-fno-omit-frame-pointer']
-    extension = CppExtension(
-        'mmlska.ops.cpu._kernels',
-        ['mmlska/ops/cpu/ops.cpp'],
-        depends=[str(path) for path in Path('mmlska/ops/cpu').glob('*.inl')],
-        extra_compile_args=['-ffp-contract=fast', *speed, *watch, *openmp],
-        extra_link_args=[*watch, *openmp],
-        optional=True,  # a compiler that fails leaves a warning and an installation in plain PyTorch
-    )
+    extensions = [
+        CppExtension(
+            f'mmlska.{folder.replace("/", ".")}._kernels',
+            [f'mmlska/{folder}/{file}'],
+            depends=[str(path) for path in Path('mmlska', folder).glob('*.inl')],
+            extra_compile_args=['-ffp-contract=fast', *speed, *watch, *openmp],
+            extra_link_args=[*watch, *openmp],
+            optional=True,  # a compiler that fails leaves a warning and an installation in plain PyTorch
+        )
+        for folder, file in KERNELS.items()
+    ]
     # Without ninja a failing compiler raises what setuptools knows as the failure of an optional extension.
-    return [extension], {'build_ext': BuildExtension.with_options(use_ninja=False)}
+    return extensions, {'build_ext': BuildExtension.with_options(use_ninja=False)}
 
 
 class BuildWithMim(build_py):
