@@ -56,24 +56,26 @@ WITHOUT_KERNELS := build/without-kernels
 test-without-kernels: install ## run the tests of the operators and of what uses them on a copy that lacks the C++ kernels
 	rm -rf $(WITHOUT_KERNELS) && mkdir -p $(WITHOUT_KERNELS)
 	cp -R conftest.py pyproject.toml README.md configs docs mmlska scripts tests tools $(WITHOUT_KERNELS)
-	rm -f $(WITHOUT_KERNELS)/mmlska/ops/cpu/_kernels.*
+	rm -f $(WITHOUT_KERNELS)/mmlska/*/_kernels.* $(WITHOUT_KERNELS)/mmlska/ops/cpu/_kernels.*
 	cd $(WITHOUT_KERNELS) && $(CURDIR)/$(PY) -c 'from mmlska.ops.cpu.backend import PROBLEM; print(PROBLEM); raise SystemExit(not PROBLEM)'
 	@# Doctests are off: with folders as arguments they would collect several files named conftest.
 	cd $(WITHOUT_KERNELS) && PYTHONPATH="$$PWD" OMP_NUM_THREADS=1 $(CURDIR)/$(PY) -m pytest -o addopts=-ra -n 2 --dist loadfile \
-	  --ignore tests/ops/test_triton.py tests/ops tests/models tests/benchmark tests/infer tests/classification
+	  --ignore tests/ops/test_triton.py tests/ops tests/mmcv_ops tests/models tests/benchmark tests/infer tests/classification
 
 SANITIZED := build/sanitized
+# What the sanitizer replaces must be there before Python; leaks would be Python's own.
+SANITIZED_PY := LD_PRELOAD="$$($${CXX:-c++} -print-file-name=libasan.so) $$($${CXX:-c++} -print-file-name=libstdc++.so)" \
+  ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 PYTHONPATH=$(SANITIZED) $(PY)
 
 test-sanitized: install ## run random calls of the C++ operators under AddressSanitizer and UndefinedBehaviorSanitizer
 	rm -rf $(SANITIZED)
 	MMLSKA_BUILD_KERNELS=sanitized $(PY) setup.py --quiet build_ext --build-lib $(SANITIZED) --build-temp $(SANITIZED)/temp
 	touch $(SANITIZED)/mmlska/__init__.py && find mmlska/ops -name '*.py' -exec cp --parents {} $(SANITIZED) \;
-	@# Once for each instruction set. What the sanitizer replaces must be there before Python; leaks would be Python's own.
+	@# Once for each instruction set that mmlska.ops has.
 	for level in default avx2 avx512; do \
-	  LD_PRELOAD="$$($${CXX:-c++} -print-file-name=libasan.so) $$($${CXX:-c++} -print-file-name=libstdc++.so)" \
-	  ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 ATEN_CPU_CAPABILITY=$$level \
-	  PYTHONPATH=$(SANITIZED) $(PY) tests/ops/random_cases.py || exit 1; \
+	  ATEN_CPU_CAPABILITY=$$level $(SANITIZED_PY) tests/ops/random_cases.py || exit 1; \
 	done
+	$(SANITIZED_PY) tests/mmcv_ops/random_calls.py
 
 test-openmmlab: .venv-openmmlab/.installed ## train, save, resume and test on OpenMMLab's original packages, in a .venv-openmmlab of their own
 	.venv-openmmlab/bin/python -m pytest tests/engine tests/models tests/weights tests/tools/test_train_test.py

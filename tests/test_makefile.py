@@ -44,12 +44,16 @@ def test_kernels_are_out_of_reach_of_the_tests_without_them(tmp_path):
     assert all((ROOT / name).exists() for name in copied)
     (tests,) = [line for line in commands if line.strip().startswith('--ignore')]
     assert all((ROOT / name).exists() and name.split('/')[0] in copied for name in tests.split()[1:])
-    (removed,) = [line.split()[-1] for line in commands if line.startswith('rm -f ')]
-    (tmp_path / removed).parent.mkdir(parents=True)
-    built = tmp_path / removed.replace('*', 'cpython-311-x86_64-linux-gnu.so')
-    built.touch()
-    subprocess.run(f'rm -f {removed}', shell=True, cwd=tmp_path, check=True)
-    assert not built.exists()
+    (remove,) = [line for line in commands if line.startswith('rm -f ')]
+    (copy,) = {Path(name.split('/mmlska/')[0]) for name in remove.split()[2:]}
+    sources = [path.relative_to(ROOT).parent for path in (ROOT / 'mmlska').rglob('*.cpp')]
+    assert len(sources) == 2
+    built = [tmp_path / copy / folder / '_kernels.cpython-311-x86_64-linux-gnu.so' for folder in sources]
+    for file in built:
+        file.parent.mkdir(parents=True)
+        file.touch()
+    subprocess.run(remove, shell=True, cwd=tmp_path, check=True)
+    assert not [file for file in built if file.exists()]
     check = next(line for line in commands if 'import PROBLEM' in line).split('-c ')[1].strip("'")
     for problem, status in ((None, 1), ('not there', 0)):
         known = f'import mmlska.ops.cpu.backend as known; known.PROBLEM = {problem!r}; {check}'

@@ -90,11 +90,12 @@ def test_wheel_brings_compiled_kernels_that_run(source, tmp_path):
     run(*wheel, cwd=tmp_path, MMLSKA_BUILD_KERNELS='1')
     (path,) = tmp_path.glob('*.whl')
     run(sys.executable, '-m', 'pip', 'install', *NO_NETWORK, '--target', tmp_path / 'installed', path, cwd=tmp_path)
-    code = 'from mmlska.ops import available_backends; print(available_backends())'
-    assert (
-        run(sys.executable, '-c', code, cwd=tmp_path, PYTHONPATH=str(tmp_path / 'installed'))
-        == "['cpu', 'reference']\n"
+    code = (
+        'import torch, mmlska.ops, mmlska.mmcv_ops._kernels\n'
+        'print(mmlska.ops.available_backends(), torch.ops.mmlska_mmcv.nms(torch.ones(2, 4), torch.ones(2), 0.5, 1))\n'
     )
+    printed = run(sys.executable, '-c', code, cwd=tmp_path, PYTHONPATH=str(tmp_path / 'installed'))
+    assert printed == "['cpu', 'reference'] tensor([0])\n"
 
 
 @pytest.mark.slow
