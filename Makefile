@@ -2,8 +2,11 @@
 PYTHON ?= python3
 PY := .venv/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check install -c requirements/constraints.txt
-# The compiler of mmcv's operators looks for ninja on PATH.
-BUILD_OPS := MMCV_WITH_OPS=1 MAX_JOBS=$${MAX_JOBS:-$$(nproc)} PATH="$(CURDIR)/.venv/bin:$$PATH" $(PIP) --no-build-isolation
+# The setup of mmcv compiles its operators wherever it can import torch. In a build apart from .venv it cannot, and takes seconds. What it needs
+# there is constrained too; pip from 25.3 on reads the second name.
+APART = PIP_CONSTRAINT="$(CURDIR)/$(1)" PIP_BUILD_CONSTRAINT="$(CURDIR)/$(1)"
+# The compiler of mmcv's operators looks for ninja on PATH. What pip has kept is the package without them.
+BUILD_OPS := MMCV_WITH_OPS=1 MAX_JOBS=$${MAX_JOBS:-$$(nproc)} PATH="$(CURDIR)/.venv/bin:$$PATH" $(PIP) --no-build-isolation --no-cache-dir
 
 ORIGINAL_PIP := .venv-openmmlab/bin/python -m pip --disable-pip-version-check install -c requirements/constraints.txt
 # Ultralytics and MMPretrain need torchvision, which the main environment must not have: they get one of their own.
@@ -16,30 +19,34 @@ DEMO_WORK := work_dirs/demo
 DEMO_START := mmlska://van_lska_t_k23_tiny_imagenet
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-without-kernels test-sanitized test-openmmlab install-extras test-extras lint clean
+.PHONY: help install install-compiled demo test test-compiled test-without-kernels test-sanitized test-openmmlab install-extras test-extras lint clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-22s%s\n", $$1, $$2}' Makefile
 
-install: .venv/.installed ## create .venv with torch, mmcv and its operators, mmdet, mmseg and this package (editable)
+install: .venv/.installed ## create .venv with torch, mmcv, mmdet, mmseg and this package (editable)
 
 .venv/.installed: setup.py $(wildcard requirements/*.txt)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
 	  || { echo 'mmlska needs Python 3.10 or later; name one: make install PYTHON=python3.12' >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(PIP) -r requirements/build.txt -r requirements/runtime.txt
+	$(call APART,requirements/constraints.txt) $(PIP) -r requirements/onedl.txt
+	@# Of the two cv2 that come along the headless one has to win: the other needs libGL, which a server lacks.
+	$(PIP) --no-deps --force-reinstall opencv-python-headless
+	$(PIP) --no-build-isolation -r requirements/dev.txt -e .
+	@# What pip has kept of mmcv may have been compiled for another torch.
+	$(PY) -c 'import mmlska, mmcv.ops' || $(call APART,requirements/constraints.txt) $(PIP) --no-cache-dir --no-deps --force-reinstall onedl-mmcv
+	$(PY) -c 'import mmlska, mmcv.ops'
+	@touch $@
+
+install-compiled: install ## compile mmcv's own operators into .venv too; takes minutes and needs a C++ compiler
 	@command -v "$${CXX:-c++}" >/dev/null \
 	  && test -f "$$($(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" \
 	  || { echo 'the operators of mmcv need a C++ compiler and the headers of Python; on Debian: apt install build-essential python3-dev' >&2; exit 1; }
-	$(PYTHON) -m venv .venv
-	$(PIP) -r requirements/build.txt -r requirements/runtime.txt
-	@echo 'Next: the operators of mmcv, compiled once: 6 to 10 minutes on two cores, seconds where pip has kept the result.'
-	$(BUILD_OPS) -r requirements/onedl.txt
-	@# Of the two cv2 that come along the headless one has to win: the other needs libGL, which a server lacks.
-	$(PIP) --no-deps --force-reinstall opencv-python-headless
-	@# What pip has kept may have been compiled for another torch.
-	$(PY) -c 'import mmcv.ops' || $(BUILD_OPS) --no-cache-dir --no-deps --force-reinstall onedl-mmcv
-	$(PY) -c 'import mmcv.ops'
-	$(PIP) --no-build-isolation -r requirements/dev.txt -e .
-	@touch $@
+	$(PIP) -r requirements/compile.txt
+	$(PY) -c 'import mmcv._ext' 2>/dev/null || $(BUILD_OPS) --no-deps --force-reinstall onedl-mmcv
+	$(PY) -c 'import mmcv._ext'
 
 demo: install ## train Mask R-CNN on generated scenes from the weights in the package, test it, draw its predictions
 	$(PY) tools/make_scenes.py "$${MMLSKA_DATA:-data}/scenes"
@@ -50,6 +57,9 @@ demo: install ## train Mask R-CNN on generated scenes from the weights in the pa
 test: install ## run the whole test suite
 	@# Two processes of one thread each: most tests work on small tensors or start tools, which a second thread does not speed up.
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile
+
+test-compiled: install-compiled ## run the tests of what mmcv's operators do on its compiled ones
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile tests/mmcv_ops tests/engine/test_hooks.py tests/tools/test_train_test.py
 
 WITHOUT_KERNELS := build/without-kernels
 
@@ -82,7 +92,7 @@ test-openmmlab: .venv-openmmlab/.installed ## train, save, resume and test on Op
 
 .venv-openmmlab/.installed: setup.py $(wildcard requirements/*.txt)
 	$(PYTHON) -m venv .venv-openmmlab
-	$(ORIGINAL_PIP) -r requirements/build.txt -r requirements/runtime.txt
+	$(ORIGINAL_PIP) -r requirements/build.txt -r requirements/compile.txt -r requirements/runtime.txt
 	@echo 'Next: the operators of the original mmcv, compiled once: 6 to 10 minutes on two cores.'
 	MMCV_WITH_OPS=1 MAX_JOBS=$${MAX_JOBS:-$$(nproc)} PATH="$(CURDIR)/.venv-openmmlab/bin:$$PATH" \
 	  $(ORIGINAL_PIP) --no-build-isolation -r requirements/openmmlab.txt
@@ -97,8 +107,8 @@ install-extras: .venv-extras/.installed ## create .venv-extras with torchvision,
 	$(PYTHON) -m venv .venv-extras
 	@grep -v '^torchvision' requirements/constraints.txt | cat - requirements/constraints_extras.txt > .venv-extras/constraints.txt
 	@# torch first and alone, so that torchvision takes the build that is there.
-	$(PIPX) torch 'setuptools<81' wheel ninja psutil
-	MMCV_WITH_OPS=0 $(PIPX) --no-build-isolation -r requirements/extras.txt opencv-python opencv-python-headless
+	$(PIPX) torch 'setuptools<81' wheel
+	$(call APART,.venv-extras/constraints.txt) $(PIPX) -r requirements/extras.txt opencv-python opencv-python-headless
 	$(PIPX) --no-deps --force-reinstall opencv-python-headless
 	$(PIPX) --no-build-isolation --no-deps -e .
 	@touch $@
