@@ -5,6 +5,7 @@ from .threads import prepare_tool
 
 prepare_tool()  # before torch is imported, whose OpenMP reads the environment once
 
+from . import mmcv_ops
 from .environment import has_mmengine, require_mmengine
 from .models import (
     LKA,
@@ -33,6 +34,9 @@ __all__ = [
     'van_lska_small',
     'van_lska_tiny',
 ]
+
+# Before anything imports mmcv.ops.
+mmcv_ops.install()
 
 if has_mmengine():
     from . import classification, datasets, engine  # noqa: F401, registers them

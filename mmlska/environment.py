@@ -183,6 +183,12 @@ def import_advice(error: ImportError, probe: Probe | None = None) -> str:
     return '\n'.join([*lines, 'python tools/doctor.py shows all that is installed'])
 
 
+def compiled_mmcv(probe: Probe | None = None) -> str:
+    """The command that installs mmcv with compiled operators, of the family that is here."""
+    probe = probe or Probe()
+    return _Problems(probe, {name: probe.owners().get(name, []) for name in FAMILIES}, '').install('mmcv')
+
+
 def _mm_component(probe: Probe, name: str, owners: list[str]) -> Component:
     versions = ' and '.join(probe.version(owner) for owner in owners)
     note = ' and '.join(owners)
@@ -224,7 +230,7 @@ class _Problems:
             top = module.split('.')[0]
             if len(self.owners.get(top, [])) > 1:
                 names = ' and '.join(self.owners[top])
-                fix = f'pip uninstall -y {" ".join(self.owners[top])} && {self._install(top)}'
+                fix = f'pip uninstall -y {" ".join(self.owners[top])} && {self.install(top)}'
                 return Capability(name, False, f'{names} both own the import name {top}', fix)
             if module not in self.errors:
                 self.errors[module] = self.probe.import_error(module)
@@ -243,12 +249,13 @@ class _Problems:
                 f'pip install {missing[1]}'  # ftfy, regex: mmsegmentation's models import them and do not require them
             )
         if module in ('mmcv', 'mmcv.ops') or 'MMCV==' in error:  # mmdet and mmseg assert the versions that they know
-            return self._install('mmcv')
+            return self.install('mmcv')
         if module in FAMILIES:
-            return self._install(module)
+            return self.install(module)
         return '' if module.startswith('mmlska') else f'pip install {module}'
 
-    def _install(self, module: str) -> str:
+    def install(self, module: str) -> str:
+        """The command that installs a package of the family."""
         distribution = shlex.quote(FAMILIES[module][self.family])
         if module != 'mmcv':
             return f'pip install {distribution}'

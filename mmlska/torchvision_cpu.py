@@ -10,7 +10,8 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 import torch
-from torch import Tensor
+
+from .mmcv_ops.nms import nms
 
 _libraries: list[torch.library.Library] = []  # a library that nobody holds is taken back
 
@@ -18,7 +19,8 @@ _libraries: list[torch.library.Library] = []  # a library that nobody holds is t
 def mend_torchvision() -> bool:
     """Make torchvision importable where its compiled operators do not fit this torch; elsewhere do nothing.
 
-    Non-maximum suppression is then done by :func:`nms`; the other compiled operators (RoI align and its kin) stay unavailable.
+    Non-maximum suppression is then done by :func:`mmlska.mmcv_ops.nms.nms`; the other compiled operators (RoI align and its kin) stay
+    unavailable.
 
     Returns:
         Whether there was anything to mend.
@@ -41,32 +43,3 @@ def mend_torchvision() -> bool:
         torchvision.ops.nms = torchvision.ops.boxes.nms = nms
         return True
     return False
-
-
-def nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
-    """Greedy non-maximum suppression in plain PyTorch, equal to ``torchvision.ops.nms``.
-
-    Args:
-        boxes: (N, 4) as left, top, right, bottom in pixels.
-        scores: (N,).
-        iou_threshold: Of two boxes that overlap by more, the one of lower score is dropped.
-
-    Returns:
-        The indices of the boxes that stay, highest score first.
-
-    Example:
-        >>> boxes = torch.tensor([[0.0, 0, 10, 10], [1, 1, 11, 11], [20, 20, 30, 30]])
-        >>> nms(boxes, torch.tensor([0.8, 0.9, 0.1]), 0.5)
-        tensor([1, 2])
-    """
-    areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
-    order = scores.argsort(descending=True, stable=True)
-    keep = []
-    while order.numel():
-        best, order = order[0], order[1:]
-        keep.append(best)
-        corner = torch.maximum(boxes[best, :2], boxes[order, :2])
-        sides = (torch.minimum(boxes[best, 2:], boxes[order, 2:]) - corner).clamp(min=0)
-        overlap = sides.prod(1)
-        order = order[overlap <= iou_threshold * (areas[best] + areas[order] - overlap)]
-    return torch.stack(keep) if keep else order

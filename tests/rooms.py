@@ -32,13 +32,16 @@ ROOMS: dict[str, Room] = {
     'image_headers': Room('size and format of a picture from its first bytes', (), ()),
     'images': Room('the one reader of pictures; suffixes, sizes', ('image_headers', 'text'), ('PIL', 'cv2', 'numpy')),
     'cost': Room('parameters, multiply-adds, memory and time of any module', (), ('torch',)),
-    'torchvision_cpu': Room(
-        'what makes torchvision importable beside a torch of the CPU', (), ('torch', 'torchvision')
-    ),
     'results': Room(
         'results files with their provenance, tables, figures, sections of pages', ('files',), ('matplotlib', 'torch')
     ),
     'ops': Room('the fused operators: front doors, reference, one folder a backend', (), ('torch', 'triton')),
+    'mmcv_ops': Room(
+        "stand-ins for mmcv's compiled operators, where mmcv has none", ('environment',), ('torch', 'torchvision')
+    ),
+    'torchvision_cpu': Room(
+        'what makes torchvision importable beside a torch of the CPU', ('mmcv_ops',), ('torch', 'torchvision')
+    ),
     'weights': Room(
         'layouts of checkpoints, reading, converting, loading, the manifest',
         ('designs', 'environment', 'files', 'log', 'text'),
@@ -56,7 +59,7 @@ ROOMS: dict[str, Room] = {
     ),
     'engine': Room(
         'training and testing: configs, checks before a run, options, resuming, recovery',
-        ('cost', 'datasets', 'files', 'images', 'models', 'text', 'weights'),
+        ('cost', 'datasets', 'files', 'images', 'mmcv_ops', 'models', 'text', 'weights'),
         ('mmcv', 'mmengine', 'numpy', 'torch', 'yaml', 'yapf'),
     ),
     'classification': Room(

@@ -12,6 +12,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import nn
 
+from .. import mmcv_ops
 from ..images import read_header
 from ..models import fold_for_inference
 from .processes import bare_model
@@ -90,12 +91,13 @@ class DeployHook(Hook):
 def to_channels_last(model: nn.Module) -> nn.Module:
     """Convert a model to channels_last, in place, safely for the operators of mmcv.
 
-    mmcv's kernels, RoIAlign among them, read a map as NCHW whatever its strides, so that channels_last maps give wrong features
-    without an error. Their inputs are made contiguous.
+    mmcv's compiled operators, RoIAlign among them, read a map as NCHW whatever its strides, so that channels_last maps give wrong
+    features without an error. Their inputs are made contiguous. The stand-ins of :mod:`mmlska.mmcv_ops` read both right.
     """
-    for module in model.modules():
-        if type(module).__module__.startswith('mmcv.ops.'):
-            module.register_forward_pre_hook(_contiguous_inputs)
+    if not mmcv_ops.in_use():
+        for module in model.modules():
+            if type(module).__module__.startswith('mmcv.ops.'):
+                module.register_forward_pre_hook(_contiguous_inputs)
     return model.to(memory_format=torch.channels_last)
 
 
