@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..environment import compiled_mmcv
 from . import backends, focal_loss
-from .nms import nms_match  # noqa: F401, mmcv calls it as it is
+from .nms import nms_match as groups_of_boxes
 
 
 def get_compiler_version() -> str:
@@ -28,7 +28,14 @@ def get_compiling_cuda_version() -> str:
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
     """See :func:`mmlska.mmcv_ops.nms.nms`."""
-    return backends.call('nms', boxes, scores, iou_threshold, offset)
+    order = _order(scores)
+    return order[backends.call('nms', boxes[order], scores[order], iou_threshold, offset)]
+
+
+def nms_match(dets: Tensor, iou_threshold: float) -> list[list[int]]:
+    """See :func:`mmlska.mmcv_ops.nms.nms_match`."""
+    order = _order(dets[:, 4])
+    return [order[group].tolist() for group in groups_of_boxes(dets[order], iou_threshold)]
 
 
 def softnms(
@@ -57,16 +64,14 @@ def nms_rotated(
     multi_label: bool,
 ) -> Tensor:
     """See :func:`mmlska.mmcv_ops.rotated.nms_rotated`. Boxes of different labels do not meet; compiled for CPU, mmcv forgets the labels."""
-    dets = dets[:, :5].contiguous()
+    boxes, scores = dets_sorted[:, :5].contiguous(), scores[order]
     if not multi_label:
-        return backends.call('nms_rotated', dets, scores, iou_threshold)
-    kept = []
+        return order[backends.call('nms_rotated', boxes, scores, iou_threshold)]
+    labels, kept = labels[order], []
     for label in labels.unique():
         which = (labels == label).nonzero()[:, 0]
-        kept.append(which[backends.call('nms_rotated', dets[which], scores[which], iou_threshold)])
-    index = torch.cat(kept) if kept else torch.zeros(0, dtype=torch.long, device=dets.device)
-    index = index.sort().values  # of equal scores the first again counts as the higher
-    return index[scores[index].argsort(descending=True, stable=True)]
+        kept.append(which[backends.call('nms_rotated', boxes[which], scores[which], iou_threshold)])
+    return order[torch.cat(kept).sort().values]
 
 
 def box_iou_rotated(boxes1: Tensor, boxes2: Tensor, ious: Tensor, mode_flag: int, aligned: bool) -> None:
@@ -219,3 +224,11 @@ def absent(name: str) -> Callable[..., Any]:
 
     operator.__name__ = name
     return operator
+
+
+def _order(scores: Tensor) -> Tensor:
+    """The order of boxes by falling score as mmcv has it, equal scores too: those of an untrained head are often equal.
+
+    mmcv sorts without ``stable``. Backends sort what is sorted by then once more, and stably, which changes nothing.
+    """
+    return scores.sort(descending=True).indices
