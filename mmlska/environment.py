@@ -25,6 +25,9 @@ FAMILIES = {
 }
 _ORIGINALS = {re.match(r'[\w-]+', original)[0] for _, original in FAMILIES.values()} | {'mmcv-full', 'mmcv-lite'}
 
+#: What a detector or a segmentor imports first: mmlska brings mmcv's operators where mmcv has none, so it stands before them.
+_OPERATORS = ('torch', 'mmengine', 'mmlska', 'mmcv', 'mmcv.ops')
+
 
 @dataclass(frozen=True)
 class Component:
@@ -116,6 +119,11 @@ class Probe:
 
         return torch.version.cuda or ''
 
+    def mmcv_operators(self) -> list[str]:
+        """The backends of mmlska.mmcv_ops that serve mmcv; none where mmcv's own compiled operators do."""
+        mmcv_ops = importlib.import_module('mmlska.mmcv_ops')
+        return mmcv_ops.available_backends() if mmcv_ops.in_use() else []
+
     def fused_backends(self) -> list[str]:
         """The backends of mmlska.ops on the device that training would use."""
         ops = importlib.import_module('mmlska.ops')
@@ -139,12 +147,12 @@ def environment_report(probe: Probe | None = None, *, threads: str = '') -> Repo
         Component('torch', probe.version('torch'), torch_error),
         Component('CUDA', cuda or 'none', gpu or 'no GPU: training runs on the CPU'),
         *([] if torch_error else [Component('threads', probe.threads(), threads)]),
-        *(_mm_component(probe, name, owners[name]) for name in FAMILIES),
+        *(_mm_component(problem, name) for name in FAMILIES),
         *(Component(name, probe.version(name)) for name in ('numpy', 'triton', 'setuptools')),
     ]
     capabilities = [
-        problem.capability('detection', ('torch', 'mmengine', 'mmcv', 'mmcv.ops', 'mmdet', 'mmdet.models')),
-        problem.capability('segmentation', ('torch', 'mmengine', 'mmcv', 'mmcv.ops', 'mmseg', 'mmseg.models')),
+        problem.capability('detection', (*_OPERATORS, 'mmdet', 'mmdet.models')),
+        problem.capability('segmentation', (*_OPERATORS, 'mmseg', 'mmseg.models')),
         _fused(probe, problem, gpu),
         problem.capability('export', ('torch', 'mmengine', 'onnx', 'onnxscript', 'onnxruntime')),
         problem.capability('YOLO', ('torch', 'mmengine', 'ultralytics')),
@@ -186,17 +194,25 @@ def import_advice(error: ImportError, probe: Probe | None = None) -> str:
 def compiled_mmcv(probe: Probe | None = None) -> str:
     """The command that installs mmcv with compiled operators, of the family that is here."""
     probe = probe or Probe()
-    return _Problems(probe, {name: probe.owners().get(name, []) for name in FAMILIES}, '').install('mmcv')
+    return _Problems(probe, {name: probe.owners().get(name, []) for name in FAMILIES}, '').mmcv(compiled=True)
 
 
-def _mm_component(probe: Probe, name: str, owners: list[str]) -> Component:
+def _mm_component(problem: _Problems, name: str) -> Component:
+    probe, owners = problem.probe, problem.owners[name]
     versions = ' and '.join(probe.version(owner) for owner in owners)
     note = ' and '.join(owners)
     if len(owners) > 1:
         note += ': two distributions own one import name'
     elif name == 'mmcv' and owners:
-        note += ', without operators' if probe.import_error('mmcv.ops') else ', with operators'
+        note += f', {_operators_of_mmcv(problem)}'
     return Component(name, versions, note)
+
+
+def _operators_of_mmcv(problem: _Problems) -> str:
+    if not problem.capability('operators', _OPERATORS).works:
+        return 'without operators'
+    backends = problem.probe.mmcv_operators()
+    return f'operators of mmlska: {", ".join(backends)}' if backends else 'with compiled operators'
 
 
 def _fused(probe: Probe, problem: _Problems, gpu: str) -> Capability:
@@ -252,13 +268,19 @@ class _Problems:
             return self.install('mmcv')
         if module in FAMILIES:
             return self.install(module)
+        if missing and missing[1] == 'mmlska':
+            return 'pip install --no-build-isolation -e .'  # the doctor runs from the folder of a clone
         return '' if module.startswith('mmlska') else f'pip install {module}'
 
     def install(self, module: str) -> str:
         """The command that installs a package of the family."""
-        distribution = shlex.quote(FAMILIES[module][self.family])
-        if module != 'mmcv':
-            return f'pip install {distribution}'
-        # mmcv is a pure Python package unless told otherwise, and pip would reuse such a build.
+        if module == 'mmcv':
+            return self.mmcv(compiled=False)
+        return f'pip install {shlex.quote(FAMILIES[module][self.family])}'
+
+    def mmcv(self, compiled: bool) -> str:
+        """The command that installs mmcv; without compiled operators, which take minutes and a compiler, those of mmlska serve."""
+        tools = f"pip install {'ninja psutil ' if compiled else ''}'setuptools<81' wheel"
+        # pip would reuse what it built with the other setting.
         flags = '--no-build-isolation --no-cache-dir' + (' --force-reinstall --no-deps' if self.owners['mmcv'] else '')
-        return f"pip install ninja psutil 'setuptools<81' wheel && MMCV_WITH_OPS=1 pip install {flags} {distribution}"
+        return f'{tools} && MMCV_WITH_OPS={compiled:d} pip install {flags} {shlex.quote(FAMILIES["mmcv"][self.family])}'

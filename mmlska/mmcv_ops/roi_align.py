@@ -160,7 +160,8 @@ def _average(maps: Tensor, bins: _Bins) -> Tensor:
     (n, rows, samples_y), (_, columns, samples_x) = bins.y.shape, bins.x.shape
     channels, height, width = maps.shape[1:]
     (y, weight_y), (x, weight_x) = clamped_neighbours(bins.y, height), clamped_neighbours(bins.x, width)
-    weight_y, weight_x = weight_y / samples_y, weight_x / samples_x
+    # Divided once, at the end, as in mmcv: whether a mask is at least 0.5 somewhere shall not hang on another rounding.
+    count = samples_y * samples_x
     if 4 * rows * samples_y * samples_x > height * width * CROWDED:
         # Samples as dense as the pixels: a matrix for each axis has less to do.
         by_row = maps.new_zeros(n, 1, rows, height).scatter_add_(3, y.flatten(2)[:, None], weight_y.flatten(2)[:, None])
@@ -169,12 +170,12 @@ def _average(maps: Tensor, bins: _Bins) -> Tensor:
         parts = [
             by_row[part] @ maps[bins.images[part]] @ by_column[part].mT for part in chunks(n, channels * height * width)
         ]
-        return torch.cat(parts)
+        return torch.cat(parts) / count
     pixel = _outer(y * width, x, torch.add) + (bins.images * height * width)[:, None, None, None]
     weight = _outer(weight_y, weight_x, torch.mul)
     table = maps.permute(0, 2, 3, 1).reshape(-1, channels)
     out = weighted_sums(table, pixel.flatten(0, 2), weight.flatten(0, 2))
-    return out.view(n, rows, columns, channels).permute(0, 3, 1, 2)
+    return out.view(n, rows, columns, channels).permute(0, 3, 1, 2) / count
 
 
 def _maximum(maps: Tensor, bins: _Bins) -> tuple[Tensor, Tensor, Tensor]:

@@ -8,6 +8,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
+from mmlska import mmcv_ops
 from mmlska.engine.hooks import to_channels_last
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
@@ -39,3 +40,11 @@ def test_channels_last_changes_rounding_only(name):
     for a, b in zip(*outs):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
     assert outs[1][-1].is_contiguous(memory_format=torch.channels_last)
+
+
+def test_inputs_are_copied_for_compiled_operators_alone():
+    """The stand-ins of mmlska read channels_last maps as they are."""
+    from mmcv.ops import RoIAlign
+
+    layer = to_channels_last(RoIAlign(7))
+    assert len(layer._forward_pre_hooks) == (not mmcv_ops.in_use())

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmlska.environment import Probe, environment_report, import_advice
+from mmlska.environment import Probe, compiled_mmcv, environment_report, import_advice
 from mmlska.threads import thread_reason
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'doctor.py'
@@ -38,9 +38,11 @@ class Fake(Probe):
         gpu: str = '',
         backends: tuple = ('reference', 'cpu'),
         triton: str = '',
+        operators: tuple = (),
     ):
         self._owners = {name: [owner] if isinstance(owner, str) else owner for name, owner in owners.items()}
         self._broken, self._gpu, self._backends, self._triton = broken or {}, gpu, backends, triton
+        self._operators = operators
 
     def owners(self):
         return self._owners
@@ -62,6 +64,9 @@ class Fake(Probe):
     def cuda(self):
         return '12.8' if self._gpu else ''
 
+    def mmcv_operators(self):
+        return list(self._operators)
+
     def fused_backends(self):
         return list(self._backends)
 
@@ -76,25 +81,41 @@ def test_a_good_installation_works(family):
     assert all(c.works and not c.fix for c in report.capabilities)
     assert report.main_job_works
     rows = {c.name: c for c in report.components}
-    assert (rows['mmcv'].version, rows['mmcv'].note) == ('1.2.3', f'{family["mmcv"]}, with operators')
+    assert (rows['mmcv'].version, rows['mmcv'].note) == ('1.2.3', f'{family["mmcv"]}, with compiled operators')
     assert (rows['CUDA'].version, rows['CUDA'].note) == ('12.8', 'H200')
     assert (rows['threads'].version, rows['threads'].note) == (str(torch.get_num_threads()), 'as said')
     assert {'Python', 'torch', 'mmengine', 'mmdet', 'mmseg', 'numpy', 'triton'} <= set(rows)
 
 
+def test_mmcv_without_compiled_operators_works_with_those_of_mmlska():
+    report = environment_report(Fake(ONEDL, operators=('C++', 'plain PyTorch')))
+    assert report.main_job_works
+    assert all(c.works and not c.fix for c in report.capabilities)
+    assert 'onedl-mmcv, operators of mmlska: C++, plain PyTorch' in report.to_text()
+
+
 @pytest.mark.parametrize(
     ('family', 'name', 'wanted'), [(ONEDL, 'onedl-mmcv', 'onedl-mmcv'), (ORIGINAL, 'mmcv', 'mmcv>=2.1.0,<2.2.0')]
 )
-def test_mmcv_without_operators(family, name, wanted):
-    probe = Fake(family, {'mmcv.ops': "ModuleNotFoundError: No module named 'mmcv._ext'"})
+def test_compiled_operators_that_do_not_load(family, name, wanted):
+    """Those of another torch: they are there, so nothing stands in for them."""
+    error = 'ImportError: mmcv/_ext.so: undefined symbol: _ZNK2at6Tensor4itemIfEET_v'
+    probe = Fake(family, {'mmcv.ops': error})
     found = capabilities(probe)
     for job in ('detection', 'segmentation'):
         assert not found[job].works
-        assert "import mmcv.ops: ModuleNotFoundError: No module named 'mmcv._ext'" in found[job].reason
-        assert 'MMCV_WITH_OPS=1 pip install --no-build-isolation --no-cache-dir --force-reinstall' in found[job].fix
+        assert f'import mmcv.ops: {error}' in found[job].reason
+        # Without compiled ones those of mmlska serve.
+        assert 'MMCV_WITH_OPS=0 pip install --no-build-isolation --no-cache-dir --force-reinstall' in found[job].fix
         assert shlex.split(found[job].fix)[-1] == wanted
     assert not environment_report(probe).main_job_works
     assert f'{name}, without operators' in environment_report(probe).to_text()
+
+
+def test_the_command_for_compiled_operators_is_that_of_the_family():
+    assert compiled_mmcv(Fake(ORIGINAL)).endswith(" --force-reinstall --no-deps 'mmcv>=2.1.0,<2.2.0'")
+    assert 'MMCV_WITH_OPS=1 pip install --no-build-isolation' in compiled_mmcv(Fake({}))
+    assert compiled_mmcv(Fake({})).endswith(' --no-cache-dir onedl-mmcv')
 
 
 def test_two_distributions_of_one_import_name():
@@ -243,8 +264,8 @@ def test_the_package_tells_what_mends_a_missing_or_broken_mmengine(missing, code
     ('tool', 'package', 'why', 'line', 'mended'),
     [
         ('train.py', 'mmdet', MISSING, "No module named 'mmdet'", 'pip install (onedl-mmdetection|mmdet)'),
-        ('train.py', 'mmcv', MISSING, "No module named 'mmcv'", 'pip install ninja .* pip install .*mmcv'),
-        ('test.py', 'mmdet', REFUSED, 'MMCV==2.2.0 is used but', 'pip install ninja .* pip install .*mmcv'),
+        ('train.py', 'mmcv', MISSING, "No module named 'mmcv'", "pip install 'setuptools<81' .* pip install .*mmcv"),
+        ('test.py', 'mmdet', REFUSED, 'MMCV==2.2.0 is used but', "pip install 'setuptools<81' .* pip install .*mmcv"),
     ],
     ids=['no mmdet', 'no mmcv', 'mmdet refuses mmcv'],
 )
