@@ -3,7 +3,7 @@
 #define REQUIRE(condition, ...) TORCH_CHECK(condition, "mmlska_mmcv: ", __VA_ARGS__)
 
 constexpr int64_t kMaxSamples = 4096;  // of a RoI's bin along an axis, where the caller sets it
-constexpr double kMaxPixel = 1e8;      // where a RoI may reach: far beyond any map, and its samples can still be counted
+constexpr double kMaxPixel = 1e8;      // how far a RoI may reach: far beyond any map, and its samples can still be counted
 
 // Memory that can be read as plain numbers. A shorter storage, emptied by resize_, keeps the sizes of its tensors.
 void check_memory(const char* name, const at::Tensor& t) {

@@ -18,14 +18,16 @@ RoiPlan plan_rois(at::IntArrayRef map, int64_t bins_h, int64_t bins_w, double sc
 template <class T>
 void check_rois(const T* roi, int64_t n, int64_t columns, const RoiPlan& plan) {
   REQUIRE(n == 0 || (plan.height > 0 && plan.width > 0), "the map is empty (height ", plan.height, ", width ", plan.width, ") but there are ", n, " RoIs");
-  for (int64_t i = 0; i < n; ++i, roi += columns) {
+  for (int64_t i = 0; i < n; ++i, roi += columns)
     REQUIRE(roi[0] >= 0 && roi[0] < static_cast<T>(plan.images), "rois[", i, "] names image ", roi[0], "; the batch has images 0 to ", plan.images - 1);
-    for (int64_t k = 1; k < columns; ++k)
-      REQUIRE(std::abs(roi[k] * plan.scale) <= kMaxPixel, "rois[", i, "] has the coordinate ", roi[k], ", which times spatial_scale ", plan.scale,
-              " is no pixel; RoIs must be finite and within ", kMaxPixel, " pixels");
-    const T w = columns == 5 ? roi[3] - roi[1] : roi[3], h = columns == 5 ? roi[4] - roi[2] : roi[4];
-    REQUIRE(!plan.aligned || (w >= 0 && h >= 0), "rois[", i, "] has width ", w, " and height ", h, "; with aligned=True neither may be negative");
-  }
+}
+
+// Whether a RoI is somewhere. One that is not (NaN, infinity) has no samples.
+template <class T>
+bool is_somewhere(const T* roi, int64_t columns, const RoiPlan& plan) {
+  bool finite = true;
+  for (int64_t k = 1; k < columns; ++k) finite = finite && std::abs(roi[k] * plan.scale) <= kMaxPixel;
+  return finite;
 }
 
 // The bins of a RoI along one axis.
@@ -34,8 +36,10 @@ struct Axis {
   T start, bin;
   int64_t grid;  // samples of a bin
 
-  Axis(T start_, T length, int64_t bins, int64_t ratio)
-      : start(start_), bin(length / static_cast<T>(bins)), grid(ratio > 0 ? ratio : static_cast<int64_t>(std::ceil(static_cast<float>(bin)))) {}
+  Axis(T start_, T length, int64_t bins, int64_t ratio, bool somewhere)
+      : start(start_), bin(length / static_cast<T>(bins)), grid(somewhere ? samples(bin, ratio) : 0) {}
+
+  static int64_t samples(T bin, int64_t ratio) { return ratio > 0 ? ratio : static_cast<int64_t>(std::max(std::ceil(static_cast<float>(bin)), 0.0f)); }
 
   T position(int64_t p, int64_t i) const {
     return start + static_cast<T>(p) * bin + (static_cast<T>(i) + static_cast<T>(0.5)) * bin / static_cast<T>(grid);
@@ -44,7 +48,7 @@ struct Axis {
   // From and to which sample those of bin p may lie in low..high; all others surely do not. So a RoI of any size costs no more than the map.
   std::pair<int64_t, int64_t> reach(int64_t p, double low, double high) const {
     const double origin = static_cast<double>(start) + static_cast<double>(p) * bin, step = static_cast<double>(bin) / static_cast<double>(grid);
-    if (!(step > 1e-6)) return {0, grid};  // at most kMaxSamples: what is counted by pixels has steps of half a pixel or more, or is one
+    if (!(step > 1e-6)) return {0, grid};  // at most kMaxSamples: those counted by pixels are half a pixel or more apart, or one, or none
     const double error = 2 + 1e-6 * (std::abs(origin) + static_cast<double>(bin)) / step, last = static_cast<double>(grid);
     return {static_cast<int64_t>(std::clamp(std::floor((low - origin) / step - error), 0.0, last)),
             static_cast<int64_t>(std::clamp(std::ceil((high - origin) / step + error), 0.0, last))};
@@ -105,7 +109,7 @@ class UprightRegion {
   static constexpr int64_t kColumns = 5;
 
   UprightRegion(const T* roi, const RoiPlan& plan)
-      : image(static_cast<int64_t>(roi[0])), y(axis(roi[2], roi[4], plan.bins_h, plan)), x(axis(roi[1], roi[3], plan.bins_w, plan)),
+      : image(static_cast<int64_t>(roi[0])), y(axis(roi, 2, plan.bins_h, plan)), x(axis(roi, 1, plan.bins_w, plan)),
         count(std::max(static_cast<T>(y.grid) * static_cast<T>(x.grid), T(1))), plan_(plan) {}
 
   const int64_t image;
@@ -130,10 +134,10 @@ class UprightRegion {
   }
 
  private:
-  static Axis<T> axis(T low, T high, int64_t bins, const RoiPlan& plan) {
+  static Axis<T> axis(const T* roi, int64_t column, int64_t bins, const RoiPlan& plan) {
     const T scale = static_cast<T>(plan.scale), offset = plan.aligned ? T(0.5) : T(0);
-    const T start = low * scale - offset, length = high * scale - offset - start;
-    return {start, plan.aligned ? length : std::max(length, T(1)), bins, plan.ratio};
+    const T start = roi[column] * scale - offset, length = roi[column + 2] * scale - offset - start;
+    return {start, plan.aligned ? length : std::max(length, T(1)), bins, plan.ratio, is_somewhere(roi, kColumns, plan)};
   }
 
   const RoiPlan& plan_;

@@ -67,7 +67,7 @@ std::vector<T> seen(const Axis<T>& axis, int64_t p, int64_t size) {
   return positions;
 }
 
-// The largest sample of each bin and where it lies. As in mmcv, -10000 and the position -1 stand where no sample is larger.
+// The largest sample of each bin and where it lies; of no samples 0, outside the map, where no gradient goes.
 template <class T>
 std::tuple<at::Tensor, at::Tensor, at::Tensor> maximum(const at::Tensor& input, const at::Tensor& rois, const RoiPlan& plan) {
   const bool channels_last = is_channels_last(input);
@@ -85,9 +85,9 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> maximum(const at::Tensor& input, 
     for (int64_t i = begin; i < end; ++i) {
       const UprightRegion<T> region(roi + i * 5, plan);
       const T* const image = pixels + region.image * plan.height * row;
-      std::fill(best.data.begin(), best.data.end(), T(-10000));
-      std::fill(best_y.data.begin(), best_y.data.end(), T(-1));
-      std::fill(best_x.data.begin(), best_x.data.end(), T(-1));
+      std::fill(best.data.begin(), best.data.end(), region.y.grid > 0 && region.x.grid > 0 ? -std::numeric_limits<T>::infinity() : T(0));
+      std::fill(best_y.data.begin(), best_y.data.end(), T(-2));
+      std::fill(best_x.data.begin(), best_x.data.end(), T(-2));
       for (int64_t bin = 0; bin < bins; ++bin) {
         T *__restrict const value = best[bin], *__restrict const value_y = best_y[bin], *__restrict const value_x = best_x[bin];
         const auto xs = seen(region.x, bin % plan.bins_w, plan.width);
@@ -101,7 +101,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> maximum(const at::Tensor& input, 
             const T *const p3 = image + rows.high * row + columns.low * channels, *const p4 = image + rows.high * row + columns.high * channels;
             for (int64_t c = 0; c < channels; ++c) {
               const T sample = inside ? w1 * p1[c] + w2 * p2[c] + w3 * p3[c] + w4 * p4[c] : T(0);
-              const bool larger = sample > value[c];
+              const bool larger = sample > value[c] || sample != sample;  // NaN stays, as in PyTorch's maximum
               value[c] = larger ? sample : value[c];
               value_y[c] = larger ? y : value_y[c];
               value_x[c] = larger ? x : value_x[c];
@@ -130,7 +130,7 @@ at::Tensor maximum_backward(const at::Tensor& grad_output, const at::Tensor& roi
       for (int64_t c = begin; c < end; ++c) {
         T* const plane = out + (static_cast<int64_t>(roi[i * 5]) * channels + c) * pixels;
         for (int64_t k = (i * channels + c) * bins; k < (i * channels + c + 1) * bins; ++k) {
-          if (ys[k] == -1 || !is_inside(ys[k], plan.height) || !is_inside(xs[k], plan.width)) continue;
+          if (!is_inside(ys[k], plan.height) || !is_inside(xs[k], plan.width)) continue;
           const Between<T> rows(ys[k], plan.height), columns(xs[k], plan.width);
           plane[rows.low * plan.width + columns.low] += (1 - rows.part) * (1 - columns.part) * grads[k];
           plane[rows.low * plan.width + columns.high] += (1 - rows.part) * columns.part * grads[k];

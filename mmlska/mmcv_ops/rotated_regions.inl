@@ -6,7 +6,7 @@ class RotatedRegion {
   static constexpr int64_t kColumns = 6;
 
   RotatedRegion(const T* roi, const RoiPlan& plan)
-      : image(static_cast<int64_t>(roi[0])), y(axis(roi[4], plan.bins_h, plan)), x(axis(roi[3], plan.bins_w, plan)),
+      : image(static_cast<int64_t>(roi[0])), y(axis(roi, 4, plan.bins_h, plan)), x(axis(roi, 3, plan.bins_w, plan)),
         count(std::max(static_cast<T>(y.grid) * static_cast<T>(x.grid), T(1))), plan_(plan), center_y_(center(roi[2], plan)),
         center_x_(center(roi[1], plan)), cos_(static_cast<T>(std::cos(angle(roi[5], plan)))), sin_(static_cast<T>(std::sin(angle(roi[5], plan)))) {
     // The map as the RoI sees it: between these values along the RoI's own axes.
@@ -42,10 +42,9 @@ class RotatedRegion {
     double low, high;
   };
 
-  static Axis<T> axis(T length, int64_t bins, const RoiPlan& plan) {
-    length *= static_cast<T>(plan.scale);
-    length = plan.aligned ? length : std::max(length, T(1));
-    return {-length / 2, length, bins, plan.ratio};
+  static Axis<T> axis(const T* roi, int64_t column, int64_t bins, const RoiPlan& plan) {
+    const T side = roi[column] * static_cast<T>(plan.scale), length = plan.aligned ? side : std::max(side, T(1));
+    return {-length / 2, length, bins, plan.ratio, is_somewhere(roi, kColumns, plan)};
   }
   static T center(T at, const RoiPlan& plan) { return at * static_cast<T>(plan.scale) - (plan.aligned ? T(0.5) : T(0)); }
   static double angle(T radians, const RoiPlan& plan) { return plan.clockwise ? -radians : radians; }

@@ -95,7 +95,7 @@ def roi_align(input: Tensor, rois: Tensor, size, scale, ratio, mode, aligned, cl
         y, x = positions(roi, size, scale, ratio, aligned, clockwise)
         samples = bilinear(input[int(roi[0])], y, x).flatten(3)
         if not samples.shape[3]:
-            out.append(input.new_full((1, input.shape[1], *size), 0.0 if mode else -10000.0))
+            out.append(input.new_zeros(1, input.shape[1], *size))
         else:
             out.append((samples.mean(3) if mode else samples.max(3).values)[None])
     return torch.cat(out)
