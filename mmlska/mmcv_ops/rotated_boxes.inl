@@ -90,7 +90,7 @@ at::Tensor box_iou_rotated(const at::Tensor& boxes1, const at::Tensor& boxes2, i
 template <class T>
 struct RotatedBoxes {
   using Flag = uint8_t;
-  static constexpr int64_t kGrain = 16;
+  static constexpr int64_t kGrain = 128;
   std::vector<RotatedBox> all;
   T threshold;
 
