@@ -12,22 +12,21 @@ from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
 HERE = Path(__file__).resolve().parent
-EXTRAS = ('onedl', 'openmmlab', 'triton', 'export', 'app', 'robustness', 'dev')
+EXTRAS = ('det', 'seg', 'all', 'onedl', 'openmmlab', 'triton', 'export', 'app', 'robustness', 'dev')
 DATA = ['weights/*.yml', 'weights/shipped/*']
 # The C++ kernels: the folder of each, from the package's on, and the file that includes all others of it.
 KERNELS = {'ops/cpu': 'ops.cpp', 'mmcv_ops': 'kernels.cpp'}
 DATA += [f'{folder}/*.{suffix}' for folder in KERNELS for suffix in ('cpp', 'inl')]
 DATA += ['analysis/*.html', 'analysis/*.css', 'analysis/*.js']
-MIM = ('configs', 'tools', 'model-index.yml')
+MIM = ('configs', 'tools', 'model-index.yml', 'docs/results/complexity.json', 'docs/results/complexity_others.json')
 
 
 def requirements(purpose):
     lines = (HERE / 'requirements' / f'{purpose}.txt').read_text(encoding='utf-8').splitlines()
     named = [line.strip() for line in lines if line.strip() and not line.startswith('#')]
     others = [line.split()[1].removesuffix('.txt') for line in named if line.startswith('-r ')]
-    return [line for line in named if not line.startswith('-r ')] + [
-        line for file in others for line in requirements(file)
-    ]
+    own = [line for line in named if not line.startswith('-r ')]
+    return list(dict.fromkeys(own + [line for file in others for line in requirements(file)]))
 
 
 def runs(command):
@@ -80,7 +79,7 @@ def kernels():
 
 
 class BuildWithMim(build_py):
-    """Put configs, tools and their index where OpenMMLab's tools look for them: `.mim` inside the package."""
+    """Put configs, tools, their index and counted costs where OpenMMLab's tools look for them: `.mim` inside the package."""
 
     def run(self):
         super().run()
@@ -89,8 +88,9 @@ class BuildWithMim(build_py):
         shutil.rmtree(mim, ignore_errors=True)  # a config that was deleted since the last build must not stay in
         mim.mkdir(parents=True)
         for name in MIM:
+            (mim / name).parent.mkdir(parents=True, exist_ok=True)
             if self.editable_mode:
-                (mim / name).symlink_to(Path('../..', name))
+                (mim / name).symlink_to(os.path.relpath(HERE / name, (mim / name).parent))
             elif (HERE / name).is_dir():
                 shutil.copytree(HERE / name, mim / name, ignore=shutil.ignore_patterns('__pycache__'))
             else:
@@ -106,6 +106,8 @@ setup(
     license_files=['LICENSE'],
     python_requires='>=3.10',
     packages=find_packages(include=['mmlska', 'mmlska.*']),
+    py_modules=['mmlska_command'],
+    entry_points={'console_scripts': ['mmlska = mmlska_command:main']},
     package_data={'mmlska': DATA},
     install_requires=requirements('runtime'),
     extras_require={extra: requirements(extra) for extra in EXTRAS},

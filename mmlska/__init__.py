@@ -1,9 +1,4 @@
 """Large Separable Kernel Attention: networks in plain PyTorch, and where MMEngine is installed their parts in its registries."""
-# ruff: noqa: E402
-
-from .threads import prepare_tool
-
-prepare_tool()  # before torch is imported, whose OpenMP reads the environment once
 
 from . import mmcv_ops
 from .environment import has_mmengine, require_mmengine

@@ -1,8 +1,8 @@
 """How many threads torch uses in a tool of this package, and how long they spin while they wait for work.
 
-An OpenMP runtime reads its settings from the environment when it is loaded, which is when torch is. So ``mmlska`` calls
-:func:`prepare_tool` before it imports torch. Where another program imports ``mmlska``, nothing is set. Nothing of the package is imported
-here: ``tools/doctor.py`` loads this file alone.
+An OpenMP runtime reads its settings from the environment when it is loaded, which is when torch is. So the command `mmlska` and the tools
+call :func:`prepare_tool` before they import the package. Where another program imports ``mmlska``, nothing is set. Nothing of the package is
+imported here, as this file is loaded alone.
 
 Threads that spin keep a core from other processes, and after a while the kernel takes it from them in the middle of their work; then all
 the others wait for them. On an idle machine a short spin costs little, as most waits are shorter still. docs/performance.md has figures.
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from collections.abc import Mapping
 from math import inf
 from pathlib import Path
@@ -24,32 +23,12 @@ WAIT_POLICY = 'OMP_WAIT_POLICY'
 #: The variables by which a user sets torch's number of threads.
 COUNTS = ('OMP_NUM_THREADS', 'MKL_NUM_THREADS')
 
-_PACKAGE = Path(__file__).resolve().parent
 _PROC = Path('/proc/self')
 
 
 def prepare_tool() -> None:
-    """Set :func:`thread_environment` if the running program is a tool of this package; processes that it starts inherit it."""
-    if is_tool((getattr(sys, 'argv', None) or [''])[0]):
-        os.environ.update(thread_environment(os.environ))
-
-
-def is_tool(program: str) -> bool:
-    """Whether a program is the command ``mmlska`` or one of the tools, in a clone or in the package's folder ``.mim``.
-
-    Args:
-        program: What was started, as ``sys.argv[0]`` has it.
-
-    Example:
-        >>> is_tool('/usr/bin/mmlska'), is_tool(str(_PACKAGE / '.mim/tools/train.py')), is_tool('-c'), is_tool('/home/me/train.py')
-        (True, True, False, False)
-    """
-    script = Path(program).resolve()
-    if script.stem == 'mmlska':
-        return True
-    folder = script.parent
-    beside = folder.parent == _PACKAGE / '.mim' or (folder.parent / 'mmlska' / 'threads.py').is_file()
-    return script.suffix == '.py' and folder.name == 'tools' and beside
+    """Set :func:`thread_environment` in this process, for its OpenMP and the processes that it starts."""
+    os.environ.update(thread_environment(os.environ))
 
 
 def thread_environment(environ: Mapping[str, str], proc: Path = _PROC) -> dict[str, str]:

@@ -321,13 +321,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         from mmlska.engine.errors import TrainingError
         from mmlska.weights import WeightsError
 
-        with user_errors('gpu_pretrain.py', args.debug):
+        with user_errors(debug=args.debug):
             train = prepare(args)
-        with user_errors('gpu_pretrain.py', args.debug, (TrainingError, WeightsError)):
+        with user_errors(debug=args.debug, kinds=(TrainingError, WeightsError)):
             place, finished = train()
         print('finished' if finished else f'stopped after {place.step} steps; continue with --state {args.out}')
         return
-    with user_errors('gpu_pretrain.py', args.debug):
+    with user_errors(debug=args.debug):
         if args.command == 'pack':
             print(pack(args.source, args.target, args.mebibytes))
         else:

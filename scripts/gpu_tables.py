@@ -109,7 +109,7 @@ def main() -> None:
     parser.add_argument('--results', type=Path, default=RESULTS, help='folder of the results; default docs/results')
     add_debug(parser)
     args = parser.parse_args()
-    with user_errors('gpu_tables.py', args.debug):
+    with user_errors(debug=args.debug):
         tables = {section: make(section, args.results) for section in sections(args.page)}
         # All of them are there, or the page stays as it is.
         for section, text in tables.items():

@@ -31,7 +31,7 @@ def main() -> None:
     )
     add_debug(parser)
     args = parser.parse_args()
-    with user_errors('publish_pretrained.py', args.debug):
+    with user_errors(debug=args.debug):
         curve = learning_curve(Path(args.checkpoint).parent)
         log = f'docs/results/{args.name}.json'
         options = dict(folder=args.folder, options=args.cfg_options, licence=args.licence)

@@ -95,7 +95,7 @@ def main() -> None:
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/finetuning'))
     add_debug(parser)
     args = parser.parse_args()
-    with user_errors('run_finetuning.py', args.debug):
+    with user_errors(debug=args.debug):
         shipped = args.checkpoint.startswith(MANIFEST_SCHEME)
         results_file, section = (PRETRAIN_RESULTS, 'pretraining table') if shipped else (RESULTS, 'fine-tuning table')
         file = fetch_published(args.checkpoint.removeprefix(MANIFEST_SCHEME)) if shipped else Path(args.checkpoint)

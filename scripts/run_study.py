@@ -236,7 +236,7 @@ def main() -> None:
     unknown = set(args.names) - set(MODELS)
     if unknown:
         parser.error(f'no model named {", ".join(sorted(unknown))}; choose from {", ".join(MODELS)}')
-    with user_errors('run_study.py', args.debug):
+    with user_errors(debug=args.debug):
         results = read_results(args.results)
         train, val = args.scenes
         # One seed, so that both hold the same shapes in the same places: only the paint differs.
@@ -253,7 +253,7 @@ def main() -> None:
         run_model(name, seed, args)
     results = read_results(args.results)
     print(table(results))
-    with user_errors('run_study.py', args.debug):
+    with user_errors(debug=args.debug):
         if args.readme:
             fill_section(args.readme, 'study table', tables(results))
         if args.figure:

@@ -25,6 +25,8 @@ ROOMS: dict[str, Room] = {
     'version': Room('the version', (), ()),
     'files': Room('writing files whole; paths that stay inside a folder', (), ()),
     'threads': Room('threads of a tool, and how they wait: set before torch is loaded', (), ()),
+    'command_line': Room('how this process was started, for messages and records', (), ()),
+    'catalog': Room('the configs that come with the package: names, files, counted costs', (), ()),
     'environment': Room('what is installed, and what to install', (), ('mmengine', 'torch')),
     'log': Room("one line to MMEngine's log, or to Python's where there is none", ('environment',), ('mmengine',)),
     'designs': Room('the attention designs and archs: names, parameters, kernel ladder, cost', (), ()),
@@ -59,7 +61,7 @@ ROOMS: dict[str, Room] = {
     ),
     'engine': Room(
         'training and testing: configs, checks before a run, options, resuming, recovery',
-        ('cost', 'datasets', 'files', 'images', 'mmcv_ops', 'models', 'text', 'weights'),
+        ('catalog', 'command_line', 'cost', 'datasets', 'files', 'images', 'mmcv_ops', 'models', 'text', 'weights'),
         ('mmcv', 'mmengine', 'numpy', 'torch', 'yaml', 'yapf'),
     ),
     'classification': Room(
@@ -129,7 +131,33 @@ ROOMS: dict[str, Room] = {
         ('analysis', 'engine', 'files', 'images', 'infer'),
         ('cv2', 'gradio', 'numpy', 'python_multipart', 'starlette', 'torch'),
     ),
-    'cli': Room('what all tools share', ('engine', 'environment', 'own_data', 'weights'), ('mmengine',)),
+    'cli': Room(
+        'what all commands share', ('command_line', 'engine', 'environment', 'own_data', 'weights'), ('mmengine',)
+    ),
+    'commands': Room(
+        'the commands of `mmlska`, which are the tools too: parse, call a function of the package, print',
+        (
+            'analysis',
+            'app',
+            'benchmark',
+            'catalog',
+            'classification',
+            'cli',
+            'command_line',
+            'datasets',
+            'designs',
+            'engine',
+            'export',
+            'files',
+            'images',
+            'infer',
+            'own_data',
+            'results',
+            'weights',
+            'yolo',
+        ),
+        ('mmlska_command', 'torch'),
+    ),
 }
 
 

@@ -188,10 +188,10 @@ def test_contributing_shows_the_table():
     )
 
 
-def test_tools_are_under_60_lines():
+def test_tools_start_commands_and_do_nothing_else():
     tools = list((PACKAGE.parent / 'tools').glob('*.py'))
     assert len(tools) > 15
-    assert [f.name for f in tools if len(f.read_text(encoding='utf-8').splitlines()) >= 60] == []
+    assert [f.name for f in tools if len(f.read_text(encoding='utf-8').splitlines()) >= 15] == []
 
 
 def test_no_file_is_longer_than_400_lines():

@@ -1,50 +1,7 @@
 #!/usr/bin/env python
 """Look through a model's errors in a browser: tools/browse_errors.py CONFIG CHECKPOINT_OR_PKL --out errors."""
 
-import argparse
-from pathlib import Path
-
-from mmlska.analysis.error_gallery import write_error_gallery
-from mmlska.analysis.gallery import check_folder
-from mmlska.cli.errors import user_errors
-from mmlska.cli.options import add_cfg_options, add_debug, add_trust_checkpoint
-from mmlska.cli.progress import count_every_hundred
-from mmlska.engine.config import load_config
-from mmlska.engine.launch import prepare
-from mmlska.weights import WeightsError, use_safe_reader
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description="Sort a model's errors by kind and by what they cost, and write a gallery to look through them.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    add = parser.add_argument
-    add('config', help='config file of a detector or segmentor')
-    add('source', help='checkpoint to test, or predictions of tools/test.py --out FILE.pkl')
-    add('--out', help='folder of the gallery; by default work_dirs/<config name>/errors')
-    add('--score-thr', type=float, default=0.3, help='detections below it are no errors')
-    add('--limit', type=int, default=500, help='at most so many images, the costliest')
-    add('--overwrite', action='store_true', help='replace a gallery that is there')
-    add_cfg_options(parser)
-    add_trust_checkpoint(parser)
-    add_debug(parser)
-    args = parser.parse_args()
-
-    work_dir = Path('work_dirs') / Path(args.config).stem
-    out = Path(args.out or work_dir / 'errors')
-    with user_errors('browse_errors.py', args.debug):
-        check_folder(out, args.overwrite)
-        use_safe_reader(trust=args.trust_checkpoint)
-        cfg = load_config(args.config, args.cfg_options)
-        prepare(cfg, args.config, work_dir=str(work_dir), launcher='none', seed=0)
-    settings = dict(score_thr=args.score_thr, limit=args.limit, overwrite=args.overwrite)
-    with user_errors('browse_errors.py', args.debug, (FileNotFoundError, FileExistsError, ValueError, WeightsError)):
-        progress = count_every_hundred('images')
-        page, summary = write_error_gallery(cfg, args.config, args.source, out, progress=progress, **settings)
-    print(summary)
-    print(f'open in a browser: {page}')
-
+from mmlska_command import run
 
 if __name__ == '__main__':
-    main()
+    run('browse-errors')

@@ -1,56 +1,7 @@
 #!/usr/bin/env python
 """List what is wrong with a data set before training on it: tools/check_dataset.py DIR or CONFIG."""
 
-import argparse
-import sys
-from pathlib import Path
-
-from mmlska.cli.errors import user_errors
-from mmlska.cli.options import add_debug
-from mmlska.engine.config import load_config
-from mmlska.files import check_replaceable
-from mmlska.own_data.check import check_config, check_folder
-from mmlska.own_data.contact_sheet import write_sheet
-from mmlska.own_data.repair import check_target, write_repaired
-from mmlska.results import write_json
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description='List what is wrong with a data set; exit code 1 if there are errors, 0 if there are warnings only.'
-    )
-    parser.add_argument(
-        'data', metavar='DIR|CONFIG', help='a folder of images and labels, or a config that names its data'
-    )
-    parser.add_argument('--config', help='with DIR: compare the boxes with the anchors of this config')
-    parser.add_argument(
-        '--palette', metavar='FILE', help='names and colours of the classes in masks; by default DIR/classes.json'
-    )
-    parser.add_argument('--json', metavar='FILE', help='write the report there too')
-    parser.add_argument('--sheet', metavar='PNG', help='draw samples with their labels there')
-    parser.add_argument('--fix', metavar='NEW_DIR', help='write a corrected copy of the data there')
-    add_debug(parser)
-    args = parser.parse_args()
-
-    with user_errors('check_dataset.py', args.debug):
-        for target in filter(None, (args.json, args.sheet)):
-            check_replaceable(Path(target))
-        if args.fix:
-            check_target(args.fix)
-        if args.data.endswith('.py'):
-            checked = check_config(load_config(args.data))
-        else:
-            cfg = load_config(args.config) if args.config else None
-            checked = check_folder(args.data, cfg=cfg, palette=args.palette)
-        print(checked.report.text())
-        if args.json:
-            write_json(args.json, checked.report.as_dict())
-        if args.sheet:
-            print(f'{write_sheet(args.sheet, checked.source)} samples: {args.sheet}')
-        if args.fix:
-            print(f'corrected copy: {args.fix}', *write_repaired(args.fix, checked.source), sep='\n  ')
-    sys.exit(1 if checked.report.errors else 0)
-
+from mmlska_command import run
 
 if __name__ == '__main__':
-    main()
+    run('check')

@@ -1,52 +1,7 @@
 #!/usr/bin/env python
 """Write a trained model as one file: tools/export.py CONFIG CHECKPOINT --out model.onnx."""
 
-import argparse
-from pathlib import Path
-
-from mmlska.cli.errors import user_errors
-from mmlska.cli.options import add_debug, add_trust_checkpoint
-from mmlska.engine.config import load_config
-from mmlska.export import DTYPES, FORMATS, PARTS, export
-from mmlska.weights import use_safe_reader
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description='Export a trained model and compare the file with the model.',
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='checkpoint of a training with that config')
-    parser.add_argument('--out', required=True, type=Path, help='the file: .onnx, or .pt2 for the other formats')
-    parser.add_argument('--part', choices=PARTS, default='model', help='what to export')
-    parser.add_argument('--format', choices=FORMATS, default='onnx', help='of the file')
-    parser.add_argument('--dtype', choices=DTYPES, default='fp32', help='precision (onnx)')
-    parser.add_argument(
-        '--int8', metavar='FOLDER', help='int8 convolutions, calibrated on the images of this folder (onnx)'
-    )
-    parser.add_argument('--photos', metavar='FOLDER', help='images to compare on; by default data/demo_photos')
-    add_trust_checkpoint(parser)
-    add_debug(parser)
-    args = parser.parse_args()
-
-    with user_errors('export.py', args.debug):
-        use_safe_reader(trust=args.trust_checkpoint)
-        exported = export(
-            load_config(args.config),
-            args.checkpoint,
-            args.out,
-            part=args.part,
-            format=args.format,
-            dtype=args.dtype,
-            int8=args.int8,
-            photos=args.photos,
-        )
-    size = exported.path.stat().st_size / 1e6
-    print(f'{exported.path}: {exported.kind}, {size:.1f} MB; {exported.parity.describe()}')
-    if exported.note:
-        print(exported.note)
-
+from mmlska_command import run
 
 if __name__ == '__main__':
-    main()
+    run('export')

@@ -1,49 +1,7 @@
 #!/usr/bin/env python
 """Attention maps and EigenCAM over a photo: tools/feature_maps.py CONFIG PHOTO --checkpoint FILE."""
 
-import argparse
-from pathlib import Path
-
-from mmlska.analysis.feature_maps import KINDS, maps_over_photo, read_scaled
-from mmlska.analysis.figures import photo_maps
-from mmlska.cli.errors import user_errors
-from mmlska.cli.options import add_cfg_options, add_debug, add_trust_checkpoint
-from mmlska.engine.config import load_config
-from mmlska.infer.model import build_model
-from mmlska.results import save_figure
-from mmlska.weights import use_safe_reader
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description='Draw attention maps and EigenCAM over a photo.',
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    add = parser.add_argument
-    add('config', help='config file')
-    add('photo', help='image file')
-    add('--checkpoint', help='checkpoint file; random weights without')
-    add('--kinds', nargs='+', choices=KINDS, default=list(KINDS))
-    add('--stages', nargs='+', type=int, help='stages to draw, 1 is the finest; all by default')
-    add('--blocks', action='store_true', help='the attention of every block, not of the last in each stage')
-    add('--size', type=int, help='longer side of the photo in pixels for the model; its own by default')
-    add('--seed', type=int, default=0, help='seed of the random weights')
-    add('--out', type=Path, default=Path('work_dirs/feature_maps.png'), help='the picture')
-    add_cfg_options(parser)
-    add_trust_checkpoint(parser)
-    add_debug(parser)
-    args = parser.parse_args()
-
-    with user_errors('feature_maps.py', args.debug):
-        use_safe_reader(trust=args.trust_checkpoint)
-        photo = read_scaled(args.photo, args.size)
-        model = build_model(load_config(args.config, args.cfg_options), args.checkpoint, args.seed)
-        maps = maps_over_photo(model, photo, args.kinds, args.stages, blocks=args.blocks)
-    weights = 'random weights' if args.checkpoint is None else Path(args.checkpoint).name
-    title = f'{Path(args.config).stem}, {weights}, {Path(args.photo).name}'
-    columns = 5 if args.blocks else min(4, len(maps))
-    print(f'picture: {save_figure(photo_maps(photo[..., ::-1], maps, title, columns), args.out)}')
-
+from mmlska_command import run
 
 if __name__ == '__main__':
-    main()
+    run('feature-maps')

@@ -1,56 +1,7 @@
 #!/usr/bin/env python
 """Predict images, folders or videos: tools/predict.py PHOTOS --config CONFIG --checkpoint CHECKPOINT --out DIR."""
 
-import argparse
-from pathlib import Path
-
-from mmlska.cli.errors import user_errors
-from mmlska.cli.options import DTYPES, add_debug, add_trust_checkpoint
-from mmlska.engine.config import load_config
-from mmlska.infer import FORMATS, Predictor, resolve
-from mmlska.infer.files import predict_files
-from mmlska.weights import use_safe_reader
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description='Predict images with a trained detector or segmentor.',
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    add = parser.add_argument
-    add('input', nargs='+', help='images, videos, folders or quoted patterns')
-    add('--config', required=True, help='config file')
-    add('--checkpoint', required=True, help='checkpoint of a training with that config')
-    add('--out', required=True, type=Path, help='folder for the predictions')
-    add('--format', choices=list(FORMATS), default='json', help='of the predictions')
-    add('--score-thr', type=float, default=0.3, help='leave out instances of a lower score')
-    add('--overlays', action=argparse.BooleanOptionalAction, default=True, help='draw into OUT/overlays')
-    add('--batch-size', type=int, default=1, help='images or tiles predicted together')
-    add('--tile', type=int, default=0, help='cut larger images into tiles of so many pixels; 0 never')
-    add('--overlap', type=int, help='pixels that tiles share; by default an eighth of --tile')
-    add('--device', default='auto', help='auto, cpu, cuda:0, ...')
-    add('--dtype', choices=DTYPES, default='fp32', help='mixed precision or not')
-    add('--deploy', action=argparse.BooleanOptionalAction, default=True, help='fold norms into convolutions')
-    add_trust_checkpoint(parser)
-    add_debug(parser)
-    args = parser.parse_args()
-
-    with user_errors('predict.py', args.debug):
-        use_safe_reader(trust=args.trust_checkpoint)
-        items = resolve(args.input)
-        files = predict_files(
-            Predictor(load_config(args.config), args.checkpoint, args.device, args.dtype, args.deploy),
-            items,
-            args.out,
-            args.format,
-            score_thr=args.score_thr,
-            overlays=args.overlays,
-            batch_size=args.batch_size,
-            tile=args.tile,
-            overlap=args.overlap,
-        )
-    print(f'predictions: {len(files)} {"file" if len(files) == 1 else "files"} in {args.out}')
-
+from mmlska_command import run
 
 if __name__ == '__main__':
-    main()
+    run('predict')

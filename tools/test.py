@@ -1,54 +1,7 @@
 #!/usr/bin/env python
 """Evaluate a checkpoint, box and mask AP, mIoU or accuracy: tools/test.py configs/mask_rcnn_van_lska_t.py CHECKPOINT."""
 
-import sys
-
-try:
-    import mmlska.cli  # noqa: F401
-except ImportError as error:  # without MMEngine; the error says what fixes it
-    print(f'test.py: error: {error}', file=sys.stderr)
-    sys.exit(2)
-
-from mmlska.cli.errors import user_errors
-from mmlska.cli.runner import prepared_config, runner_parser
-from mmlska.engine.processes import leave_processes
-from mmlska.export.evaluate import build_evaluation
-from mmlska.images import ImageError
-from mmlska.weights import WeightsError
-
-
-def main() -> None:
-    parser = runner_parser(
-        'Evaluate a checkpoint of a detector (box and mask AP), segmentor (mIoU) or classifier (accuracy).'
-    )
-    parser.add_argument('checkpoint', nargs='?', help='checkpoint file, or mmlska://NAME')
-    parser.add_argument('--onnx', metavar='FILE', help='evaluate this file of tools/export.py instead of a checkpoint')
-    parser.add_argument('--show-dir', help='folder for pictures of labels (left) and predictions (right)')
-    parser.add_argument('--out', help='predictions: a .pkl file, a .json file (detection) or a folder (segmentation)')
-    parser.add_argument('--deploy', action='store_true', help='fold norms and layer scales of the backbone away first')
-    parser.add_argument('--tta', action='store_true', help='average over flips and scales')
-    args = parser.parse_args()
-
-    with user_errors('test.py', args.debug):
-        cfg = prepared_config(args)
-        runner = build_evaluation(
-            cfg,
-            args.checkpoint,
-            out=args.out,
-            show_dir=args.show_dir,
-            tta=args.tta,
-            deploy=args.deploy,
-            dtype=args.dtype,
-            onnx=args.onnx,
-        )
-    with user_errors('test.py', args.debug, (WeightsError, ImageError)):
-        runner.test()
-    if args.show_dir:
-        print(f'pictures: {args.show_dir}')
-    if args.out:
-        print(f'predictions: {args.out}')
-    leave_processes()
-
+from mmlska_command import run
 
 if __name__ == '__main__':
-    main()
+    run('test')

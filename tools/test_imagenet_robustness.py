@@ -1,59 +1,7 @@
 #!/usr/bin/env python
 """ImageNet-C, C-bar, -A, -R and -Sketch: tools/test_imagenet_robustness.py configs/van_lska_t_imagenet.py CHECKPOINT."""
 
-import argparse
-from pathlib import Path
-
-from mmlska.classification.robustness import SETS, class_order, find_conditions, incomplete, run, table
-from mmlska.classification.scores import build_predict
-from mmlska.classification.standin import write_standin
-from mmlska.cli.errors import user_errors
-from mmlska.cli.options import add_cfg_options, add_debug, add_trust_checkpoint
-from mmlska.engine.config import load_config
-from mmlska.files import file_sha256
-from mmlska.weights import use_safe_reader
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description='Measure an ImageNet classifier on the robustness sets of the LSKA paper.',
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    parser.add_argument('config', help='config file of a classifier')
-    parser.add_argument('checkpoint', help='checkpoint file')
-    parser.add_argument('--root', type=Path, default=Path('data'), help=f'folder that holds {", ".join(SETS)}')
-    parser.add_argument('--sets', nargs='+', default=list(SETS), metavar='SET', help='those to measure')
-    parser.add_argument('--classes', type=Path, help='folder with a folder for every class; default ROOT/imagenet/val')
-    parser.add_argument('--out', type=Path, help='results file; default work_dirs/robustness_<config name>.json')
-    parser.add_argument('--limit', type=int, help='at most so many images of each folder, for a try')
-    parser.add_argument('--batch-size', type=int, default=64)
-    parser.add_argument('--workers', type=int, default=2, help='processes that read images')
-    parser.add_argument('--device', help='cuda, cpu, ...; by default a GPU where there is one')
-    parser.add_argument('--standin', action='store_true', help='first write a small generated stand-in tree to ROOT')
-    add_cfg_options(parser, 'settings of the config')
-    add_trust_checkpoint(parser)
-    add_debug(parser)
-    args = parser.parse_args()
-
-    with user_errors('test_imagenet_robustness.py', args.debug):
-        use_safe_reader(trust=args.trust_checkpoint)
-        if args.standin:
-            write_standin(args.root)
-        cfg = load_config(args.config, args.cfg_options)
-        conditions = find_conditions(args.root, args.sets)
-        classes = class_order(args.classes or args.root / 'imagenet/val')
-        predict = build_predict(
-            cfg, args.checkpoint, batch_size=args.batch_size, num_workers=args.workers, device=args.device
-        )
-        name = Path(args.config).stem
-        subject = dict(config=name, checkpoint_sha256=file_sha256(args.checkpoint), options=args.cfg_options)
-        out = args.out or Path(f'work_dirs/robustness_{name}.json')
-        results = run(conditions, classes, predict, out, subject, args.limit)
-    print(table({name: results['summary']}))
-    for line in incomplete(results['conditions']):
-        print(f'warning: {line}')
-    print(f'results: {out}')
-
+from mmlska_command import run
 
 if __name__ == '__main__':
-    main()
+    run('imagenet-robustness')

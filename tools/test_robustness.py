@@ -1,49 +1,7 @@
 #!/usr/bin/env python
 """Detectors and segmentors under corruptions: tools/test_robustness.py CONFIG CHECKPOINT --corruptions all."""
 
-from pathlib import Path
-
-from mmlska.analysis.robustness import choose_corruptions
-from mmlska.analysis.robustness_report import report_robustness
-from mmlska.cli.errors import user_errors
-from mmlska.cli.runner import prepared_config, runner_parser
-from mmlska.datasets.corruption import SEVERITIES
-from mmlska.weights import WeightsError
-
-
-def main() -> None:
-    parser = runner_parser('Test a checkpoint under image corruptions: mPC, rPC and mCE.')
-    add = parser.add_argument
-    add('checkpoint', help='checkpoint file')
-    groups = "'standard' (15), 'all' (19), groups or single corruptions"
-    add('--corruptions', nargs='+', default=['standard'], help=groups)
-    add('--severities', nargs='+', type=int, default=list(SEVERITIES), help='from 1 to 5')
-    add('--subset', type=int, help='test on so many images, chosen at random by --seed')
-    add('--workers', type=int, help="processes that corrupt images; by default the config's")
-    add('--reference', help='JSON of another model under the same corruptions, for mCE')
-    add('--out', type=Path, help='JSON of the results, resumed if there; by default in the work directory')
-    args = parser.parse_args()
-
-    kinds = (ValueError, FileNotFoundError, TypeError, KeyError, WeightsError)
-    with user_errors('test_robustness.py', args.debug, kinds):
-        corruptions = choose_corruptions(args.corruptions)
-        cfg = prepared_config(args, seed=0)
-        lines = report_robustness(
-            cfg,
-            args.config,
-            args.checkpoint,
-            args.out or Path(cfg.work_dir) / 'robustness.json',
-            corruptions=corruptions,
-            severities=args.severities,
-            seed=args.seed or 0,
-            subset=args.subset,
-            workers=args.workers,
-            dtype=args.dtype,
-            reference=args.reference,
-        )
-        for line in lines:
-            print(line)
-
+from mmlska_command import run
 
 if __name__ == '__main__':
-    main()
+    run('robustness')

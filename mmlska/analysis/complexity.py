@@ -10,6 +10,7 @@ import torch
 from mmengine.analysis import FlopAnalyzer
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import MODELS, init_default_scope
+from torch import nn
 
 from ..engine.config import replace_sync_bn
 
@@ -36,7 +37,8 @@ def measure_config(cfg: Config, height: int, width: int) -> Complexity:
     """Count what the model of a config costs at one image size, in its forward pass up to and including all heads.
 
     Args:
-        cfg: Config of an mmdet or mmseg model. A two-stage detector is counted with the proposals of its test config (1000, or all
+        cfg: Config of an mmdet or mmseg model, or of a classifier, which is counted without MMPretrain: as its backbone, the mean
+            of the last map and one linear layer. A two-stage detector is counted with the proposals of its test config (1000, or all
             of a small image), its mask heads with the detections it keeps (100).
         height: Height of the image in pixels.
         width: Width of the image in pixels.
@@ -48,6 +50,8 @@ def measure_config(cfg: Config, height: int, width: int) -> Complexity:
         raise ValueError(f'image of {height}x{width} pixels; height and width must be positive')
     init_default_scope(cfg.default_scope)
     replace_sync_bn(cfg)
+    if cfg.default_scope not in ('mmdet', 'mmseg'):
+        return _measure_classifier(cfg.model, height, width)
     model = MODELS.build(cfg.model).eval()
     image = torch.zeros(3, height, width, dtype=torch.uint8)
     sample = _sample(cfg.default_scope, height, width)
@@ -56,13 +60,36 @@ def measure_config(cfg: Config, height: int, width: int) -> Complexity:
     proposals = _keep_all_proposals(model.rpn_head) if getattr(model, 'rpn_head', None) else []
     with torch.no_grad():
         flops = _count_flops(FlopAnalyzer(model, data['inputs']), cfg.model, proposals)
+    return _complexity(model, flops, (height, width))
+
+
+def _complexity(model: nn.Module, flops: dict[str, int], shape: tuple[int, int]) -> Complexity:
     sizes = {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()}
     parts = {name: dict(parameters=size, flops=flops.get(name, 0)) for name, size in sizes.items() if size}
     parameters = sum(p.numel() for p in model.parameters())
-    return Complexity(parameters, flops[''], (height, width), parts)
+    return Complexity(parameters, flops[''], shape, parts)
 
 
-def _keep_all_proposals(rpn_head: torch.nn.Module) -> list[int]:
+class _Classifier(nn.Module):
+    """What MMPretrain's classifier and the one for pretraining compute in inference."""
+
+    def __init__(self, model: ConfigDict) -> None:
+        super().__init__()
+        self.backbone = MODELS.build(model.backbone)
+        self.head = nn.Linear(self.backbone.embed_dims[-1], model.get('head', model).num_classes)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.head(self.backbone(image)[-1].mean((2, 3)))
+
+
+def _measure_classifier(model_cfg: ConfigDict, height: int, width: int) -> Complexity:
+    model = _Classifier(model_cfg).eval()
+    with torch.no_grad():
+        flops = _count_flops(FlopAnalyzer(model, torch.zeros(1, 3, height, width)), model_cfg, [])
+    return _complexity(model, flops, (height, width))
+
+
+def _keep_all_proposals(rpn_head: nn.Module) -> list[int]:
     """Switch NMS off: random weights leave it a random number of boxes. Return the list that will hold the number of proposals."""
     rpn_head.test_cfg = copy.deepcopy(rpn_head.test_cfg)
     rpn_head.test_cfg.nms.iou_threshold = 1.0

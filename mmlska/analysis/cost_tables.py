@@ -12,12 +12,14 @@ from .complexity import measure_config
 
 #: The kernel sizes in the table of designs, where they were counted; the results file has all.
 SHOWN = (7, 23, 35, 53, 119)
+_SHAPES = dict(mmdet=(800, 1280), mmseg=(512, 512))
 
 
 def count_configs(
     paths: Sequence[str], shape: tuple[int, int] | None = None, options: Mapping[str, object] | None = None
 ) -> dict[str, dict]:
-    """The cost of each config by its name, on images of (height, width); by default 800x1280 for mmdet and 512x512 for mmseg.
+    """The cost of each config by its name, on images of (height, width); by default 800x1280 for mmdet, 512x512
+    for mmseg and 224x224 for classifiers.
 
     Raises:
         FileNotFoundError: If there is no such config.
@@ -26,7 +28,7 @@ def count_configs(
     counts = {}
     for path in paths:
         cfg = load_config(path, options)
-        height, width = shape or ((800, 1280) if cfg.default_scope == 'mmdet' else (512, 512))
+        height, width = shape or _SHAPES.get(cfg.default_scope, (224, 224))
         counts[Path(path).stem] = measure_config(cfg, height, width)._asdict()
     return counts
 

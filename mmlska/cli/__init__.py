@@ -1,4 +1,4 @@
-"""What the command lines in tools/ and scripts/ share. They need MMEngine: where it is missing, the error says what to install."""
+"""What the commands and scripts share. They need MMEngine: where it is missing, the error says what to install."""
 
 from ..environment import require_mmengine
 

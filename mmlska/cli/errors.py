@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from ..command_line import program_name
 from ..environment import import_advice
 
 _SETTING_ERRORS = (
@@ -17,16 +18,13 @@ _SETTING_ERRORS = (
 
 
 @contextmanager
-def user_errors(
-    program: str, debug: bool = False, kinds: tuple[type[Exception], ...] = _SETTING_ERRORS
-) -> Iterator[None]:
+def user_errors(*, debug: bool = False, kinds: tuple[type[Exception], ...] = _SETTING_ERRORS) -> Iterator[None]:
     """Print a wrong setting as one line and exit with status 2 instead of a traceback.
 
     The default kinds are for the preparation of a run; what goes wrong later is not the user's mistake and keeps its traceback,
     but for wrong weights, which are read late.
 
     Args:
-        program: Name of the tool, at the head of the line.
         debug: Show the traceback all the same: ``--debug``.
         kinds: The errors that are the user's; of an ImportError the line says what to install, whatever the kinds.
     """
@@ -35,7 +33,7 @@ def user_errors(
     except ImportError as error:
         if debug:
             raise
-        print(f'{program}: error: {import_advice(error)}', file=sys.stderr)
+        print(f'{program_name()}: error: {import_advice(error)}', file=sys.stderr)
         sys.exit(2)
     except kinds as error:
         if debug:
@@ -43,5 +41,5 @@ def user_errors(
         message = error.args[0] if isinstance(error, KeyError) and error.args else error
         if 'unexpected keyword argument' in str(message):  # Python's words for a setting that a class does not have
             message = f'{message}; correct the name of this setting or leave it out'
-        print(f'{program}: error: ' + ' '.join(str(message).split()), file=sys.stderr)
+        print(f'{program_name()}: error: ' + ' '.join(str(message).split()), file=sys.stderr)
         sys.exit(2)

@@ -15,8 +15,8 @@ from ..own_data.check import check_config, check_folder
 from .runner import prepared_config, runner_parser
 
 
-def parse_training() -> argparse.Namespace:
-    """Read the options of a training from the command line."""
+def training_parser() -> argparse.ArgumentParser:
+    """The options of a training."""
     parser = runner_parser('Train a detector, segmentor or classifier.')
     add = parser.add_argument
     resume = 'continue from a checkpoint, by default the furthest in the work dir that verifies'
@@ -34,6 +34,12 @@ def parse_training() -> argparse.Namespace:
     add('--palette', metavar='FILE', help=palette)
     check = 'list what is wrong with the data first, and stop if there are errors'
     add('--check', action='store_true', help=check)
+    return parser
+
+
+def parse_training() -> argparse.Namespace:
+    """Read the options of a training from the command line."""
+    parser = training_parser()
     args = parser.parse_args()
     if _own_options(args) and not args.data:
         parser.error('--val-fraction, --epochs and --palette go with --data; without it use --cfg-options')

@@ -13,20 +13,30 @@ import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 
+from ..catalog import home, named_config, nearest_names
 from ..weights.manifest import MANIFEST_SCHEME, fetch_published
 from .config_text import SafeConfig
 
 
 def search_roots() -> list[Path]:
     """Folders that relative paths of configs and data are looked up in: where the user is, then the checkout or the wheel."""
-    package = Path(__file__).resolve().parents[1]
-    checkout = package.parent
-    return [Path.cwd(), checkout if (checkout / 'configs').is_dir() else package / '.mim']
+    return [Path.cwd(), home()]
 
 
 def find_path(path: str | Path) -> Path | None:
     """Return ``path`` as found under one of :func:`search_roots`, or None."""
     return next((root / path for root in search_roots() if (root / path).exists()), None)
+
+
+def find_config(path: str | Path) -> Path | None:
+    """The file of a config: one under :func:`search_roots`, or one of the package's own by its name; None if there is neither.
+
+    Example:
+        >>> find_config('mask_rcnn_van_lska_t') == find_config('configs/mask_rcnn_van_lska_t.py')
+        True
+    """
+    found = find_path(path)
+    return found if found is not None and found.is_file() else named_config(str(path))
 
 
 def find_checkpoint(checkpoint: str) -> Path:
@@ -59,16 +69,20 @@ def load_config(path: str, cfg_options: dict | None = None) -> Config:
     """Read a config file, apply ``--cfg-options`` and spread its ``data_root`` over its datasets.
 
     Args:
-        path: The file, relative to the working directory or to the repository.
+        path: The file, relative to the working directory or to the repository, or the name of a config of the package.
         cfg_options: Settings by dotted key, as MMEngine's ``Config.merge_from_dict`` takes them.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        FileNotFoundError: If there is no such file and no such name; the message has the nearest names.
         ValueError: If the file is not a config that MMEngine can read.
     """
-    found = find_path(path)
-    if found is None or not found.is_file():
-        raise FileNotFoundError(f'config {path} does not exist; see the folder configs for those there are')
+    found = find_config(path)
+    if found is None:
+        near = nearest_names(str(path))
+        hint = f'; did you mean {" or ".join(near)}?' if near else ';'
+        raise FileNotFoundError(
+            f'config {path} does not exist{hint} see the folder configs or `mmlska configs` for those there are'
+        )
     if found.suffix not in ('.py', '.json', '.yml', '.yaml'):
         raise ValueError(f'config {path} is no .py, .json or .yml file; give one such as those in the folder configs')
     _check_data_variable()

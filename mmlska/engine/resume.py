@@ -15,6 +15,7 @@ from pathlib import Path
 
 from mmengine.logging import print_log
 
+from ..command_line import started_by
 from ..files import file_sha256
 from ..weights import WeightsError
 from ..weights.checkpoint_file import read_checkpoint, read_outline
@@ -167,4 +168,4 @@ def resume_command(launcher: str) -> str:
         for before, argument in pairwise(sys.argv)
         if argument.split('=')[0] != '--resume' and (before != '--resume' or argument.startswith('-'))
     ]
-    return f'python {shlex.join([sys.argv[0], *arguments, "--resume"])}'
+    return shlex.join([*started_by(), *arguments, '--resume'])

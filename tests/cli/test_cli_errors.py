@@ -5,8 +5,13 @@ import pytest
 from mmlska.cli.errors import user_errors
 
 
+@pytest.fixture(autouse=True)
+def started(monkeypatch):
+    monkeypatch.setattr('sys.argv', ['tools/tool.py', 'config.py'])
+
+
 def line_of(error: Exception, capsys, **options) -> str:
-    with pytest.raises(SystemExit) as end, user_errors('tool.py', **options):
+    with pytest.raises(SystemExit) as end, user_errors(**options):
         raise error
     assert end.value.code == 2
     return capsys.readouterr().err
@@ -35,10 +40,10 @@ def test_a_missing_package_is_named_whatever_the_kinds(capsys):
 
 
 def test_other_errors_and_debug_keep_the_traceback():
-    with pytest.raises(RuntimeError, match='a defect'), user_errors('tool.py'):
+    with pytest.raises(RuntimeError, match='a defect'), user_errors():
         raise RuntimeError('a defect')
-    with pytest.raises(KeyError, match='late'), user_errors('tool.py', kinds=(ValueError,)):
+    with pytest.raises(KeyError, match='late'), user_errors(kinds=(ValueError,)):
         raise KeyError('late')
     for error in (ValueError('wrong'), ImportError('missing')):
-        with pytest.raises(type(error)), user_errors('tool.py', debug=True):
+        with pytest.raises(type(error)), user_errors(debug=True):
             raise error

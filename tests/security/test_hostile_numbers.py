@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import json
+import runpy
 import sys
 from pathlib import Path
 
@@ -143,9 +143,8 @@ HOSTILE = {
 def run_tool(name: str, words, monkeypatch, capsys):
     """Run a tool in this process; its exit code and what it printed."""
     monkeypatch.setattr(sys, 'argv', [f'{name}.py', *map(str, words)])
-    monkeypatch.syspath_prepend(ROOT / 'tools')
     with pytest.raises(SystemExit) as end:
-        importlib.import_module(name).main()
+        runpy.run_path(str(ROOT / f'tools/{name}.py'), run_name='__main__')
     return end.value.code, capsys.readouterr()
 
 

@@ -43,7 +43,7 @@ for line in sys.stdin:
     pid = os.fork()
     if pid == 0:
         sys.stdin.close()
-        with user_errors('app.py', False):
+        with user_errors():
             serve(Page(Models({'a': ('a.py', 'a.pth')}, 'cpu')), '127.0.0.1', int(number))
         sys.exit(0)
     print(pid, flush=True)

@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 from own_sets import MASK_RCNN, SIZE, UPERNET, adapt, annotation, coco, image, mask, photo, simple  # noqa: E402
 
 from mmlska.classification.standin import write_crops  # noqa: E402
+from mmlska.commands import check  # noqa: E402
 from mmlska.datasets.scenes import make_scene, write_contact_sheet  # noqa: E402
 from mmlska.engine.config import load_config  # noqa: E402
 from mmlska.infer.overlay import draw_prediction  # noqa: E402
@@ -273,11 +274,8 @@ def test_links_and_what_is_no_file_are_not_replaced(option, kind, tmp_path, monk
     kind(target, victim)
     before = target.lstat()
     monkeypatch.setattr(sys, 'argv', ['check_dataset.py', str(simple(tmp_path / 'd')), option, str(target)])
-    monkeypatch.syspath_prepend(ROOT / 'tools')
-    import check_dataset
-
     with pytest.raises(SystemExit) as end:
-        check_dataset.main()
+        check.main()
     assert end.value.code == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
     after = target.lstat()

@@ -47,7 +47,7 @@ def test_tool_fails_in_one_line_without_traceback(tmp_path):
     done = run_tool('mine', cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, '')
     message = f'{tmp_path / "mine"} holds more than scenes, which even --overwrite keeps; use another folder'
-    assert done.stderr == f'make_scenes: error: {message}\n'
+    assert done.stderr == f'make_scenes.py: error: {message}\n'
 
 
 @pytest.mark.parametrize(
@@ -66,5 +66,5 @@ def test_tool_rejects_impossible_arguments(tmp_path, monkeypatch, capsys, args, 
     with pytest.raises(SystemExit) as caught:
         runpy.run_path(str(TOOL), run_name='__main__')
     assert caught.value.code == 2
-    assert capsys.readouterr() == ('', f'make_scenes: error: {message}\n')
+    assert capsys.readouterr() == ('', f'make_scenes.py: error: {message}\n')
     assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,46 @@
+"""What exporting costs in AP or mIoU: mmlska test-exports CONFIG CHECKPOINT --int8 FOLDER."""
+
+import argparse
+from pathlib import Path
+
+from ..cli.errors import user_errors
+from ..cli.options import add_debug, add_trust_checkpoint
+from ..command_line import recorded_command
+from ..export.metrics import evaluate_exports, table
+from ..results import add_result, fill_section, run_environment
+from ..weights import WeightsError, use_safe_reader
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description='Evaluate a checkpoint and its ONNX files in fp32, fp16 and int8 on the test data of the config.',
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument('config', help='config file of a segmentor or of RetinaNet')
+    parser.add_argument('checkpoint', help='checkpoint of a training with that config')
+    parser.add_argument('--int8', required=True, metavar='FOLDER', help='training images that int8 is calibrated on')
+    parser.add_argument(
+        '--work-dir', type=Path, help='folder for files and logs; by default work_dirs/exports/<config>'
+    )
+    parser.add_argument(
+        '--out', type=Path, default=Path('work_dirs/exports/results.json'), help='results, one entry for each config'
+    )
+    parser.add_argument('--readme', type=Path, help="also fill the section 'export table' of this file")
+    parser.add_argument('--photos', metavar='FOLDER', help='images to compare outputs on; by default data/demo_photos')
+    add_trust_checkpoint(parser)
+    add_debug(parser)
+    return parser
+
+
+def main() -> None:
+    args = make_parser().parse_args()
+    name = Path(args.config).stem
+    with user_errors(debug=args.debug, kinds=(ValueError, FileNotFoundError, TypeError, WeightsError)):
+        use_safe_reader(trust=args.trust_checkpoint)
+        work_dir = args.work_dir or Path('work_dirs/exports') / name
+        entry = evaluate_exports(args.config, args.checkpoint, args.int8, work_dir, photos=args.photos)
+    results = add_result(args.out, name, dict(command=recorded_command(), **run_environment(), **entry))
+    print(table(results))
+    if args.readme:
+        fill_section(args.readme, 'export table', table(results))
+    print(f'results: {args.out}; files: {work_dir}')
