@@ -188,7 +188,7 @@ def import_advice(error: ImportError, probe: Probe | None = None) -> str:
     wanted = [c for c in report.capabilities if c.name in ('detection', 'segmentation') and not c.works]
     fixes = dict.fromkeys(c.fix for c in wanted if c.fix)
     lines = [' '.join(str(error).split()), *(f'mend it by: {fix}' for fix in fixes)]
-    return '\n'.join([*lines, 'python tools/doctor.py shows all that is installed'])
+    return '\n'.join([*lines, 'mmlska doctor shows all that is installed'])
 
 
 def compiled_mmcv(probe: Probe | None = None) -> str:

@@ -74,13 +74,14 @@ def test_wheel_holds_package_configs_and_tools_and_nothing_else(wheel):
     in_mim = {name.removeprefix('mmlska/.mim/') for name in names if name.startswith('mmlska/.mim/')}
     configs = {f'configs/{name}' for name in files_below(ROOT / 'configs', '*.py', '*.json')}
     tools = {f'tools/{name}' for name in files_below(ROOT / 'tools', '*.py', '*.sh')}
-    assert in_mim == configs | tools | {'model-index.yml'}
+    costs = {f'docs/results/{name}.json' for name in ('complexity', 'complexity_others')}
+    assert in_mim == configs | tools | costs | {'model-index.yml'}
     package = {
         f'mmlska/{name}'
         for name in files_below(ROOT / 'mmlska', '*.py', '*.yml', '*.cpp', '*.inl', '*.html', '*.css', '*.js')
     }
     assert {name for name in names if '/.mim/' not in name} >= {name for name in package if '/.mim/' not in name}
-    assert all(name.startswith('mmlska/') for name in names)
+    assert [name for name in names if not name.startswith('mmlska/')] == ['mmlska_command.py']
     assert not [name for name in names if name.endswith('.pyc')]
 
 
@@ -132,6 +133,11 @@ def test_wheel_requires_torch_and_numpy_and_offers_both_families(wheel):
     assert metadata['Requires-Python'] == '>=3.10'
     for extra, package in [
         ('onedl', 'onedl-mmdetection'),
+        ('det', 'onedl-mmdetection'),
+        ('det', 'onedl-mmcv'),
+        ('seg', 'onedl-mmsegmentation'),
+        ('all', 'onedl-mmsegmentation'),
+        ('all', 'gradio'),
         ('openmmlab', 'mmdet'),
         ('triton', 'triton'),
         ('dev', 'ruff'),
@@ -163,7 +169,7 @@ def test_editable_install_links_to_the_checkout(source, tmp_path):
     build = 'import sys; from setuptools import build_meta; build_meta.build_editable(sys.argv[1])'
     for _ in range(2):  # the second time the links are there already
         run(sys.executable, '-c', build, tmp_path, cwd=source)
-        for name in ('configs', 'tools', 'model-index.yml'):
+        for name in ('configs', 'tools', 'model-index.yml', 'docs/results/complexity.json'):
             link = source / 'mmlska' / '.mim' / name
             assert link.is_symlink()
             assert link.resolve() == source / name
@@ -183,3 +189,46 @@ def test_installed_tools_run_away_from_the_checkout(installed, tmp_path, tool):
     tools = installed / 'mmlska' / '.mim' / 'tools'
     text = run(sys.executable, tools / tool, '--help', cwd=tmp_path, PYTHONPATH=str(installed))
     assert '--work-dir' in text
+
+
+@pytest.fixture(scope='module')
+def folder(installed, tmp_path_factory):
+    """An empty folder in which the installed command made scenes and trained on them; the command as a function."""
+    cwd = tmp_path_factory.mktemp('folder')
+
+    def mmlska(*words) -> str:
+        return run(installed / 'bin/mmlska', *words, cwd=cwd, PYTHONPATH=str(installed), OMP_NUM_THREADS='1')
+
+    mmlska('make-scenes', '--train', 4, '--val', 2, '--size', 96)
+    small = ('train_cfg.max_iters=2', 'train_cfg.val_interval=2', 'default_hooks.checkpoint.interval=2')
+    printed = mmlska('train', 'upernet_van_lska_t_scenes', '--seed', 0, '--cfg-options', *small)
+    assert 'mIoU' in printed
+    assert f'checkpoints and logs: {cwd}/work_dirs/upernet_van_lska_t_scenes' in printed
+    return cwd, mmlska
+
+
+@pytest.mark.slow(60)
+def test_installed_command_trains_tests_predicts_and_exports_in_an_empty_folder(folder):
+    cwd, mmlska = folder
+    checkpoint = 'work_dirs/upernet_van_lska_t_scenes/iter_2.pth'
+    assert 'mIoU' in mmlska('test', 'upernet_van_lska_t_scenes', checkpoint)
+    photos = 'data/scenes/images/validation'
+    named = ('--config', 'upernet_van_lska_t_scenes', '--checkpoint', checkpoint)
+    assert 'predictions: 2 files in out' in mmlska('predict', photos, *named, '--out', 'out')
+    assert len(list((cwd / 'out').glob('*.json'))) == 2
+    mmlska('export', 'demo/upernet_van_lska_t_scenes', checkpoint, '--part', 'backbone', '--out', 'model.onnx')
+    assert (cwd / 'model.onnx').stat().st_size > 1e6
+    assert '0 errors' in mmlska('check', 'upernet_van_lska_t_scenes')
+
+
+@pytest.mark.slow(30)
+def test_installed_command_trains_on_a_folder_of_ones_own(folder):
+    cwd, mmlska = folder
+    own = ('--data', 'data/scenes', '--epochs', 1, '--cfg-options', 'train_dataloader.num_workers=0')
+    assert 'checkpoints and logs' in mmlska('train', 'retinanet_van_lska_t_scenes', *own)
+    assert list((cwd / 'work_dirs/retinanet_van_lska_t_scenes_scenes').glob('*.pth'))
+
+
+def test_installed_command_lists_its_configs(installed, tmp_path):
+    command = (installed / 'bin/mmlska', 'configs', '--names')
+    assert 'mask_rcnn_van_lska_t' in run(*command, cwd=tmp_path, PYTHONPATH=str(installed)).splitlines()

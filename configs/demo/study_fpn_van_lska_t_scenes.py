@@ -8,7 +8,7 @@ _base_ = [
 ]
 
 data_root = '{{$MMLSKA_DATA:data}}/study/class/'
-data_help = 'make it with: python tools/make_scenes.py data/study/class --texture class'
+data_help = 'make it with: mmlska make-scenes data/study/class --texture class'
 
 norm_cfg = dict(type='BN', requires_grad=True)
 model = dict(

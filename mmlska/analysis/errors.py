@@ -205,7 +205,7 @@ def _usable(image: BoxImage, num_classes: int) -> BoxImage:
                 f'{image.path} has a label that is none of the {num_classes} classes; give the config of that test'
             )
     if not np.all(np.abs(image.true_boxes) < LARGEST):
-        raise ValueError(f'{image.path} has a labelled box of NaN or infinity; look at it with tools/check_dataset.py')
+        raise ValueError(f'{image.path} has a labelled box of NaN or infinity; look at it with mmlska check')
     keep = np.all(np.abs(image.boxes) < LARGEST, axis=1) & np.isfinite(image.scores)
     return replace(image, boxes=image.boxes[keep], labels=image.labels[keep], scores=image.scores[keep])
 

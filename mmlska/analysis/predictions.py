@@ -126,16 +126,16 @@ def read_predictions(cfg: Config, path: str | Path, *, trust: bool | None = None
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f'predictions {path} do not exist; write them by tools/test.py ... --out {path}')
+        raise FileNotFoundError(f'predictions {path} do not exist; write them by mmlska test ... --out {path}')
     check_data(cfg, ('test',))
     init_default_scope(cfg.default_scope)
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
     try:
         samples = read_pickle_file(path, MAX_STEPS, trust=trust)
     except DamagedFile as error:
-        raise ValueError(f'{path} is not a file of tools/test.py --out FILE.pkl: {error.__cause__}') from error
+        raise ValueError(f'{path} is not a file of mmlska test --out FILE.pkl: {error.__cause__}') from error
     if not isinstance(samples, list) or not all(isinstance(s, dict) and 'img_path' in s for s in samples):
-        raise ValueError(f'{path} is not a file of tools/test.py --out FILE.pkl: no list of data samples')
+        raise ValueError(f'{path} is not a file of mmlska test --out FILE.pkl: no list of data samples')
     if len(samples) != len(dataset):
         raise ValueError(
             f'{path} has {len(samples)} images, the test data of the config {len(dataset)}; give the config of that test'

@@ -202,12 +202,11 @@ def read_conflict_scenes(root: str | Path) -> dict[str, list[CueObject]]:
     textures = scene_textures(root)
     if textures is None:
         raise FileNotFoundError(
-            f'{root} holds no scenes; make them: python tools/make_scenes.py {quote(str(root))} '
-            f'--conflict --train 0 --val 200'
+            f'{root} holds no scenes; make them: mmlska make-scenes {quote(str(root))} --conflict --train 0 --val 200'
         )
     if textures != 'conflict':
         raise ValueError(
-            f'the scenes in {root} have textures {textures!r}; make others with tools/make_scenes.py --conflict'
+            f'the scenes in {root} have textures {textures!r}; make others with mmlska make-scenes --conflict'
         )
     content = json.loads((root / 'annotations/instances_validation.json').read_text())
     names = {item['id']: item['file_name'] for item in content['images']}
@@ -254,7 +253,7 @@ def texture_warning(textures: set[str | None]) -> str | None:
     """Return why the shape bias of a model trained on such textures says nothing; None if it does say something."""
     if 'class' in textures:
         return None
-    how = 'train on scenes of tools/make_scenes.py --texture class'
+    how = 'train on scenes of mmlska make-scenes --texture class'
     if textures == {None}:
         return (
             f'whether its training tied texture to class could not be checked; if not, the result means nothing: {how}'

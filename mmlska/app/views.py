@@ -50,7 +50,7 @@ def read_photo(path: str | Path, max_megapixels: float) -> tuple[np.ndarray, str
     path = Path(path)
     broken = f'{path.name} is not an image that can be read; give a photo, for example a .jpg or .png file'
     if is_video(path):
-        raise ValueError(f'{path.name} is a video; give a photo here, tools/predict.py predicts videos')
+        raise ValueError(f'{path.name} is a video; give a photo here, mmlska predict predicts videos')
     stored = image_size(path)
     if stored is None:
         raise ValueError(broken)

@@ -60,8 +60,12 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main() -> None:
     shell = make_parser().parse_args().shell
-    options = {name: options_of(name) for name in COMMANDS}
-    print(_fish(options) if shell == 'fish' else _cases({'bash': _BASH, 'zsh': _ZSH}[shell], options))
+    print(script(shell, {name: options_of(name) for name in COMMANDS}))
+
+
+def script(shell: str, options: dict[str, list[str]]) -> str:
+    """The script for ``shell``; ``options`` are those of each command."""
+    return _fish(options) if shell == 'fish' else _cases({'bash': _BASH, 'zsh': _ZSH}[shell], options)
 
 
 def options_of(name: str) -> list[str]:
@@ -80,9 +84,9 @@ def options_of(name: str) -> list[str]:
     return list(dict.fromkeys(['--help', *re.findall(r'--[a-z0-9][a-z0-9_-]*', parser.format_usage())]))
 
 
-def _cases(script: str, options: dict[str, list[str]]) -> str:
+def _cases(template: str, options: dict[str, list[str]]) -> str:
     cases = (f"            {name}) known='{' '.join(words)}' ;;" for name, words in options.items())
-    return script.format(commands=' '.join(options), options='\n'.join(cases)).rstrip()
+    return template.format(commands=' '.join(options), options='\n'.join(cases)).rstrip()
 
 
 def _fish(options: dict[str, list[str]]) -> str:

@@ -85,9 +85,7 @@ def refuse_deadly_mask(segmentation, image: dict) -> None:
     else:
         fault = BAD_RUNS if mask is None else mask_fault(mask, image['width'], image['height'])
     if fault:
-        raise ValueError(
-            f'{fault}: {shown(segmentation)}; tools/check_dataset.py lists such labels, --fix leaves them out'
-        )
+        raise ValueError(f'{fault}: {shown(segmentation)}; mmlska check lists such labels, --fix leaves them out')
 
 
 def mask_fault(mask: dict | list, width: int, height: int) -> str | None:

@@ -40,5 +40,5 @@ def read_metrics(work_dir: str | Path) -> dict:
     """
     files = sorted(Path(work_dir).glob('*/*.json'))  # folders are named by time
     if not files:
-        raise FileNotFoundError(f'no test in {work_dir}; give the --work-dir of tools/test.py')
+        raise FileNotFoundError(f'no test in {work_dir}; give the --work-dir of mmlska test')
     return json.loads(files[-1].read_text(encoding='utf-8').splitlines()[-1])

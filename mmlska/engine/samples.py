@@ -195,7 +195,7 @@ class GuardedDataset(Dataset):
                 continue
             self._reading[slot + 1] = 0
             return sample
-        raise BadSampleError('not one image of the training set can be read; run tools/check_dataset.py on it')
+        raise BadSampleError('not one image of the training set can be read; run mmlska check on it')
 
     def _check_labels(self, sample) -> None:
         """Labels that a loss would stop at, on a GPU without a word about the file."""

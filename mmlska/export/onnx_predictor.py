@@ -168,7 +168,7 @@ def open_session(
 ) -> onnxruntime.InferenceSession:
     """Load an ONNX file; errors name it."""
     if not Path(file).is_file():
-        raise FileNotFoundError(f'ONNX file {file} does not exist; write it with tools/export.py')
+        raise FileNotFoundError(f'ONNX file {file} does not exist; write it with mmlska export')
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
@@ -188,7 +188,7 @@ def read_metadata(session: onnxruntime.InferenceSession, file: str | Path) -> di
         raise ValueError(f'{file} has metadata that are no text ({error.reason}); export the model again') from error
     if text is None:
         raise ValueError(
-            f'{file} was not written by mmlska: its metadata lack classes and input rule; use tools/export.py'
+            f'{file} was not written by mmlska: its metadata lack classes and input rule; use mmlska export'
         )
     try:
         metadata = json.loads(text)

@@ -72,7 +72,7 @@ def _by_index(pairs: Sequence[MaskPair], values: Counter, names: list[str] | Non
         worst = next(pair for pair in pairs if top in pair.values)
         raise ValueError(
             f'mask {worst.mask} holds the value {top} but there are {count} class names, for 0 to {count - 1} ({IGNORE} is '
-            f'unlabelled); add the missing names or see tools/check_dataset.py'
+            f'unlabelled); add the missing names or see mmlska check'
         )
     if top >= IGNORE or (names is None and count > max(2 * len(found), 8)):
         return None

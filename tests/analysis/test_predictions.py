@@ -83,10 +83,10 @@ def test_config_that_a_resumed_training_left_is_tested_as_any_other(scenes, tmp_
 def test_other_files_are_refused(scenes, tmp_path):
     config, _ = small_model(SEGMENTOR, scenes, tmp_path)
     path = tmp_path / 'pred.pkl'
-    with pytest.raises(FileNotFoundError, match='pred.pkl do not exist; write them by tools/test.py'):
+    with pytest.raises(FileNotFoundError, match='pred.pkl do not exist; write them by mmlska test'):
         read_predictions(read(config, tmp_path), path)
     path.write_bytes(b'nothing')
-    with pytest.raises(ValueError, match='is not a file of tools/test.py --out'):
+    with pytest.raises(ValueError, match='is not a file of mmlska test --out'):
         read_predictions(read(config, tmp_path), path)
     path.write_bytes(pickle.dumps({'state_dict': {}}))
     with pytest.raises(ValueError, match='no list of data samples'):

@@ -121,7 +121,7 @@ def test_scenes_are_read_as_they_were_made(conflict):
 
 
 def test_other_folders_are_refused(scenes, tmp_path):
-    with pytest.raises(FileNotFoundError, match='make_scenes.py .* --conflict'):
+    with pytest.raises(FileNotFoundError, match='mmlska make-scenes .* --conflict'):
         read_conflict_scenes(tmp_path)
     with pytest.raises(ValueError, match="have textures 'random'"):
         read_conflict_scenes(scenes)

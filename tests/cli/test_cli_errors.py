@@ -36,7 +36,7 @@ def test_a_wrong_setting_is_one_line(error, line, capsys):
 def test_a_missing_package_is_named_whatever_the_kinds(capsys):
     told = line_of(ImportError("No module named 'gradio'"), capsys, kinds=(ValueError,))
     assert told.startswith("tool.py: error: No module named 'gradio'\n")
-    assert 'tools/doctor.py' in told
+    assert 'mmlska doctor' in told
 
 
 def test_other_errors_and_debug_keep_the_traceback():

@@ -31,7 +31,7 @@ def test_missing_and_damaged_logs(tmp_path):
 
 
 def test_metrics_of_the_last_test(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r'no test in .*; give the --work-dir of tools/test.py'):
+    with pytest.raises(FileNotFoundError, match=r'no test in .*; give the --work-dir of mmlska test'):
         read_metrics(tmp_path)
     for stamp, value in (('20260102_030405', 30.0), ('20260101_030405', 20.0)):
         (tmp_path / stamp).mkdir()

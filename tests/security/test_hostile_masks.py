@@ -73,7 +73,7 @@ def test_a_mask_that_is_none_is_named(name):
             'mask of broken run lengths',
             'mask size unlike the image',
         )
-    with pytest.raises(ValueError, match=r'^mask .*; tools/check_dataset.py lists'):
+    with pytest.raises(ValueError, match=r'^mask .*; mmlska check lists'):
         refuse_deadly_mask(BAD_MASKS[name], dict(width=80, height=60))
 
 

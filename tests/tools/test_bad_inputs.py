@@ -281,7 +281,7 @@ CASES = {
     'data: missing root': (
         None,
         'train tiny.py --cfg-options data_root=none/',
-        r'tools/make_scenes.py data/scenes.*data_root=DIR',
+        r'mmlska make-scenes data/scenes.*data_root=DIR',
     ),
     'data: no masks': (remove(MASKS), 'train tiny.py', r'train data not found: \S*annotations/training does not exist'),
     'data: no annotations': (remove(JSON), 'train det.py', r'instances_training.json does not exist'),

@@ -192,7 +192,7 @@ def test_advice_on_an_import_error():
     assert advice.splitlines() == [
         "No module named 'mmdet'",
         'mend it by: pip install onedl-mmdetection',
-        'python tools/doctor.py shows all that is installed',
+        'mmlska doctor shows all that is installed',
     ]
 
 

@@ -236,7 +236,7 @@ ERRORS = {
         ['train.py', 'configs/fpn_van_lska_t.py'],
         'train data not found: .*images/training.*ADEChallengeData2016.zip',
     ),
-    'no scenes': (['train.py', UPERNET, '--cfg-options', 'data_root=nowhere/'], 'tools/make_scenes.py data/scenes'),
+    'no scenes': (['train.py', UPERNET, '--cfg-options', 'data_root=nowhere/'], 'mmlska make-scenes data/scenes'),
     'fp16 without a GPU': (['train.py', UPERNET, '--dtype', 'fp16'], '--dtype fp16 needs a GPU .* use --dtype bf16'),
     'no such checkpoint': (['test.py', UPERNET, 'nothing.pth'], 'checkpoint nothing.pth does not exist'),
     'no checkpoint to resume': (

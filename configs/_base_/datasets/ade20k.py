@@ -49,7 +49,7 @@ test_dataloader = val_dataloader
 val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
 test_evaluator = val_evaluator
 
-# Test-time augmentation (tools/test.py --tta): the scales of mmseg's ADE20K configs, flipped and not.
+# Test-time augmentation (mmlska test --tta): the scales of mmseg's ADE20K configs, flipped and not.
 tta_model = dict(type='SegTTAModel')
 tta_pipeline = [
     dict(type='LoadImageFromFile', backend_args=None),

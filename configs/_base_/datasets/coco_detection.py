@@ -52,7 +52,7 @@ val_evaluator = dict(
 )
 test_evaluator = val_evaluator
 
-# Test-time augmentation (tools/test.py --tta): three scales, flipped and not.
+# Test-time augmentation (mmlska test --tta): three scales, flipped and not.
 tta_model = dict(type='DetTTAModel', tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100))
 tta_pipeline = [
     dict(type='LoadImageFromFile', backend_args=None),

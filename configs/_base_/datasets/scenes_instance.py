@@ -1,6 +1,6 @@
-# Generated scenes (tools/make_scenes.py) with boxes and masks, for detectors.
+# Generated scenes (mmlska make-scenes) with boxes and masks, for detectors.
 data_root = '{{$MMLSKA_DATA:data}}/scenes/'
-data_help = 'make it with: python tools/make_scenes.py data/scenes'
+data_help = 'make it with: mmlska make-scenes data/scenes'
 metainfo = dict(classes=('circle', 'square', 'triangle', 'star', 'ring'))
 
 train_pipeline = [
@@ -51,7 +51,7 @@ val_evaluator = dict(
 )
 test_evaluator = val_evaluator
 
-# Test-time augmentation (tools/test.py --tta): flipped and not.
+# Test-time augmentation (mmlska test --tta): flipped and not.
 tta_model = dict(type='DetTTAModel', tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100))
 tta_pipeline = [
     dict(type='LoadImageFromFile'),

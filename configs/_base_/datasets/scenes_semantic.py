@@ -1,6 +1,6 @@
-# Generated scenes (tools/make_scenes.py) in ADE20K's layout, for segmentors.
+# Generated scenes (mmlska make-scenes) in ADE20K's layout, for segmentors.
 data_root = '{{$MMLSKA_DATA:data}}/scenes/'
-data_help = 'make it with: python tools/make_scenes.py data/scenes'
+data_help = 'make it with: mmlska make-scenes data/scenes'
 metainfo = dict(
     classes=('background', 'circle', 'square', 'triangle', 'star', 'ring'),
     palette=[[90, 90, 90], [230, 60, 60], [60, 160, 230], [250, 200, 40], [80, 200, 90], [190, 90, 220]],
@@ -48,7 +48,7 @@ test_dataloader = val_dataloader
 val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
 test_evaluator = val_evaluator
 
-# Test-time augmentation (tools/test.py --tta): flipped and not.
+# Test-time augmentation (mmlska test --tta): flipped and not.
 tta_model = dict(type='SegTTAModel')
 tta_pipeline = [
     dict(type='LoadImageFromFile'),

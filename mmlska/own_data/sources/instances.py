@@ -131,7 +131,7 @@ class InstanceLabels(TrainingLabels):
         if self.left_out:
             reasons = ', '.join(f'{count} {reason}' for reason, count in self.left_out.most_common())
             total = sum(self.left_out.values())
-            notes.append(f'{total} annotations left out: {reasons} (tools/check_dataset.py names them)')
+            notes.append(f'{total} annotations left out: {reasons} (mmlska check names them)')
         if wants_masks(cfg):
             return notes + self._ignore_boxes_without_mask(cfg)
         each_transform(cfg, 'LoadAnnotations', lambda t: t.update(with_mask=False))
@@ -181,7 +181,7 @@ class InstanceLabels(TrainingLabels):
         if not kept:
             raise ValueError(
                 f'none of the {len(images)} training images of {self.root} is left: they have no annotation or are smaller than '
-                f'{smallest} pixels; label some, or run tools/check_dataset.py {quote(str(self.root))}'
+                f'{smallest} pixels; label some, or run mmlska check {quote(str(self.root))}'
             )
         return len(kept)
 
@@ -218,7 +218,7 @@ def _clean(files: list[AnnotationFile], root: Path) -> InstanceLabels:
     if all(orientations.values()):
         raise ValueError(
             f'{orientations["stored"][0]} is labelled as it is stored, {orientations["upright"][0]} turned as its EXIF data '
-            f'say; write a corrected copy: tools/check_dataset.py {quote(str(root))} --fix NEW_DIR'
+            f'say; write a corrected copy: mmlska check {quote(str(root))} --fix NEW_DIR'
         )
     palette = [tuple(color) for color in distinct_colors(len(classes))]
     return InstanceLabels(root, classes, palette, splits, notes, bool(orientations['stored']), left_out)
@@ -238,7 +238,7 @@ def _clean_images(item: AnnotationFile, root: Path, before: int, orientations: d
     if missing:
         raise FileNotFoundError(
             f'{item.path} names {len(missing)} of {total} images that are not below {root}: '
-            f'{first_of(missing)}; add them or see tools/check_dataset.py --fix'
+            f'{first_of(missing)}; add them or see mmlska check --fix'
         )
     images = []
     for number, image in enumerate(item.content['images'], before + 1):

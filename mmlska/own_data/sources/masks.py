@@ -307,14 +307,14 @@ def _are_as_stored(pairs: list[MaskPair], root: Path) -> bool:
         pair, size = wrong[0]
         raise ValueError(
             f'mask {pair.mask} is {pair.size[0]}x{pair.size[1]} and its image {size[0]}x{size[1]}, like {len(wrong)} of '
-            f'{len(pairs)}; write a corrected copy: tools/check_dataset.py {quote(str(root))} --fix NEW_DIR'
+            f'{len(pairs)}; write a corrected copy: mmlska check {quote(str(root))} --fix NEW_DIR'
         )
     turned = [pair for pair, header in headers if header.stored != header.upright]
     stored = [pair for pair, header in headers if _is_as_stored(pair, header)]
     if stored and len(stored) < len(turned):
         raise ValueError(
             f'mask {stored[0].mask} fits its photo as stored, others fit theirs turned as EXIF data say; '
-            f'save the photos without EXIF orientation: tools/check_dataset.py DIR --fix NEW_DIR'
+            f'save the photos without EXIF orientation: mmlska check DIR --fix NEW_DIR'
         )
     return bool(stored)
 
