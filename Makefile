@@ -19,7 +19,7 @@ DEMO_WORK := work_dirs/demo
 DEMO_START := mmlska://van_lska_t_k23_tiny_imagenet
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-compiled demo test test-compiled test-without-kernels test-sanitized test-openmmlab install-extras test-extras lint clean
+.PHONY: help install install-compiled demo test test-compiled test-without-kernels test-sanitized test-openmmlab install-extras test-extras wheel lint clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-22s%s\n", $$1, $$2}' Makefile
@@ -65,7 +65,7 @@ WITHOUT_KERNELS := build/without-kernels
 
 test-without-kernels: install ## run the tests of the operators and of what uses them on a copy that lacks the C++ kernels
 	rm -rf $(WITHOUT_KERNELS) && mkdir -p $(WITHOUT_KERNELS)
-	cp -R conftest.py pyproject.toml README.md configs docs mmlska scripts tests tools $(WITHOUT_KERNELS)
+	cp -R conftest.py pyproject.toml README.md configs docs mmlska mmlska_command.py scripts tests tools $(WITHOUT_KERNELS)
 	rm -f $(WITHOUT_KERNELS)/mmlska/*/_kernels.* $(WITHOUT_KERNELS)/mmlska/ops/cpu/_kernels.*
 	cd $(WITHOUT_KERNELS) && $(CURDIR)/$(PY) -c 'from mmlska.ops.cpu.backend import PROBLEM; print(PROBLEM); raise SystemExit(not PROBLEM)'
 	@# Doctests are off: with folders as arguments they would collect several files named conftest.
@@ -115,6 +115,18 @@ install-extras: .venv-extras/.installed ## create .venv-extras with torchvision,
 
 test-extras: install-extras ## run the tests of the Ultralytics plug-in and of the classifiers
 	$(PYX) -m pytest tests_extras mmlska/yolo tests/test_other_projects.py
+
+wheel: install ## build a wheel for this Python and this torch into dist/, on Linux a manylinux one
+	rm -rf build/wheel build/lib* dist && mkdir -p dist
+	$(PY) -m pip --disable-pip-version-check wheel --no-build-isolation --no-deps --wheel-dir build/wheel .
+	test -x build/auditwheel/bin/auditwheel || { $(PYTHON) -m venv build/auditwheel && \
+	  build/auditwheel/bin/pip --disable-pip-version-check install -r requirements/wheel.txt; }
+	@# torch brings its own libraries and OpenMP; a second OpenMP would run threads of its own. A wheel without kernels needs no repair.
+	case $$(ls build/wheel) in \
+	  *linux_*) PATH="$(CURDIR)/build/auditwheel/bin:$$PATH" auditwheel repair --exclude 'libtorch*.so' --exclude libc10.so \
+	    --exclude libgomp.so.1 --wheel-dir dist build/wheel/*.whl ;; \
+	  *) mv build/wheel/*.whl dist ;; \
+	esac
 
 lint: install ## check style, format and configs
 	$(PY) -m ruff check

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from mmlska.threads import COUNTS, SPIN, WAIT_POLICY, cpu_quota, is_tool, thread_environment, thread_reason, usable_cpus
+from mmlska.threads import COUNTS, SPIN, WAIT_POLICY, cpu_quota, thread_environment, thread_reason, usable_cpus
 
 ROOT = Path(__file__).resolve().parents[1]
 TOOLS = ROOT / 'tools'
@@ -173,33 +173,12 @@ def test_what_the_user_set_is_kept(name, tmp_path):
     assert (thread_reason({name: '7'}, proc) == f'{name}=7 is set') == (name in COUNTS)
 
 
-def test_programs_that_are_tools(tmp_path, monkeypatch):
-    assert all(is_tool(str(file)) for file in TOOLS.glob('*.py'))
-    monkeypatch.chdir(TOOLS)
-    assert is_tool('train.py')
-    assert not is_tool('-c')
-    assert not is_tool('')
-    for other in ('tests/test_threads.py', 'scripts/gpu_check.py'):
-        assert not is_tool(str(ROOT / other))
-    for project in ('mmdetection', 'clone/mmlska'):
-        (tmp_path / project).mkdir(parents=True)
-    (tmp_path / 'clone/mmlska/threads.py').touch()
-    assert not is_tool(str(tmp_path / 'mmdetection/tools/train.py'))
-    assert is_tool(str(tmp_path / 'clone/tools/train.py'))  # of a clone, where the package is installed apart from it
-    assert is_tool(str(tmp_path / 'bin/mmlska'))
-
-
-def test_tools_import_this_package_before_any_other():
-    """Another one may load torch, and what is set after that comes too late."""
+def test_every_tool_begins_with_the_command():
+    """It sets the threads before anything loads torch; what another import loaded before would be too late."""
     for file in TOOLS.glob('*.py'):
         nodes = [n for n in ast.walk(ast.parse(file.read_text())) if isinstance(n, (ast.Import, ast.ImportFrom))]
-        names = [
-            a.name if isinstance(n, ast.Import) else n.module
-            for n in sorted(nodes, key=lambda n: n.lineno)
-            for a in n.names
-        ]
-        others = [name.split('.')[0] for name in names if name.split('.')[0] not in sys.stdlib_module_names]
-        assert others[:1] == ([] if file.name == 'doctor.py' else ['mmlska']), file.name
+        names = {a.name if isinstance(n, ast.Import) else n.module for n in nodes for a in n.names}
+        assert {name.split('.')[0] for name in names} - set(sys.stdlib_module_names) == {'mmlska_command'}, file.name
 
 
 # A tool asked for its help, then what its process has become, and what one that it starts has of it.
