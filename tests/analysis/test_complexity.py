@@ -1,5 +1,6 @@
 """Counts of whole models."""
 
+import json
 import re
 from pathlib import Path
 
@@ -10,7 +11,10 @@ from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
 from mmlska.analysis.complexity import measure_config
+from mmlska.catalog import config_costs
+from mmlska.designs import van_cost
 from mmlska.engine.config import replace_sync_bn
+from mmlska.models.classifier import VANLSKAClassifier
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 
@@ -50,6 +54,27 @@ def test_multiply_adds_agree_with_weights_times_pixels(name):
     assert convolutions < count.flops < 1.06 * convolutions
     assert count.parameters == sum(p.numel() for p in model.parameters())
     assert count.input_shape == (height, width)
+
+
+@pytest.mark.parametrize(
+    ('name', 'arch', 'classes'), [('van_lska_s_imagenet', 's', 1000), ('pretrain_van_lska_t_tiny_imagenet', 't', 200)]
+)
+def test_classifiers_are_counted_without_mmpretrain(name, arch, classes):
+    count = measure_config(read(name), 64, 96)
+    network = VANLSKAClassifier(arch, classes)
+    assert count.parameters == sum(p.numel() for p in network.parameters())
+    weights = network.head.weight.numel()
+    assert count.parts['head'] == dict(parameters=weights + classes, flops=weights)
+    convolutions = van_cost(arch, 'lska', 23, 64, 96).flops
+    assert convolutions < count.parts['backbone']['flops'] < 1.06 * convolutions  # norms come on top
+    assert count.flops == sum(part['flops'] for part in count.parts.values())
+
+
+@pytest.mark.parametrize('name', ['van_lska_t_imagenet', 'demo/retinanet_van_lska_t_scenes'])
+def test_what_configs_lists_is_what_is_counted_now(name):
+    written = config_costs()[Path(name).stem]
+    count = measure_config(read(name), *written['input_shape'])
+    assert json.loads(json.dumps(count._asdict())) == written
 
 
 def test_cost_grows_with_the_area():
