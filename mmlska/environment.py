@@ -184,10 +184,12 @@ def require_mmengine() -> None:
 
 def import_advice(error: ImportError, probe: Probe | None = None) -> str:
     """What to say when an import failed: the error, and the commands that mend what the error comes from."""
-    report = environment_report(probe)
-    wanted = [c for c in report.capabilities if c.name in ('detection', 'segmentation') and not c.works]
-    fixes = dict.fromkeys(c.fix for c in wanted if c.fix)
-    lines = [' '.join(str(error).split()), *(f'mend it by: {fix}' for fix in fixes)]
+    text = ' '.join(str(error).split())
+    broken = [c for c in environment_report(probe).capabilities if c.fix and not c.works]
+    same = [c for c in broken if text in c.reason]
+    if not same and any(name in text.lower() for name in FAMILIES):  # the same trouble in other words
+        same = [c for c in broken if c.name in ('detection', 'segmentation')]
+    lines = [text, *(f'mend it by: {fix}' for fix in dict.fromkeys(c.fix for c in same))]
     return '\n'.join([*lines, 'mmlska doctor shows all that is installed'])
 
 

@@ -13,7 +13,7 @@ import numpy as np
 try:
     import gradio as gr
 except ImportError as error:
-    raise ImportError(f'the page needs Gradio ({error}): pip install -r requirements/app.txt') from error
+    raise ImportError(f'the page needs Gradio ({error}): pip install "mmlska[app]"') from error
 
 from ..images import read_photo as read_example
 from ..images import square

@@ -57,7 +57,7 @@ def corrupt(image: np.ndarray, corruption: str, severity: int, seed: int) -> np.
         import imagecorruptions
     except ImportError as error:
         raise ImportError(
-            'corruptions need the package imagecorruptions: pip install -r requirements/robustness.txt', name=error.name
+            'corruptions need the package imagecorruptions: pip install "mmlska[robustness]"', name=error.name
         ) from error
     before = np.random.get_state()  # noqa: NPY002, the package draws from the global generator
     np.random.seed(seed)  # noqa: NPY002

@@ -105,8 +105,10 @@ def stopped(train, tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def refused(capsys) -> Callable[..., str]:
+def refused(capsys, monkeypatch) -> Callable[..., str]:
     """Run a command that must fail; return the one line that it prints."""
+
+    monkeypatch.setattr(sys, 'argv', ['scripts/gpu_pretrain.py'])  # what error lines begin with
 
     def run(*argv: str | Path) -> str:
         capsys.readouterr()

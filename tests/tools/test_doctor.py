@@ -196,6 +196,16 @@ def test_advice_on_an_import_error():
     ]
 
 
+def test_advice_is_about_the_package_that_is_missing():
+    """In an environment for detection alone, segmentation is not what a missing package of another kind calls for."""
+    detection = {k: v for k, v in ONEDL.items() if k != 'mmseg'}
+    onnx = Fake(detection, {'onnx': "ModuleNotFoundError: No module named 'onnx'"})
+    last = 'mmlska doctor shows all that is installed'
+    for missing, advice in (('onnx', ['mend it by: pip install onnx']), ('gradio', [])):
+        error = f'No module named {missing!r}'
+        assert import_advice(ModuleNotFoundError(error), onnx).splitlines() == [error, *advice, last]
+
+
 def test_the_json_says_the_same():
     report = environment_report(Fake(ONEDL))
     data = json.loads(report.to_json())
