@@ -1,8 +1,8 @@
 """How many threads torch uses in a tool of this package, and how long they spin while they wait for work.
 
 An OpenMP runtime reads its settings from the environment when it is loaded, which is when torch is. So the command `mmlska` and the tools
-call :func:`prepare_tool` before they import the package. Where another program imports ``mmlska``, nothing is set. Nothing of the package is
-imported here, as this file is loaded alone.
+call :func:`prepare_tool` before they import the package. Where another program imports ``mmlska``, nothing is set. Nothing of the
+package is imported here, as this file is loaded alone.
 
 Threads that spin keep a core from other processes, and after a while the kernel takes it from them in the middle of their work; then all
 the others wait for them. On an idle machine a short spin costs little, as most waits are shorter still. docs/performance.md has figures.

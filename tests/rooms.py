@@ -156,7 +156,7 @@ ROOMS: dict[str, Room] = {
             'weights',
             'yolo',
         ),
-        ('mmlska_command', 'torch'),
+        ('mmlska_command',),
     ),
 }
 
