@@ -37,6 +37,8 @@ at::Tensor mlp(const at::Tensor& x, const Pointwise* expand, const at::Tensor& w
       const at::AutoDispatchBelowADInplaceOrView no_autograd;  // worker threads do not inherit the state of the caller
       const at::Tensor scratch = at::empty({scratch_bytes}, at::kByte), buffer = at::empty({(rows + 2) * s.W, pitch}, x.options());
       const at::Tensor wide = buffer.narrow(1, 0, s.C);
+      // On processors with AMX oneDNN's bfloat16 product reads on to the next multiple of its tile: times 0, but a NaN there stays one.
+      buffer.narrow(1, s.C, pitch - s.C).zero_();
       T* const memory = out<T>(buffer);
       for (int64_t i = first; i < last; ++i) {
         const int64_t image = i / strips, begin = i % strips * rows, end = std::min(begin + rows, s.H), origin = image * s.H + begin;
