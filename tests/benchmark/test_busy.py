@@ -82,7 +82,7 @@ def test_missing_data_are_one_line(tmp_path):
     done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=300)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith('benchmark.py: error: ')
-    assert 'python tools/make_scenes.py' in done.stderr.splitlines()[-1]
+    assert 'mmlska make-scenes' in done.stderr.splitlines()[-1]
     assert list(tmp_path.iterdir()) == []
 
 

@@ -292,7 +292,7 @@ def test_the_page_is_not_blank(browser, tmp_path):
 
 
 def test_labels_that_are_not_finite_or_of_no_class(tmp_path):
-    with pytest.raises(ValueError, match=r'a\.png has a labelled box of NaN or infinity; look at it with tools/check'):
+    with pytest.raises(ValueError, match=r'a\.png has a labelled box of NaN or infinity; look at it with mmlska check'):
         find_errors(predictions(tmp_path, [[1, 1, 9, 9]], [0.9], truths=[[0, 0, INF, 4]]))
     for label in (2, -1, 2**40):
         with pytest.raises(ValueError, match=r'a\.png has a label that is none of the 2 classes'):

@@ -107,7 +107,7 @@ def test_a_page_that_cannot_start_leaves_nothing(forks):
         assert forks.tell(f'wait {forks.tell(f"start {port}")}') == 2
     assert list(forks.tmp.iterdir()) == []
     assert 'Traceback' not in forks.log.read_text()
-    assert f'app.py: error: 127.0.0.1:{port} cannot be listened at' in forks.log.read_text()
+    assert f': error: 127.0.0.1:{port} cannot be listened at' in forks.log.read_text()
 
 
 def test_the_next_start_deletes_what_a_killed_one_left(forks):

@@ -93,6 +93,6 @@ def test_weights_without_a_link_name_the_page():
     text = 'lska_t_in1k has no direct link; download it from https://portland-my.sharepoint.com/'
     with pytest.raises(WeightsError, match=text):
         load_pretrained('lska_t_in1k')
-    text = "no published weights are called 'lska'; choose one of van_lska_t_k23_tiny_imagenet, lska_t"
+    text = "no published weights are called 'lska'; choose one of van_lska_t_k23_tiny_imagenet, van_lska_t_k23_tiny_imagenet_112, lska_t"
     with pytest.raises(WeightsError, match=text):
         load_pretrained('lska')
