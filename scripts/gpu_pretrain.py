@@ -14,6 +14,7 @@ import argparse
 import io
 import json
 import os
+import shlex
 import shutil
 import sys
 import tempfile
@@ -209,6 +210,7 @@ def prepare(args: argparse.Namespace):
     source = args.data / 'SOURCE.md'
     graph = device.type == 'cuda' and not args.no_graph
     about = dict(
+        command=shlex.join(['python', 'scripts/gpu_pretrain.py', *args.argv]),
         config=args.config,
         options=options,
         data=source.read_text(encoding='utf-8').splitlines() if source.is_file() else [],
@@ -268,7 +270,7 @@ def publish_run(out: Path, name: str, folder: Path, docs: Path) -> dict:
         entry = publish(progress['config'], str(checkpoint), name, log=log, folder=folder, options=options)
     rows = progress['epochs']
     curve = {key: [[r['epoch'], r[key]] for r in rows if key in r] for key in ('loss', 'top1', 'top5')}
-    kept = {key: progress[key] for key in ('date', 'hardware', 'versions')}
+    kept = {key: progress[key] for key in ('command', 'date', 'hardware', 'versions', 'recipe')}
     write_json(
         docs / f'results/{name}.json', dict(**kept, trained_on=progress['data'], entry=entry, curve=curve, epochs=rows)
     )

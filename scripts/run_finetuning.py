@@ -60,26 +60,24 @@ def run(config: str, fraction: float, seed: int, checkpoint: str | None, work_di
     subprocess.run([sys.executable, *command], cwd=ROOT, check=True)
     last = read_log(work_dir)[-1]
     metrics = {key: value for key, value in last.items() if key.startswith('coco/') or key == 'mIoU'}
-    return dict(seed=seed, iterations=iterations, init='checkpoint' if checkpoint else 'scratch', metrics=metrics)
+    return dict(seed=seed, iterations=iterations, metrics=metrics)
 
 
 def table(results: dict) -> str:
     """The README's table of the results file."""
-    rows, seen = [], set()
-    for entry in sorted(results.values(), key=lambda entry: entry['config']):
-        name = entry['config']
+    rows = []
+    # 'scratch' is above the names of checkpoints.
+    for entry in sorted(results.values(), key=lambda entry: (entry['config'], entry['checkpoint'] or '')):
         key, percent = entry['metric'], 100 if entry['metric'].startswith('coco') else 1
         groups = {}
         for r in entry['runs']:
-            if (
-                r['init'] == 'checkpoint' or name not in seen
-            ):  # what starts from scratch is the same for all checkpoints
-                groups.setdefault((r['iterations'], r['init'] == 'checkpoint'), []).append(percent * r['metrics'][key])
-        seen.add(name)
-        for (iterations, from_checkpoint), values in sorted(groups.items()):
+            groups.setdefault(r['iterations'], []).append(percent * r['metrics'][key])
+        for iterations, values in sorted(groups.items()):
             spread = f'{min(values):.1f} to {max(values):.1f}' if len(values) > 1 else ''
-            start = f'`{entry["checkpoint"]}`' if from_checkpoint else 'scratch'
-            rows.append([f'`{name}`', start, str(iterations), str(len(values)), f'{mean(values):.1f}', spread])
+            start = f'`{entry["checkpoint"]}`' if entry['checkpoint'] else 'scratch'
+            rows.append(
+                [f'`{entry["config"]}`', start, str(iterations), str(len(values)), f'{mean(values):.1f}', spread]
+            )
     return markdown_table(['config', 'backbone from', 'iterations', 'seeds', 'box AP50 / mIoU', 'range'], rows)
 
 
@@ -103,29 +101,23 @@ def main() -> None:
             raise FileNotFoundError(f'checkpoint {args.checkpoint} does not exist; scripts/run_demos.py trains one')
         scope = load_config(args.config).default_scope
     name = Path(args.config).stem
+    # A name stays one, so that the SHA-256 of what is read is checked.
+    start, read = (args.checkpoint,) * 2 if shipped else (file.parent.name, str(file.resolve()))
+    origin = dict(scratch=dict(checkpoint=None), checkpoint=dict(checkpoint=start, sha256=file_sha256(file)))
     for seed in args.seeds:
-        # A name stays one, so that the SHA-256 of what is read is checked.
-        starts = dict(scratch=None, checkpoint=args.checkpoint if shipped else str(file.resolve()))
-        for checkpoint in (starts[init] for init in args.init):
-            work_dir = args.work_dir / f'{name}_{"checkpoint" if checkpoint else "scratch"}_{seed}'
-            result = run(args.config, args.fraction, seed, checkpoint, work_dir)
-            result['date'] = run_environment()['date']
+        for init in args.init:
+            checkpoint = read if init == 'checkpoint' else None
+            result = run(args.config, args.fraction, seed, checkpoint, args.work_dir / f'{name}_{init}_{seed}')
             result['command'] = shlex.join(['python', 'scripts/run_finetuning.py', *sys.argv[1:]])
-            start = args.checkpoint if shipped else file.parent.name
-            key = f'{name} from {start}'
+            key = f'{name} from {start if checkpoint else init}'
             old = read_results(results_file).get(key, {}).get('runs', [])
-            kept = [
-                r
-                for r in old
-                if (r['seed'], r['init'], r['iterations']) != (seed, result['init'], result['iterations'])
-            ]
+            again = (seed, result['iterations'])
             entry = dict(
                 config=name,
                 metric='coco/bbox_mAP_50' if scope == 'mmdet' else 'mIoU',
-                checkpoint=start,
-                sha256=file_sha256(file),
+                **origin[init],
                 **run_environment(),
-                runs=[*kept, result],
+                runs=[*(r for r in old if (r['seed'], r['iterations']) != again), result],
             )
             results = add_result(results_file, key, entry)
             fill_section(ROOT / 'README.md', section, table(results))

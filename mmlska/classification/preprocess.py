@@ -150,8 +150,8 @@ class BatchPreprocessor(BaseDataPreprocessor):
     Args:
         mean, std: Of the channels, for pixels of 0 to 255.
         crop_scale: Smallest and largest part of the area that a crop covers; None for no crop and no flip.
-        size: Height and width in pixels of what the network sees; None for those of the photos. Small photos classify better
-            when they are enlarged, because the network's first map has a quarter of the size of its input.
+        size: Height and width in pixels of what the network sees; None for those of the photos. Enlarging small photos gives the
+            network larger maps; its first has a quarter of the size of its input.
         jitter: Strength of :func:`color_jitter`; 0 for none.
         erase_prob: Share of the images that :func:`random_erase` changes.
         mixup, cutmix: See :func:`mix`.
