@@ -5,7 +5,7 @@ call :func:`prepare_tool` before they import the package. Where another program 
 package is imported here, as this file is loaded alone.
 
 Threads that spin keep a core from other processes, and after a while the kernel takes it from them in the middle of their work; then all
-the others wait for them. On an idle machine a short spin costs little, as most waits are shorter still. docs/performance.md has figures.
+the others wait for them. On an idle machine most waits are shorter than a short spin. docs/performance.md tells how to measure it.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def thread_reason(environ: Mapping[str, str], proc: Path = _PROC) -> str:
         return f'{name}={environ[name]} is set'
     cpus, quota = usable_cpus(), cpu_quota(proc)
     if quota < cpus:
-        return f'a cgroup gives this process the time of {quota:g} CPUs'
+        return f'a cgroup limits this process to {quota:g} of {cpus} CPUs'
     return f"torch's choice for the CPUs this process may use, {cpus} of {os.cpu_count()}"
 
 
@@ -96,7 +96,9 @@ def cpu_quota(proc: Path = _PROC) -> float:
         proc_pid_mountinfo(5).
     """
     try:
-        groups, mounts = ((proc / name).read_text().splitlines() for name in ('cgroup', 'mountinfo'))
+        groups, mounts = (
+            (proc / name).read_text('utf-8', 'surrogateescape').splitlines() for name in ('cgroup', 'mountinfo')
+        )
     except OSError:
         return inf
     own = {}  # type of file system to this process's cgroup in it

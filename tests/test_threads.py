@@ -138,6 +138,13 @@ def test_quota_of_cgroups(tree, tmp_path):
     assert cpu_quota(made_up(tmp_path, *described)) == wanted
 
 
+def test_a_mount_point_that_is_no_text(tmp_path):
+    proc = with_quota(tmp_path, 0.5)
+    with (proc / 'mountinfo').open('ab') as mounts:
+        mounts.write(b'40 23 8:1 / /media/Fotos_\xe4 rw,relatime - ext4 /dev/sda1 rw\n')
+    assert cpu_quota(proc) == 0.5
+
+
 def test_no_cgroups_no_quota(tmp_path):
     assert cpu_quota(tmp_path / 'absent') == inf
 
@@ -151,16 +158,14 @@ def with_quota(folder: Path, cpus: float) -> Path:
 )
 def test_a_quota_below_the_affinity_mask_sets_the_threads(below, wanted, tmp_path):
     cpus = usable_cpus()
-    if cpus == 1 and wanted:
-        pytest.skip('one CPU, which a quota of 0.25 leaves')
     found = thread_environment({}, with_quota(tmp_path, cpus - below))
-    assert found == {**SPIN, **({'OMP_NUM_THREADS': str(cpus + wanted)} if wanted else {})}
+    assert found == {**SPIN, **({'OMP_NUM_THREADS': str(max(1, cpus + wanted))} if wanted else {})}
 
 
 def test_never_less_than_one_thread(tmp_path):
     proc = with_quota(tmp_path, 0.25)
     assert thread_environment({}, proc)['OMP_NUM_THREADS'] == '1'
-    assert thread_reason({}, proc) == 'a cgroup gives this process the time of 0.25 CPUs'
+    assert thread_reason({}, proc) == f'a cgroup limits this process to 0.25 of {usable_cpus()} CPUs'
 
 
 @pytest.mark.parametrize('name', [*COUNTS, *SPIN, WAIT_POLICY])
@@ -287,7 +292,7 @@ def test_a_real_cgroup_of_one_core_gives_one_thread(one_core):
     command = [*start, sys.executable, str(TOOLS / 'doctor.py'), '--json']
     report = json.loads(subprocess.run(command, env=clean(), capture_output=True, text=True, timeout=300).stdout)
     row = next(c for c in report['components'] if c['name'] == 'threads')
-    assert (row['version'], row['note']) == ('1', 'a cgroup gives this process the time of 1 CPUs')
+    assert (row['version'], row['note']) == ('1', f'a cgroup limits this process to 1 of {usable_cpus()} CPUs')
 
 
 def test_importing_the_package_sets_nothing():

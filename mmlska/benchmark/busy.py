@@ -13,7 +13,6 @@ from pathlib import Path
 
 from ..results import markdown_table, new_figure, save_figure
 from ..threads import COUNTS, SPIN, WAIT_POLICY, thread_environment
-from .busy_step import step_times
 
 #: Busy processes that run beside the training.
 LOADS = (0, 1, 2)
@@ -33,7 +32,7 @@ def setting_environment(setting: str) -> dict[str, str]:
         setting: 'default' for nothing set, 'tools' for what the tools set, or variables: 'GOMP_SPINCOUNT=20000,OMP_NUM_THREADS=2'.
 
     Raises:
-        ValueError: If it is none of these.
+        ValueError: If it is something else.
     """
     environ = {name: value for name, value in os.environ.items() if name not in (*COUNTS, *SPIN, WAIT_POLICY)}
     if setting == TOOLS:
@@ -42,7 +41,7 @@ def setting_environment(setting: str) -> dict[str, str]:
         return environ
     pairs = [part.partition('=') for part in setting.split(',')]
     if not all(name and value for name, _, value in pairs):
-        raise ValueError(f'setting {setting!r} is none; give {DEFAULT}, {TOOLS} or NAME=VALUE[,NAME=VALUE]')
+        raise ValueError(f'setting {setting!r} is not known; give {DEFAULT}, {TOOLS} or NAME=VALUE[,NAME=VALUE]')
     return {**environ, **{name: value for name, _, value in pairs}}
 
 
@@ -90,7 +89,7 @@ def busy_records(configs: Sequence[str], settings: Sequence[str], seconds: float
 
 
 def _train(config: str, seconds: float, environ: dict[str, str]) -> dict:
-    command = [sys.executable, '-m', step_times.__module__, config, str(seconds)]
+    command = [sys.executable, '-m', 'mmlska.benchmark.busy_step', config, str(seconds)]
     done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
     if done.returncode == 2:
         raise ValueError(done.stderr.splitlines()[-1])

@@ -54,15 +54,12 @@ class _Timer(Hook):
             raise _Enough
 
 
-def step_times(config: str, seconds: float) -> list[float]:
-    """Train as ``tools/train.py`` does, without validation and checkpoints, and time the steps.
+def make_runner(config: str, folder: str) -> Runner:
+    """A training as ``mmlska train`` starts it, without validation and checkpoints and without an end.
 
     Args:
         config: Config file, whose data are there.
-        seconds: How long; at least three steps are timed, after two that are not.
-
-    Returns:
-        Milliseconds of each step.
+        folder: Its work dir.
 
     Raises:
         FileNotFoundError: If config or data are missing.
@@ -73,23 +70,28 @@ def step_times(config: str, seconds: float) -> list[float]:
         cfg.train_cfg[key] = _ENDLESS
     cfg.train_cfg.val_interval = _ENDLESS
     cfg.default_hooks.checkpoint.interval = _ENDLESS
+    prepare(cfg, config, work_dir=folder, launcher='none', seed=0)
+    return build_train_runner(cfg)
+
+
+def step_times(runner: Runner, seconds: float) -> list[float]:
+    """Train for so long and return the milliseconds of each step: at least three, after two that are not timed."""
     timer = _Timer(seconds)
-    with tempfile.TemporaryDirectory() as folder:
-        prepare(cfg, config, work_dir=folder, launcher='none', seed=0)
-        runner = build_train_runner(cfg)
-        runner.register_hook(timer, priority='LOWEST')
-        with suppress(_Enough):
-            runner.train()
+    runner.register_hook(timer)
+    with suppress(_Enough):
+        runner.train()
     return timer.times
 
 
 def main(config: str, seconds: str) -> NoReturn:
     """Print threads and times as one line of JSON; status 2 and one line on stderr for a mistake in the settings."""
-    try:
-        times = step_times(config, float(seconds))
-    except (OSError, ValueError) as error:
-        print(' '.join(str(error).split()), file=sys.stderr)
-        sys.exit(2)
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            runner = make_runner(config, folder)
+        except (OSError, ValueError) as error:
+            print(' '.join(str(error).split()), file=sys.stderr)
+            sys.exit(2)
+        times = step_times(runner, float(seconds))
     print(json.dumps(dict(threads=torch.get_num_threads(), times=times)))
     sys.exit()
 

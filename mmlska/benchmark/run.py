@@ -34,7 +34,7 @@ class Plan:
     """What is timed, in every combination; the fields are the options of ``tools/benchmark.py``, which explains them.
 
     Sizes are height and width of the images in pixels. Of ``archs`` operators take the first; models run forward alone. The kind 'busy' is
-    a training with data and sizes of its config, so that of the rest it takes ``settings`` and ``seconds`` alone.
+    a training with data and sizes of its config, so that it takes only ``configs``, ``settings`` and ``seconds``.
     """
 
     kind: str

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
@@ -18,6 +19,9 @@ from mmlska.benchmark.run import Plan, benchmark
 from mmlska.threads import COUNTS, SPIN, WAIT_POLICY, thread_environment
 
 ROOT = Path(__file__).resolve().parents[2]
+reads_proc = pytest.mark.skipif(
+    not Path('/proc/self/stat').exists(), reason='what a process computes is read from /proc'
+)
 CONFIG = """
 _base_ = {base!r}
 model = dict(
@@ -103,7 +107,7 @@ def test_settings_begin_from_an_environment_without_any(monkeypatch):
 
 
 @pytest.mark.parametrize('setting', ['passive', 'GOMP_SPINCOUNT=', '=1', ''])
-def test_a_setting_that_is_none(setting, tmp_path):
+def test_an_unknown_setting(setting, tmp_path):
     with pytest.raises(ValueError, match=r'give default, tools or NAME=VALUE'):
         benchmark(plan(settings=[setting]), tmp_path / 'out', '')
     assert list(tmp_path.iterdir()) == []
@@ -115,14 +119,15 @@ def test_it_is_for_the_cpu_and_sets_threads_itself(other, tmp_path):
         benchmark(folder=tmp_path, command='', **other)
 
 
+@reads_proc
 def test_busy_processes_compute_and_end():
     with busy._busy_processes(2) as started:
         assert len({process.pid for process in started}) == 2
-        while not all(_cpu_ticks(process.pid) > 5 for process in started):  # for ever, if they did nothing
-            time.sleep(0.05)
+        _wait(lambda: all(_cpu_ticks(process.pid) > 5 for process in started))
     assert all(process.poll() is not None for process in started)
 
 
+@reads_proc
 def test_a_busy_process_ends_with_the_one_that_started_it():
     code = """
 import os
@@ -134,7 +139,13 @@ with _busy_processes(1) as (started,):
 """
     done = subprocess.run([sys.executable, '-c', code], stdout=subprocess.PIPE, text=True, check=False, timeout=300)
     pid = int(done.stdout)  # read to its end, which the busy process keeps open
-    while _cpu_ticks(pid):
+    _wait(lambda: not _cpu_ticks(pid))
+
+
+def _wait(done: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 120
+    while not done():
+        assert time.monotonic() < deadline
         time.sleep(0.05)
 
 
