@@ -1,6 +1,6 @@
 """What is installed here, what works with it, and the command that mends what does not.
 
-``tools/doctor.py`` prints this. Nothing of mmlska is imported here, so that it also runs where mmlska cannot be imported: what it
+`mmlska doctor` prints this. Nothing of mmlska is imported here, so that it also runs where mmlska cannot be imported: what it
 looks at, it imports by name.
 """
 
@@ -282,7 +282,10 @@ class _Problems:
 
     def mmcv(self, compiled: bool) -> str:
         """The command that installs mmcv; without compiled operators, which take minutes and a compiler, those of mmlska serve."""
-        tools = f"pip install {'ninja psutil ' if compiled else ''}'setuptools<81' wheel"
         # pip would reuse what it built with the other setting.
-        flags = '--no-build-isolation --no-cache-dir' + (' --force-reinstall --no-deps' if self.owners['mmcv'] else '')
-        return f'{tools} && MMCV_WITH_OPS={compiled:d} pip install {flags} {shlex.quote(FAMILIES["mmcv"][self.family])}'
+        flags = '--no-cache-dir' + (' --force-reinstall --no-deps' if self.owners['mmcv'] else '')
+        package = f'{flags} {shlex.quote(FAMILIES["mmcv"][self.family])}'
+        if not compiled and self.family == 0:
+            return f'pip install {package}'  # onedl-mmcv compiles only where its build can import torch
+        tools = f"pip install {'ninja psutil ' if compiled else ''}'setuptools<81' wheel"
+        return f'{tools} && MMCV_WITH_OPS={compiled:d} pip install --no-build-isolation {package}'

@@ -76,7 +76,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         '--at-once',
         action='store_true',
-        help='compiled and tune prepare together with the other stages, for a short time',
+        help='compiled and tune prepare together with the other stages, for runs of a few minutes',
     )
     parser.add_argument('--data', type=Path, help='Tiny-ImageNet or a part of it, for the stage `training`')
     parser.add_argument('--processes', type=int, default=12, help='for the stage `correct`; default 12')
@@ -102,9 +102,9 @@ def parse() -> argparse.Namespace:
     args.workers = workers_of(args)
     if args.only:
         names = [worker.name for worker in args.workers]
+        if wrong := [only for only in args.only if not any(name.startswith(only) for name in names)]:
+            parser.error(f'--only {" ".join(wrong)} fits none of {", ".join(names)}; give the beginning of one')
         args.workers = [worker for worker in args.workers if worker.name.startswith(tuple(args.only))]
-        if not args.workers:
-            parser.error(f'--only {" ".join(args.only)} fits none of {", ".join(names)}; give the beginning of one')
     missing = [
         name for name in ('torch', 'triton', 'pytest', 'xdist', 'mmengine') if not importlib.util.find_spec(name)
     ]
