@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+from contextlib import nullcontext
 from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
@@ -66,16 +67,19 @@ def run(name: str) -> None:
     if name not in ALONE:  # doctor tells what it finds before that
         load_alone('threads').prepare_tool()
     module = name.replace('-', '_')
-    try:
-        command = (
-            load_alone(f'commands/{name}') if name in ALONE else importlib.import_module(f'mmlska.commands.{module}')
-        )
-    except ImportError as error:
-        # Where MMEngine is missing or broken, mmlska's own error says what mends it; of other packages this does.
-        missing = isinstance(error, ModuleNotFoundError)
-        advice = load_alone('environment').import_advice(error) if missing else str(error)
-        sys.exit(_error(Path(sys.argv[0]).name, advice))
-    command.main()
+    with nullcontext() if '--verbose' in sys.argv else load_alone('chatter').without_chatter():
+        try:
+            command = (
+                load_alone(f'commands/{name}')
+                if name in ALONE
+                else importlib.import_module(f'mmlska.commands.{module}')
+            )
+        except ImportError as error:
+            # Where MMEngine is missing or broken, mmlska's own error says what mends it; of other packages this does.
+            missing = isinstance(error, ModuleNotFoundError)
+            advice = load_alone('environment').import_advice(error) if missing else str(error)
+            sys.exit(_error(Path(sys.argv[0]).name, advice))
+        command.main()
 
 
 def load_alone(name: str) -> ModuleType:

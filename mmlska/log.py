@@ -1,4 +1,4 @@
-"""Messages of the parts that also run without MMEngine."""
+"""One line to the log and to the person at the console; for parts that also run without MMEngine too."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ import logging
 from .environment import has_mmengine
 
 if has_mmengine():
-    from mmengine.logging import print_log
+    from mmengine.logging import MMLogger
+
+#: What a record of MMEngine's logger has when the console shows it too, see :mod:`mmlska.engine.console`.
+FOR_CONSOLE = {'for_console': True}
 
 
 def log(message: str, level: int = logging.INFO) -> None:
-    """Write a message to MMEngine's current logger, or where MMEngine is not installed to Python's logger 'mmlska'."""
+    """Write a message to MMEngine's current logger and to the console, without MMEngine to Python's logger 'mmlska'."""
     if has_mmengine():
-        print_log(message, logger='current', level=level)
+        MMLogger.get_current_instance().log(level, message, extra=FOR_CONSOLE)
     else:
         logging.getLogger('mmlska').log(level, message)

@@ -14,6 +14,7 @@ import numpy as np
 
 from mmlska.datasets.scenes import write_scenes
 from mmlska.engine.run_log import read_metrics
+from mmlska.metric_names import METRICS, in_percent
 from mmlska.results import fill_section, markdown_table, read_results, run_environment, write_json
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -36,14 +37,8 @@ OWN_DATA = {
         ['--epochs', '50', '--cfg-options', 'model.rpn_head.anchor_generator.scales=[2,4]'],
     ),
 }
-# Metric as the runner names it, and its column.
-METRICS = {
-    'coco/bbox_mAP_50': 'box AP50',
-    'coco/bbox_mAP': 'box AP',
-    'coco/segm_mAP_50': 'mask AP50',
-    'coco/segm_mAP': 'mask AP',
-    'mIoU': 'mIoU',
-}
+# The metrics that a results file keeps, as the runner names them.
+KEPT = ('coco/bbox_mAP_50', 'coco/bbox_mAP', 'coco/segm_mAP_50', 'coco/segm_mAP', 'mIoU')
 
 
 def run_demo(name: str, work_root: Path, seed: int) -> dict:
@@ -63,7 +58,7 @@ def run_demo(name: str, work_root: Path, seed: int) -> dict:
     subprocess.run([sys.executable, *test, '--show-dir', f'{work_dir}/overlays'], cwd=ROOT, check=True)
     metrics = read_metrics(work_dir / 'test')
     return {
-        'metrics': {key: metrics[key] for key in METRICS if key in metrics},
+        'metrics': {key: metrics[key] for key in KEPT if key in metrics},
         'train_minutes': round(minutes, 1),
         'commands': [shlex.join(['python', *train]), shlex.join(['python', *test])],
         **run_environment(),
@@ -72,11 +67,10 @@ def run_demo(name: str, work_root: Path, seed: int) -> dict:
 
 def table(results: dict) -> str:
     """The README's table of the results file."""
-    columns = list(METRICS.values())
+    columns = [METRICS[key][0] for key in KEPT]
     rows = []
     for name, entry in results.items():
-        # mmdet reports fractions, mmseg percent: the table has percent.
-        values = {METRICS[k]: v * (100 if k.startswith('coco/') else 1) for k, v in entry['metrics'].items()}
+        values = in_percent(entry['metrics'])
         cells = [f'{values[c]:.1f}' if c in values else '' for c in columns]
         row = f'`--data data/{name}`' if name in OWN_DATA else f'`demo/{name}`'
         rows.append([row, *cells, str(entry['train_minutes'])])

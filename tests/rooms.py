@@ -27,6 +27,8 @@ ROOMS: dict[str, Room] = {
     'threads': Room('threads of a tool, and how they wait: set before torch is loaded', (), ()),
     'command_line': Room('how this process was started, for messages and records', (), ()),
     'catalog': Room('the configs that come with the package: names, files, counted costs', (), ()),
+    'metric_names': Room('what metrics are called in tables, and what makes them percent', (), ()),
+    'chatter': Room('what other packages print at the console that a person does not need', (), ()),
     'environment': Room('what is installed, and what to install', (), ('mmengine', 'torch')),
     'log': Room("one line to MMEngine's log, or to Python's where there is none", ('environment',), ('mmengine',)),
     'designs': Room('the attention designs and archs: names, parameters, kernel ladder, cost', (), ()),
@@ -61,8 +63,11 @@ ROOMS: dict[str, Room] = {
     ),
     'engine': Room(
         'training and testing: configs, checks before a run, options, resuming, recovery',
-        ('catalog', 'command_line', 'cost', 'datasets', 'files', 'images', 'mmcv_ops', 'models', 'text', 'weights'),
-        ('mmcv', 'mmengine', 'numpy', 'torch', 'yaml', 'yapf'),
+        (
+            *('catalog', 'chatter', 'command_line', 'cost', 'datasets', 'files', 'images', 'log', 'metric_names'),
+            *('mmcv_ops', 'models', 'text', 'weights'),
+        ),
+        ('mmcv', 'mmengine', 'numpy', 'rich', 'torch', 'yaml', 'yapf'),
     ),
     'classification': Room(
         'classifiers, pretraining, ImageNet robustness',
@@ -101,7 +106,7 @@ ROOMS: dict[str, Room] = {
     ),
     'export': Room(
         'files for other runtimes, their parity and their metrics',
-        ('datasets', 'engine', 'files', 'images', 'infer', 'models', 'results', 'version'),
+        ('datasets', 'engine', 'files', 'images', 'infer', 'metric_names', 'models', 'results', 'version'),
         ('cv2', 'mmdet', 'mmengine', 'numpy', 'onnx', 'onnxruntime', 'torch'),
     ),
     'yolo': Room(

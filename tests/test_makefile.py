@@ -28,13 +28,18 @@ def test_make_alone_lists_every_target():
 
 
 def test_demo_makes_data_then_trains_then_tests():
-    commands = [line for line in make('--dry-run', 'demo').splitlines() if 'tools/' in line]
+    lines = make('--dry-run', 'demo').splitlines()
+    commands = [line for line in lines if 'tools/' in line and not line.startswith('echo')]
     assert [re.search(r'tools/(\w+)\.py', line).group(1) for line in commands] == ['make_scenes', 'train', 'test']
     config = re.search(r'configs/\S+', commands[1]).group()
     assert config in commands[2]
     name = re.search(r'--pretrained mmlska://(\w+)', commands[1]).group(1)
     assert name in [entry['name'] for entry in shipped_entries()]
     assert (ROOT / config).is_file()
+    picture, following = lines[-2:]
+    folder = re.search(r'--show-dir (\S+)', commands[2]).group(1)
+    assert re.search(rf"{folder}/\d{{6}}\.png'$", picture)
+    assert all((ROOT / name).is_file() for name in re.findall(r'(?:tools|configs|docs)/[\w./]+', following))
 
 
 def test_kernels_are_out_of_reach_of_the_tests_without_them(tmp_path):

@@ -43,6 +43,7 @@ def runner_parser(description: str) -> argparse.ArgumentParser:
     add_cfg_options(parser)
     add_trust_checkpoint(parser)
     add_debug(parser)
+    parser.add_argument('--verbose', action='store_true', help="show MMEngine's whole log, which its file has anyway")
     # torch.distributed.launch of older PyTorch passes this; torchrun sets the variable itself.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
     return parser
@@ -68,6 +69,7 @@ def prepared_config(args: argparse.Namespace, *, work_dir: str | None = None, se
         seed=seed if args.seed is None else args.seed,
         deterministic=args.deterministic,
         channels_last=args.channels_last,
+        verbose=args.verbose,
     )
     _import_models(cfg.get('default_scope'))
     return cfg

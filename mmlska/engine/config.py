@@ -11,9 +11,9 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config, ConfigDict
-from mmengine.logging import print_log
 
 from ..catalog import home, named_config, nearest_names
+from ..log import log
 from ..weights.manifest import MANIFEST_SCHEME, fetch_published
 from .config_text import SafeConfig
 
@@ -167,7 +167,7 @@ def replace_sync_bn(cfg: Config) -> None:
     if cfg.get('launcher', 'none') != 'none' and torch.cuda.is_available():
         return
     if replace_type(cfg.model, 'SyncBN', 'BN'):
-        print_log('SyncBN needs several GPU processes: using BN', logger='current')
+        log('SyncBN needs several GPU processes: using BN')
 
 
 def replace_type(node, old: str, new: str) -> int:

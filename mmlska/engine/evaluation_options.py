@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
-from mmengine.logging import print_log
 
+from ..log import log
 from .config import add_hook, datasets_of, evaluators_of
 
 
@@ -71,7 +71,7 @@ def use_tta(cfg: Config) -> ConfigDict:
         dataset.pipeline = cfg.tta_pipeline
     roi_head = cfg.model.get('roi_head') or {}
     if roi_head.get('mask_head'):
-        print_log('--tta merges boxes only: masks are neither predicted nor evaluated', logger='current')
+        log('--tta merges boxes only: masks are neither predicted nor evaluated')
         roi_head.mask_head = roi_head.mask_roi_extractor = None
         for evaluator in evaluators_of(cfg, 'test'):
             if evaluator.type == 'CocoMetric':

@@ -7,12 +7,15 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 from mmengine.hooks import CheckpointHook, PrepareTTAHook
+from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
+from ..log import log
 from ..weights import safe_reading
 from ..weights.manifest import MANIFEST_SCHEME
 from .checks import build_data, check_data, check_folder, check_settings, check_training
 from .config import add_hook, find_checkpoint, has_hook, remove_hooks, replace_sync_bn, replace_type
+from .console import calm, changed_settings, data_line
 from .evaluation_options import use_overlays, use_predictions, use_tta
 from .lock import unlock_work_dir
 from .loops import use_repeatable_training
@@ -32,6 +35,7 @@ def prepare(
     seed: int | None,
     deterministic: bool = False,
     channels_last: bool | None = None,
+    verbose: bool = False,
 ) -> None:
     """Set in ``cfg`` what training and testing share: the options of ``tools/train.py``, which explains them.
 
@@ -39,6 +43,7 @@ def prepare(
         config_path: The file of ``cfg``, whose name is that of the default work directory.
         seed: None for a new one.
         channels_last: None for channels_last where there is no GPU, where it is much faster, and no FSDP.
+        verbose: Show all of MMEngine's log on the console; see :class:`mmlska.engine.console.ConsoleHook`.
 
     Raises:
         ValueError: If the config has no model, or a setting is out of range or does not fit the environment.
@@ -55,6 +60,10 @@ def prepare(
         cfg.randomness = dict(seed=seed, deterministic=deterministic)
     if channels_last or (channels_last is None and not torch.cuda.is_available() and not has_hook(cfg, 'FSDPHook')):
         add_hook(cfg, 'ChannelsLastHook')
+    remove_hooks(cfg, 'ConsoleHook')  # of the config that an earlier run left
+    if not verbose:
+        add_hook(cfg, 'ConsoleHook')
+        calm(MMLogger.get_current_instance())  # which logs until the runner has its own
     replace_sync_bn(cfg)
     if not torch.cuda.is_available():
         _without_gpu(cfg)
@@ -91,6 +100,7 @@ def build_train_runner(
     check_training(cfg, auto_scale_lr=auto_scale_lr, skip_bad_images=skip_bad_images)
     if auto_scale_lr:
         cfg.auto_scale_lr.enable = True
+    settings = changed_settings(cfg)  # before mmlska puts its own parts in
     if resume is None and cfg.get('resume') and not cfg.get('load_from'):
         resume, cfg.resume = 'auto', False  # MMEngine's words for it; it would believe the file last_checkpoint
     claim_work_dir(cfg)
@@ -108,7 +118,8 @@ def build_train_runner(
         raise
     if not any(isinstance(hook, CheckpointHook) for hook in runner.hooks):
         runner.logger.warning('default_hooks.checkpoint is off: this training saves no checkpoint')
-    runner.logger.info(effective_batch(cfg, runner.world_size))
+    for line in (data_line(runner, ('train', 'val')), effective_batch(cfg, runner.world_size), *settings):
+        log(line)
     return runner
 
 
@@ -164,6 +175,7 @@ def build_test_runner(
         runner = EvaluationRunner.from_cfg(cfg)
     runner.trust = trust
     build_data(runner, cfg, ('test',))
+    log(data_line(runner, ('test',)))
     if tta_model is not None:
         runner.register_hook(PrepareTTAHook(tta_cfg=tta_model))
     return runner

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import errno
+import logging
 import os
 import socket
 import time
@@ -11,8 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmengine.logging import print_log
-
+from ..log import log
 from ..text import printable
 
 try:
@@ -62,10 +62,8 @@ def lock_work_dir(work_dir: str | os.PathLike) -> None:
             f'work_dir {work_dir} is in use by {error}; wait for it, stop it, or give another --work-dir'
         ) from error
     except NotImplementedError as error:
-        print_log(
-            f'work_dir {work_dir} cannot be locked ({error}); make sure that no other training uses it',
-            logger='current',
-            level=30,
+        log(
+            f'work_dir {work_dir} cannot be locked ({error}); make sure that no other training uses it', logging.WARNING
         )
         descriptor = None
     _locks[folder] = _Lock(descriptor, os.getpid(), made)

@@ -6,6 +6,7 @@ seed and the number of the iteration; nothing needs to be stored.
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from collections.abc import Iterator
@@ -13,10 +14,10 @@ from collections.abc import Iterator
 import torch
 from mmengine.config import Config
 from mmengine.dist import get_rank
-from mmengine.logging import print_log
 from mmengine.registry import LOOPS
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 
+from ..log import log
 from .errors import BadSampleError, TrainingError
 from .memory import memory_advice, out_of_memory
 from .samples import mix_seed, seed_generators
@@ -121,11 +122,10 @@ class RepeatableEpochLoop(_Steps, EpochBasedTrainLoop):
         """The rest of an epoch."""
         skip = self._iter - self._epoch * len(self.dataloader)
         if not 0 <= skip <= len(self.dataloader):
-            print_log(
+            log(
                 f'iteration {self._iter} is not within epoch {self._epoch + 1}, which has {len(self.dataloader)} steps: the data, '
                 'the batch size or the number of processes changed; starting with the whole epoch',
-                logger='current',
-                level=30,
+                logging.WARNING,
             )
             self._iter, skip = self._epoch * len(self.dataloader), 0
         self.runner.call_hook('before_train_epoch')
@@ -175,7 +175,7 @@ def use_repeatable_training(cfg: Config, skip_bad_images: int = 0) -> None:
         train_cfg.setdefault('type', 'EpochBasedTrainLoop' if by_epoch else 'IterBasedTrainLoop')
     loop = _LOOPS.get(train_cfg.get('type'), train_cfg.get('type'))
     if loop not in _LOOPS.values():
-        print_log(f'train_cfg.type={loop} is kept: a resumed run will not repeat the interrupted one', logger='current')
+        log(f'train_cfg.type={loop} is kept: a resumed run will not repeat the interrupted one')
         return
     train_cfg.type = loop
     inner = loader.get('batch_sampler')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import math
 import os
 import re
@@ -13,10 +14,9 @@ from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
-from mmengine.logging import print_log
-
 from ..command_line import started_by
 from ..files import file_sha256
+from ..log import log
 from ..weights import WeightsError
 from ..weights.checkpoint_file import read_checkpoint, read_outline
 from .config import find_checkpoint
@@ -140,16 +140,13 @@ def checkpoint_to_resume(work_dir: str | Path, resume: str) -> Path | None:
     if resume == 'auto':
         found, skipped = find_resumable(work_dir)
         for path, reason in skipped:
-            print_log(f'--resume skips {path}: {reason}', logger='current', level=30)
+            log(f'--resume skips {path}: {reason}', logging.WARNING)
         if skipped and found is None:
             raise ValueError(
                 f'--resume finds no checkpoint in {work_dir} that can be read ({skipped[0][0].name}: {skipped[0][1]}); '
                 'name one by --resume FILE, or start anew in another --work-dir'
             )
-        print_log(
-            f'--resume continues from {found}' if found else f'--resume: {work_dir} has no checkpoint yet',
-            'current',
-        )
+        log(f'--resume continues from {found}' if found else f'--resume: {work_dir} has no checkpoint yet')
     else:
         found = find_checkpoint(resume)
         if reason := why_not_resumable(found):

@@ -9,17 +9,20 @@ import torch
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.dist import is_main_process
+from mmengine.logging import MMLogger
 from mmengine.model import convert_sync_batchnorm
 from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
 from ..files import file_sha256
+from ..log import log
 from ..weights import WeightsError, check_finite, inspect_state_dict, safe_reading
 from ..weights.layouts import grouped, layout_text
 from .checkpoints import save_whole
 from .config import has_hook
 from .config_text import SafeConfig
+from .console import ConsoleHook, calm
 from .fsdp import fsdp_hook, shard
 from .hooks import to_channels_last
 from .lock import unlock_work_dir
@@ -79,7 +82,7 @@ class SafeRunner(Runner):
         what = f'{len(tensors) - len(unfit)}/{len(tensors)} tensors loaded, {_layout(content)}, from {filename}'
         digest = f' (sha256 {file_sha256(filename)[:16]})' if Path(filename).is_file() else ''
         rest = f'; missing or of another shape: {grouped(unfit)}' if unfit else ''
-        self.logger.info(f'{type(model).__name__}: {what}{digest}{rest}')
+        log(f'{type(model).__name__}: {what}{digest}{rest}')
         return checkpoint
 
     def resume(self, filename: str, *args, **kwargs) -> None:
@@ -118,7 +121,27 @@ class SafeRunner(Runner):
             with safe_reading(self.trust):  # parts of the model may start from files, as their init_cfg says
                 return super().train()
         finally:
+            self._close_console()
             unlock_work_dir(self.work_dir)
+
+    def test(self) -> dict:
+        """Test; see MMEngine's ``Runner.test``."""
+        try:
+            return super().test()
+        finally:
+            self._close_console()
+
+    def _close_console(self) -> None:
+        for hook in self.hooks:
+            if isinstance(hook, ConsoleHook):
+                hook.close()
+
+    def build_logger(self, *args, **kwargs) -> MMLogger:
+        """Build the logger; see MMEngine's ``Runner.build_logger``. With a ConsoleHook the console shows little of it."""
+        logger = super().build_logger(*args, **kwargs)
+        if has_hook(self.cfg, 'ConsoleHook'):
+            calm(logger, tables=self.needs_whole_weights)
+        return logger
 
     @staticmethod
     def build_dataloader(*args, **kwargs) -> DataLoader:

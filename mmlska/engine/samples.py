@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import random
@@ -10,11 +11,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 from mmengine.dist import get_dist_info
-from mmengine.logging import print_log
 from mmengine.registry import DATA_SAMPLERS, DATASETS
 from torch.utils.data import BatchSampler, Dataset, Sampler, get_worker_info
 
 from ..datasets.coco_labels import refuse_deadly_mask
+from ..log import log
 from .errors import BadSampleError
 
 _MAX_WORKERS = 256
@@ -220,7 +221,7 @@ class GuardedDataset(Dataset):
             raise BadSampleError(
                 f'{message}; {how}: correct or remove the file, or give --skip-bad-images N to continue past up to N of them'
             ) from error
-        print_log(f'{message}; continuing without it, {count} of at most {self.skip_bad}', logger='current', level=30)
+        log(f'{message}; continuing without it, {count} of at most {self.skip_bad}', logging.WARNING)
 
     def file_of(self, index: int) -> str:
         """The image file of a sample, with its label map where it has one."""

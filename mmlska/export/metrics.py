@@ -7,15 +7,15 @@ from pathlib import Path
 from ..engine.config import load_config
 from ..engine.launch import prepare
 from ..files import file_sha256
+from ..metric_names import in_percent
 from ..results import markdown_table
 from .evaluate import build_evaluation
 from .exporter import export
 
 #: What is evaluated: the checkpoint in torch, and its files.
 FORMATS = ('torch', 'fp32', 'fp16', 'int8')
-
-# Metric as the runner names it, its column, and what makes it percent.
-_METRICS = {'coco/bbox_mAP_50': ('box AP50', 100), 'coco/bbox_mAP': ('box AP', 100), 'mIoU': ('mIoU', 1)}
+# The columns of the table.
+_METRICS = ('box AP50', 'box AP', 'mIoU')
 
 
 def evaluate_exports(
@@ -50,7 +50,7 @@ def evaluate_exports(
         prepare(cfg, config, work_dir=str(work_dir / name), launcher='none', seed=0)
         found = build_evaluation(cfg, None if file else str(checkpoint), onnx=file).test()
         formats[name] = dict(
-            metrics={column: float(found[key]) * factor for key, (column, factor) in _METRICS.items() if key in found},
+            metrics={name: float(value) for name, value in in_percent(found).items() if name in _METRICS},
             **entry,
         )
     return dict(sha256=file_sha256(checkpoint), formats=formats)
@@ -58,16 +58,15 @@ def evaluate_exports(
 
 def table(results: dict) -> str:
     """The Markdown table of a results file: a row for each model and format, metrics in percent, changes against torch in points."""
-    columns = [column for column, _ in _METRICS.values()]
     rows = []
     for name, entry in results.items():
         reference = entry['formats']['torch']['metrics']
         for kind, found in entry['formats'].items():
-            cells = [_cell(found['metrics'].get(c), reference.get(c), kind == 'torch') for c in columns]
+            cells = [_cell(found['metrics'].get(c), reference.get(c), kind == 'torch') for c in _METRICS]
             size = f'{found["bytes"] / 1e6:.1f}' if 'bytes' in found else ''
             difference = f'{found["difference"]:.0e}' if 'difference' in found else ''
             rows.append([f'`{name}`', 'checkpoint' if kind == 'torch' else f'ONNX {kind}', size, difference, *cells])
-    return markdown_table(['config', 'format', 'MB', 'largest difference', *columns], rows)
+    return markdown_table(['config', 'format', 'MB', 'largest difference', *_METRICS], rows)
 
 
 def _cell(value: float | None, reference: float | None, plain: bool) -> str:

@@ -108,7 +108,7 @@ def test_the_best_checkpoint_alone_is_enough(runs, folder):
 
 def test_a_training_told_to_save_nothing_says_so(runs, folder):
     assert runs['none']['code'] == 0
-    assert 'WARNING - default_hooks.checkpoint is off: this training saves no checkpoint' in runs['none']['output']
+    assert 'warning: default_hooks.checkpoint is off: this training saves no checkpoint' in runs['none']['output']
     assert not list((folder / 'none').glob('*.pth'))
 
 

@@ -93,16 +93,33 @@ def test_detector_trains_and_validates_from_another_folder(detector):
     cwd, output = detector
     assert (cwd / 'work/epoch_1.pth').is_file()
     assert (cwd / 'work/last_checkpoint').read_text().endswith('epoch_1.pth')
-    assert 'coco/bbox_mAP_50' in output
-    assert 'coco/segm_mAP_50' in output
-    assert 'checkpoints and logs:' in output
+    assert output.splitlines()[-1].startswith('checkpoints and logs:')
+    (log,) = (cwd / 'work').glob('*/*.log')
+    assert 'coco/segm_mAP_50' in log.read_text()
+
+
+@pytest.mark.slow
+def test_a_training_says_what_a_person_needs_and_its_log_the_rest(detector):
+    cwd, output = detector
+    lines = output.splitlines()
+    assert len(lines) < 20, output
+    names = 'circle, square, triangle, star, ring'
+    assert re.fullmatch(rf'data: \d+ images to train on, \d+ images to validate on, 5 classes \({names}\)', lines[0])
+    assert 'setting: randomness.seed=0 (recipe: not set)' in lines
+    header, row = lines[-3:-1]
+    assert header.split('  ')[-4:] == ['box AP', 'box AP50', 'mask AP', 'mask AP50']
+    assert [float(cell) >= 0 for cell in row.split()] == [True] * 5
+    (log,) = (cwd / 'work').glob('*/*.log')
+    for text in ('System environment', 'norm_cfg', lines[0], 'Epoch(train)'):
+        assert text in log.read_text()
+        assert (text in output) == (text == lines[0])
 
 
 @pytest.mark.slow
 def test_detector_resumes_where_it_stopped(detector):
     cwd, _ = detector
     more = ['--cfg-options', 'train_cfg.max_epochs=2', 'default_hooks.logger.interval=1']
-    output = ok(run('train.py', 'small.py', '--work-dir', 'work', '--resume', *more, cwd=cwd))
+    output = ok(run('train.py', 'small.py', '--work-dir', 'work', '--resume', '--verbose', *more, cwd=cwd))
     assert 'resumed epoch: 1' in output
     assert re.search(r'Epoch\(train\) +\[2\]', output)
     assert not re.search(r'Epoch\(train\) +\[1\]', output)

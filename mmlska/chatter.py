@@ -1,0 +1,70 @@
+"""What other packages print at the console although nobody can use it: it is left out, and warnings are one line each.
+
+Nothing of mmlska is imported here, as this file is loaded alone, before the packages that print.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TextIO
+
+#: How the lines begin that are left out: pycocotools' at each set of labels and each evaluation, mmdet's when it is imported.
+LINES = (
+    'loading annotations into memory...',
+    'Done (t=',
+    'creating index...',
+    'index created!',
+    'Loading and preparing results...',
+    'DONE (t=',
+    'Running per image evaluation...',
+    'Evaluate annotation type *',
+    ' Average Precision  (AP) @[',
+    ' Average Recall     (AR) @[',
+    'Accumulating evaluation results...',
+    'Could not import OneDL',
+)
+_WARNINGS = ('faster_coco_eval is not installed',)
+
+
+class WithoutChatter:
+    """A stream that leaves whole lines out; all else about it is the stream's own."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream, self._hidden = stream, False
+
+    def write(self, text: str) -> int:
+        """Write a text, unless it begins a line of :data:`LINES`; print() writes the end of that line by itself."""
+        if text == '\n' and self._hidden:
+            self._hidden = False
+            return 1
+        self._hidden = text.startswith(LINES) and not text.endswith('\n')
+        return len(text) if text.startswith(LINES) else self._stream.write(text)
+
+    def __getattr__(self, name: str):
+        return getattr(self._stream, name)
+
+
+@contextmanager
+def without_chatter() -> Iterator[None]:
+    """Leave chatter out of sys.stdout, and show each warning once, as one line.
+
+    Example:
+        >>> with without_chatter():
+        ...     print('creating index...')
+        ...     print('made an index')
+        made an index
+    """
+    stdout, show = sys.stdout, warnings.formatwarning
+    sys.stdout = WithoutChatter(stdout)
+    with warnings.catch_warnings():
+        warnings.simplefilter('once', UserWarning)
+        for message in _WARNINGS:
+            warnings.filterwarnings('ignore', message)
+        warnings.formatwarning = lambda message, *_, **__: 'warning: ' + ' '.join(str(message).split()) + '\n'
+        try:
+            yield
+        finally:
+            sys.stdout, warnings.formatwarning = stdout, show

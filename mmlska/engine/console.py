@@ -1,0 +1,266 @@
+"""What a person sees of a training or test: its data, what differs from the recipe, progress, and a row for each validation.
+
+The log file of the run has all that MMEngine logs; see :func:`calm`.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from numbers import Real
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.dist import get_world_size, is_main_process
+from mmengine.hooks import Hook
+from mmengine.logging import MMLogger
+from mmengine.registry import HOOKS
+from mmengine.runner import IterBasedTrainLoop, Runner
+from rich.progress import BarColumn, Progress, TextColumn
+
+from ..chatter import WithoutChatter
+from ..metric_names import in_percent
+from ..text import shown
+
+# Without a terminal, a line is written after a tenth of the run, but at least every five minutes and at most every ten seconds.
+_SHARE, _LONGEST, _SHORTEST = 0.1, 300, 10
+# Settings that are not told as different: where things are, what is told by the data, and what mmlska sets in every run.
+_UNTOLD = (
+    'work_dir',
+    'launcher',
+    'env_cfg',
+    'custom_',
+    'metainfo',
+    'visualizer',
+    'vis_backends',
+    'tta_',
+    'test_',
+    'data_root',
+)
+_UNTOLD_PARTS = ('.dataset', '.sampler', '_evaluator', 'meta_keys')
+_MOST_SETTINGS = 10
+# OpenMMLab's packages warn of what is meant so in every recipe, or of their own code.
+_NOISE = (
+    '"FileClient" will be deprecated',
+    '"HardDiskBackend" is the alias',
+    'The prefix is not set in metric class',
+    'The draw is False',
+    'Default ``avg_non_ignore`` is False',
+    '`reduce_zero_label` will be deprecated',
+)
+
+
+def calm(logger: MMLogger, *, tables: bool = False) -> None:
+    """Make the console show warnings and mmlska's own lines of a logger, without times; its files keep everything.
+
+    Args:
+        logger: Its handlers change.
+        tables: Show the tables of evaluators too, which have a row for each class.
+    """
+    for handler in logger.handlers:
+        # A file is a stream too.
+        if type(handler) is logging.StreamHandler and not isinstance(handler.formatter, _Plain):
+            handler.setStream(_CurrentStdout())
+            handler.setFormatter(_Plain())
+            handler.addFilter(lambda record: _is_shown(record, tables))
+
+
+class _CurrentStdout:
+    """Where print() writes at that time: a progress bar replaces sys.stdout, to write above itself."""
+
+    def write(self, text: str) -> None:
+        sys.stdout.write(text)
+
+    def flush(self) -> None:
+        sys.stdout.flush()
+
+
+class _Plain(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        level = f'{record.levelname.lower()}: ' if record.levelno >= logging.WARNING else ''
+        return f'{level}{record.getMessage()}'
+
+
+def _is_shown(record: logging.LogRecord, tables: bool) -> bool:
+    message = record.getMessage()
+    if record.levelno >= logging.WARNING:
+        return not message.startswith(_NOISE)
+    return getattr(record, 'for_console', False) or (tables and message.startswith('\n+-'))
+
+
+def data_line(runner: Runner, splits: Sequence[str]) -> str:
+    """What the built data loaders of a runner have: 'data: 1000 images to train on, 100 to validate on, 5 classes (circle, ...)'."""
+    words = dict(train='to train on', val='to validate on', test='to test on')
+    loaders = {split: getattr(runner, f'{split}_dataloader') for split in splits}
+    datasets = {split: loader.dataset for split, loader in loaders.items() if hasattr(loader, 'dataset')}
+    parts = [f'{len(dataset)} images {words[split]}' for split, dataset in datasets.items()]
+    for dataset in list(datasets.values())[:1]:
+        classes = (getattr(dataset, 'metainfo', None) or {}).get('classes') or ()
+        names = ', '.join(str(name) for name in classes[:6]) + (', ...' if len(classes) > 6 else '')
+        parts += [f'{len(classes)} class{"es" * (len(classes) != 1)} ({names})'] if classes else []
+    return 'data: ' + ', '.join(parts)
+
+
+def changed_settings(cfg: Config) -> list[str]:
+    """The settings of a config that differ from its file, as lines to print; data and folders left out.
+
+    Example:
+        >>> import tempfile
+        >>> file = Path(tempfile.mkdtemp(), 'recipe.py')
+        >>> _ = file.write_text('optim_wrapper = dict(optimizer=dict(lr=1e-4))')
+        >>> cfg = Config.fromfile(file)
+        >>> cfg.optim_wrapper.optimizer.lr = 2e-4
+        >>> changed_settings(cfg)
+        ['setting: optim_wrapper.optimizer.lr=0.0002 (recipe: 0.0001)']
+    """
+    if not cfg.filename or not Path(cfg.filename).is_file():
+        return []
+    recipe, now = (dict(_leaves('', c.to_dict())) for c in (Config.fromfile(cfg.filename), cfg))
+    changed = [
+        f'setting: {key}={shown(now.get(key))} (recipe: {shown(recipe[key]) if key in recipe else "not set"})'
+        for key in [*now, *(key for key in recipe if key not in now)]
+        if not key.startswith(_UNTOLD)
+        and not any(part in key for part in _UNTOLD_PARTS)
+        and (now.get(key) or None) != (recipe.get(key) or None)  # False and what is not set are the same
+    ]
+    rest = len(changed) - _MOST_SETTINGS
+    return (
+        changed if rest <= 0 else [*changed[:_MOST_SETTINGS], f'and {rest} more settings; the log file has the config']
+    )
+
+
+def _leaves(key: str, value: object) -> Iterator[tuple[str, object]]:
+    if isinstance(value, dict) and value:
+        items = value.items()
+    elif isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
+        items = enumerate(value)
+    else:
+        yield key, value
+        return
+    for name, item in items:
+        yield from _leaves(f'{key}.{name}' if key else str(name), item)
+
+
+@HOOKS.register_module()
+class ConsoleHook(Hook):
+    """Show how far a run is, in a bar or, without a terminal, in lines, and a table with a row for each validation.
+
+    With this hook in its config a SafeRunner also keeps MMEngine's log lines from the console, see :func:`calm`.
+    """
+
+    priority = 'VERY_LOW'  # after the hooks that count and time
+
+    def __init__(self) -> None:
+        self._bar: Progress | None = None
+        self._started = self._told = 0.0
+        self._images = 0
+        self._columns: list[str] = []
+
+    def before_train(self, runner: Runner) -> None:
+        """Start the bar."""
+        self._start(runner.max_iters)
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        """Show the loss, the learning rate, the speed and the time left."""
+        done, total, hub = runner.iter + 1, runner.max_iters, runner.message_hub
+        name = f'epoch {runner.epoch + 1}/{runner.max_epochs}' if _by_epoch(runner) else 'training'
+        parts = [f'loss {hub.get_scalar("train/loss").mean(20):.4g}'] if 'train/loss' in hub.log_scalars else []
+        parts += [f'lr {hub.get_scalar("train/lr").current():.2g}'] if 'train/lr' in hub.log_scalars else []
+        self._show(name, done, total, data_batch, hub.get_scalar('train/time').mean(20), hub.get_info('eta', 0), parts)
+
+    def after_val_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        """Show how far a validation is."""
+        if self._bar:
+            self._bar.update(0, description=f'validation {batch_idx + 1}/{len(runner.val_dataloader)}')
+
+    def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
+        """Write the row of a validation."""
+        step = dict(epoch=runner.epoch) if _by_epoch(runner) else dict(iteration=runner.iter)
+        if metrics:
+            self._row(step | in_percent(metrics))
+
+    def after_train(self, runner: Runner) -> None:
+        """End the bar."""
+        self.close()
+
+    def before_test_epoch(self, runner: Runner) -> None:
+        """Start the bar."""
+        self._start(len(runner.test_dataloader))
+
+    def after_test_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        """Show how far a test is."""
+        hub, total = runner.message_hub, len(runner.test_dataloader)
+        self._show(
+            'test', batch_idx + 1, total, data_batch, hub.get_scalar('test/time').mean(20), hub.get_info('eta', 0)
+        )
+
+    def after_test_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
+        """Write the metrics of a test."""
+        self.close()
+        self._columns = []
+        metrics = metrics or {}
+        self._row(in_percent(metrics))
+        if is_main_process() and metrics:  # not where labels are absent
+            print('  '.join(f'{key}: {value:.4g}' for key, value in metrics.items() if isinstance(value, Real)))
+
+    def close(self) -> None:
+        """Take the bar from the screen; a run that stops early needs this too."""
+        if self._bar:
+            self._bar.stop()
+            self._bar = None
+
+    def _start(self, total: int) -> None:
+        self._started = self._told = time.monotonic()
+        if is_main_process() and sys.stdout.isatty():
+            columns = ('{task.description}', BarColumn(), '{task.completed}/{task.total}', '{task.fields[state]}')
+            columns = [TextColumn(column) if isinstance(column, str) else column for column in columns]
+            self._bar = Progress(*columns)
+            self._bar.add_task('start', total=total, state='')
+            self._bar.start()
+            sys.stdout = WithoutChatter(sys.stdout)  # which is the bar's until it stops
+
+    def _show(self, name, done, total, data_batch, seconds, left, parts=()) -> None:
+        images = len(data_batch['inputs']) if isinstance(data_batch, dict) and 'inputs' in data_batch else 0
+        speed = [f'{images * get_world_size() / seconds:.3g} images/s'] if images and seconds else []
+        memory = [f'{torch.cuda.max_memory_allocated() / 2**30:.1f} GB'] if torch.cuda.is_available() else []
+        state = '  '.join([*parts, *speed, *memory, f'{_clock(left)} left'])
+        if self._bar:
+            self._bar.update(0, completed=done, description=name, state=state)
+        elif is_main_process():
+            now = time.monotonic()
+            pause = min(max(_SHARE * (now - self._started) * total / done, _SHORTEST), _LONGEST)
+            if now - self._told >= pause:
+                self._told = now
+                print(f'{name}  {done}/{total}  {state}', flush=True)
+
+    def _row(self, values: dict) -> None:
+        if not values or not is_main_process():
+            return
+        if list(values) != self._columns:
+            self._columns = list(values)
+            print('  '.join(f'{name:>{_width(name)}}' for name in self._columns))
+        cells = (str(value) if isinstance(value, int) else f'{value:.4g}' for value in values.values())
+        print('  '.join(f'{cell:>{_width(name)}}' for name, cell in zip(self._columns, cells)), flush=True)
+
+
+def _by_epoch(runner: Runner) -> bool:
+    return not isinstance(runner.train_loop, IterBasedTrainLoop)
+
+
+def _width(name: str) -> int:
+    return max(len(name), 7)
+
+
+def _clock(seconds: float) -> str:
+    """Seconds as people read them.
+
+    Example:
+        >>> _clock(59.6), _clock(3725)
+        ('1:00', '1:02:05')
+    """
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f'{hours}:{minutes:02}:{seconds:02}' if hours else f'{minutes}:{seconds:02}'
