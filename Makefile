@@ -1,7 +1,8 @@
 # Everything is installed into .venv. `make install PYTHON=python3.12` chooses another Python (3.10 or later).
 PYTHON ?= python3
 PY := .venv/bin/python
-PIP := $(PY) -m pip --disable-pip-version-check install -c requirements/constraints.txt
+# Python compiles to bytecode what it imports; to compile all that is installed takes a third of the time.
+PIP := $(PY) -m pip --disable-pip-version-check install --no-compile -c requirements/constraints.txt
 # The setup of mmcv compiles its operators wherever it can import torch. In a build apart from .venv it cannot, and takes seconds. What it needs
 # there is constrained too; pip from 25.3 on reads the second name.
 APART = PIP_CONSTRAINT="$(CURDIR)/$(1)" PIP_BUILD_CONSTRAINT="$(CURDIR)/$(1)"
@@ -31,10 +32,12 @@ install: .venv/.installed ## create .venv with torch, mmcv, mmdet, mmseg and thi
 	  || { echo 'mmlska needs Python 3.10 or later; name one: make install PYTHON=python3.12' >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(PIP) -r requirements/build.txt -r requirements/runtime.txt
-	$(call APART,requirements/constraints.txt) $(PIP) -r requirements/onedl.txt
-	@# Of the two cv2 that come along the headless one has to win: the other needs libGL, which a server lacks.
-	$(PIP) --no-deps --force-reinstall opencv-python-headless
-	$(PIP) --no-build-isolation -r requirements/dev.txt -e .
+	@# The kernels of this package compile meanwhile. Of the two cv2 that come along the headless one has to win: the other needs
+	@# libGL, which a server lacks.
+	$(PY) setup.py --quiet build_ext --inplace > .venv/kernels.log 2>&1 & \
+	  $(call APART,requirements/constraints.txt) $(PIP) -r requirements/onedl.txt -r requirements/dev.txt \
+	  && $(PIP) --no-deps --force-reinstall opencv-python-headless; status=$$?; wait; exit $$status
+	$(PIP) --no-build-isolation -e .
 	@# What pip has kept of mmcv may have been compiled for another torch.
 	$(PY) -c 'import mmlska, mmcv.ops' || $(call APART,requirements/constraints.txt) $(PIP) --no-cache-dir --no-deps --force-reinstall onedl-mmcv
 	$(PY) -c 'import mmlska, mmcv.ops'
@@ -53,6 +56,8 @@ demo: install ## train Mask R-CNN on generated scenes from the weights in the pa
 	@echo 'The backbone of the demo starts from $(DEMO_START).'
 	$(PY) tools/train.py $(DEMO) --pretrained $(DEMO_START) --work-dir $(DEMO_WORK)
 	$(PY) tools/test.py $(DEMO) "$$(cat $(DEMO_WORK)/last_checkpoint)" --work-dir $(DEMO_WORK) --show-dir $(DEMO_WORK)/overlays
+	@echo 'A picture, with labels on the left and predictions on the right: $(DEMO_WORK)/overlays/000011.png'
+	@echo 'Next: train on your own photos and labels: $(PY) tools/train.py configs/mask_rcnn_van_lska_t.py --data DIR (docs/own_data.md)'
 
 test: install ## run the whole test suite
 	@# Two processes of one thread each: most tests work on small tensors or start tools, which a second thread does not speed up.
