@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mmengine.config import Config
+
 from ..engine.config import find_checkpoint, find_config, find_path, load_config
 from ..engine.work_dir import last_checkpoint, runs_of, trained_files
+from ..weights.manifest import MANIFEST_SCHEME
 from .model import Model
 
 
@@ -39,26 +42,37 @@ def load(
         model = mmlska.load('mask_rcnn_van_lska_t', 'work_dirs/mask_rcnn_van_lska_t/epoch_12.pth')
         model.predict('photo.jpg').show()
     """
-    folder, found = find_path(config), None
+    files, chosen = None, checkpoint is not None
+    folder = find_path(config)
     if folder is not None and folder.is_dir():
-        found = trained_files(folder)
-        if found is None:
+        if files := trained_files(folder):
+            config, chosen = files[0], True
+        elif find_config(config) is None:
             raise FileNotFoundError(
                 f'{config} is a folder without one config and a checkpoint; give a config, or the work directory of a training'
             )
-        config = found[0]
     recipe = str(find_config(config) or config)
     cfg = load_config(recipe)  # or an error with the nearest names
     if checkpoint is not None:
-        found = (recipe, _checkpoint(checkpoint))
-    elif found is None and (found := trained_files(Path(recipe).parent)) is None and cfg.get('load_from'):
-        found = (recipe, find_checkpoint(cfg.load_from))
-    start = found[1] if found and (checkpoint is not None or folder == Path(recipe).parent) else None
-    if found is None:
-        runs = runs_of(cfg.get('work_dir') or Path('work_dirs', Path(recipe).stem))
-        found = next(filter(None, map(trained_files, runs)), (recipe, None))
+        files = recipe, _checkpoint(checkpoint)
+    elif files is None:
+        files = _found_files(cfg, recipe)
     options = dict(device=device or 'auto', dtype=dtype, deploy=deploy, trust=trust)
-    return Model(recipe, *found, start=start, options=options)
+    model = Model(recipe, *files, start=files[1] if chosen else None, options=options)
+    if chosen or files[0] != recipe:  # else it may be what a training begins with, of another number of classes
+        model.build()
+    return model
+
+
+def _found_files(cfg: Config, recipe: str) -> tuple[str | Path, Path | None]:
+    """Config and checkpoint where only the config is named."""
+    if files := trained_files(Path(recipe).parent):
+        return files
+    start = cfg.get('load_from')
+    if start and (start.startswith(MANIFEST_SCHEME) or '://' not in start):
+        return recipe, find_checkpoint(start)
+    runs = runs_of(cfg.get('work_dir') or Path('work_dirs', Path(recipe).stem))
+    return next(filter(None, map(trained_files, runs)), (recipe, None))
 
 
 def _checkpoint(checkpoint: str | Path) -> Path:

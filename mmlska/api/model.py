@@ -55,8 +55,15 @@ class Model:
         self._predictor: Predictor | None = None
         self._untrained: nn.Module | None = None
         self._cfg = load_config(str(config))
-        if checkpoint is not None and self._predicts:
-            self._predictor = Predictor(load_config(str(config)), checkpoint, **self._options)
+
+    def build(self) -> None:
+        """Build the network and read its weights, if it has any, now instead of when they are needed first.
+
+        Raises:
+            ValueError: If the checkpoint is of another model than the config's, or device or dtype are not to be had.
+        """
+        if self._predictor is None and self.checkpoint is not None and self._predicts:
+            self._predictor = Predictor(load_config(str(self.config)), self.checkpoint, **self._options)
 
     @property
     def _predicts(self) -> bool:
@@ -66,9 +73,10 @@ class Model:
     @property
     def module(self) -> nn.Module:
         """The torch module, in evaluation mode; with random weights where there is no checkpoint yet."""
+        self._require_images()
+        self.build()
         if self._predictor is not None:
             return self._predictor.model
-        self._require_images()
         if self._untrained is None:
             self._untrained = build_model(load_config(str(self.config)), trust=self._options['trust']).to(self.device)
         return self._untrained
@@ -76,9 +84,10 @@ class Model:
     @property
     def names(self) -> dict[int, str]:
         """The names of the classes by label."""
+        module = self.module
         if self._predictor is not None:
             return dict(enumerate(self._predictor.classes))
-        return dict(enumerate(dataset_meta(self._cfg, {}, num_classes(self.module))['classes']))
+        return dict(enumerate(dataset_meta(self._cfg, {}, num_classes(module))['classes']))
 
     def predict(
         self,
@@ -109,6 +118,7 @@ class Model:
         """
         self._require_weights()
         self._require_images()
+        self.build()
         predictor = self._predictor
         predictions = predictor.stream(source, batch_size=batch_size, tile=tile, overlap=overlap)
         results = (Result(prediction, predictor, score_thr) for prediction in predictions)

@@ -36,6 +36,20 @@ def test_a_checkpoint_is_found_by_its_work_directory(left):
     assert mmlska.load('named.py').checkpoint == checkpoint
 
 
+def test_a_start_with_other_classes_is_found_unfit_when_it_predicts(left):
+    """To train from it is what such a config is for."""
+    more = "load_from = 'work_dirs/tiny/epoch_1.pth'\nmodel = dict(bbox_head=dict(num_classes=2))\n"
+    (left / 'fine.py').write_text(f"_base_ = 'tiny.py'\n{more}")
+    model = mmlska.load('fine.py')
+    with pytest.raises(ValueError, match='epoch_1.pth does not fit fine.py'):
+        model.predict(PIXELS)
+
+
+def test_a_folder_may_have_the_name_of_a_config(left):
+    (left / 'retinanet_van_lska_t').mkdir()
+    assert mmlska.load('retinanet_van_lska_t').config.name == 'retinanet_van_lska_t.py'
+
+
 def test_a_model_tells_what_it_is(left, tiny_models):
     model = mmlska.load('tiny.py', device='cpu')
     assert repr(model) == f'Model(tiny, RetinaNet, {model.checkpoint}, on cpu)'
