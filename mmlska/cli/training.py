@@ -69,7 +69,7 @@ def training_config(args: argparse.Namespace) -> Config:
             sys.exit(1)
     options = {name: getattr(args, name) for name in ('pretrained', 'ema', 'accumulate', 'clip_grad', 'zero1', 'fsdp')}
     loggers = tuple(name for name in ('tensorboard', 'wandb') if getattr(args, name))
-    lines = use_data_and_options(cfg, args.data, _own_options(args), loggers=loggers, **options)
+    lines = use_data_and_options(cfg, args.data or None, _own_options(args), loggers=loggers, **options)
     if first and lines:
         print(*lines, sep='\n', flush=True)
     return cfg
