@@ -1,5 +1,7 @@
 """Large Separable Kernel Attention: networks in plain PyTorch, and where MMEngine is installed their parts in its registries."""
 
+from importlib import import_module
+
 from . import mmcv_ops
 from .environment import has_mmengine, require_mmengine
 from .models import (
@@ -37,10 +39,17 @@ if has_mmengine():
     from . import classification, datasets, engine  # noqa: F401, registers them
     from . import classification as pretraining  # noqa: F401, its earlier name
 
-    __all__ += _FOR_MMENGINE
-else:
+    __all__ += (*_FOR_MMENGINE, 'load')
 
-    def __getattr__(name: str):
-        if name in _FOR_MMENGINE:
-            require_mmengine()
-        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+
+def __getattr__(name: str):
+    if name == 'load':  # brings most of the package with it
+        require_mmengine()
+        return import_module('.api', __name__).load
+    if name in _FOR_MMENGINE:
+        require_mmengine()
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+
+
+def __dir__() -> list[str]:
+    return [*globals(), 'load']

@@ -175,6 +175,25 @@ def read_photo(path: str | Path, *, as_stored: bool = False, max_pixels: int | N
     return image
 
 
+def bgr_pixels(image: Image) -> np.ndarray:
+    """An image of Pillow as :func:`read_photo` would give it: (H, W, 3) uint8 in BGR order, turned as its EXIF data say.
+
+    Transparency is left out, and 16 bits become 8, as OpenCV does both.
+
+    Example:
+        >>> from PIL import Image
+        >>> bgr_pixels(Image.new('RGB', (4, 2), (255, 0, 0)))[0, 0].tolist()
+        [0, 0, 255]
+    """
+    from PIL import ImageOps
+
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith('I'):  # Pillow would cut values above 255 off
+        grey = (np.asarray(image).clip(0, 65535) // 256).astype(np.uint8)
+        return np.ascontiguousarray(np.repeat(grey[..., None], 3, axis=2))
+    return np.ascontiguousarray(np.asarray(image.convert('RGB'))[..., ::-1])
+
+
 def square(image: np.ndarray, size: int) -> np.ndarray:
     """Scale the shorter side of an (H, W, C) image to ``size`` pixels and cut the middle square out.
 

@@ -78,7 +78,7 @@ ROOMS: dict[str, Room] = {
     'infer': Room(
         'predictions of images, and their files and overlays',
         ('colors', 'engine', 'files', 'images', 'models', 'text', 'weights'),
-        ('cv2', 'mmcv', 'mmengine', 'numpy', 'pycocotools', 'torch'),
+        ('PIL', 'cv2', 'mmcv', 'mmengine', 'numpy', 'pycocotools', 'torch'),
     ),
     'own_data': Room(
         "a user's folder: sources (one file a label format), check, split, repair, adapt a config",
@@ -108,6 +108,11 @@ ROOMS: dict[str, Room] = {
         'files for other runtimes, their parity and their metrics',
         ('datasets', 'engine', 'files', 'images', 'infer', 'metric_names', 'models', 'results', 'version'),
         ('cv2', 'mmdet', 'mmengine', 'numpy', 'onnx', 'onnxruntime', 'torch'),
+    ),
+    'api': Room(
+        'a model as one object: `mmlska.load`, its results and what they can be made into',
+        ('engine', 'environment', 'export', 'infer', 'own_data', 'weights'),
+        ('IPython', 'PIL', 'mmengine', 'numpy', 'pycocotools', 'supervision', 'torch'),
     ),
     'yolo': Room(
         'the blocks in Ultralytics YOLO',

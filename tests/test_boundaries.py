@@ -62,6 +62,22 @@ def test_package_needs_torch_and_mmengine_only(tmp_path):
     run_fresh(BLOCKER.format(blocked=FRAMEWORKS, code=BACKBONE), tmp_path)
 
 
+IMPORT = """
+import mmlska
+
+rooms = {name.split('.')[1] for name in sys.modules if name.startswith('mmlska.')}
+assert not rooms & {'api', 'infer', 'own_data', 'export', 'analysis', 'app', 'cli', 'commands'}, rooms
+assert 'load' in dir(mmlska)
+"""
+
+
+def test_importing_the_package_loads_what_it_registers_alone(tmp_path):
+    """Neither what ``mmlska.load`` needs, nor what draws, exports and serves."""
+    run_fresh(
+        BLOCKER.format(blocked=('matplotlib', 'gradio', 'onnx', 'onnxruntime', 'pycocotools'), code=IMPORT), tmp_path
+    )
+
+
 # An empty package in the place of mmlska, so that a room cannot lean on what the whole package would have imported.
 ROOM_ALONE = """
 import importlib, types

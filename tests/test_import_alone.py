@@ -108,6 +108,7 @@ def message(function):
 
 assert message(lambda: mmlska.engine).startswith("No module named 'mmengine'")
 assert 'pip install onedl-mmengine' in message(lambda: mmlska.engine)
+assert 'pip install onedl-mmengine' in message(lambda: mmlska.load('mask_rcnn_van_lska_t'))
 text = message(lambda: VAN_LSKA('t', init_cfg=dict(type='Pretrained', checkpoint='x.pth')))
 assert 'pip install onedl-mmengine' in text and '\\n' not in text, text
 try:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..engine.config import load_config
+from ..engine.work_dir import trained_files
 from ..infer import Predictor
 
 #: Config and checkpoint of a model.
@@ -22,12 +23,9 @@ def find_trained(work_dirs: str | Path) -> dict[str, Files]:
     """
     found = {}
     for note in sorted(Path(work_dirs).glob('*/last_checkpoint')):
-        folder = note.parent
-        # By name, as the note has the path of the machine that trained.
-        checkpoint = folder / Path(note.read_text(encoding='utf-8').strip()).name
-        configs = list(folder.glob('*.py'))
-        if len(configs) == 1 and checkpoint.is_file() and _predicts_images(configs[0]):
-            found[folder.name] = configs[0], checkpoint
+        files = trained_files(note.parent)
+        if files and _predicts_images(files[0]):
+            found[note.parent.name] = files
     if not found:
         raise FileNotFoundError(
             f'no trained detector or segmentor in {work_dirs}; run make demo or python scripts/run_demos.py first, '

@@ -7,13 +7,11 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
 
 from mmengine.config import Config
 
-from ..engine.config import load_config
+from ..engine import launch
 from ..engine.errors import Interrupted
-from ..engine.launch import prepare
 from ..engine.processes import LAUNCHERS
 from ..engine.resume import resume_command
 from ..weights import use_safe_reader
@@ -52,18 +50,14 @@ def runner_parser(description: str) -> argparse.ArgumentParser:
 def prepared_config(args: argparse.Namespace, *, work_dir: str | None = None, seed: int | None = None) -> Config:
     """The config that the options of ``runner_parser`` describe, ready for a runner; ``work_dir`` and ``seed`` if they do not name theirs.
 
-    Raises:
-        FileNotFoundError: If there is no such config.
-        ImportError: If mmdet or mmseg, whose model the config trains, cannot be imported or refuses the installed mmcv.
-        ValueError: If a setting is out of range or does not fit the environment.
+    For errors see :func:`mmlska.engine.launch.prepared_config`.
     """
     # Where the launcher passed the rank as an argument only.
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     use_safe_reader(trust=args.trust_checkpoint)
-    cfg = load_config(args.config, args.cfg_options)
-    prepare(
-        cfg,
+    return launch.prepared_config(
         args.config,
+        args.cfg_options,
         work_dir=args.work_dir or work_dir,
         launcher=args.launcher,
         seed=seed if args.seed is None else args.seed,
@@ -71,17 +65,6 @@ def prepared_config(args: argparse.Namespace, *, work_dir: str | None = None, se
         channels_last=args.channels_last,
         verbose=args.verbose,
     )
-    _import_models(cfg.get('default_scope'))
-    return cfg
-
-
-def _import_models(scope: str | None) -> None:
-    """Import mmdet's or mmseg's models: MMEngine hides an import that fails and finds them missing in its registry later."""
-    if scope in ('mmdet', 'mmseg'):
-        try:
-            import_module(f'{scope}.models')
-        except AssertionError as error:  # of the versions of mmcv and mmengine that they know
-            raise ImportError(str(error)) from error
 
 
 @contextmanager

@@ -8,10 +8,10 @@ import sys
 
 from mmengine.config import Config
 
-from ..engine.processes import claim_work_dir
-from ..engine.training_options import add_training_options, use_training_options
-from ..own_data.adapt_config import own_work_dir, use_own_data
+from ..engine.training_options import add_training_options
+from ..own_data.adapt_config import own_work_dir
 from ..own_data.check import check_config, check_folder
+from ..own_data.training import use_data_and_options
 from .runner import prepared_config, runner_parser
 
 
@@ -55,7 +55,7 @@ def training_config(args: argparse.Namespace) -> Config:
 
     Raises:
         FileNotFoundError: If there is no such config, or no such data.
-        ImportError: See :func:`mmlska.cli.runner.prepared_config`.
+        ImportError: See :func:`mmlska.engine.launch.prepared_config`.
         SystemExit: With status 1, if ``--check`` found errors.
         ValueError: If a setting is out of range or does not fit the environment, or the data cannot be used.
     """
@@ -67,14 +67,11 @@ def training_config(args: argparse.Namespace) -> Config:
             print(checked.report.text(), flush=True)
         if checked.report.errors:
             sys.exit(1)
-    if args.data:
-        claim_work_dir(cfg)  # before the first file is written there
-        lines = use_own_data(cfg, args.data, **_own_options(args))
-        if first:
-            print(*lines, sep='\n', flush=True)
-    options = ('pretrained', 'ema', 'accumulate', 'clip_grad', 'zero1', 'fsdp')
+    options = {name: getattr(args, name) for name in ('pretrained', 'ema', 'accumulate', 'clip_grad', 'zero1', 'fsdp')}
     loggers = tuple(name for name in ('tensorboard', 'wandb') if getattr(args, name))
-    use_training_options(cfg, loggers=loggers, **{name: getattr(args, name) for name in options})
+    lines = use_data_and_options(cfg, args.data or None, _own_options(args), loggers=loggers, **options)
+    if first and lines:
+        print(*lines, sep='\n', flush=True)
     return cfg
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
 import torch
@@ -14,7 +15,15 @@ from ..log import log
 from ..weights import safe_reading
 from ..weights.manifest import MANIFEST_SCHEME
 from .checks import build_data, check_data, check_folder, check_settings, check_training
-from .config import add_hook, find_checkpoint, has_hook, remove_hooks, replace_sync_bn, replace_type
+from .config import (
+    add_hook,
+    find_checkpoint,
+    has_hook,
+    load_config,
+    remove_hooks,
+    replace_sync_bn,
+    replace_type,
+)
 from .console import calm, changed_settings, data_line
 from .evaluation_options import use_overlays, use_predictions, use_tta
 from .lock import unlock_work_dir
@@ -24,6 +33,34 @@ from .processes import claim_work_dir, use_launcher
 from .resume import checkpoint_to_resume
 from .runner import EvaluationRunner, SafeRunner
 from .training_options import effective_batch
+
+
+def prepared_config(config: str, cfg_options: dict | None = None, **options) -> Config:
+    """Read a config and make it ready for a runner.
+
+    Args:
+        config: The file, or the name of a config of the package.
+        cfg_options: Settings by dotted key; see :func:`mmlska.engine.config.load_config`.
+        **options: Those of :func:`prepare`.
+
+    Raises:
+        FileNotFoundError: If there is no such config.
+        ImportError: If mmdet or mmseg, whose model the config trains, cannot be imported or refuses the installed mmcv.
+        ValueError: If a setting is out of range or does not fit the environment.
+    """
+    cfg = load_config(config, cfg_options)
+    prepare(cfg, config, **options)
+    _import_models(cfg.get('default_scope'))
+    return cfg
+
+
+def _import_models(scope: str | None) -> None:
+    """Import mmdet's or mmseg's models: MMEngine hides an import that fails and finds them missing in its registry later."""
+    if scope in ('mmdet', 'mmseg'):
+        try:
+            import_module(f'{scope}.models')
+        except AssertionError as error:  # of the versions of mmcv and mmengine that they know
+            raise ImportError(str(error)) from error
 
 
 def prepare(

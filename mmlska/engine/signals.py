@@ -6,10 +6,13 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from mmengine.dist import all_reduce, get_world_size
+
+from .errors import Interrupted
 
 #: Seconds in which a further SIGTERM is taken for the same one: a launcher forwards what a scheduler already sent to every process.
 REPEATED_WITHIN = 10.0
@@ -60,6 +63,35 @@ class StopRequest:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@contextmanager
+def handlers_kept() -> Iterator[None]:
+    """Put the handlers of SIGTERM and Ctrl-C back afterwards, and hand them the signal that ended a training within.
+
+    For programs that train by calling a function: their handlers are theirs.
+
+    Raises:
+        Interrupted: If a handler returns from the signal. Python's own for Ctrl-C raises KeyboardInterrupt.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {signum: signal.getsignal(signum) for signum in (signal.SIGTERM, signal.SIGINT)}
+
+    def put_back() -> None:
+        for signum, handler in before.items():
+            if handler is not None:  # one that is not Python's
+                signal.signal(signum, handler)
+
+    try:
+        yield
+    except Interrupted as stop:
+        put_back()
+        signal.raise_signal(stop.signum)
+        raise
+    finally:
+        put_back()
 
 
 def start_worker(init: Callable[[int], None] | None, worker_id: int) -> None:

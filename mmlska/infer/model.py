@@ -36,7 +36,7 @@ def load_model(cfg: Config, checkpoint: str | Path, *, trust: bool | None = None
     path = find_checkpoint_file(checkpoint)
     model = _build(cfg, trust)
     saved = load_whole_model(model, path, _name(cfg), trust=trust)
-    return model.eval(), _dataset_meta(cfg, saved, num_classes(model))
+    return model.eval(), dataset_meta(cfg, saved, num_classes(model))
 
 
 def build_model(
@@ -88,8 +88,17 @@ def num_classes(model: nn.Module) -> int:
     return head[-1].num_classes if isinstance(head, nn.ModuleList) else head.num_classes
 
 
-def _dataset_meta(cfg: Config, meta: dict, count: int) -> dict:
-    """Classes and palette: those the checkpoint was trained with, else the config's, else numbers."""
+def dataset_meta(cfg: Config, meta: dict, count: int) -> dict:
+    """Names and colours (RGB) of the classes of a model: those the checkpoint was trained with, else the config's, else numbers.
+
+    Args:
+        cfg: The config.
+        meta: What the checkpoint says of itself; {} without one.
+        count: The number of classes.
+
+    Returns:
+        ``classes`` and ``palette``.
+    """
     dataset = next(datasets_of(cfg, 'test'), {})
     with DATASETS.switch_scope_and_registry(cfg.get('default_scope')) as registry:
         dataset_class = registry.get(dataset['type']) if dataset.get('type') else None

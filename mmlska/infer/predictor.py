@@ -66,7 +66,7 @@ class Predictor:
     ) -> None:
         if dtype not in _DTYPES:
             raise ValueError(f'dtype={dtype!r} is unknown; choose one of {", ".join(map(repr, _DTYPES))}')
-        self.device = _device(device)
+        self.device = find_device(device)
         if dtype == 'fp16' and self.device.type == 'cpu':
             raise ValueError("dtype='fp16' needs a GPU; use 'bf16' or 'fp32' on the CPU")
         self.cfg = config if isinstance(config, Config) else load_config(str(config))
@@ -97,7 +97,8 @@ class Predictor:
         Only neighbours of one size share a batch, so that padding, and with it the result, is the same with every batch size.
 
         Args:
-            inputs: An image or video file, a folder, a glob pattern, an array of uint8 (H, W, 3) in BGR order, or a list of these.
+            inputs: An image or video file, a folder, a glob pattern, an array of uint8 (H, W, 3) in BGR order, an image of Pillow, or a
+                list of these.
             batch_size: Images, or tiles of an image, that are predicted together.
             tile: Cut images larger than so many pixels, in either direction, into tiles of this side; 0 never does. Each tile is prepared
                 as an image of its own. Boxes are merged by the model's NMS, logits are blended.
@@ -280,7 +281,12 @@ def _type(step: dict) -> str:
     return str(step['type'] if isinstance(step['type'], str) else step['type'].__name__).rpartition('.')[2]
 
 
-def _device(name: str) -> torch.device:
+def find_device(name: str) -> torch.device:
+    """The device of torch that a name stands for; 'auto' is the first GPU, else the CPU.
+
+    Raises:
+        ValueError: If there is no such device.
+    """
     if name == 'auto':
         name = 'cuda' if torch.cuda.is_available() else 'cpu'
     try:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
+from PIL import Image
 
-from ..images import IMAGE_SUFFIXES, ImageError, folders_below, is_image, read_header, read_photo
+from ..images import IMAGE_SUFFIXES, ImageError, bgr_pixels, folders_below, is_image, read_header, read_photo
 from ..text import printable
 
 VIDEO_SUFFIXES = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v')
 
-Source = str | Path | np.ndarray
+Source: TypeAlias = str | Path | np.ndarray | Image.Image
 
 
 def resolve(inputs: Source | Sequence[Source]) -> list[Path | np.ndarray]:
@@ -22,12 +25,12 @@ def resolve(inputs: Source | Sequence[Source]) -> list[Path | np.ndarray]:
 
     Args:
         inputs: An image or video file, a folder (its images, without its subfolders, by name), a glob pattern, an image as an array of
-            uint8 of shape (H, W, 3) in BGR order as OpenCV reads it, or a list of these.
+            uint8 of shape (H, W, 3) in BGR order as OpenCV reads it, an image of Pillow, or a list of these.
 
     Raises:
         FileNotFoundError: If a file does not exist, a folder has no images or a pattern matches nothing.
         TypeError: If an input is none of these.
-        ValueError: If an array is not an image, or a path is that of a pipe or a device.
+        ValueError: If an array is not an image, or a path is a URL or that of a pipe or a device.
     """
     if isinstance(inputs, np.ndarray):
         if inputs.dtype != np.uint8 or inputs.ndim != 3 or inputs.shape[2] != 3 or 0 in inputs.shape:
@@ -35,11 +38,17 @@ def resolve(inputs: Source | Sequence[Source]) -> list[Path | np.ndarray]:
                 f'array of shape {inputs.shape} and dtype {inputs.dtype} is not an image; give uint8 of shape (H, W, 3) in BGR order'
             )
         return [inputs]
+    if isinstance(inputs, Image.Image):
+        return [bgr_pixels(inputs)]
     if isinstance(inputs, (list, tuple)):
         return [item for each in inputs for item in resolve(each)]
     if not isinstance(inputs, (str, Path)):
         raise TypeError(
-            f'input of type {type(inputs).__name__}; give a path, an array (H, W, 3) in BGR or a list of them'
+            f'input of type {type(inputs).__name__}; give a path, an array (H, W, 3) in BGR, an image of Pillow or a list of them'
+        )
+    if re.match(r'\w{2,}:/', str(inputs)) and not os.path.exists(inputs):  # of the two slashes a Path has one
+        raise ValueError(
+            f'input {printable(str(inputs))} is a URL, and nothing is downloaded here; save the picture and give its file'
         )
     path = Path(os.path.expanduser(inputs))
     if os.path.isfile(path):
@@ -99,6 +108,14 @@ def image_size(path: Path) -> tuple[int, int] | None:
         return read_header(path, max_pixels=None).stored  # our own limits have messages of their own
     except (FileNotFoundError, ImageError):
         return None
+
+
+def is_one_image(inputs: Source | Sequence[Source]) -> bool:
+    """Whether an input is a single image, and not a folder, a pattern, a video or a list, which may hold any number."""
+    if isinstance(inputs, (str, Path)):
+        path = Path(os.path.expanduser(inputs))
+        return os.path.isfile(path) and not is_video(path)
+    return not isinstance(inputs, (list, tuple))
 
 
 def is_video(item: Path | np.ndarray) -> bool:

@@ -53,10 +53,10 @@ def split_frame(name: str) -> tuple[str, str]:
 
 
 class FileNames:
-    """A name for each prediction: the image's own, numbered where several folders have the same."""
+    """A name for each prediction: the image's own, numbered where several folders have the same, or where it is ``used`` already."""
 
-    def __init__(self) -> None:
-        self._used: set[str] = set()
+    def __init__(self, used: Iterable[str] = ()) -> None:
+        self._used = set(used)
 
     def __call__(self, prediction: Prediction) -> str:
         path, frame = split_frame(prediction.name)
@@ -83,23 +83,46 @@ def _json(predictions: Iterable[Prediction], out: Path, score_thr: float) -> lis
     return [_dump(out / f'{names(p)}.json', to_json(p, score_thr)) for p in predictions]
 
 
-def _coco(predictions: Iterable[Prediction], out: Path, score_thr: float) -> list[Path]:
+def coco_annotations(prediction: Prediction, score_thr: float, image_id: int, first: int = 1) -> list[dict[str, Any]]:
+    """The instances of a prediction, or the classes of a segmentation, as COCO annotations, which COCO's results are a part of.
+
+    Args:
+        prediction: The prediction.
+        score_thr: Leave out instances of a lower score.
+        image_id: The number of the image.
+        first: The number of the first annotation; the others count on.
+
+    Returns:
+        Each with ``id``, ``image_id``, ``category_id`` (the label + 1), ``iscrowd``, ``bbox`` (x, y, width, height in pixels) and
+        ``area``; of an instance ``score``; with masks ``segmentation``, compressed run lengths.
+    """
     from pycocotools.mask import area, toBbox
 
+    annotations = []
+    for number, item in enumerate(_items(prediction, score_thr), start=first):
+        annotation = dict(id=number, image_id=image_id, category_id=item['label'] + 1, iscrowd=0)
+        if 'box' in item:
+            x1, y1, x2, y2 = item['box']
+            annotation.update(bbox=[x1, y1, x2 - x1, y2 - y1], area=(x2 - x1) * (y2 - y1), score=item['score'])
+        else:
+            annotation['bbox'] = toBbox(item['mask']).tolist()
+        if 'mask' in item:
+            annotation.update(segmentation=item['mask'], area=int(area(item['mask'])))
+        annotations.append(annotation)
+    return annotations
+
+
+def _items(prediction: Prediction, score_thr: float) -> list[dict[str, Any]]:
+    found = to_json(prediction, score_thr)
+    return found['segments' if prediction.is_segmentation else 'instances']
+
+
+def _coco(predictions: Iterable[Prediction], out: Path, score_thr: float) -> list[Path]:
     images, annotations, classes = [], [], ()
     for image_id, prediction in enumerate(predictions, start=1):
-        found, classes = to_json(prediction, score_thr), prediction.classes
-        images.append(dict(id=image_id, file_name=found['name'], height=found['height'], width=found['width']))
-        for item in found.get('instances', found.get('segments', ())):
-            annotation = dict(id=len(annotations) + 1, image_id=image_id, category_id=item['label'] + 1, iscrowd=0)
-            if 'box' in item:
-                x1, y1, x2, y2 = item['box']
-                annotation.update(bbox=[x1, y1, x2 - x1, y2 - y1], area=(x2 - x1) * (y2 - y1), score=item['score'])
-            else:
-                annotation['bbox'] = toBbox(item['mask']).tolist()
-            if 'mask' in item:
-                annotation.update(segmentation=item['mask'], area=int(area(item['mask'])))
-            annotations.append(annotation)
+        classes, (height, width) = prediction.classes, prediction.image.shape[:2]
+        images.append(dict(id=image_id, file_name=prediction.name, height=height, width=width))
+        annotations += coco_annotations(prediction, score_thr, image_id, first=len(annotations) + 1)
     categories = [dict(id=i + 1, name=name) for i, name in enumerate(classes)]
     content = dict(images=images, annotations=annotations, categories=categories)
     return [_dump(out / 'predictions.json', content)]
@@ -134,19 +157,32 @@ def _labelme(predictions: Iterable[Prediction], out: Path, score_thr: float) -> 
     names = FileNames()
     files = []
     for prediction in predictions:
-        found = to_json(prediction, score_thr)
-        shapes = [shape for item in found.get('instances', found.get('segments', ())) for shape in _shapes(item)]
-        content = dict(
-            version='5.0.1',
-            flags={},
-            shapes=shapes,
-            imagePath=_image_path(prediction.name, out),
-            imageData=None,
-            imageHeight=found['height'],
-            imageWidth=found['width'],
-        )
+        content = labelme_project(prediction, score_thr, out)
         files.append(_dump(out / f'{names(prediction)}.json', content))
     return files
+
+
+def labelme_project(prediction: Prediction, score_thr: float, folder: Path) -> dict[str, Any]:
+    """The content of labelme's JSON file: polygons, or boxes where there are no masks.
+
+    Args:
+        prediction: That of an image file.
+        score_thr: Leave out instances of a lower score.
+        folder: Where the file will stand; the image is named relative to it.
+
+    Raises:
+        ValueError: If the image is not in a file of its own.
+    """
+    height, width = prediction.image.shape[:2]
+    return dict(
+        version='5.0.1',
+        flags={},
+        shapes=[shape for item in _items(prediction, score_thr) for shape in _shapes(item)],
+        imagePath=_image_path(prediction.name, folder),
+        imageData=None,
+        imageHeight=height,
+        imageWidth=width,
+    )
 
 
 def _image_path(name: str, out: Path) -> str:

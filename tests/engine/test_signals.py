@@ -63,3 +63,34 @@ def test_when_a_second_signal_ends_the_process(within, signals, code, said):
     environment = dict(os.environ, PYTHONPATH=str(ROOT))
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stdout.strip()) == (code, said), done.stderr
+
+
+KEPT = """
+import signal
+from mmlska.engine.errors import Interrupted
+from mmlska.engine.signals import StopRequest, handlers_kept
+
+heard = []
+signal.signal(signal.SIGTERM, lambda signum, frame: heard.append(signum))
+for signum in (signal.SIGTERM, signal.SIGINT):
+    try:
+        with handlers_kept():
+            request = StopRequest()
+            signal.raise_signal(signum)
+            assert request.agreed() == signum and len(heard) == (signum == signal.SIGINT), heard
+            raise Interrupted('saved', signum)
+    except Interrupted:
+        print('SIGTERM was handed on', heard == [signal.SIGTERM])
+    except KeyboardInterrupt:
+        print('as Ctrl-C')
+with handlers_kept():
+    StopRequest()
+    StopRequest.release()
+signal.raise_signal(signal.SIGTERM)
+print(len(heard))
+"""
+
+
+def test_a_program_that_trains_keeps_its_handlers():
+    done = subprocess.run([sys.executable, '-c', KEPT], capture_output=True, text=True, timeout=120, check=False)
+    assert done.stdout.splitlines() == ['SIGTERM was handed on True', 'as Ctrl-C', '2'], done.stderr

@@ -1,10 +1,13 @@
 """What may be named as input, and what is said about the rest."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
-from mmlska.infer.sources import image_size, read_images, resolve
+from mmlska.infer.sources import image_size, is_one_image, read_images, resolve
 
 
 def test_broken_image(tmp_path):
@@ -45,6 +48,38 @@ def test_nothing_there(tmp_path):
 def test_arrays_that_are_no_images(image):
     with pytest.raises(ValueError, match='is not an image; give uint8'):
         resolve(image)
+
+
+def test_an_image_of_pillow_is_what_its_file_would_be(tmp_path):
+    rng = np.random.default_rng(0)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned
+    colored = Image.fromarray(rng.integers(0, 255, (5, 7, 3), np.uint8))
+    deep = Image.fromarray(rng.integers(0, 65535, (5, 7)).astype(np.uint16))
+    for image in (colored, colored.convert('RGBA'), colored.convert('L'), colored.convert('P'), deep):
+        image.save(tmp_path / 'photo.png', exif=exif)
+        with Image.open(tmp_path / 'photo.png') as opened:
+            (pixels,) = resolve(opened)
+        ((_, read),) = read_images(resolve(tmp_path / 'photo.png'))
+        np.testing.assert_array_equal(pixels, read)
+        assert pixels.shape == (7, 5, 3)
+
+
+@pytest.mark.parametrize('address', ['https://host/photo.jpg', 'file:///photo.jpg'])
+def test_nothing_is_downloaded(address):
+    for given in (address, Path(address)):
+        with pytest.raises(ValueError, match='is a URL, and nothing is downloaded here; save the picture'):
+            resolve(given)
+
+
+def test_one_image_or_any_number(tmp_path):
+    for name in ('a.png', 'clip.mp4'):
+        (tmp_path / name).touch()
+    array = np.zeros((4, 4, 3), np.uint8)
+    for source in (tmp_path / 'a.png', str(tmp_path / 'a.png'), array, Image.fromarray(array)):
+        assert is_one_image(source)
+    for source in (tmp_path, tmp_path / '*.png', tmp_path / 'clip.mp4', [array], [tmp_path / 'a.png']):
+        assert not is_one_image(source)
 
 
 def test_other_types():
