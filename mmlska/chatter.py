@@ -5,6 +5,7 @@ Nothing of mmlska is imported here, as this file is loaded alone, before the pac
 
 from __future__ import annotations
 
+import re
 import sys
 import warnings
 from collections.abc import Iterator
@@ -26,7 +27,16 @@ LINES = (
     'Accumulating evaluation results...',
     'Could not import OneDL',
 )
-_WARNINGS = ('faster_coco_eval is not installed',)
+#: How the warnings begin that are left out: OpenMMLab's packages warn of what every recipe means so, or of their own code.
+WARNINGS = (
+    '"FileClient" will be deprecated',
+    '"HardDiskBackend" is the alias',
+    'Default ``avg_non_ignore`` is False',
+    'The draw is False',
+    'The prefix is not set in metric class',
+    '`reduce_zero_label` will be deprecated',
+    'faster_coco_eval is not installed',
+)
 
 
 class WithoutChatter:
@@ -61,8 +71,8 @@ def without_chatter() -> Iterator[None]:
     sys.stdout = WithoutChatter(stdout)
     with warnings.catch_warnings():
         warnings.simplefilter('once', UserWarning)
-        for message in _WARNINGS:
-            warnings.filterwarnings('ignore', message)
+        for message in WARNINGS:
+            warnings.filterwarnings('ignore', re.escape(message))
         warnings.formatwarning = lambda message, *_, **__: 'warning: ' + ' '.join(str(message).split()) + '\n'
         try:
             yield

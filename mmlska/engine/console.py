@@ -17,11 +17,12 @@ from mmengine.config import Config
 from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
+from mmengine.logging.logger import MMFormatter
 from mmengine.registry import HOOKS
 from mmengine.runner import IterBasedTrainLoop, Runner
 from rich.progress import BarColumn, Progress, TextColumn
 
-from ..chatter import WithoutChatter
+from ..chatter import WARNINGS, WithoutChatter
 from ..metric_names import in_percent
 from ..text import shown
 
@@ -42,15 +43,6 @@ _UNTOLD = (
 )
 _UNTOLD_PARTS = ('.dataset', '.sampler', '_evaluator', 'meta_keys')
 _MOST_SETTINGS = 10
-# OpenMMLab's packages warn of what is meant so in every recipe, or of their own code.
-_NOISE = (
-    '"FileClient" will be deprecated',
-    '"HardDiskBackend" is the alias',
-    'The prefix is not set in metric class',
-    'The draw is False',
-    'Default ``avg_non_ignore`` is False',
-    '`reduce_zero_label` will be deprecated',
-)
 
 
 def calm(logger: MMLogger, *, tables: bool = False) -> None:
@@ -61,8 +53,8 @@ def calm(logger: MMLogger, *, tables: bool = False) -> None:
         tables: Show the tables of evaluators too, which have a row for each class.
     """
     for handler in logger.handlers:
-        # A file is a stream too.
-        if type(handler) is logging.StreamHandler and not isinstance(handler.formatter, _Plain):
+        # A file is a stream too, and other handlers are somebody else's.
+        if type(handler) is logging.StreamHandler and isinstance(handler.formatter, MMFormatter):
             handler.setStream(_CurrentStdout())
             handler.setFormatter(_Plain())
             handler.addFilter(lambda record: _is_shown(record, tables))
@@ -87,7 +79,7 @@ class _Plain(logging.Formatter):
 def _is_shown(record: logging.LogRecord, tables: bool) -> bool:
     message = record.getMessage()
     if record.levelno >= logging.WARNING:
-        return not message.startswith(_NOISE)
+        return not message.startswith(WARNINGS)
     return getattr(record, 'for_console', False) or (tables and message.startswith('\n+-'))
 
 
