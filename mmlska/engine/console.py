@@ -116,12 +116,16 @@ def changed_settings(cfg: Config) -> list[str]:
         for key in [*now, *(key for key in recipe if key not in now)]
         if not key.startswith(_UNTOLD)
         and not any(part in key for part in _UNTOLD_PARTS)
-        and (now.get(key) or None) != (recipe.get(key) or None)  # False and what is not set are the same
+        and _unless_off(now.get(key)) != _unless_off(recipe.get(key))
     ]
     rest = len(changed) - _MOST_SETTINGS
     return (
         changed if rest <= 0 else [*changed[:_MOST_SETTINGS], f'and {rest} more settings; the log file has the config']
     )
+
+
+def _unless_off(value: object) -> object:
+    return None if value is False else value  # False is what is not set
 
 
 def _leaves(key: str, value: object) -> Iterator[tuple[str, object]]:
