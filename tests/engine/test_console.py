@@ -62,13 +62,19 @@ def recipe(tmp_path):
 def test_settings_that_differ_are_told_by_their_keys(recipe):
     assert changed_settings(recipe) == []
     recipe.merge_from_dict(
-        {'model.depth': 3, 'param_scheduler.1.end': 3, 'model.frozen': True, 'randomness.seed': None}
+        {
+            'model.depth': 3,
+            'param_scheduler.1.end': 3,
+            'model.frozen': True,
+            'randomness': dict(seed=0, deterministic=False),
+        }
     )
     recipe.merge_from_dict({'work_dir': 'b', 'train_dataloader.dataset.ann_file': 'b.json'})
     assert changed_settings(recipe) == [
         'setting: model.depth=3 (recipe: 2)',
         'setting: model.frozen=True (recipe: not set)',
         'setting: param_scheduler.1.end=3 (recipe: 6)',
+        'setting: randomness.seed=0 (recipe: not set)',
     ]
 
 
