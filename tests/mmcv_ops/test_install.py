@@ -8,6 +8,7 @@ import pytest
 
 from mmlska.mmcv_ops import available_backends
 
+pytest.importorskip('mmcv')
 ROOT = Path(__file__).resolve().parents[2]
 
 # In this process mmcv is one without compiled operators, whichever is installed.
@@ -51,6 +52,19 @@ print(get_compiler_version(), get_compiling_cuda_version(), sep='; ')
     assert lines[1] == f'none, operators of mmlska: {", ".join(available_backends())}; not available'
 
 
+def test_the_module_holds_what_mmcv_asks_for_and_no_more(tmp_path):
+    code = """
+import mmlska
+from mmcv.utils import ext_loader
+asked, load = set(), ext_loader.load_ext
+ext_loader.load_ext = lambda name, functions: asked.update(functions) or load(name, functions)
+import mmcv.ops, mmcv._ext
+names = {name for name in vars(mmcv._ext) if not name.startswith('__')}
+print(len(names) > 10, names - asked)
+"""
+    assert run(code, tmp_path) == 'True set()'
+
+
 @pytest.mark.parametrize('when', ['before', 'after'])
 def test_operators_that_are_there_are_not_touched(when, tmp_path):
     """A package of the same name, with an ``_ext`` of its own."""
@@ -66,7 +80,7 @@ def test_operators_that_are_there_are_not_touched(when, tmp_path):
 
 
 def test_an_ext_that_does_not_load_is_not_hidden(tmp_path):
-    """One that was compiled for another torch has to be mended by its owner, not passed over in silence."""
+    """One that was compiled for another torch must be installed again by its owner; silence would hide it."""
     (tmp_path / 'mmcv').mkdir()
     (tmp_path / 'mmcv/__init__.py').write_text('')
     (tmp_path / 'mmcv/_ext.py').write_text('raise ImportError("undefined symbol")\n')

@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from cases import boxes, feature_map, ops, regions, rotated_boxes, rotated_regions
 from torch.autograd.gradcheck import gradcheck
 
+from mmlska.mmcv_ops import extension
+
 deformable = ops.multi_scale_deform_attn
 
 
@@ -129,6 +131,7 @@ def test_nothing_gives_nothing(backend):
     none = torch.zeros(0, 4)
     assert [t.shape for t in ops.nms(none, none[:, 0], 0.5)] == [(0, 5), (0,)]
     assert [t.shape for t in ops.soft_nms(none, none[:, 0])] == [(0, 5), (0,)]
+    assert ops.nms_match(torch.zeros(0, 5), 0.5) == extension.nms_match(torch.zeros(0, 5), 0.5) == []
     assert ops.box_iou_rotated(torch.zeros(0, 5), rotated_boxes(6, 0)).shape == (0, 6)
     assert ops.box_iou_rotated(rotated_boxes(6, 0), torch.zeros(0, 5)).shape == (6, 0)
     for mode in ('avg', 'max'):
