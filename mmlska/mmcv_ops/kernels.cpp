@@ -20,7 +20,7 @@
 #include <utility>
 #include <vector>
 
-#define REQUIRE(condition, ...) TORCH_CHECK(condition, "mmlska_mmcv: ", __VA_ARGS__)
+#define REQUIRE(condition, ...) TORCH_CHECK_VALUE(condition, "mmlska_mmcv: ", __VA_ARGS__)
 
 namespace {
 

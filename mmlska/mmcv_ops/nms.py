@@ -117,7 +117,8 @@ def softnms(
         >>> index, dets[:, 4]
         (tensor([1, 2]), tensor([0.9000, 0.1000]))
     """
-    dets = torch.cat([full_precision(boxes), full_precision(scores)[:, None]], 1)
+    wide = full_precision(boxes)
+    dets = torch.cat([wide, scores[:, None].to(wide.dtype)], 1)
     index = torch.arange(len(dets), device=dets.device)
     first = 0
     while first < len(dets):
@@ -134,7 +135,7 @@ def softnms(
         dets = torch.cat([dets[: first + 1], dets[places]])
         index = torch.cat([index[: first + 1], index[places]])
         first += 1
-    return dets, index
+    return dets.to(boxes.dtype), index
 
 
 def _without(dropped: Tensor) -> Tensor:

@@ -35,7 +35,7 @@ def chunks(count: int, entries_each: int, limit: int = ENTRIES) -> Iterator[slic
 def clamped_neighbours(coordinates: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """The two pixels between which each coordinate lies, on one axis, as RoIAlign has it.
 
-    Up to one pixel outside the border the border's pixel is taken; farther outside everything is zero.
+    Up to half a pixel outside the map, which reaches from -0.5 to size - 0.5, the border's pixel is taken; farther outside all is 0.
 
     Args:
         coordinates: Of any shape, in pixels; 0 is the centre of the first pixel.

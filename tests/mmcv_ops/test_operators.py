@@ -70,11 +70,12 @@ def test_a_sample_of_a_negative_class_has_no_softmax_loss(stand_ins):
     assert (gradient[1] != 0).all()
 
 
+@pytest.mark.parametrize('gamma', [0.0, 0.5, 2.0])
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float16, torch.bfloat16])
-def test_focal_losses_of_certain_predictions_are_finite(dtype, stand_ins):
+def test_focal_losses_of_certain_predictions_are_finite(dtype, gamma, stand_ins):
     logits = torch.tensor([[300.0, -300.0], [-300.0, 300.0]], dtype=dtype, requires_grad=True)
     for function in (ops.sigmoid_focal_loss, ops.softmax_focal_loss):
-        loss = function(logits, torch.tensor([0, 0]), 2.0, 0.25, None, 'sum')
+        loss = function(logits, torch.tensor([0, 0]), gamma, 0.25, None, 'sum')
         (gradient,) = torch.autograd.grad(loss, logits)
         assert loss.dtype == gradient.dtype == dtype
         assert torch.isfinite(loss)
