@@ -69,6 +69,8 @@ def ms_deform_attn_backward(
         with torch.enable_grad():
             inputs = [full[0], full[1][:, part], full[2][:, part]]
             out = _attend(inputs[0], spatial_shapes, level_start_index, *inputs[1:])
+        if not out.requires_grad:  # no points, or no channels
+            break
         of_value, of_locations, of_weights = torch.autograd.grad(out, inputs, gradient[:, part])
         totals[0] += of_value
         totals[1][:, part], totals[2][:, part] = of_locations, of_weights
@@ -109,5 +111,5 @@ def _attend(value: Tensor, shapes: Tensor, starts: Tensor, locations: Tensor, we
     image = torch.arange(images, device=value.device).view(-1, 1, 1, 1, 1, 1, 1) * pixels
     head = torch.arange(heads, device=value.device).view(-1, 1, 1, 1, 1)
     entries = (image + rows) * heads + head
-    out = weighted_sums(value.reshape(-1, width), entries.flatten(3).flatten(0, 2), weight.flatten(3).flatten(0, 2))
-    return out.view(images, -1, heads, width)
+    out = weighted_sums(value.flatten(0, 2), entries.flatten(3).flatten(0, 2), weight.flatten(3).flatten(0, 2))
+    return out.view(images, locations.shape[1], heads, width)

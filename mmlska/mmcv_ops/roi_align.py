@@ -230,7 +230,7 @@ def _average(maps: Tensor, bins: _Bins) -> Tensor:
         return torch.cat(parts) / bins.count
     pixel = _outer(y * width, x, torch.add) + (bins.images * height * width)[:, None, None, None]
     weight = _outer(weight_y, weight_x, torch.mul)
-    table = maps.permute(0, 2, 3, 1).reshape(-1, channels)
+    table = maps.permute(0, 2, 3, 1).flatten(0, 2)
     out = weighted_sums(table, pixel.flatten(0, 2), weight.flatten(0, 2))
     return out.view(n, rows, columns, channels).permute(0, 3, 1, 2) / bins.count
 
@@ -241,7 +241,7 @@ def _maximum(maps: Tensor, bins: _Bins) -> tuple[Tensor, Tensor, Tensor]:
     (y, weight_y), (x, weight_x) = clamped_neighbours(bins.y, height), clamped_neighbours(bins.x, width)
     pixel = _outer(y * width, x, torch.add) + (bins.images * height * width)[:, None, None, None]
     weight = _outer(weight_y, weight_x, torch.mul)
-    table = maps.permute(0, 2, 3, 1).reshape(-1, channels)
+    table = maps.permute(0, 2, 3, 1).flatten(0, 2)
     place_y, place_x = bins.y[:, None, :, None], bins.x[:, None, None]
     results = []
     for part in chunks(channels, pixel.numel()):

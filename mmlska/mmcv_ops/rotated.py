@@ -123,7 +123,8 @@ def roi_align_rotated_backward(
     ):
         with torch.enable_grad():
             out = _sums(maps, pixel, weight)
-        total += torch.autograd.grad(out, maps, gradient[chosen])[0]
+        if out.requires_grad:
+            total += torch.autograd.grad(out, maps, gradient[chosen])[0]
     return total.to(grad_output.dtype)
 
 
@@ -202,6 +203,6 @@ def _by_bin(entries: Tensor, bins: tuple[int, int], grid: list[int]) -> Tensor:
 
 def _sums(maps: Tensor, pixel: Tensor, weight: Tensor) -> Tensor:
     n, rows, columns, _ = pixel.shape
-    table = maps.permute(0, 2, 3, 1).reshape(-1, maps.shape[1])
+    table = maps.permute(0, 2, 3, 1).flatten(0, 2)
     out = weighted_sums(table, pixel.flatten(0, 2), weight.flatten(0, 2))
-    return out.view(n, rows, columns, -1).permute(0, 3, 1, 2)
+    return out.view(n, rows, columns, maps.shape[1]).permute(0, 3, 1, 2)

@@ -76,6 +76,6 @@ def weighted_sums(table: Tensor, index: Tensor, weight: Tensor) -> Tensor:
         >>> weighted_sums(table, torch.tensor([[0, 1]]), torch.tensor([[0.5, 1.0]]))
         tensor([[10.5000, 21.0000]])
     """
-    if not index.numel():  # a bin without samples
+    if not index.numel() or not table.numel():  # a bin without samples, a map without channels
         return table.new_zeros(len(index), table.shape[1])
     return F.embedding_bag(index, table, mode='sum', per_sample_weights=weight)

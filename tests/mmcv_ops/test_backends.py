@@ -156,7 +156,8 @@ def test_the_dtype_of_the_map_is_that_of_the_computation(dtypes, mode, backend):
     out, *places = roi_align(image, ROIS.to(second), 0, mode)
     gradient = gradient_of_roi_align(out, ROIS.to(second), [t.to(second) for t in places], 0, mode)
     assert gradient.dtype == first
-    torch.testing.assert_close(gradient, gradient_of_roi_align(out, ROIS.to(first), places, 0, mode))
+    rounded = [t.to(second).to(first) for t in places]
+    torch.testing.assert_close(gradient, gradient_of_roi_align(out, ROIS.to(first), rounded, 0, mode))
     value, shapes, starts, where, weights = attention()
     mixed = (value.to(first), shapes, starts, where.to(second), weights.to(second))
     attended = backends.call('ms_deform_attn', *mixed)
@@ -195,7 +196,14 @@ def test_maps_without_pixels_and_regions_without_bins_are_refused(backend):
     with pytest.raises(ValueError, match=r'the map is empty \(height 0, width 11\) but there are 7 RoIs'):
         roi_align(MAP[:, :, :0], ROIS)
     assert roi_align(MAP[:, :, :0], ROIS[:0])[0].shape == (0, 3, 3, 2)
-    assert roi_align(MAP[:, :0], ROIS)[0].shape == (7, 0, 3, 2)
+    assert roi_align(MAP[:, :0], ROIS)[0].shape == roi_align(MAP[:, :0], ROIS, mode=0)[0].shape == (7, 0, 3, 2)
+    assert roi_align_rotated(MAP[:, :0], TURNED).shape == (6, 0, 3, 2)
+    value, *rest = attention()
+    inputs = (value[..., :0], *rest)
+    out = backends.call('ms_deform_attn', *inputs)
+    assert out.shape == (2, 6, 0)
+    shapes = [t.shape for t in backends.call('ms_deform_attn_backward', out, *inputs)]
+    assert shapes == [inputs[i].shape for i in (0, 3, 4)]
     if backend.NAME != 'torchvision':
         with pytest.raises(ValueError, match='aligned_height and aligned_width are 0 and 2; they must be 1 or more'):
             roi_align(MAP, ROIS, size=(0, 2))
