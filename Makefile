@@ -85,7 +85,7 @@ SANITIZED_PY := LD_PRELOAD="$$($${CXX:-c++} -print-file-name=libasan.so) $$($${C
 test-sanitized: install ## run random calls of the C++ operators under AddressSanitizer and UndefinedBehaviorSanitizer
 	rm -rf $(SANITIZED)
 	MMLSKA_BUILD_KERNELS=sanitized $(PY) setup.py --quiet build_ext --build-lib $(SANITIZED) --build-temp $(SANITIZED)/temp
-	touch $(SANITIZED)/mmlska/__init__.py && find mmlska/ops -name '*.py' -exec cp --parents {} $(SANITIZED) \;
+	touch $(SANITIZED)/mmlska/__init__.py && find mmlska/ops mmlska/native -name '*.py' -exec cp --parents {} $(SANITIZED) \;
 	@# Once for each instruction set that mmlska.ops has.
 	for level in default avx2 avx512; do \
 	  ATEN_CPU_CAPABILITY=$$level $(SANITIZED_PY) tests/ops/random_cases.py || exit 1; \

@@ -16,7 +16,8 @@ EXTRAS = ('det', 'seg', 'all', 'onedl', 'openmmlab', 'triton', 'export', 'app', 
 DATA = ['weights/*.yml', 'weights/shipped/*']
 # The C++ kernels: the folder of each, from the package's on, and the file that includes all others of it.
 KERNELS = {'ops/cpu': 'ops.cpp', 'mmcv_ops': 'kernels.cpp'}
-DATA += [f'{folder}/*.{suffix}' for folder in KERNELS for suffix in ('cpp', 'inl')]
+SHARED = 'native'  # what their sources share
+DATA += [f'{folder}/*.{suffix}' for folder in (*KERNELS, SHARED) for suffix in ('cpp', 'inl')]
 DATA += ['analysis/*.html', 'analysis/*.css', 'analysis/*.js']
 MIM = ('configs', 'tools', 'model-index.yml', 'docs/results/complexity.json', 'docs/results/complexity_others.json')
 
@@ -67,7 +68,7 @@ def kernels():
         CppExtension(
             f'mmlska.{folder.replace("/", ".")}._kernels',
             [f'mmlska/{folder}/{file}'],
-            depends=[str(path) for path in Path('mmlska', folder).glob('*.inl')],
+            depends=[str(path) for place in (folder, SHARED) for path in Path('mmlska', place).glob('*.inl')],
             extra_compile_args=['-ffp-contract=fast', *speed, *watch, *openmp],
             extra_link_args=[*watch, *openmp],
             optional=True,  # a compiler that fails leaves a warning and an installation in plain PyTorch

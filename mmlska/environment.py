@@ -138,9 +138,8 @@ def environment_report(probe: Probe | None = None, *, threads: str = '') -> Repo
         threads: Why torch uses as many threads as it does; see :func:`mmlska.threads.thread_reason`.
     """
     probe = probe or Probe()
-    owners = {name: list(dict.fromkeys(probe.owners().get(name, []))) for name in FAMILIES}
     torch_error = probe.import_error('torch')
-    problem = _Problems(probe, owners, torch_error)
+    problem = _Problems(probe, torch_error)
     gpu, cuda = ('', '') if torch_error else (probe.gpu(), probe.cuda())
     components = [
         Component('Python', probe.python()),
@@ -195,8 +194,7 @@ def import_advice(error: ImportError, probe: Probe | None = None) -> str:
 
 def compiled_mmcv(probe: Probe | None = None) -> str:
     """The command that installs mmcv with compiled operators, of the family that is here."""
-    probe = probe or Probe()
-    return _Problems(probe, {name: probe.owners().get(name, []) for name in FAMILIES}, '').mmcv(compiled=True)
+    return _Problems(probe or Probe(), '').mmcv(compiled=True)
 
 
 def _mm_component(problem: _Problems, name: str) -> Component:
@@ -235,10 +233,12 @@ def _fused(probe: Probe, problem: _Problems, gpu: str) -> Capability:
 class _Problems:
     """Why an import fails, and what mends it."""
 
-    def __init__(self, probe: Probe, owners: Mapping[str, list[str]], torch_error: str) -> None:
-        self.probe, self.owners = probe, owners
+    def __init__(self, probe: Probe, torch_error: str) -> None:
+        owners = probe.owners()
+        self.probe = probe
+        self.owners = {name: list(dict.fromkeys(owners.get(name, []))) for name in FAMILIES}
         self.errors = {'torch': torch_error}
-        present = {owner for names in owners.values() for owner in names}
+        present = {owner for names in self.owners.values() for owner in names}
         # Whoever has originals and no fork keeps to the originals.
         self.family = 1 if present & _ORIGINALS and not present - _ORIGINALS else 0
 

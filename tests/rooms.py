@@ -39,9 +39,12 @@ ROOMS: dict[str, Room] = {
     'results': Room(
         'results files with their provenance, tables, figures, sections of pages', ('files',), ('matplotlib', 'torch')
     ),
-    'ops': Room('the fused operators: front doors, reference, one folder a backend', (), ('torch', 'triton')),
+    'native': Room('the C++ kernels: what loads them, what their sources share', (), ()),
+    'ops': Room('the fused operators: front doors, reference, one folder a backend', ('native',), ('torch', 'triton')),
     'mmcv_ops': Room(
-        "stand-ins for mmcv's compiled operators, where mmcv has none", ('environment',), ('torch', 'torchvision')
+        "stand-ins for mmcv's compiled operators, where mmcv has none",
+        ('environment', 'native'),
+        ('torch', 'torchvision'),
     ),
     'torchvision_cpu': Room(
         'what makes torchvision importable beside a torch of the CPU', ('mmcv_ops',), ('torch', 'torchvision')

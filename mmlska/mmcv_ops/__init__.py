@@ -8,12 +8,15 @@ stand-ins are asked for last, when Python has found ``mmcv._ext`` nowhere else.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec, spec_from_loader
 from inspect import isfunction
 from types import ModuleType
+from typing import Any
 
+from ..environment import compiled_mmcv
 from . import extension
 from .backends import available_backends
 
@@ -33,9 +36,28 @@ class _Stand(MetaPathFinder, Loader):
     def exec_module(self, module: ModuleType) -> None:
         """Give the module the operators."""
         vars(module).update(
-            (k, v) for k, v in vars(extension).items() if isfunction(v) and v.__module__.startswith(__name__)
+            (name, value)
+            for name, value in vars(extension).items()
+            if isfunction(value) and value.__module__ == extension.__name__ and not name.startswith('_')
         )
-        module.__getattr__ = extension.absent
+        module.__getattr__ = _absent
+
+
+def _absent(name: str) -> Callable[..., Any]:
+    """What stands for an operator without a stand-in: a function that raises when it is called.
+
+    mmcv asserts that its operators have all their names when ``mmcv.ops`` is imported.
+    """
+    if name.startswith('_'):
+        raise AttributeError(f'mmcv._ext has no attribute {name!r}')
+
+    def operator(*args: Any, **kwargs: Any) -> Any:
+        raise NotImplementedError(
+            f"mmcv's operator {name} has no stand-in in mmlska; it needs mmcv with compiled operators: {compiled_mmcv()}"
+        )
+
+    operator.__name__ = name
+    return operator
 
 
 def install() -> None:

@@ -1,16 +1,7 @@
 // What every operator asks of its inputs before anything reads them, and the dtype that it computes in. Part of kernels.cpp.
 
-#define REQUIRE(condition, ...) TORCH_CHECK(condition, "mmlska_mmcv: ", __VA_ARGS__)
-
 constexpr int64_t kMaxSamples = 4096;  // of a RoI's bin along an axis, where the caller sets it
 constexpr double kMaxPixel = 1e8;      // how far a RoI may reach: far beyond any map, and its samples can still be counted
-
-// Memory that can be read as plain numbers. A shorter storage, emptied by resize_, keeps the sizes of its tensors.
-void check_memory(const char* name, const at::Tensor& t) {
-  REQUIRE(t.device().is_cpu() && t.layout() == at::kStrided, name, " is a ", t.layout(), " tensor on ", t.device(), "; it must be a dense one on cpu");
-  REQUIRE(t.numel() == 0 || t.storage().nbytes() >= at::detail::computeStorageNbytes(t.sizes(), t.strides(), t.element_size(), t.storage_offset()),
-          "the memory of ", name, " was freed or cut: ", t.storage().nbytes(), " bytes are left for its shape ", t.sizes());
-}
 
 // `shape` has -1 where any size will do; `words` say the same.
 void check_shape(const char* name, const at::Tensor& t, at::IntArrayRef shape, const char* words) {

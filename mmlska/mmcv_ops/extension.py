@@ -1,17 +1,13 @@
 """What stands in the place of ``mmcv._ext``: its functions, called as mmcv calls them, which mostly write into tensors that are given.
 
-mmcv asserts that the names of all its operators are there when ``mmcv.ops`` is imported; those that have no stand-in raise when called.
+Every public function of this file becomes one of ``mmcv._ext``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from ..environment import compiled_mmcv
 from . import backends, focal_loss
 from .nms import nms_match as groups_of_boxes
 
@@ -210,20 +206,6 @@ def ms_deform_attn_backward(
     targets = (grad_value, grad_sampling_locations, grad_attention_weights)
     for target, gradient in zip(targets, backends.call('ms_deform_attn_backward', grad_output, *inputs)):
         target.copy_(gradient)
-
-
-def absent(name: str) -> Callable[..., Any]:
-    """What stands for an operator without a stand-in: a function that says so when it is called."""
-    if name.startswith('_'):
-        raise AttributeError(f'mmcv._ext has no attribute {name!r}')
-
-    def operator(*args: Any, **kwargs: Any) -> Any:
-        raise NotImplementedError(
-            f"mmcv's operator {name} has no stand-in in mmlska; it needs mmcv with compiled operators: {compiled_mmcv()}"
-        )
-
-    operator.__name__ = name
-    return operator
 
 
 def _order(scores: Tensor) -> Tensor:

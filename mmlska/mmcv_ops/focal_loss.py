@@ -70,8 +70,9 @@ def softmax_focal_loss(softmax: Tensor, target: Tensor, weight: Tensor, gamma: f
 def softmax_focal_loss_backward(softmax: Tensor, target: Tensor, weight: Tensor, gamma: float, alpha: float) -> Tensor:
     """The gradient of :func:`softmax_focal_loss` with respect to the logits, (N, C)."""
     right, counted = _right(softmax, target)
-    # With gamma = 0 the second term is 0, also where 1 - right is 0.
-    slower = gamma * (1 - right) ** (gamma - 1) * right * right.log() if gamma else 0
+    # Where 1 - right is 0 the second term is 0 too, although its power may be infinite.
+    power = (1 - right).clamp(min=torch.finfo(torch.float32).tiny) ** (gamma - 1)
+    slower = gamma * power * right * right.log()
     slope = -alpha * ((1 - right) ** gamma - slower) * counted * _of_samples(weight, target)[:, 0]
     return (slope[:, None] * (_is_target(softmax, target) * 1.0 - full_precision(softmax))).to(softmax.dtype)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from importlib.util import find_spec
 
@@ -28,7 +29,7 @@ def available() -> bool:
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
     """See :func:`mmlska.mmcv_ops.nms.nms`."""
-    if not _serves(boxes):
+    if not _serves('nms', boxes):
         return NotImplemented
     if offset:
         boxes = boxes + boxes.new_tensor([0, 0, offset, offset])
@@ -46,7 +47,7 @@ def roi_align(
     aligned: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """See :func:`mmlska.mmcv_ops.roi_align.roi_align`; the average alone."""
-    if pool_mode == MAX or not _serves(input):
+    if pool_mode == MAX or not _serves('roi_align', input) or not _are_usual(rois, input.shape, spatial_scale):
         return NotImplemented
     output = torch.ops.torchvision.roi_align(
         input, rois.to(input.dtype), spatial_scale, aligned_height, aligned_width, sampling_ratio, aligned
@@ -68,7 +69,8 @@ def roi_align_backward(
     aligned: bool,
 ) -> Tensor:
     """See :func:`mmlska.mmcv_ops.roi_align.roi_align_backward`; of the average alone."""
-    if pool_mode == MAX or not _serves(grad_output):
+    served = _serves('_roi_align_backward', grad_output) and _are_usual(rois, input_size, spatial_scale)
+    if pool_mode == MAX or not served:
         return NotImplemented
     return torch.ops.torchvision._roi_align_backward(
         grad_output,
@@ -82,6 +84,23 @@ def roi_align_backward(
     )
 
 
-def _serves(x: Tensor) -> bool:
-    exact = x.dtype in (torch.float32, torch.float64)
-    return x.device.type in ('cpu', 'cuda') and (exact or (x.is_cuda and x.dtype == torch.float16))
+def _serves(operator: str, x: Tensor) -> bool:
+    """Whether torchvision has the operator on the tensor's device. On the CPU it would sum 16 bits in 16 bits."""
+    exact = (torch.float32, torch.float64)
+    dtypes = {'cpu': exact, 'cuda': (*exact, torch.float16)}.get(x.device.type, ())
+    return x.dtype in dtypes and torch._C._dispatch_has_kernel_for_dispatch_key(
+        f'torchvision::{operator}', x.device.type.upper()
+    )
+
+
+def _are_usual(rois: Tensor, size: Sequence[int], scale: float) -> bool:
+    """Whether RoIs belong to images of the batch and lie about where the map does.
+
+    torchvision does not look: it reads other memory for an image that is not there, and a RoI of 1e30 has samples without end.
+    """
+    if rois.is_cuda:
+        return True  # to look would be to wait for the GPU
+    images, _, height, width = size
+    number, corners = rois[:, 0], rois[:, 1:] * scale
+    belong, near = (number >= 0) & (number < images), corners.abs() <= 100 + 2 * max(height, width)  # false for NaN
+    return min(height, width) > 0 and bool(belong.all() and near.all())

@@ -1,5 +1,5 @@
 // C++ kernels of mmlska.mmcv_ops on the CPU: functions that mmcv has compiled, as PyTorch operators `mmlska_mmcv::...`. What they ask of their inputs:
-// checks.inl; boxes: nms.inl, rotated_boxes.inl; maps: maps.inl (their layouts), taps.inl (sums of their pixels); RoIs: regions.inl and
+// ../native/memory.inl and checks.inl; boxes: nms.inl, rotated_boxes.inl; maps: maps.inl (their layouts), taps.inl (sums of their pixels); RoIs: regions.inl and
 // rotated_regions.inl (where their samples lie), roi_align.inl (what is made of the samples); attention: deformable_attention.inl. An .inl is a part of this file, included at its place in it.
 //
 // They compute in double for float64 and in float for float32, float16 and bfloat16. None of them has a derivative of its own.
@@ -20,8 +20,11 @@
 #include <utility>
 #include <vector>
 
+#define REQUIRE(condition, ...) TORCH_CHECK_VALUE(condition, "mmlska_mmcv: ", __VA_ARGS__)
+
 namespace {
 
+#include "../native/memory.inl"
 #include "checks.inl"
 #include "nms.inl"
 #include "rotated_boxes.inl"
@@ -70,6 +73,6 @@ TORCH_LIBRARY_IMPL(mmlska_mmcv, CPU, m) {
 PyMODINIT_FUNC PyInit__kernels() {
   static PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_kernels", nullptr, -1, nullptr};
   PyObject* const module = PyModule_Create(&definition);
-  if (module != nullptr) PyModule_AddIntConstant(module, "VERSION", 1);  // raise it with every change of a schema or of what is checked
+  if (module != nullptr) PyModule_AddIntConstant(module, "VERSION", 2);  // raise it, and that of backends.py, with every change of a schema or of what is checked
   return module;
 }

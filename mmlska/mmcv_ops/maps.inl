@@ -1,10 +1,4 @@
-// Maps in both layouts, and the values of a RoI's bins. Part of kernels.cpp.
-
-bool is_channels_last(const at::Tensor& t) { return t.suggest_memory_format() == at::MemoryFormat::ChannelsLast; }
-
-at::Tensor empty_map(at::IntArrayRef shape, at::ScalarType type, bool channels_last) {
-  return at::empty(shape, at::TensorOptions(type), channels_last ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous);
-}
+// Maps come in any layout; what operators return is contiguous. Within, channels may lie together. Part of kernels.cpp.
 
 // `in` is (images, rows, columns); `out` becomes (images, columns, rows). Tile by tile: both stay in the cache, which at::copy_ does not do.
 template <class T>
@@ -24,7 +18,7 @@ void turn(const T* in, T* out, int64_t images, int64_t rows, int64_t columns) {
 template <class T>
 at::Tensor to_channels_last(const at::Tensor& map) {
   if (!map.is_contiguous() || map.numel() == 0) return map.contiguous(at::MemoryFormat::ChannelsLast);
-  at::Tensor out = empty_map(map.sizes(), map.scalar_type(), true);
+  at::Tensor out = at::empty(map.sizes(), at::TensorOptions(map.scalar_type()), at::MemoryFormat::ChannelsLast);
   turn(map.const_data_ptr<T>(), out.mutable_data_ptr<T>(), map.size(0), map.size(1), map.size(2) * map.size(3));
   return out;
 }
@@ -32,7 +26,7 @@ at::Tensor to_channels_last(const at::Tensor& map) {
 // Of a map whose memory is channels_last.
 template <class T>
 at::Tensor from_channels_last(const at::Tensor& map) {
-  at::Tensor out = empty_map(map.sizes(), map.scalar_type(), false);
+  at::Tensor out = empty_like_type(map.sizes(), map.scalar_type());
   if (map.numel() > 0) turn(map.const_data_ptr<T>(), out.mutable_data_ptr<T>(), map.size(0), map.size(2) * map.size(3), map.size(1));
   return out;
 }
@@ -47,24 +41,14 @@ struct BinRows {
   T* operator[](int64_t bin) { return data.data() + bin * pitch; }
 
   // Into (n, channels, bins_h, bins_w), of which `out` is one n.
-  void store(T* out, bool channels_last, T divisor) const {
-    if (channels_last) {
-      for (int64_t b = 0; b < bins; ++b)
-        for (int64_t c = 0; c < channels; ++c) out[b * channels + c] = data[b * pitch + c] / divisor;
-    } else {
-      for (int64_t c = 0; c < channels; ++c)
-        for (int64_t b = 0; b < bins; ++b) out[c * bins + b] = data[b * pitch + c] / divisor;
-    }
+  void store(T* out, T divisor) const {
+    for (int64_t c = 0; c < channels; ++c)
+      for (int64_t b = 0; b < bins; ++b) out[c * bins + b] = data[b * pitch + c] / divisor;
   }
 
   // From there, of which `in` is one n at the first of these channels.
-  void load(const T* in, int64_t in_channels, bool channels_last, T divisor) {
-    if (channels_last) {
-      for (int64_t b = 0; b < bins; ++b)
-        for (int64_t c = 0; c < channels; ++c) data[b * pitch + c] = in[b * in_channels + c] / divisor;
-    } else {
-      for (int64_t c = 0; c < channels; ++c)
-        for (int64_t b = 0; b < bins; ++b) data[b * pitch + c] = in[c * bins + b] / divisor;
-    }
+  void load(const T* in, T divisor) {
+    for (int64_t c = 0; c < channels; ++c)
+      for (int64_t b = 0; b < bins; ++b) data[b * pitch + c] = in[c * bins + b] / divisor;
   }
 };

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .sampling import full_precision
+from .sampling import chunks, full_precision
 
 #: Boxes that are decided on together; the memory that is needed is this times the number of all boxes.
 BLOCK = 512
@@ -82,7 +82,8 @@ def nms_match(dets: Tensor, iou_threshold: float) -> list[list[int]]:
     kept = greedy(len(boxes), overlap, boxes.device)
     groups = {int(k): [int(order[k])] for k in kept}
     dropped = torch.ones(len(boxes), dtype=torch.bool, device=boxes.device).index_fill_(0, kept, False).nonzero()[:, 0]
-    for block in dropped.split(BLOCK):
+    for part in chunks(len(dropped), 1, BLOCK):
+        block = dropped[part]
         # The first kept box that overlaps a dropped one has taken it.
         owners = kept[(overlap(kept, block) & (kept[:, None] < block)).byte().argmax(0)]
         for owner, box in zip(owners.tolist(), order[block].tolist()):
@@ -116,7 +117,8 @@ def softnms(
         >>> index, dets[:, 4]
         (tensor([1, 2]), tensor([0.9000, 0.1000]))
     """
-    dets = torch.cat([full_precision(boxes), full_precision(scores)[:, None]], 1)
+    wide = full_precision(boxes)
+    dets = torch.cat([wide, scores[:, None].to(wide.dtype)], 1)
     index = torch.arange(len(dets), device=dets.device)
     first = 0
     while first < len(dets):
@@ -133,7 +135,7 @@ def softnms(
         dets = torch.cat([dets[: first + 1], dets[places]])
         index = torch.cat([index[: first + 1], index[places]])
         first += 1
-    return dets, index
+    return dets.to(boxes.dtype), index
 
 
 def _without(dropped: Tensor) -> Tensor:

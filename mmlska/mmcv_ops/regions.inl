@@ -55,7 +55,8 @@ struct Axis {
   }
 };
 
-// Half a pixel around the map, and a bit more, is still sampled: as its border.
+// Whether a sample lies on the map or up to half a pixel outside: there it takes the pixel of the border. Farther outside a sample is 0. A position is
+// that of the pixels' centres, so the map reaches from -0.5 to size - 0.5.
 template <class T>
 bool is_inside(T at, int64_t size) {
   return at >= -1 && at <= static_cast<T>(size);

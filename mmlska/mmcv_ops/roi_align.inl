@@ -8,10 +8,9 @@ bool pays_to_turn(int64_t rois, const RoiPlan& plan) { return rois * plan.bins()
 // The average of the samples of each bin.
 template <class T, class Region>
 at::Tensor average(at::Tensor map, const at::Tensor& rois, const RoiPlan& plan) {
-  const bool channels_last = is_channels_last(map);
   const int64_t n = rois.size(0), channels = plan.channels, bins = plan.bins();
   if (map.stride(1) != 1 && pays_to_turn(n, plan)) map = to_channels_last<T>(map);
-  at::Tensor output = empty_map({n, channels, plan.bins_h, plan.bins_w}, map.scalar_type(), channels_last);
+  at::Tensor output = empty_like_type({n, channels, plan.bins_h, plan.bins_w}, map.scalar_type());
   const T *const pixels = map.const_data_ptr<T>(), *const roi = rois.const_data_ptr<T>();
   T* const out = output.mutable_data_ptr<T>();
   const int64_t step = map.stride(1);
@@ -24,18 +23,19 @@ at::Tensor average(at::Tensor map, const at::Tensor& rois, const RoiPlan& plan) 
         std::fill(sums[bin], sums[bin] + channels, T(0));
         gather(sums[bin], image, taps, channels, step);
       });
-      sums.store(out + i * channels * bins, channels_last, region.count);
+      sums.store(out + i * channels * bins, region.count);
     }
   });
   return output;
 }
 
-// Laid out like grad_output.
+// Of a contiguous gradient.
 template <class T, class Region>
 at::Tensor average_backward(const at::Tensor& grad_output, const at::Tensor& rois, const RoiPlan& plan) {
   const int64_t n = rois.size(0), channels = plan.channels, bins = plan.bins(), blocks = (channels + kChannels - 1) / kChannels;
-  const bool channels_last = is_channels_last(grad_output), together = channels_last || pays_to_turn(n, plan);
-  at::Tensor grad_map = empty_map({plan.images, channels, plan.height, plan.width}, grad_output.scalar_type(), together).zero_();
+  const bool together = pays_to_turn(n, plan);
+  const auto layout = together ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous;
+  at::Tensor grad_map = at::empty({plan.images, channels, plan.height, plan.width}, at::TensorOptions(grad_output.scalar_type()), layout).zero_();
   const int64_t pixels = plan.height * plan.width, step = together ? 1 : pixels, column = together ? channels : 1;
   const T *const grads = grad_output.const_data_ptr<T>(), *const roi = rois.const_data_ptr<T>();
   T* const out = grad_map.mutable_data_ptr<T>();
@@ -46,14 +46,14 @@ at::Tensor average_backward(const at::Tensor& grad_output, const at::Tensor& roi
       for (int64_t i = 0; i < n; ++i) {
         if (static_cast<int64_t>(roi[i * Region::kColumns]) != image) continue;
         const Region region(roi + i * Region::kColumns, plan);
-        grad.load(grads + i * channels * bins + first * (channels_last ? 1 : bins), channels, channels_last, region.count);
+        grad.load(grads + (i * channels + first) * bins, region.count);
         region.for_each_bin(plan.width * column, column, [&](int64_t bin, const Taps<T>& taps) {
           scatter(out + image * pixels * channels + first * step, grad[bin], taps, width, step);
         });
       }
     }
   });
-  return together && !channels_last ? from_channels_last<T>(grad_map) : grad_map;
+  return together ? from_channels_last<T>(grad_map) : grad_map;
 }
 
 // The samples of bin p that a maximum looks at: those on the map, and of those before and after it, which are all 0, the first.
@@ -70,13 +70,12 @@ std::vector<T> seen(const Axis<T>& axis, int64_t p, int64_t size) {
 // The largest sample of each bin and where it lies; of no samples 0, outside the map, where no gradient goes.
 template <class T>
 std::tuple<at::Tensor, at::Tensor, at::Tensor> maximum(const at::Tensor& input, const at::Tensor& rois, const RoiPlan& plan) {
-  const bool channels_last = is_channels_last(input);
   const at::Tensor map = to_channels_last<T>(input);
   const int64_t n = rois.size(0), channels = plan.channels, bins = plan.bins(), row = plan.width * channels;
   at::Tensor outputs[3];
   T* out[3];
   for (int k = 0; k < 3; ++k) {
-    outputs[k] = empty_map({n, channels, plan.bins_h, plan.bins_w}, map.scalar_type(), channels_last);
+    outputs[k] = empty_like_type({n, channels, plan.bins_h, plan.bins_w}, map.scalar_type());
     out[k] = outputs[k].mutable_data_ptr<T>();
   }
   const T *const pixels = map.const_data_ptr<T>(), *const roi = rois.const_data_ptr<T>();
@@ -108,9 +107,9 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> maximum(const at::Tensor& input, 
             }
           }
       }
-      best.store(out[0] + i * channels * bins, channels_last, 1);
-      best_y.store(out[1] + i * channels * bins, channels_last, 1);
-      best_x.store(out[2] + i * channels * bins, channels_last, 1);
+      best.store(out[0] + i * channels * bins, 1);
+      best_y.store(out[1] + i * channels * bins, 1);
+      best_x.store(out[2] + i * channels * bins, 1);
     }
   });
   return {outputs[0], outputs[1], outputs[2]};
@@ -159,10 +158,7 @@ void check_gradient(const at::Tensor& grad_output, const at::Tensor& rois, int64
   check_floats("grad_output", grad_output, {rois.size(0), input_size[1], bins_h, bins_w}, "(n, C, aligned_height, aligned_width)");
 }
 
-// Contiguous, or channels_last where that is how it comes.
-at::Tensor dense(const at::Tensor& t, at::ScalarType type) { return t.to(type).contiguous(t.suggest_memory_format()); }
-
-// (n, C, aligned_height, aligned_width), channels_last where the input is; for the maximum also where it lies, else two empty tensors.
+// (n, C, aligned_height, aligned_width); for the maximum also where it lies, else two empty tensors.
 std::tuple<at::Tensor, at::Tensor, at::Tensor> roi_align(const at::Tensor& input, const at::Tensor& rois, int64_t aligned_height, int64_t aligned_width,
                                                          double spatial_scale, int64_t sampling_ratio, int64_t pool_mode, bool aligned) {
   check_map_and_rois(input, rois, 5);
@@ -195,7 +191,7 @@ at::Tensor roi_align_backward(const at::Tensor& grad_output, const at::Tensor& r
   return compute_in(wide, [&](auto zero) {
     using T = decltype(zero);
     check_rois(wide_rois.const_data_ptr<T>(), wide_rois.size(0), 5, plan);
-    if (pool_mode == kAverage) return average_backward<T, UprightRegion<T>>(dense(grad_output, wide), wide_rois, plan);
+    if (pool_mode == kAverage) return average_backward<T, UprightRegion<T>>(grad_output.to(wide).contiguous(), wide_rois, plan);
     return maximum_backward<T>(grad_output.to(wide).contiguous(), wide_rois, argmax_y.to(wide).contiguous(), argmax_x.to(wide).contiguous(), plan);
   }).to(grad_output.scalar_type());
 }
@@ -222,6 +218,6 @@ at::Tensor roi_align_rotated_backward(const at::Tensor& grad_output, const at::T
   return compute_in(wide, [&](auto zero) {
     using T = decltype(zero);
     check_rois(wide_rois.const_data_ptr<T>(), wide_rois.size(0), 6, plan);
-    return average_backward<T, RotatedRegion<T>>(dense(grad_output, wide), wide_rois, plan);
+    return average_backward<T, RotatedRegion<T>>(grad_output.to(wide).contiguous(), wide_rois, plan);
   }).to(grad_output.scalar_type());
 }

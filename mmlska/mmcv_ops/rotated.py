@@ -5,11 +5,13 @@ A box is (centre x, centre y, width, height, angle): pixels and radians, the ang
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from .nms import greedy
-from .roi_align import grid_sizes, groups
+from .roi_align import grid_sizes, groups, kept_samples, places, rois_of
 from .sampling import chunks, clamped_neighbours, full_precision, weighted_sums
 
 _PAIRS = 2**18  # pairs of boxes at once: about 300 MB
@@ -32,7 +34,8 @@ def box_iou_rotated(boxes1: Tensor, boxes2: Tensor, mode_flag: int = 0, aligned:
         >>> box_iou_rotated(box, torch.tensor([[0.0, 0, 2, 4, 0], [0, 0, 4, 2, torch.pi / 2]]))
         tensor([[0.3333, 0.3333]])
     """
-    first, second = full_precision(boxes1), full_precision(boxes2)
+    first = full_precision(boxes1)
+    second = boxes2.to(first.dtype)
     if aligned:
         pairs = first, second
     else:
@@ -90,6 +93,7 @@ def roi_align_rotated(
         tensor([[[[ 4.5000, 12.5000], [ 2.5000, 10.5000]]]])
     """
     maps = full_precision(input)
+    rois = rois_of(maps.shape, rois, (aligned_height, aligned_width)).to(maps.dtype)
     output = maps.new_zeros(len(rois), input.shape[1], aligned_height, aligned_width)
     for chosen, pixel, weight in _samples(
         rois, input.shape, (aligned_height, aligned_width), spatial_scale, sampling_ratio, aligned, clockwise
@@ -111,6 +115,7 @@ def roi_align_rotated_backward(
 ) -> Tensor:
     """The gradient of :func:`roi_align_rotated` with respect to its input, (N, C, H, W)."""
     gradient = full_precision(grad_output)
+    rois = rois_of(input_size, rois, (aligned_height, aligned_width)).to(gradient.dtype)
     total = gradient.new_zeros(input_size)
     maps = torch.zeros_like(total, requires_grad=True)  # the operator is linear: any input gives the gradient
     for chosen, pixel, weight in _samples(
@@ -118,7 +123,8 @@ def roi_align_rotated_backward(
     ):
         with torch.enable_grad():
             out = _sums(maps, pixel, weight)
-        total += torch.autograd.grad(out, maps, gradient[chosen])[0]
+        if out.requires_grad:
+            total += torch.autograd.grad(out, maps, gradient[chosen])[0]
     return total.to(grad_output.dtype)
 
 
@@ -139,7 +145,7 @@ def _overlap(first: Tensor, second: Tensor, mode_flag: int) -> Tensor:
         [centre - along - across, centre + along - across, centre + along + across, centre - along + across], 1
     )
     edges = corners.roll(-1, 1) - corners  # (P, 4, 2)
-    limit = second[:, None, 2:4] / 2
+    limit = second[:, None, 2:4].abs() / 2
     crossings = torch.cat([(limit - corners) / edges, (-limit - corners) / edges], 2)
     # An edge along a side divides by zero and never crosses it; the ends are 0 and 1.
     ends = torch.zeros_like(crossings[..., :1])
@@ -158,36 +164,35 @@ def _overlap(first: Tensor, second: Tensor, mode_flag: int) -> Tensor:
 def _samples(rois, size, bins, scale, sampling_ratio, aligned, clockwise):
     """Regions, and for each of their bins the pixels (n, rows, columns, K) that it averages, with their weights."""
     _, _, height, width = size
-    rois = full_precision(rois)
     centre = rois[:, 1:3] * scale - (0.5 if aligned else 0.0)
     sides = rois[:, 3:5] * scale
     sides = sides if aligned else sides.clamp(min=1)
     angle = rois[:, 5] if clockwise else -rois[:, 5]
-    grids = [grid_sizes(sides[:, axis], bins[1 - axis], sampling_ratio) for axis in (1, 0)]
+    grids = [grid_sizes(rois, scale, sides[:, axis], bins[1 - axis], sampling_ratio) for axis in (1, 0)]
+    diagonal = math.hypot(height, width)
     for chosen, grid in groups(*grids):
         if 0 in grid:
             continue
-        for part in chunks(len(chosen), 4 * grid[0] * grid[1] * bins[0] * bins[1]):
+        kept = [kept_samples(n, diagonal, sampling_ratio) for n in grid]
+        for part in chunks(len(chosen), 4 * kept[0] * kept[1] * bins[0] * bins[1]):
             which = chosen[part]
-            offsets = [
-                # (n, bins * samples), from the centre of the region
-                sides[which, axis, None]
-                * (
-                    (torch.arange(bins[1 - axis] * n, device=rois.device, dtype=rois.dtype) + 0.5)
-                    / (bins[1 - axis] * n)
-                    - 0.5
-                )
-                for axis, n in ((1, grid[0]), (0, grid[1]))
-            ]
-            down, right = offsets[0][:, :, None], offsets[1][:, None]
-            cos, sin = angle[which].cos()[:, None, None], angle[which].sin()[:, None, None]
+            cos, sin = angle[which].cos(), angle[which].sin()
+            # The middle of the map as the region sees it, from its own centre.
+            y, x = (height - 1) / 2 - centre[which, 1], (width - 1) / 2 - centre[which, 0]
+            lows = (t[:, None, None] - diagonal / 2 - 1 for t in (y * cos - x * sin, y * sin + x * cos))
+            offsets = (
+                places(-side / 2, side, bins[i], grid[i], kept[i], low).flatten(1)
+                for i, (side, low) in enumerate(zip((sides[which, 1], sides[which, 0]), lows))
+            )
+            down, right = (t.unsqueeze(2 - i) for i, t in enumerate(offsets))
+            cos, sin = cos[:, None, None], sin[:, None, None]
             y = down * cos + right * sin + centre[which, 1, None, None]
             x = right * cos - down * sin + centre[which, 0, None, None]
             (row, weight_y), (column, weight_x) = clamped_neighbours(y, height), clamped_neighbours(x, width)
             image = rois[which, 0].long()[:, None, None, None, None] * height * width
             pixel = image + row[..., :, None] * width + column[..., None, :]
             weight = weight_y[..., :, None] * weight_x[..., None, :] / (grid[0] * grid[1])
-            yield which, *(_by_bin(t, bins, grid) for t in (pixel, weight))
+            yield which, *(_by_bin(t, bins, kept) for t in (pixel, weight))
 
 
 def _by_bin(entries: Tensor, bins: tuple[int, int], grid: list[int]) -> Tensor:
@@ -198,6 +203,6 @@ def _by_bin(entries: Tensor, bins: tuple[int, int], grid: list[int]) -> Tensor:
 
 def _sums(maps: Tensor, pixel: Tensor, weight: Tensor) -> Tensor:
     n, rows, columns, _ = pixel.shape
-    table = maps.permute(0, 2, 3, 1).reshape(-1, maps.shape[1])
+    table = maps.permute(0, 2, 3, 1).flatten(0, 2)
     out = weighted_sums(table, pixel.flatten(0, 2), weight.flatten(0, 2))
-    return out.view(n, rows, columns, -1).permute(0, 3, 1, 2)
+    return out.view(n, rows, columns, maps.shape[1]).permute(0, 3, 1, 2)

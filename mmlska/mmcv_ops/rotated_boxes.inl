@@ -70,9 +70,8 @@ std::vector<RotatedBox> rotated_boxes(const at::Tensor& boxes, const int64_t* or
 at::Tensor box_iou_rotated(const at::Tensor& boxes1, const at::Tensor& boxes2, int64_t mode_flag, bool aligned) {
   check_floats("boxes1", boxes1, {-1, 5}, "(n, 5)");
   check_floats("boxes2", boxes2, {aligned ? boxes1.size(0) : -1, 5}, aligned ? "(n, 5) with the n of boxes1" : "(m, 5)");
-  REQUIRE(boxes1.scalar_type() == boxes2.scalar_type(), "boxes1 is ", boxes1.scalar_type(), " but boxes2 is ", boxes2.scalar_type());
   REQUIRE(mode_flag == kUnion || mode_flag == kForeground, "mode_flag is ", mode_flag, "; it must be 0 (iou) or 1 (iof)");
-  const at::Tensor wide1 = boxes1.to(wide_type(boxes1)).contiguous(), wide2 = boxes2.to(wide_type(boxes2)).contiguous();
+  const at::Tensor wide1 = boxes1.to(wide_type(boxes1)).contiguous(), wide2 = boxes2.to(wide1.scalar_type()).contiguous();
   const int64_t n = wide1.size(0), m = wide2.size(0);
   at::Tensor ious = aligned ? empty_like_type({n}, wide1.scalar_type()) : empty_like_type({n, m}, wide1.scalar_type());
   compute_in(wide1.scalar_type(), [&](auto zero) {

@@ -35,7 +35,7 @@ def chunks(count: int, entries_each: int, limit: int = ENTRIES) -> Iterator[slic
 def clamped_neighbours(coordinates: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """The two pixels between which each coordinate lies, on one axis, as RoIAlign has it.
 
-    Up to one pixel outside the border the border's pixel is taken; farther outside everything is zero.
+    Up to half a pixel outside the map, which reaches from -0.5 to size - 0.5, the border's pixel is taken; farther outside all is 0.
 
     Args:
         coordinates: Of any shape, in pixels; 0 is the centre of the first pixel.
@@ -76,6 +76,6 @@ def weighted_sums(table: Tensor, index: Tensor, weight: Tensor) -> Tensor:
         >>> weighted_sums(table, torch.tensor([[0, 1]]), torch.tensor([[0.5, 1.0]]))
         tensor([[10.5000, 21.0000]])
     """
-    if not index.numel():  # a bin without samples
+    if not index.numel() or not table.numel():  # a bin without samples, a map without channels
         return table.new_zeros(len(index), table.shape[1])
     return F.embedding_bag(index, table, mode='sum', per_sample_weights=weight)

@@ -52,7 +52,7 @@ def softnms(
 
 
 def bilinear(image: Tensor, y: Tensor, x: Tensor) -> Tensor:
-    """Values of an image (C, H, W) at positions of any shape: (C, *shape). Beyond one pixel around the image they are 0."""
+    """Values of an image (C, H, W) at positions of any shape: (C, *shape). More than half a pixel outside they are 0."""
     h, w = image.shape[1:]
     inside = (y >= -1) & (y <= h) & (x >= -1) & (x <= w)
     y, x = y.clamp(0, h - 1), x.clamp(0, w - 1)

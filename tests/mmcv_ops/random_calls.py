@@ -46,7 +46,7 @@ def main() -> None:
 def attempt(operator, draw: random.Random, odd: float) -> str:
     try:
         operator(draw, odd)
-    except RuntimeError as error:
+    except ValueError as error:
         if not str(error).startswith('mmlska_mmcv: '):
             raise
         return 'refused'

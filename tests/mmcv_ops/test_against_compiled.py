@@ -68,12 +68,9 @@ def test_suppression_in_other_dtypes(dtype, backend):
     )
 
 
-@pytest.mark.parametrize('layer', ['plain', 'rotated'])
-@pytest.mark.parametrize('mode', ['avg', 'max'])
+@pytest.mark.parametrize(('layer', 'mode'), [('plain', 'avg'), ('plain', 'max'), ('rotated', 'avg')])
 def test_channels_last_maps_are_read_right(layer, mode, backend):
     """Compiled mmcv reads them as if they were contiguous."""
-    if layer == 'rotated' and mode == 'max':
-        pytest.skip('the rotated one has the average alone')
     plain = ops.RoIAlign((3, 2), 0.5, 0, mode, True)
     function, rois = (
         (plain, regions()) if layer == 'plain' else (ops.RoIAlignRotated((3, 2), 0.5, 0), rotated_regions())

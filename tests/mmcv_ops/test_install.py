@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from mmlska.mmcv_ops import available_backends
+from mmlska.mmcv_ops import available_backends, in_use
 
+pytest.importorskip('mmcv')
 ROOT = Path(__file__).resolve().parents[2]
 
 # In this process mmcv is one without compiled operators, whichever is installed.
@@ -51,6 +52,19 @@ print(get_compiler_version(), get_compiling_cuda_version(), sep='; ')
     assert lines[1] == f'none, operators of mmlska: {", ".join(available_backends())}; not available'
 
 
+def test_the_module_holds_what_mmcv_asks_for_and_no_more(tmp_path):
+    code = """
+import mmlska
+from mmcv.utils import ext_loader
+asked, load = set(), ext_loader.load_ext
+ext_loader.load_ext = lambda name, functions: asked.update(functions) or load(name, functions)
+import mmcv.ops, mmcv._ext
+names = {name for name in vars(mmcv._ext) if not name.startswith('__')}
+print(len(names) > 10, names - asked)
+"""
+    assert run(code, tmp_path) == 'True set()'
+
+
 @pytest.mark.parametrize('when', ['before', 'after'])
 def test_operators_that_are_there_are_not_touched(when, tmp_path):
     """A package of the same name, with an ``_ext`` of its own."""
@@ -66,7 +80,7 @@ def test_operators_that_are_there_are_not_touched(when, tmp_path):
 
 
 def test_an_ext_that_does_not_load_is_not_hidden(tmp_path):
-    """One that was compiled for another torch has to be mended by its owner, not passed over in silence."""
+    """One that was compiled for another torch must be installed again by its owner; silence would hide it."""
     (tmp_path / 'mmcv').mkdir()
     (tmp_path / 'mmcv/__init__.py').write_text('')
     (tmp_path / 'mmcv/_ext.py').write_text('raise ImportError("undefined symbol")\n')
@@ -136,25 +150,29 @@ cfg.model.test_cfg.rcnn.update(score_thr=0.05)
 with torch.no_grad():
     found = [x.pred_instances for x in model.eval().predict(images, samples)]
 torch.save(dict(loss=losses.detach(), gradient=gradient, boxes=[x.bboxes for x in found], scores=[x.scores for x in found],
-    masks=[x.masks for x in found], ours=mmlska.mmcv_ops.in_use()), {out!r})
+    masks=[x.masks for x in found],
+    operators=mmlska.mmcv_ops.available_backends() if mmlska.mmcv_ops.in_use() else []), {out!r})
 """
 
 
 @pytest.mark.slow(30)
-def test_mask_rcnn_is_the_same_on_compiled_operators(tmp_path):
-    """Losses, gradients and predictions of a small one; where mmcv has no compiled operators, against plain PyTorch."""
+def test_mask_rcnn_is_the_same_on_other_operators(tmp_path):
+    """Losses, gradients and predictions of a small one: on compiled mmcv where that is installed, else on plain PyTorch."""
     import torch
 
+    light = in_use()
+    if light and available_backends() == ['plain PyTorch']:
+        pytest.skip('there are no other operators than those in plain PyTorch')
+    plain = 'from mmlska.mmcv_ops import backends\nbackends.BACKENDS = (backends.plain,)\n'
     results = []
-    for hide in (True, False):
-        out = tmp_path / f'{hide}.pt'
+    for name, before, hide in (('first', '', True), ('other', plain if light else '', light)):
+        out = tmp_path / f'{name}.pt'
         config = ROOT / 'configs/demo/mask_rcnn_van_lska_t_scenes.py'
-        run(DETECTOR.format(config=str(config), out=str(out)), tmp_path, hide)
+        run(before + DETECTOR.format(config=str(config), out=str(out)), tmp_path, hide)
         results.append(torch.load(out, weights_only=False))
     a, b = results
-    assert a.pop('ours')
-    if b.pop('ours'):
-        pytest.skip('mmcv has no compiled operators here')
+    assert a.pop('operators') == available_backends()
+    assert b.pop('operators') == (['plain PyTorch'] if light else [])
     assert a['loss'] > 0
     assert sum(map(len, a['boxes'])) > 10
     for name in a:

@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from cases import boxes, feature_map, ops, regions, rotated_boxes, rotated_regions
 from torch.autograd.gradcheck import gradcheck
 
+from mmlska.mmcv_ops import extension
+
 deformable = ops.multi_scale_deform_attn
 
 
@@ -68,11 +70,12 @@ def test_a_sample_of_a_negative_class_has_no_softmax_loss(stand_ins):
     assert (gradient[1] != 0).all()
 
 
+@pytest.mark.parametrize('gamma', [0.0, 0.5, 2.0])
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float16, torch.bfloat16])
-def test_focal_losses_of_certain_predictions_are_finite(dtype, stand_ins):
+def test_focal_losses_of_certain_predictions_are_finite(dtype, gamma, stand_ins):
     logits = torch.tensor([[300.0, -300.0], [-300.0, 300.0]], dtype=dtype, requires_grad=True)
     for function in (ops.sigmoid_focal_loss, ops.softmax_focal_loss):
-        loss = function(logits, torch.tensor([0, 0]), 2.0, 0.25, None, 'sum')
+        loss = function(logits, torch.tensor([0, 0]), gamma, 0.25, None, 'sum')
         (gradient,) = torch.autograd.grad(loss, logits)
         assert loss.dtype == gradient.dtype == dtype
         assert torch.isfinite(loss)
@@ -129,6 +132,7 @@ def test_nothing_gives_nothing(backend):
     none = torch.zeros(0, 4)
     assert [t.shape for t in ops.nms(none, none[:, 0], 0.5)] == [(0, 5), (0,)]
     assert [t.shape for t in ops.soft_nms(none, none[:, 0])] == [(0, 5), (0,)]
+    assert ops.nms_match(torch.zeros(0, 5), 0.5) == extension.nms_match(torch.zeros(0, 5), 0.5) == []
     assert ops.box_iou_rotated(torch.zeros(0, 5), rotated_boxes(6, 0)).shape == (0, 6)
     assert ops.box_iou_rotated(rotated_boxes(6, 0), torch.zeros(0, 5)).shape == (6, 0)
     for mode in ('avg', 'max'):

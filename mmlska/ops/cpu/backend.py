@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...native import problem_of
 from .. import reference
 from ..autograd import all_four, register
 from ..context import Pair
 from ..fallback import fall_back
 
-_VERSION = 6  # that of ops.cpp for which this file is written
-_FIX = 'with a C++ compiler, `pip install --no-build-isolation .` (or `-e .`) in the mmlska repository builds them'
-
-try:
-    _kernels = import_module('._kernels', __package__)  # the functions of the operators that are registered below
-except ImportError as error:
-    PROBLEM = f'the C++ kernels are not there ({error}); {_FIX}'
-else:
-    # A checkout that was updated without a new build still has the old file.
-    _right = getattr(_kernels, 'VERSION', None) == _VERSION
-    PROBLEM = None if _right else f'the C++ kernels are those of another version; {_FIX}'
-
+PROBLEM = problem_of(f'{__package__}._kernels', version=6)  # that of ops.cpp for which this file is written
 NAME = 'cpu'
 MIXES = False
 _DTYPES = (torch.float32, torch.bfloat16, torch.float64)

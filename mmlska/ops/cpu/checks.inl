@@ -1,29 +1,20 @@
 // What every operator asks of its inputs before anything reads them: anyone may call one without the front door. Part of ops.cpp.
 
-// Memory that the kernels can read as plain numbers. A shorter storage, emptied by resize_ as FSDP does, keeps the sizes of its tensors.
-void check_memory(const char* name, const at::Tensor& t) {
-  TORCH_CHECK(t.device().is_cpu() && t.layout() == at::kStrided, "mmlska_cpu: ", name, " is a ", t.layout(), " tensor on ", t.device(),
-              "; it must be a dense one on cpu");
-  TORCH_CHECK(t.numel() == 0 || t.storage().nbytes() >= at::detail::computeStorageNbytes(t.sizes(), t.strides(), t.element_size(), t.storage_offset()),
-              "mmlska_cpu: the memory of ", name, " was freed or cut: ", t.storage().nbytes(), " bytes are left for its shape ", t.sizes());
-}
-
 void check_shape(const char* name, const at::Tensor& t, at::IntArrayRef shape) {
-  TORCH_CHECK(t.sizes() == shape, "mmlska_cpu: ", name, " has shape ", t.sizes(), "; it must be ", shape);
+  REQUIRE(t.sizes() == shape, name, " has shape ", t.sizes(), "; it must be ", shape);
 }
 
 void check_map(const at::Tensor& x) {
-  TORCH_CHECK(x.dim() == 4 && x.size(1) > 0, "mmlska_cpu: x has shape ", x.sizes(), "; it must be (N, C, H, W) with C of 1 or more");
+  REQUIRE(x.dim() == 4 && x.size(1) > 0, "x has shape ", x.sizes(), "; it must be (N, C, H, W) with C of 1 or more");
   const auto type = x.scalar_type();
-  TORCH_CHECK(type == at::kFloat || type == at::kBFloat16 || type == at::kDouble, "mmlska_cpu: x is ", type,
-              "; it must be float32, bfloat16 or float64");
+  REQUIRE(type == at::kFloat || type == at::kBFloat16 || type == at::kDouble, "x is ", type, "; it must be float32, bfloat16 or float64");
   check_memory("x", x);
 }
 
 // Of a tensor that goes with the map x.
 void check_beside(const at::Tensor& x, const char* name, const at::Tensor& t, at::IntArrayRef shape) {
   check_shape(name, t, shape);
-  TORCH_CHECK(t.scalar_type() == x.scalar_type(), "mmlska_cpu: ", name, " is ", t.scalar_type(), " but x is ", x.scalar_type());
+  REQUIRE(t.scalar_type() == x.scalar_type(), name, " is ", t.scalar_type(), " but x is ", x.scalar_type());
   check_memory(name, t);
 }
 
@@ -35,15 +26,15 @@ void check_map_beside(const at::Tensor& x, const char* name, const at::Tensor& m
 // Number of taps of a 1-D kernel, along an axis of its weight.
 int64_t taps_of(const char* name, const at::Tensor& weight, int64_t axis) {
   const int64_t taps = weight.dim() == 4 ? weight.size(axis) : 0;
-  TORCH_CHECK(taps % 2 == 1 && taps < kMaxTaps, "mmlska_cpu: ", name, " has shape ", weight.sizes(), "; it must be ",
-              axis == 3 ? "(C, 1, 1, k)" : "(C, 1, k, 1)", " with an odd k of up to ", kMaxTaps - 1);
+  REQUIRE(taps % 2 == 1 && taps < kMaxTaps, name, " has shape ", weight.sizes(), "; it must be ",
+          axis == 3 ? "(C, 1, 1, k)" : "(C, 1, k, 1)", " with an odd k of up to ", kMaxTaps - 1);
   return taps;
 }
 
 // Number of output channels of a 1x1 from so many channels.
 int64_t check_pointwise(const at::Tensor& x, const char* name, const at::Tensor& weight, int64_t channels) {
   const int64_t outputs = weight.dim() == 4 ? weight.size(0) : 0;
-  TORCH_CHECK(outputs > 0, "mmlska_cpu: ", name, " has shape ", weight.sizes(), "; it must be (C2, C, 1, 1) with C2 of 1 or more");
+  REQUIRE(outputs > 0, name, " has shape ", weight.sizes(), "; it must be (C2, C, 1, 1) with C2 of 1 or more");
   check_beside(x, name, weight, {outputs, channels, 1, 1});
   return outputs;
 }
@@ -58,7 +49,7 @@ void refuse_tangents(const c10::OperatorHandle& op, c10::DispatchKeySet keys, to
   const auto& arguments = op.schema().arguments();
   const auto inputs = torch::jit::last(*stack, arguments.size());
   for (size_t i = 0; i < inputs.size(); ++i)
-    TORCH_CHECK(!inputs[i].isTensor() || !inputs[i].toTensor()._fw_grad(0).defined(), "mmlska_cpu: ", arguments[i].name(),
-                " has a tangent, and the kernels have no forward-mode derivative; mmlska.ops, or plain PyTorch, has one");
+    REQUIRE(!inputs[i].isTensor() || !inputs[i].toTensor()._fw_grad(0).defined(), arguments[i].name(),
+            " has a tangent, and the kernels have no forward-mode derivative; mmlska.ops, or plain PyTorch, has one");
   op.redispatchBoxed(keys & c10::after_ADInplaceOrView_keyset, stack);
 }

@@ -18,7 +18,7 @@ void check_lska(const at::Tensor& x, LSKA_PARAMETERS) {
   check_beside(x, "v1b", v1b, {C});
   check_beside(x, "pw", pw, {C, C, 1, 1});
   check_beside(x, "pb", pb, {C});
-  TORCH_CHECK(dilation >= 1, "mmlska_cpu: dilation is ", dilation, "; it must be 1 or more");
+  REQUIRE(dilation >= 1, "dilation is ", dilation, "; it must be 1 or more");
 }
 #define CHECK_LSKA(x) check_lska(x, h0w, h0b, v0w, v0b, h1w, h1b, v1w, v1b, pw, pb, dilation, gelu)
 

@@ -1,5 +1,5 @@
 // The CPU backend of mmlska.ops: types, instruction sets, registration. The operators: lska_ops.inl, mlp_ops.inl; what they ask of their inputs:
-// checks.inl; how their work is split: tensors.inl; kernels: rows.inl, lska.inl, depthwise_gelu.inl, and of 1x1s tiles.inl. An .inl is a part of this
+// ../../native/memory.inl and checks.inl; how their work is split: tensors.inl; kernels: rows.inl, lska.inl, depthwise_gelu.inl, and of 1x1s tiles.inl. An .inl is a part of this
 // file, included at its place in it.
 //
 // Maps come and go as channels_last, weights contiguous. dtypes: float, bfloat16 (computed in float) and double.
@@ -123,7 +123,10 @@ const int kLevel = find_level();
 #define RUN(function, ...) baseline::function(__VA_ARGS__)
 #endif
 
+#define REQUIRE(condition, ...) TORCH_CHECK(condition, "mmlska_cpu: ", __VA_ARGS__)
+
 #include "tensors.inl"
+#include "../../native/memory.inl"
 #include "checks.inl"
 #include "pointwise.inl"
 
