@@ -156,7 +156,8 @@ class Model:
 
         Args:
             data: Folder of images with COCO files (detectors) or masks (segmentors); by default the data sets of the config.
-            epochs, val_fraction, palette: How to use ``data``; see :func:`mmlska.own_data.adapt_config.use_own_data`.
+            epochs: How often training sees each image; by default as the recipe.
+            val_fraction, palette: How to use ``data``; see :func:`mmlska.own_data.adapt_config.use_own_data`.
             work_dir: A folder without a training, for logs and checkpoints. By default ``work_dirs/<config>`` or, with ``data``,
                 ``work_dirs/<config>_<folder>``, with a number behind it if there is a training already.
             resume: Continue the training in ``work_dir``, by default the newest; or from this checkpoint.
@@ -179,7 +180,7 @@ class Model:
         """
         own = dict(epochs=epochs, val_fraction=val_fraction, palette=palette)
         own = {name: value for name, value in own.items() if value is not None}
-        if own and data is None:
+        if data is None and not own.keys() <= {'epochs'}:
             raise ValueError(f'{", ".join(own)} go with data; give a folder, or settings of the config by cfg_options')
         data = None if data is None else str(data)
         folder = self._folder(work_dir, data, resume)

@@ -24,12 +24,12 @@ def training_parser() -> argparse.ArgumentParser:
     add('--auto-scale-lr', action='store_true', help='scale the learning rate to the batch size')
     skip = 'continue past up to N images that cannot be read'
     add('--skip-bad-images', type=int, default=0, metavar='N', help=skip)
+    add('--epochs', type=int, help='how often training sees each image; by default as the recipe')
     add_training_options(parser)
     add = parser.add_argument_group('own data').add_argument
     data = 'train on the images and COCO files or masks in a folder; see docs/own_data.md'
     add('--data', metavar='DIR', help=data)
     add('--val-fraction', type=float, help='share held out where DIR has no split of its own; by default 0.2')
-    add('--epochs', type=int, help='how often training sees each image; by default as the recipe')
     palette = 'names and colours of the classes in masks; by default DIR/classes.json'
     add('--palette', metavar='FILE', help=palette)
     check = 'list what is wrong with the data first, and stop if there are errors'
@@ -41,8 +41,8 @@ def parse_training() -> argparse.Namespace:
     """Read the options of a training from the command line."""
     parser = training_parser()
     args = parser.parse_args()
-    if _own_options(args) and not args.data:
-        parser.error('--val-fraction, --epochs and --palette go with --data; without it use --cfg-options')
+    if not args.data and not _own_options(args).keys() <= {'epochs'}:
+        parser.error('--val-fraction and --palette go with --data; without it use --cfg-options')
     if args.fsdp and args.channels_last is None:  # the default without a GPU, and nothing that FSDP can spread
         args.channels_last = False
     return args
@@ -76,6 +76,6 @@ def training_config(args: argparse.Namespace) -> Config:
 
 
 def _own_options(args: argparse.Namespace) -> dict:
-    """The options that go with ``--data``, where they were given."""
+    """The options of :func:`mmlska.own_data.adapt_config.use_own_data` that were given."""
     options = ('val_fraction', 'epochs', 'palette')
     return {name: value for name in options if (value := getattr(args, name)) is not None}

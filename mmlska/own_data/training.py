@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.registry import DATASETS, init_default_scope
 
+from ..engine.checks import check_data
 from ..engine.lock import unlock_work_dir
 from ..engine.processes import claim_work_dir
 from ..engine.training_options import use_training_options
 from .adapt_config import use_own_data
+from .schedule import scale_schedule
 
 
 def use_data_and_options(
@@ -22,19 +25,20 @@ def use_data_and_options(
         cfg: A config that went through :func:`mmlska.engine.launch.prepare`; changed in place.
         data: A folder to train on; see :func:`mmlska.own_data.adapt_config.use_own_data`. The work directory is then locked for this
             process. None for the data sets of the config.
-        own: Options of ``use_own_data``.
+        own: Options of ``use_own_data``; ``epochs`` without ``data`` too.
         **options: Those of :func:`mmlska.engine.training_options.use_training_options`.
 
     Returns:
-        Lines to print about the data; none without ``data``.
+        Lines to print about the data and the length of the training.
 
     Raises:
         FileNotFoundError: If the folder, an image, the palette or a checkpoint is missing.
         ValueError: If the data cannot be used, another training uses the work directory, or an option does not fit.
     """
     if data is None:
+        lines = _use_epochs(cfg, **(own or {}))
         use_training_options(cfg, **options)
-        return []
+        return lines
     claim_work_dir(cfg)  # before the first file is written there
     try:
         lines = use_own_data(cfg, data, **(own or {}))
@@ -43,3 +47,12 @@ def use_data_and_options(
         unlock_work_dir(cfg.work_dir)
         raise
     return lines
+
+
+def _use_epochs(cfg: Config, epochs: int | None = None) -> list[str]:
+    """Set how often a training sees each image of the data set of its config."""
+    if epochs is None:
+        return []
+    check_data(cfg, ('train',))
+    init_default_scope(cfg.get('default_scope', 'mmengine'))
+    return [scale_schedule(cfg, len(DATASETS.build(cfg.train_dataloader.dataset)), epochs)]

@@ -1,0 +1,33 @@
+"""How long a training is on the data set of its config."""
+
+import pytest
+
+from mmlska.engine.config import load_config
+from mmlska.own_data.training import use_data_and_options
+
+
+@pytest.fixture
+def cfg(scenes):
+    cfg = load_config('configs/demo/mask_rcnn_van_lska_t_scenes.py')
+    cfg.train_dataloader.dataset.data_root = f'{scenes}/'  # of four images
+    cfg.train_dataloader.batch_size = 2
+    return cfg
+
+
+def test_epochs_are_those_of_the_images_of_the_config(cfg):
+    (line,) = use_data_and_options(cfg, own=dict(epochs=50))
+    assert line == '100 iterations, 50 passes over the images'
+    assert cfg.train_dataloader.dataset.times * cfg.train_cfg.max_epochs == 50
+    assert cfg.param_scheduler[1].end == 100
+
+
+def test_without_epochs_the_recipe_stays(cfg):
+    before = cfg.to_dict()
+    assert use_data_and_options(cfg) == []
+    assert cfg.to_dict() == before
+
+
+def test_missing_images_are_named_as_in_a_training(cfg):
+    cfg.train_dataloader.dataset.data_root = 'nowhere/'
+    with pytest.raises(FileNotFoundError, match='nowhere/annotations/instances_training.json'):
+        use_data_and_options(cfg, own=dict(epochs=1))
