@@ -65,7 +65,7 @@ WITHOUT_KERNELS := build/without-kernels
 
 test-without-kernels: install ## run the tests of the operators and of what uses them on a copy that lacks the C++ kernels
 	rm -rf $(WITHOUT_KERNELS) && mkdir -p $(WITHOUT_KERNELS)
-	cp -R conftest.py pyproject.toml README.md configs docs mmlska mmlska_command.py scripts tests tools $(WITHOUT_KERNELS)
+	cp -R conftest.py pyproject.toml README.md model-index.yml configs docs mmlska mmlska_command.py scripts tests tools $(WITHOUT_KERNELS)
 	rm -f $(WITHOUT_KERNELS)/mmlska/*/_kernels.* $(WITHOUT_KERNELS)/mmlska/ops/cpu/_kernels.*
 	cd $(WITHOUT_KERNELS) && $(CURDIR)/$(PY) -c 'from mmlska.ops.cpu.backend import PROBLEM; from mmlska.mmcv_ops.backends import KERNELS; print(PROBLEM); raise SystemExit(not PROBLEM or KERNELS.available())'
 	@# Doctests are off: with folders as arguments they would collect several files named conftest.

@@ -22,7 +22,7 @@ COMMANDS = {
     'configs': 'list the configs that come with mmlska, with parameters and FLOPs',
     'check': 'list what is wrong with a data set',
     'convert': 'convert weights between published layouts, or tell what a file is',
-    'doctor': 'tell what is installed, what works, and what mends the rest',
+    'doctor': 'tell what is installed, what works, and how to fix the rest',
     'app': 'serve a page to try trained models on',
     'make-scenes': 'write generated scenes to train on',
     'plot-logs': 'draw loss, learning rate and metrics of runs',
@@ -71,17 +71,13 @@ def run(name: str) -> None:
             load_alone(f'commands/{name}') if name in ALONE else importlib.import_module(f'mmlska.commands.{module}')
         )
     except ImportError as error:
-        # Where MMEngine is missing or broken, mmlska's own error says what mends it; of other packages this does.
-        missing = isinstance(error, ModuleNotFoundError)
-        advice = load_alone('environment').import_advice(error) if missing else str(error)
-        sys.exit(_error(Path(sys.argv[0]).name, advice))
+        sys.exit(_error(Path(sys.argv[0]).name, load_alone('environment').import_advice(error)))
     command.main()
 
 
 def load_alone(name: str) -> ModuleType:
     """``mmlska/<name>.py``, which imports nothing of mmlska, without the package: that loads torch, or fails where MMEngine is broken."""
-    package = importlib.util.find_spec('mmlska')
-    file = Path(package.submodule_search_locations[0], f'{name}.py')
+    file = Path(__file__).with_name('mmlska') / f'{name}.py'
     spec = importlib.util.spec_from_file_location(f'mmlska_{Path(name).name}', file)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up

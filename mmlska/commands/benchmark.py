@@ -8,12 +8,12 @@ from ..benchmark.contenders import CONTENDERS, DEPLOYMENT, PASSES
 from ..benchmark.run import CONFIGS, DTYPES, KINDS, OPS, Plan, benchmark, default_device, size
 from ..cli.errors import user_errors
 from ..cli.options import add_debug
-from ..command_line import recorded_command
+from ..command_line import recorded_command, tool_parser
 from ..designs import ARCHS, DESIGNS
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = tool_parser(__doc__)
     add = parser.add_argument
     add('kind', choices=KINDS)
     add('--device', default=default_device())

@@ -4,10 +4,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from ..catalog import named_config
+from ..catalog import nearest_names
 from ..cli.errors import user_errors
 from ..cli.options import add_debug
-from ..engine.config import load_config
+from ..command_line import tool_parser
+from ..engine.config import find_config, load_config
 from ..files import check_replaceable
 from ..own_data.check import check_config, check_folder
 from ..own_data.contact_sheet import write_sheet
@@ -16,8 +17,8 @@ from ..results import write_json
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description='List what is wrong with a data set; exit code 1 if there are errors, 0 if there are warnings only.'
+    parser = tool_parser(
+        'List what is wrong with a data set; exit code 1 if there are errors, 0 if there are warnings only.'
     )
     parser.add_argument(
         'data', metavar='DIR|CONFIG', help='a folder of images and labels, or a config that names its data'
@@ -40,7 +41,8 @@ def main() -> None:
             check_replaceable(Path(target))
         if args.fix:
             check_target(args.fix)
-        if not Path(args.data).is_dir() and (args.data.endswith('.py') or named_config(args.data)):
+        # What is nearly the name of a config is refused with the names.
+        if not Path(args.data).is_dir() and (find_config(args.data) or nearest_names(args.data)):
             checked = check_config(load_config(args.data))
         else:
             cfg = load_config(args.config) if args.config else None

@@ -6,12 +6,13 @@ from pathlib import Path
 from ..analysis.cost_tables import config_table, count_configs, count_designs, design_tables, draw_designs
 from ..cli.errors import user_errors
 from ..cli.options import add_cfg_options, add_debug
+from ..command_line import tool_parser
 from ..designs import ARCHS, DESIGNS, ladder_sizes
 from ..results import fill_section, write_json
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description='Count parameters and multiply-adds of whole models or of backbones.')
+    parser = tool_parser('Count parameters and multiply-adds of whole models or of backbones.')
     add = parser.add_argument
     add('configs', nargs='*', help='config files')
     shape = 'default: 800 1280 for mmdet, 512 512 for mmseg, 224 224 for classifiers and backbones'

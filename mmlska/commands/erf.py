@@ -6,15 +6,13 @@ from pathlib import Path
 from ..analysis.receptive_field_panels import measure_panels, write_panels
 from ..cli.errors import user_errors
 from ..cli.options import add_cfg_options, add_debug, add_trust_checkpoint
+from ..command_line import tool_parser
 from ..designs import DESIGNS
 from ..weights import use_safe_reader
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description='Draw the effective receptive field of a backbone, averaged over photos.',
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = tool_parser('Draw the effective receptive field of a backbone, averaged over photos.')
     add = parser.add_argument
     add('config', help='config file; any backbone')
     add('--k-sizes', nargs='+', type=int, help='a panel for each kernel size')

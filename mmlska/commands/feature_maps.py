@@ -7,6 +7,7 @@ from ..analysis.feature_maps import KINDS, maps_over_photo, read_scaled
 from ..analysis.figures import photo_maps
 from ..cli.errors import user_errors
 from ..cli.options import add_cfg_options, add_debug, add_trust_checkpoint
+from ..command_line import tool_parser
 from ..engine.config import load_config
 from ..infer.model import build_model
 from ..results import save_figure
@@ -14,10 +15,7 @@ from ..weights import use_safe_reader
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description='Draw attention maps and EigenCAM over a photo.',
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = tool_parser('Draw attention maps and EigenCAM over a photo.')
     add = parser.add_argument
     add('config', help='config file')
     add('photo', help='image file')

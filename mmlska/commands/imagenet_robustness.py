@@ -8,16 +8,14 @@ from ..classification.scores import build_predict
 from ..classification.standin import write_standin
 from ..cli.errors import user_errors
 from ..cli.options import add_cfg_options, add_debug, add_trust_checkpoint
+from ..command_line import tool_parser
 from ..engine.config import load_config
 from ..files import file_sha256
 from ..weights import use_safe_reader
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description='Measure an ImageNet classifier on the robustness sets of the LSKA paper.',
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = tool_parser('Measure an ImageNet classifier on the robustness sets of the LSKA paper.')
     parser.add_argument('config', help='config file of a classifier')
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('--root', type=Path, default=Path('data'), help=f'folder that holds {", ".join(SETS)}')

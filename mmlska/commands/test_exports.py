@@ -5,16 +5,15 @@ from pathlib import Path
 
 from ..cli.errors import user_errors
 from ..cli.options import add_debug, add_trust_checkpoint
-from ..command_line import recorded_command
+from ..command_line import recorded_command, tool_parser
 from ..export.metrics import evaluate_exports, table
 from ..results import add_result, fill_section, run_environment
 from ..weights import WeightsError, use_safe_reader
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description='Evaluate a checkpoint and its ONNX files in fp32, fp16 and int8 on the test data of the config.',
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    parser = tool_parser(
+        'Evaluate a checkpoint and its ONNX files in fp32, fp16 and int8 on the test data of the config.'
     )
     parser.add_argument('config', help='config file of a segmentor or of RetinaNet')
     parser.add_argument('checkpoint', help='checkpoint of a training with that config')

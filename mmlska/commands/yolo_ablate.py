@@ -5,14 +5,12 @@ from pathlib import Path
 
 from ..cli.errors import user_errors
 from ..cli.options import add_debug, add_trust_checkpoint
+from ..command_line import tool_parser
 from ..results import fill_section
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description='Train stock YOLO and YOLO with LSKA alike and compare them.',
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = tool_parser('Train stock YOLO and YOLO with LSKA alike and compare them.')
     add = parser.add_argument
     add('data', type=Path, help='data.yaml of Ultralytics, or the folder of the fruits_nuts data')
     add('--base', default='yolo11n.yaml', help='stock YAML (from scratch) or .pt file (LSKA is attached)')

@@ -58,11 +58,11 @@ def test_every_tool_has_help_and_debug(tool, monkeypatch, capsys):
     """Also where what it needs for its work, as Gradio or Ultralytics, is not installed."""
     options = options_of(tool, monkeypatch, capsys)
     assert '--help' in options
-    assert ('--debug' in options) is (tool not in ('doctor.py', 'make_scenes.py'))
+    assert ('--debug' in options) is (tool != 'doctor.py')
 
 
 @pytest.mark.parametrize('path', COMMANDS, ids=lambda path: path.stem)
 def test_a_command_is_short_and_writes_nothing_into_docs(path):
     text = path.read_text(encoding='utf-8')
-    assert len(text.splitlines()) < 60 or path.name == 'completion.py'  # which holds the scripts that it prints
+    assert len(text.splitlines()) < 60
     assert 'docs/results' not in text

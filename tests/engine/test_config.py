@@ -21,7 +21,7 @@ def test_configs_are_found_from_any_folder(tmp_path, monkeypatch):
     ('path', 'error', 'message'),
     [
         ('configs/none.py', FileNotFoundError, 'config configs/none.py does not exist; see the folder configs'),
-        ('configs', FileNotFoundError, 'config configs does not exist'),
+        ('configs', FileNotFoundError, 'config configs is a folder; see the folder configs'),
     ],
 )
 def test_missing_configs(path, error, message):
