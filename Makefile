@@ -38,6 +38,8 @@ install: .venv/.installed ## create .venv with torch, mmcv, mmdet, mmseg and thi
 	@# What pip has kept of mmcv may have been compiled for another torch.
 	$(PY) -c 'import mmlska, mmcv.ops' || $(call APART,requirements/constraints.txt) $(PIP) --no-cache-dir --no-deps --force-reinstall onedl-mmcv
 	$(PY) -c 'import mmlska, mmcv.ops'
+	@# pip does not show what setup.py says.
+	@$(PY) -c 'from mmlska.ops.cpu.backend import PROBLEM; print(PROBLEM or "the C++ kernels are built")'
 	@touch $@
 
 install-compiled: install ## compile mmcv's own operators into .venv too; takes minutes and needs a C++ compiler

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
@@ -42,6 +45,26 @@ COMMANDS = {
 ALONE = ('configs', 'doctor')
 
 
+@contextmanager
+def _ended_by_others() -> Iterator[None]:
+    """No traceback where the user presses Ctrl-C, or the reader of a pipe has read enough: `mmlska configs | head -1`.
+
+    The exit status is that which shells give where SIGINT or SIGPIPE ended a program.
+    """
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()  # here and not when Python ends, where an error cannot be caught
+    except KeyboardInterrupt:
+        print(f'{Path(sys.argv[0]).name}: interrupted', file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # takes what is still to be flushed
+        sys.exit(141)
+
+
+@_ended_by_others()
 def main() -> None:
     """Run the command that the first argument names."""
     name, *arguments = sys.argv[1:] or ['--help']
@@ -58,6 +81,7 @@ def main() -> None:
         sys.exit(_error('mmlska', f'there is no command {name!r}; {hint} (mmlska --help has the list)'))
 
 
+@_ended_by_others()
 def run(name: str) -> None:
     """Run a command on ``sys.argv``: the one place where the command `mmlska` and the tools begin.
 

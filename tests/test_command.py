@@ -6,6 +6,7 @@ import importlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -104,6 +105,28 @@ def test_a_mistake_is_one_line_that_begins_as_typed(words, line, capsys, monkeyp
     assert error.strip().splitlines()[-1].startswith(line)
     assert 'Traceback' not in error
     assert not any(tmp_path.iterdir())
+
+
+def test_a_reader_may_leave_before_the_end():
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, 'w') as closed:
+        done = subprocess.run(
+            [sys.executable, '-m', 'mmlska_command', 'configs'], cwd=ROOT, stdout=closed, stderr=subprocess.PIPE
+        )
+    assert (done.returncode, done.stderr) == (141, b'')
+
+
+def test_ctrl_c_is_one_line(tmp_path):
+    command = [sys.executable, '-m', 'mmlska_command', 'make-scenes', 'out', '--train', '100000', '--size', '32']
+    environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
+    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, **pipes) as process:
+        assert process.stdout.readline().startswith('100/')  # it is at work
+        process.send_signal(signal.SIGINT)
+        process.stdout.read()
+        assert process.stderr.read() == 'mmlska make-scenes: interrupted\n'
+    assert process.returncode == 130
 
 
 def test_without_mmengine_every_command_says_what_to_install():
