@@ -6,10 +6,9 @@ from pathlib import Path
 
 from ..catalog import nearest_names
 from ..cli.errors import user_errors
-from ..cli.options import add_debug
+from ..cli.options import add_debug, out_file
 from ..command_line import tool_parser
 from ..engine.config import find_config, load_config
-from ..files import check_replaceable
 from ..own_data.check import check_config, check_folder
 from ..own_data.contact_sheet import write_sheet
 from ..own_data.repair import check_target, write_repaired
@@ -27,8 +26,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--palette', metavar='FILE', help='names and colours of the classes in masks; by default DIR/classes.json'
     )
-    parser.add_argument('--json', metavar='FILE', help='write the report there too')
-    parser.add_argument('--sheet', metavar='PNG', help='draw samples with their labels there')
+    parser.add_argument('--json', type=out_file, metavar='FILE', help='write the report there too')
+    parser.add_argument('--sheet', type=out_file, metavar='PNG', help='draw samples with their labels there')
     parser.add_argument('--fix', metavar='NEW_DIR', help='write a corrected copy of the data there')
     add_debug(parser)
     return parser
@@ -37,8 +36,6 @@ def make_parser() -> argparse.ArgumentParser:
 def main() -> None:
     args = make_parser().parse_args()
     with user_errors(debug=args.debug):
-        for target in filter(None, (args.json, args.sheet)):
-            check_replaceable(Path(target))
         if args.fix:
             check_target(args.fix)
         # What is nearly the name of a config is refused with the names.

@@ -3,7 +3,7 @@
 import argparse
 
 from ..cli.errors import user_errors
-from ..cli.options import add_debug
+from ..cli.options import add_debug, out_file
 from ..cli.progress import count_every_hundred
 from ..command_line import tool_parser
 from ..datasets import scenes
@@ -30,7 +30,7 @@ def make_parser() -> argparse.ArgumentParser:
     add('--conflict', **short, help='--texture conflict')
     add('--seed', type=int, default=default['seed'], help='another seed, other scenes')
     add('--overwrite', action='store_true', help='replace scenes that OUT holds already')
-    add('--preview', metavar='PNG', help='picture of the first 16 training scenes with labels')
+    add('--preview', type=out_file, metavar='PNG', help='picture of the first 16 training scenes with labels')
     add_debug(parser)
     return parser
 
