@@ -3,7 +3,7 @@
 import argparse
 
 from ..cli.errors import user_errors
-from ..cli.options import add_debug, out_file
+from ..cli.options import add_debug, out_file, out_folder
 from ..cli.progress import count_every_hundred
 from ..command_line import tool_parser
 from ..datasets import scenes
@@ -18,7 +18,7 @@ def make_parser() -> argparse.ArgumentParser:
     default = scenes.write_scenes.__kwdefaults__
     parser = tool_parser(__doc__)
     add = parser.add_argument
-    add('out', nargs='?', default='data/scenes', metavar='OUT', help='folder to make')
+    add('out', nargs='?', type=out_folder, default='data/scenes', metavar='OUT', help='folder to make')
     add('--train', type=int, default=default['num_train'], help='images for training')
     add('--val', type=int, default=default['num_val'], help='images for validation')
     add('--size', type=size, default=default['size'], help='side in pixels, or HEIGHTxWIDTH')

@@ -59,9 +59,8 @@ def find_checkpoint_file(checkpoint: str | Path) -> Path:
     """
     found = find_path(checkpoint)
     if found is None or not found.is_file():
-        raise FileNotFoundError(
-            f'checkpoint {checkpoint} does not exist; a training leaves its own in its work directory'
-        )
+        problem = 'does not exist' if found is None else 'is a folder'
+        raise FileNotFoundError(f'checkpoint {checkpoint} {problem}; a training leaves its own in its work directory')
     return found
 
 
