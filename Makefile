@@ -41,6 +41,8 @@ install: .venv/.installed ## create .venv with torch, mmcv, mmdet, mmseg and thi
 	@# What pip has kept of mmcv may have been compiled for another torch.
 	$(PY) -c 'import mmlska, mmcv.ops' || $(call APART,requirements/constraints.txt) $(PIP) --no-cache-dir --no-deps --force-reinstall onedl-mmcv
 	$(PY) -c 'import mmlska, mmcv.ops'
+	@# pip does not show what setup.py says.
+	@$(PY) -c 'from mmlska.ops.cpu.backend import PROBLEM; print(PROBLEM or "the C++ kernels are built")'
 	@touch $@
 
 install-compiled: install ## compile mmcv's own operators into .venv too; takes minutes and needs a C++ compiler
@@ -70,7 +72,7 @@ WITHOUT_KERNELS := build/without-kernels
 
 test-without-kernels: install ## run the tests of the operators and of what uses them on a copy that lacks the C++ kernels
 	rm -rf $(WITHOUT_KERNELS) && mkdir -p $(WITHOUT_KERNELS)
-	cp -R conftest.py pyproject.toml README.md configs docs mmlska mmlska_command.py scripts tests tools $(WITHOUT_KERNELS)
+	cp -R conftest.py pyproject.toml README.md model-index.yml configs docs mmlska mmlska_command.py scripts tests tools $(WITHOUT_KERNELS)
 	rm -f $(WITHOUT_KERNELS)/mmlska/*/_kernels.* $(WITHOUT_KERNELS)/mmlska/ops/cpu/_kernels.*
 	cd $(WITHOUT_KERNELS) && $(CURDIR)/$(PY) -c 'from mmlska.ops.cpu.backend import PROBLEM; from mmlska.mmcv_ops.backends import KERNELS; print(PROBLEM); raise SystemExit(not PROBLEM or KERNELS.available())'
 	@# Doctests are off: with folders as arguments they would collect several files named conftest.

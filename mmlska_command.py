@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import sys
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
@@ -23,7 +25,7 @@ COMMANDS = {
     'configs': 'list the configs that come with mmlska, with parameters and FLOPs',
     'check': 'list what is wrong with a data set',
     'convert': 'convert weights between published layouts, or tell what a file is',
-    'doctor': 'tell what is installed, what works, and what mends the rest',
+    'doctor': 'tell what is installed, what works, and how to fix the rest',
     'app': 'serve a page to try trained models on',
     'make-scenes': 'write generated scenes to train on',
     'plot-logs': 'draw loss, learning rate and metrics of runs',
@@ -43,6 +45,26 @@ COMMANDS = {
 ALONE = ('configs', 'doctor')
 
 
+@contextmanager
+def _ended_by_others() -> Iterator[None]:
+    """No traceback where the user presses Ctrl-C, or the reader of a pipe has read enough: `mmlska configs | head -1`.
+
+    The exit status is that which shells give where SIGINT or SIGPIPE ended a program.
+    """
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()  # here and not when Python ends, where an error cannot be caught
+    except KeyboardInterrupt:
+        print(f'{Path(sys.argv[0]).name}: interrupted', file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # takes what is still to be flushed
+        sys.exit(141)
+
+
+@_ended_by_others()
 def main() -> None:
     """Run the command that the first argument names."""
     name, *arguments = sys.argv[1:] or ['--help']
@@ -59,6 +81,7 @@ def main() -> None:
         sys.exit(_error('mmlska', f'there is no command {name!r}; {hint} (mmlska --help has the list)'))
 
 
+@_ended_by_others()
 def run(name: str) -> None:
     """Run a command on ``sys.argv``: the one place where the command `mmlska` and the tools begin.
 
@@ -75,17 +98,13 @@ def run(name: str) -> None:
                 else importlib.import_module(f'mmlska.commands.{module}')
             )
         except ImportError as error:
-            # Where MMEngine is missing or broken, mmlska's own error says what mends it; of other packages this does.
-            missing = isinstance(error, ModuleNotFoundError)
-            advice = load_alone('environment').import_advice(error) if missing else str(error)
-            sys.exit(_error(Path(sys.argv[0]).name, advice))
+            sys.exit(_error(Path(sys.argv[0]).name, load_alone('environment').import_advice(error)))
         command.main()
 
 
 def load_alone(name: str) -> ModuleType:
     """``mmlska/<name>.py``, which imports nothing of mmlska, without the package: that loads torch, or fails where MMEngine is broken."""
-    package = importlib.util.find_spec('mmlska')
-    file = Path(package.submodule_search_locations[0], f'{name}.py')
+    file = Path(__file__).with_name('mmlska') / f'{name}.py'
     spec = importlib.util.spec_from_file_location(f'mmlska_{Path(name).name}', file)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up

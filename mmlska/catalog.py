@@ -15,7 +15,8 @@ _COSTS = ('docs/results/complexity.json', 'docs/results/complexity_others.json')
 def home() -> Path:
     """The folder that holds configs, tools and counted costs: the checkout, or ``.mim`` in an installed package."""
     package = Path(__file__).resolve().parent
-    return package.parent if (package.parent / 'configs').is_dir() else package / '.mim'
+    # Not for the folder configs: an installed package may have another project's beside it.
+    return package.parent if (package.parent / 'model-index.yml').is_file() else package / '.mim'
 
 
 def config_files() -> dict[str, Path]:

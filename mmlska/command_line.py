@@ -1,21 +1,25 @@
-"""How this process was started: `mmlska train ...` or `python tools/train.py ...`, for messages and for records of results."""
+"""How this process was started, `mmlska train ...` or `python tools/train.py ...`: for its parser, messages and records of results."""
 
 from __future__ import annotations
 
+import argparse
+import re
 import shlex
 import sys
+from difflib import get_close_matches
 from pathlib import Path
+from typing import NoReturn
 
 
 def program_name() -> str:
-    """The name at the head of usage and error lines, which argparse takes too: 'train.py', or 'mmlska train'."""
+    """The name at the head of usage and error lines: 'train.py', or 'mmlska train'."""
     return Path(sys.argv[0]).name
 
 
 def started_by() -> list[str]:
     """The words that start this program again, without its arguments."""
     # mmlska_command.main() writes both words of the command into the first argument.
-    return sys.argv[0].split() if sys.argv[0].startswith('mmlska ') else ['python', sys.argv[0]]
+    return sys.argv[0].split() if re.fullmatch('mmlska [a-z-]+', sys.argv[0]) else ['python', sys.argv[0]]
 
 
 def recorded_command() -> str:
@@ -23,3 +27,34 @@ def recorded_command() -> str:
     *start, program = started_by()
     program = f'tools/{program_name()}' if start == ['python'] else program
     return shlex.join([*start, program, *sys.argv[1:]])
+
+
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows the defaults that say something."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        says_nothing = action.default is False or action.default in (None, [], '')
+        return action.help if says_nothing else super()._get_help_string(action)
+
+
+class _Parser(argparse.ArgumentParser):
+    """A wrong option is one line, without the usage of all the others."""
+
+    def error(self, message: str) -> NoReturn:
+        near = []
+        if message.startswith('unrecognized arguments: '):
+            near = get_close_matches(message.split()[2].split('=')[0], self._option_string_actions, n=1)
+        hint = f'; did you mean {near[0]}?' if near else ''
+        self.exit(2, f'{self.prog}: error: {message}{hint} (--help lists the options)\n')
+
+
+def tool_parser(description: str, *, formatter_class: type = _Help, **options) -> argparse.ArgumentParser:
+    """The parser of a command, without options of its own; it is named as the user started it, on every Python.
+
+    Args:
+        description: What the command does.
+        formatter_class: How ``--help`` is laid out, by default with the default of each option that has one.
+        options: Others of ``argparse.ArgumentParser``.
+    """
+    # Without prog Python 3.14 names the module that `python -m` started.
+    return _Parser(prog=program_name(), description=description, formatter_class=formatter_class, **options)

@@ -1,4 +1,4 @@
-"""What is installed here, what works with it, and the command that mends what does not.
+"""What is installed here, what works with it, and the command that fixes what does not.
 
 `mmlska doctor` prints this. Nothing of mmlska is imported here, so that it also runs where mmlska cannot be imported: what it
 looks at, it imports by name.
@@ -24,6 +24,9 @@ FAMILIES = {
     'mmseg': ('onedl-mmsegmentation', 'mmsegmentation'),
 }
 _ORIGINALS = {re.match(r'[\w-]+', original)[0] for _, original in FAMILIES.values()} | {'mmcv-full', 'mmcv-lite'}
+
+#: The last line of what is said of a failed import.
+DOCTOR_HINT = 'mmlska doctor shows all that is installed'
 
 #: What a detector or a segmentor imports first: mmlska brings mmcv's operators where mmcv has none, so it stands before them.
 _OPERATORS = ('torch', 'mmengine', 'mmlska', 'mmcv', 'mmcv.ops')
@@ -65,13 +68,13 @@ class Report:
         return json.dumps(dict(asdict(self), main_job_works=self.main_job_works), indent=2)
 
     def to_text(self) -> str:
-        """The report for people: a table, then what works and what mends the rest."""
+        """The report for people: a table, then what works and how to fix the rest."""
         rows = [f'{c.name:<16}{c.version or "not installed":<16}{c.note}'.rstrip() for c in self.components]
         rows.append('')
         for c in self.capabilities:
             rows.append(f'{c.name:<16}{"works" if c.works else "does not work":<16}{c.reason}'.rstrip())
             if c.fix:
-                rows.append(f'{"":<16}mend it by:     {c.fix}')
+                rows.append(f'{"":<16}fix it with:    {c.fix}')
         return '\n'.join(rows)
 
 
@@ -164,7 +167,7 @@ def has_mmengine() -> bool:
     """Whether MMEngine is installed; most of the package needs it, the networks do not.
 
     Raises:
-        ImportError: If it is installed and cannot be imported; the message says what mends that.
+        ImportError: If it is installed and cannot be imported; the message says how to fix that.
     """
     try:
         import mmengine  # noqa: F401, the one requirement that pip cannot choose: two distributions have this import name
@@ -182,14 +185,16 @@ def require_mmengine() -> None:
 
 
 def import_advice(error: ImportError, probe: Probe | None = None) -> str:
-    """What to say when an import failed: the error, and the commands that mend what the error comes from."""
-    text = ' '.join(str(error).split())
+    """What to say when an import failed, of a missing or a broken package: the error, and the commands that fix what it comes from."""
+    if str(error).endswith(DOCTOR_HINT):  # it was raised with this advice
+        return str(error)
+    text = ' '.join(str(error).split()) or type(error).__name__
     broken = [c for c in environment_report(probe).capabilities if c.fix and not c.works]
     same = [c for c in broken if text in c.reason]
     if not same and any(name in text.lower() for name in FAMILIES):  # the same trouble in other words
         same = [c for c in broken if c.name in ('detection', 'segmentation')]
-    lines = [text, *(f'mend it by: {fix}' for fix in dict.fromkeys(c.fix for c in same))]
-    return '\n'.join([*lines, 'mmlska doctor shows all that is installed'])
+    lines = [text, *(f'fix it with: {fix}' for fix in dict.fromkeys(c.fix for c in same))]
+    return '\n'.join([*lines, DOCTOR_HINT])
 
 
 def compiled_mmcv(probe: Probe | None = None) -> str:
@@ -231,7 +236,7 @@ def _fused(probe: Probe, problem: _Problems, gpu: str) -> Capability:
 
 
 class _Problems:
-    """Why an import fails, and what mends it."""
+    """Why an import fails, and how to fix it."""
 
     def __init__(self, probe: Probe, torch_error: str) -> None:
         owners = probe.owners()

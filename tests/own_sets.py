@@ -61,9 +61,9 @@ def simple(root: Path, count=4, categories=((1, 'cat'), (2, 'dog'))) -> Path:
     return root
 
 
-def adapt(config: str, root: Path, work: Path, **options):
-    """The config adapted to a folder, and the lines printed."""
-    cfg = load_config(config)
+def adapt(config: str, root: Path, work: Path, settings: dict | None = None, **options):
+    """The config, with other ``settings``, adapted to a folder, and the lines printed."""
+    cfg = load_config(config, settings)
     prepare(cfg, config, work_dir=str(work), launcher='none', seed=0)
     return cfg, use_own_data(cfg, str(root), **options)
 

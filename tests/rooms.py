@@ -145,7 +145,9 @@ ROOMS: dict[str, Room] = {
         ('cv2', 'gradio', 'numpy', 'python_multipart', 'starlette', 'torch'),
     ),
     'cli': Room(
-        'what all commands share', ('command_line', 'engine', 'environment', 'own_data', 'weights'), ('mmengine',)
+        'what all commands share',
+        ('command_line', 'engine', 'environment', 'files', 'own_data', 'weights'),
+        ('mmengine',),
     ),
     'commands': Room(
         'the commands of `mmlska`, which are the tools too: parse, call a function of the package, print',

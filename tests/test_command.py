@@ -1,4 +1,4 @@
-"""The command `mmlska`: what it lists, starts at once, completes, and says of a mistake."""
+"""The command `mmlska`: what it lists, what starts at once, what it completes, and what it says of a mistake."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import importlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -72,17 +73,21 @@ def test_help_lists_every_command_and_each_is_there(capsys, monkeypatch):
         assert module.make_parser().format_usage()
 
 
-def test_every_tool_starts_a_command_and_every_command_that_works_is_a_tool():
-    started = {re.search(r"run\('([a-z-]+)'\)", path.read_text())[1] for path in (ROOT / 'tools').glob('*.py')}
-    assert started == set(mmlska_command.COMMANDS) - {'configs', 'completion'}
-
-
 @pytest.mark.parametrize(
     ('words', 'line'),
     [
         (['trian'], "mmlska: error: there is no command 'trian'; did you mean train? (mmlska --help has the list)"),
         (['xyzzy'], "mmlska: error: there is no command 'xyzzy'; give one of the list (mmlska --help has the list)"),
         (['train'], 'mmlska train: error: the following arguments are required: config'),
+        (
+            ['train', 'x', '--sed', '0'],
+            'mmlska train: error: unrecognized arguments: --sed 0; did you mean --seed? (--help lists the options)',
+        ),
+        (
+            ['check', 'mask_rcn_van_lska_b'],
+            'mmlska check: error: config mask_rcn_van_lska_b does not exist; did you mean mask_rcnn_van_lska_b or ',
+        ),
+        (['check', 'no_such_thing'], 'mmlska check: error: no_such_thing is not a folder; give the one that '),
         (['make-scenes', '--size', '0'], 'mmlska make-scenes: error: '),
         (
             ['train', 'mask_rcn_van_lska_b'],
@@ -102,12 +107,34 @@ def test_a_mistake_is_one_line_that_begins_as_typed(words, line, capsys, monkeyp
     assert not any(tmp_path.iterdir())
 
 
+def test_a_reader_may_leave_before_the_end():
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, 'w') as closed:
+        done = subprocess.run(
+            [sys.executable, '-m', 'mmlska_command', 'configs'], cwd=ROOT, stdout=closed, stderr=subprocess.PIPE
+        )
+    assert (done.returncode, done.stderr) == (141, b'')
+
+
+def test_ctrl_c_is_one_line(tmp_path):
+    command = [sys.executable, '-m', 'mmlska_command', 'make-scenes', 'out', '--train', '100000', '--size', '32']
+    environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
+    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, **pipes) as process:
+        assert process.stdout.readline().startswith('100/')  # it is at work
+        process.send_signal(signal.SIGINT)
+        process.stdout.read()
+        assert process.stderr.read() == 'mmlska make-scenes: interrupted\n'
+    assert process.returncode == 130
+
+
 def test_without_mmengine_every_command_says_what_to_install():
     for command in ('train', 'make-scenes'):
         done = fresh(command, 'x', blocked=('mmengine',))
         assert done.returncode == 2
         assert done.stderr.startswith(f"mmlska {command}: error: No module named 'mmengine'\n")
-        assert 'mend it by: pip install onedl-mmengine' in done.stderr
+        assert 'fix it with: pip install onedl-mmengine' in done.stderr
 
 
 def test_a_missing_package_is_named():
@@ -121,6 +148,9 @@ def test_how_a_run_is_recorded_and_continued(monkeypatch):
     assert command_line.program_name() == 'train.py'
     assert command_line.recorded_command() == "python tools/train.py 'a b.py' --resume --seed 0"
     assert resume_command('none') == "python /home/me/mmlska/tools/train.py 'a b.py' --seed 0 --resume"
+    for folder in ('mmlska tools', 'mmlska'):  # which is no command
+        monkeypatch.setattr(sys, 'argv', [f'{folder} x/train.py', 'a b.py'])
+        assert command_line.recorded_command() == "python tools/train.py 'a b.py'"
     monkeypatch.setattr(sys, 'argv', ['mmlska train', 'a b.py', '--seed', '0'])
     assert command_line.program_name() == 'mmlska train'
     assert command_line.recorded_command() == "mmlska train 'a b.py' --seed 0"
@@ -178,12 +208,12 @@ def options():
         ('train --pre', '--pretrained'),
         ('predict --no-ov', '--no-overlays'),
         ('test demo/upernet', 'demo/upernet_van_lska_t_dubai demo/upernet_van_lska_t_scenes'),
-        ('train no_such', ''),  # bash goes on with names of files
+        ('train no_such', ''),  # bash continues with names of files
     ],
 )
 @pytest.mark.skipif(not shutil.which('bash'), reason='no bash')
 def test_bash_completes(words, offered, options, tmp_path):
-    (tmp_path / 'completion').write_text(completion.script('bash', options))
+    (tmp_path / 'completion').write_text(completion.script('bash', mmlska_command.COMMANDS, options))
     code = BASH.format(python=sys.executable, words=words)
     environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
     done = subprocess.run(
@@ -192,12 +222,47 @@ def test_bash_completes(words, offered, options, tmp_path):
     assert (done.stdout.strip(), done.stderr) == (offered, '')
 
 
+def test_the_options_of_a_command_are_those_of_its_help(options):
+    assert {'--dtype', '--amp', '--channels-last', '--no-channels-last', '--data', '--help'} <= set(options['train'])
+    assert '--local-rank' not in options['train']  # which launchers give, not people
+    assert options['completion'] == ['--help']
+
+
 @pytest.mark.parametrize('shell', ['zsh', 'fish'])
 def test_the_scripts_of_other_shells_have_every_option(shell, options, tmp_path):
-    script = completion.script(shell, options)
+    """Read by the shell itself where it is installed; what both can say is read by bash too."""
+    script = completion.script(shell, mmlska_command.COMMANDS, options)
     for name, words in options.items():
-        line = f"{name}) known='{' '.join(words)}'" if shell == 'zsh' else f"from {name}' -l {words[-1][2:]}"
-        assert line in script
-    if program := shutil.which(shell):
-        (tmp_path / 'script').write_text(script)
+        lines = (
+            [f"from {name}' -l {word[2:]}\n" for word in words]
+            if shell == 'fish'
+            else [f"{name}) known='{' '.join(words)}'"]
+        )
+        assert [line for line in lines if line not in f'{script}\n'] == []
+    (tmp_path / 'script').write_text(script)
+    for program in filter(shutil.which, ('bash', shell)):
         subprocess.run([program, '-n', tmp_path / 'script'], check=True)
+
+
+@pytest.mark.skipif(not shutil.which('bash'), reason='no bash')
+def test_each_line_for_fish_is_one_command_with_its_text(options, tmp_path):
+    """fish and bash quote the words of these lines alike."""
+    (tmp_path / 'script').write_text(completion.script('fish', mmlska_command.COMMANDS, options))
+    code = 'complete() { printf "%s\t" "$@"; echo; }; source ./script'
+    done = subprocess.run(['bash', '-c', code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    said = [line.split('\t')[:-1] for line in done.stdout.splitlines()]
+    texts = {words[words.index('-a') + 1]: words[-1] for words in said if '-d' in words}
+    assert texts == mmlska_command.COMMANDS
+    assert len(said) == 1 + sum(1 + len(words) for words in options.values())
+
+
+@pytest.mark.parametrize(('words', 'offered'), [('tr', ['train']), ('predict --no-ov', ['--no-overlays'])])
+@pytest.mark.skipif(not shutil.which('fish'), reason='no fish')
+def test_fish_completes(words, offered, options, tmp_path):
+    (tmp_path / 'script').write_text(completion.script('fish', mmlska_command.COMMANDS, options))
+    code = f'source script; complete -C "mmlska {words}"'
+    environment = {**os.environ, 'HOME': str(tmp_path), 'XDG_CONFIG_HOME': str(tmp_path)}
+    done = subprocess.run(
+        ['fish', '-c', code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
+    assert [line.split('\t')[0] for line in done.stdout.splitlines()] == offered

@@ -229,6 +229,8 @@ def test_installed_command_trains_on_a_folder_of_ones_own(folder):
     assert list((cwd / 'work_dirs/retinanet_van_lska_t_scenes_scenes').glob('*.pth'))
 
 
-def test_installed_command_lists_its_configs(installed, tmp_path):
-    command = (installed / 'bin/mmlska', 'configs', '--names')
-    assert 'mask_rcnn_van_lska_t' in run(*command, cwd=tmp_path, PYTHONPATH=str(installed)).splitlines()
+def test_installed_command_lists_its_configs_with_their_cost(installed, tmp_path):
+    (installed / 'configs').mkdir()  # another project's, beside the package
+    command = (installed / 'bin/mmlska', 'configs')
+    rows = [line.split() for line in run(*command, cwd=tmp_path, PYTHONPATH=str(installed)).splitlines()]
+    assert ['mask_rcnn_van_lska_t', '23.81', 'M', '186.1', 'G', '1280x800'] in rows

@@ -1,4 +1,4 @@
-"""What configs, or backbones alone, cost: counted in one go, and the counts as Markdown tables. ``tools/complexity.py`` calls this."""
+"""What configs, or backbones alone, cost: counted in one go, and the counts as Markdown tables. ``mmlska complexity`` calls this."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def read_scalars(run: str | Path) -> dict[str, Curve]:
 
     Raises:
         FileNotFoundError: If there is no log.
-        ValueError: If a log is damaged before its last line.
+        ValueError: If a log is damaged before its last line, or holds no number.
     """
     values: dict[str, dict[int, float]] = {}
     for entry in read_log(run):
@@ -31,6 +31,8 @@ def read_scalars(run: str | Path) -> dict[str, Curve]:
         for name, value in entry.items():
             if name not in _HIDDEN and isinstance(value, (int, float)) and step is not None:
                 values.setdefault(name, {})[step] = value
+    if not values:
+        raise ValueError(f'{run} has logged nothing to draw; give the work directory of a training or a test')
     return {name: (sorted(points), [points[s] for s in sorted(points)]) for name, points in values.items()}
 
 
@@ -40,13 +42,13 @@ def draw_curves(runs: dict[str, dict[str, Curve]], path: str | Path, names: list
     Args:
         runs: What :func:`read_scalars` returned, by label.
         path: The picture, .png.
-        names: The curves; None for loss, learning rate, and the main metrics in the logs.
+        names: The curves; None for loss, learning rate, and the main metrics in the logs, or the first six of others.
 
     Raises:
         ValueError: If no run has one of the names.
     """
     known = sorted({name for run in runs.values() for name in run})
-    names = names or [name for name in _DEFAULT if name in known]
+    names = names or [name for name in _DEFAULT if name in known] or known[:6]
     for name in names:
         if name not in known:
             raise ValueError(f'no run has logged {name}; choose from {", ".join(known)}')

@@ -1,4 +1,4 @@
-"""From a checkpoint or saved predictions to a gallery of the errors: what ``tools/browse_errors.py`` calls."""
+"""From a checkpoint or saved predictions to a gallery of the errors: what ``mmlska browse-errors`` calls."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def write_error_gallery(
     """Find the errors of a detector or segmentor on its test data and write a gallery of them.
 
     ``cfg`` went through :func:`mmlska.engine.launch.prepare`, ``config`` is its file, for the heading. The other arguments are the options
-    of ``tools/browse_errors.py``, which explains them; ``progress`` is called as ``progress(done, total)`` after each image.
+    of ``mmlska browse-errors``, which explains them; ``progress`` is called as ``progress(done, total)`` after each image.
 
     Returns:
         The page, and the errors in a few lines.

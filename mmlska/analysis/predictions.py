@@ -1,6 +1,6 @@
 """What a model predicts on the test data of a config, beside what is labelled there, as plain arrays.
 
-The predictions come from MMEngine's own test loop, or from the .pkl file that ``tools/test.py --out`` wrote.
+The predictions come from MMEngine's own test loop, or from the .pkl file that ``mmlska test --out`` wrote.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def predict(cfg: Config, checkpoint: str, *, trust: bool | None = None) -> Predi
 
 
 def read_predictions(cfg: Config, path: str | Path, *, trust: bool | None = None) -> Predictions:
-    """Read the .pkl file that ``tools/test.py CONFIG CHECKPOINT --out FILE.pkl`` wrote.
+    """Read the .pkl file that ``mmlska test CONFIG CHECKPOINT --out FILE.pkl`` wrote.
 
     It is a pickle, of which only containers, numbers, arrays and tensors are read.
 

@@ -1,4 +1,4 @@
-"""Effective receptive fields of several designs, kernels and checkpoints side by side: what ``tools/erf.py`` calls."""
+"""Effective receptive fields of several designs, kernels and checkpoints side by side: what ``mmlska erf`` calls."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def measure_panels(
 ) -> Fields:
     """Average the effective receptive field of each panel over photos: with random weights, then with those of the checkpoints.
 
-    Arguments are the options of ``tools/erf.py``, which explains them; ``report`` is called with one line for each field.
+    Arguments are the options of ``mmlska erf``, which explains them; ``report`` is called with one line for each field.
 
     Returns:
         Field and contributions by the name of panel and weights.

@@ -144,7 +144,7 @@ def evaluate(
         cfg: A config that went through :func:`mmlska.engine.launch.prepare`.
         checkpoint: The checkpoint file.
         out: JSON file of the results, written after each test.
-        corruptions: Names from ``ALL_CORRUPTIONS``; this and what follows as the options of ``tools/test_robustness.py``.
+        corruptions: Names from ``ALL_CORRUPTIONS``; this and what follows as the options of ``mmlska robustness``.
         report: Called with one line for each test.
 
     Returns:

@@ -1,4 +1,4 @@
-"""A checkpoint under corruptions, from the test to JSON, chart, table and sample images: what ``tools/test_robustness.py`` calls."""
+"""A checkpoint under corruptions, from the test to JSON, chart, table and sample images: what ``mmlska robustness`` calls."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def report_robustness(
     """Test a checkpoint under corruptions and write JSON, chart and samples beside each other; yield what to print of each.
 
     ``cfg`` went through :func:`mmlska.engine.launch.prepare`, ``config`` is its file, for the heading. The other arguments are the options
-    of ``tools/test_robustness.py``, which explains them.
+    of ``mmlska robustness``, which explains them.
 
     Raises:
         FileNotFoundError: If data, checkpoint or the reference are missing.

@@ -192,7 +192,7 @@ def undecided_images(folder: str | Path, names: Iterable[str]) -> list[str]:
 
 
 def read_conflict_scenes(root: str | Path) -> dict[str, list[CueObject]]:
-    """Read the validation scenes of ``tools/make_scenes.py --conflict``; objects by file name.
+    """Read the validation scenes of ``mmlska make-scenes --conflict``; objects by file name.
 
     Raises:
         FileNotFoundError: If ``root`` holds no scenes.

@@ -1,4 +1,4 @@
-"""The shape bias of several models beside each other: what ``tools/shape_bias.py`` calls."""
+"""The shape bias of several models beside each other: what ``mmlska shape-bias`` calls."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def measure_model(
 ) -> dict:
     """The shape bias of one detector or segmentor, with a warning where it means nothing.
 
-    ``work_dir`` is for logs; the other arguments are the options of ``tools/shape_bias.py``, which explains them.
+    ``work_dir`` is for logs; the other arguments are the options of ``mmlska shape-bias``, which explains them.
 
     Raises:
         FileNotFoundError: If config, checkpoint or data are missing.

@@ -1,4 +1,4 @@
-"""A page in the browser to try trained models on: ``tools/app.py``. It needs Gradio, which is imported with ``page`` only."""
+"""A page in the browser to try trained models on: ``mmlska app``. It needs Gradio, which is imported with ``page`` only."""
 
 import os
 

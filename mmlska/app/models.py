@@ -28,8 +28,8 @@ def find_trained(work_dirs: str | Path) -> dict[str, Files]:
             found[note.parent.name] = files
     if not found:
         raise FileNotFoundError(
-            f'no trained detector or segmentor in {work_dirs}; run make demo or python scripts/run_demos.py first, '
-            f'or give --model NAME CONFIG CHECKPOINT'
+            f'no trained detector or segmentor in {work_dirs}; train one first (mmlska train), name another folder '
+            f'(--work-dirs), or give --model NAME CONFIG CHECKPOINT'
         )
     return found
 

@@ -1,1 +1,1 @@
-"""Speed and memory of mmlska beside the published modules, measured in one interleaved run: what tools/benchmark.py calls."""
+"""Speed and memory of mmlska beside the published modules, measured in one interleaved run: what mmlska benchmark calls."""

@@ -1,4 +1,4 @@
-"""A training step alone and beside busy processes, with what the tools set for OpenMP and without: ``tools/benchmark.py busy``."""
+"""A training step alone and beside busy processes, with what the tools set for OpenMP and without: ``mmlska benchmark busy``."""
 
 from __future__ import annotations
 

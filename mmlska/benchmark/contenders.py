@@ -111,7 +111,7 @@ def make_contenders(
 
 
 class OnnxSession:
-    """A network as ``tools/export.py`` writes it, run by onnxruntime with as many threads as torch has.
+    """A network as ``mmlska export`` writes it, run by onnxruntime with as many threads as torch has.
 
     Args:
         network: A backbone, or the maps of a whole model, in evaluation mode.

@@ -1,4 +1,4 @@
-"""Time a plan of cases one after the other, into one results file: what ``tools/benchmark.py`` calls."""
+"""Time a plan of cases one after the other, into one results file: what ``mmlska benchmark`` calls."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 
 @dataclass(frozen=True)
 class Plan:
-    """What is timed, in every combination; the fields are the options of ``tools/benchmark.py``, which explains them.
+    """What is timed, in every combination; the fields are the options of ``mmlska benchmark``, which explains them.
 
     Sizes are height and width of the images in pixels. Of ``archs`` operators take the first; models run forward alone. The kind 'busy' is
     a training with data and sizes of its config, so that it takes only ``configs``, ``settings`` and ``seconds``.
@@ -110,7 +110,7 @@ def benchmark(
         plan: What is timed.
         folder: Of the results file, which is called after kind, device and torch.
         command: As it was typed, for the results file.
-        name: Added to the file's name, as the others an option of ``tools/benchmark.py``.
+        name: Added to the file's name, as the others an option of ``mmlska benchmark``.
         append: Add to the results file instead of writing it anew.
         redraw: Time nothing.
         page: Markdown file whose section is filled too.

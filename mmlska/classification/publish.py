@@ -130,7 +130,7 @@ def describe_data(dataset: ConfigDict) -> str:
 
 
 def evaluate(config: str, checkpoint: str, options: dict | None = None) -> dict[str, float]:
-    """The metrics of a checkpoint on a config's test data, as ``tools/test.py`` computes them."""
+    """The metrics of a checkpoint on a config's test data, as ``mmlska test`` computes them."""
     use_safe_reader()
     cfg = load_config(config, options)
     prepare(cfg, config, work_dir=cfg.get('work_dir') or 'work_dirs/publish', launcher='none', seed=None)

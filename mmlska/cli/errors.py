@@ -36,7 +36,7 @@ def user_errors(*, debug: bool = False, kinds: tuple[type[Exception], ...] = _SE
         print(f'{program_name()}: error: {import_advice(error)}', file=sys.stderr)
         sys.exit(2)
     except kinds as error:
-        if debug:
+        if debug or isinstance(error, BrokenPipeError):  # whoever read the output has enough of it: no setting is wrong
             raise
         message = error.args[0] if isinstance(error, KeyError) and error.args else error
         if 'unexpected keyword argument' in str(message):  # Python's words for a setting that a class does not have

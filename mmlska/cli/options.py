@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from mmengine.config import DictAction
+
+from ..files import check_replaceable
 
 #: What ``--dtype`` of training, testing and predicting may be.
 DTYPES = ('fp32', 'bf16', 'fp16')
@@ -39,3 +42,19 @@ def add_trust_checkpoint(parser: argparse.ArgumentParser) -> None:
 def add_debug(parser: argparse.ArgumentParser) -> None:
     """Add ``--debug``."""
     parser.add_argument('--debug', action='store_true', help='show the traceback of a wrong setting')
+
+
+def out_file(text: str) -> Path:
+    """The type of an option that names a file to write: what cannot be replaced is refused before the work, not after it."""
+    try:
+        check_replaceable(Path(text))
+    except FileExistsError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return Path(text)
+
+
+def out_folder(text: str) -> Path:
+    """The type of an option that names a folder to write into, which need not be there yet."""
+    if Path(text).exists() and not Path(text).is_dir():
+        raise argparse.ArgumentTypeError(f'{text} is a file; name a folder')
+    return Path(text)

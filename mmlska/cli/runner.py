@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 from mmengine.config import Config
 
+from ..command_line import tool_parser
 from ..engine import launch
 from ..engine.errors import Interrupted
 from ..engine.processes import LAUNCHERS
@@ -20,7 +21,7 @@ from .options import DTYPES, add_cfg_options, add_debug, add_trust_checkpoint
 
 def runner_parser(description: str) -> argparse.ArgumentParser:
     """A parser with the options that training and testing share; OpenMMLab's names."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = tool_parser(description)
     parser.add_argument('config', help='config file, such as configs/mask_rcnn_van_lska_b.py')
     parser.add_argument('--work-dir', help='folder for logs and checkpoints; by default work_dirs/<config name>')
     parser.add_argument('--launcher', choices=['none', *LAUNCHERS], default='none', help='how processes are started')

@@ -7,14 +7,12 @@ from ..app.models import Models, find_trained
 from ..app.views import find_examples
 from ..cli.errors import user_errors
 from ..cli.options import add_debug, add_trust_checkpoint
+from ..command_line import tool_parser
 from ..weights import use_safe_reader
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description='Serve a page to try trained detectors and segmentors on; it works without a network.',
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = tool_parser('Serve a page to try trained detectors and segmentors on; it works without a network.')
     parser.add_argument(
         '--model',
         nargs=3,

@@ -7,13 +7,13 @@ from pathlib import Path
 from ..benchmark.contenders import CONTENDERS, DEPLOYMENT, PASSES
 from ..benchmark.run import CONFIGS, DTYPES, KINDS, OPS, Plan, benchmark, default_device, size
 from ..cli.errors import user_errors
-from ..cli.options import add_debug
-from ..command_line import recorded_command
+from ..cli.options import add_debug, out_folder
+from ..command_line import recorded_command, tool_parser
 from ..designs import ARCHS, DESIGNS
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = tool_parser(__doc__)
     add = parser.add_argument
     add('kind', choices=KINDS)
     add('--device', default=default_device())
@@ -36,7 +36,7 @@ def make_parser() -> argparse.ArgumentParser:
     add('--profile', action='store_true', help='also record which operators take the time')
     add('--name', default='', help='added to the name of the results file')
     add('--append', action='store_true', help='add to the results file instead of writing it anew')
-    add('--out', type=Path, default=Path('work_dirs/benchmark'), help='folder of the results file and chart')
+    add('--out', type=out_folder, default=Path('work_dirs/benchmark'), help='folder of the results file and chart')
     add('--redraw', action='store_true', help='time nothing: chart and table of the results file as it is')
     add('--readme', type=Path, help="also fill the section '<kind> benchmark <device>' of this file")
     add_debug(parser)

@@ -8,15 +8,15 @@ from ..analysis.gallery import check_folder
 from ..cli.errors import user_errors
 from ..cli.options import add_cfg_options, add_debug, add_trust_checkpoint
 from ..cli.progress import count_every_hundred
+from ..command_line import tool_parser
 from ..engine.config import load_config
 from ..engine.launch import prepare
 from ..weights import WeightsError, use_safe_reader
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description="Sort a model's errors by kind and by what they cost, and write a gallery to look through them.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    parser = tool_parser(
+        "Sort a model's errors by kind and by what they cost, and write a gallery to look through them."
     )
     add = parser.add_argument
     add('config', help='config file of a detector or segmentor')

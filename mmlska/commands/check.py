@@ -4,11 +4,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from ..catalog import named_config
+from ..catalog import nearest_names
 from ..cli.errors import user_errors
-from ..cli.options import add_debug
-from ..engine.config import load_config
-from ..files import check_replaceable
+from ..cli.options import add_debug, out_file
+from ..command_line import tool_parser
+from ..engine.config import find_config, load_config
 from ..own_data.check import check_config, check_folder
 from ..own_data.contact_sheet import write_sheet
 from ..own_data.repair import check_target, write_repaired
@@ -16,8 +16,8 @@ from ..results import write_json
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description='List what is wrong with a data set; exit code 1 if there are errors, 0 if there are warnings only.'
+    parser = tool_parser(
+        'List what is wrong with a data set; exit code 1 if there are errors, 0 if there are warnings only.'
     )
     parser.add_argument(
         'data', metavar='DIR|CONFIG', help='a folder of images and labels, or a config that names its data'
@@ -26,8 +26,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--palette', metavar='FILE', help='names and colours of the classes in masks; by default DIR/classes.json'
     )
-    parser.add_argument('--json', metavar='FILE', help='write the report there too')
-    parser.add_argument('--sheet', metavar='PNG', help='draw samples with their labels there')
+    parser.add_argument('--json', type=out_file, metavar='FILE', help='write the report there too')
+    parser.add_argument('--sheet', type=out_file, metavar='PNG', help='draw samples with their labels there')
     parser.add_argument('--fix', metavar='NEW_DIR', help='write a corrected copy of the data there')
     add_debug(parser)
     return parser
@@ -36,11 +36,10 @@ def make_parser() -> argparse.ArgumentParser:
 def main() -> None:
     args = make_parser().parse_args()
     with user_errors(debug=args.debug):
-        for target in filter(None, (args.json, args.sheet)):
-            check_replaceable(Path(target))
         if args.fix:
             check_target(args.fix)
-        if not Path(args.data).is_dir() and (args.data.endswith('.py') or named_config(args.data)):
+        # What is nearly the name of a config is refused with the names.
+        if not Path(args.data).is_dir() and (find_config(args.data) or nearest_names(args.data)):
             checked = check_config(load_config(args.data))
         else:
             cfg = load_config(args.config) if args.config else None

@@ -5,18 +5,19 @@ from pathlib import Path
 
 from ..analysis.cost_tables import config_table, count_configs, count_designs, design_tables, draw_designs
 from ..cli.errors import user_errors
-from ..cli.options import add_cfg_options, add_debug
+from ..cli.options import add_cfg_options, add_debug, out_file
+from ..command_line import tool_parser
 from ..designs import ARCHS, DESIGNS, ladder_sizes
 from ..results import fill_section, write_json
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description='Count parameters and multiply-adds of whole models or of backbones.')
+    parser = tool_parser('Count parameters and multiply-adds of whole models or of backbones.')
     add = parser.add_argument
     add('configs', nargs='*', help='config files')
     shape = 'default: 800 1280 for mmdet, 512 512 for mmseg, 224 224 for classifiers and backbones'
     add('--shape', nargs=2, type=int, metavar=('HEIGHT', 'WIDTH'), help=shape)
-    add('--json', type=Path, help='also write the counts to this file')
+    add('--json', type=out_file, help='also write the counts to this file')
     sections = "also fill the section 'config table', 'design table' or 'latency table' of this file"
     add('--readme', type=Path, help=sections)
     designs = 'the attention designs over kernel sizes, and the backbones of other papers'
@@ -25,7 +26,7 @@ def make_parser() -> argparse.ArgumentParser:
     add('--attentions', nargs='+', choices=list(DESIGNS), default=list(DESIGNS), help='with --designs')
     add('--k-sizes', nargs='+', type=int, default=ladder_sizes(), help='with --designs; all from 7 to 119')
     add('--latency', action='store_true', help='with --designs: also measure the time of one inference')
-    add('--figure', type=Path, help='with --designs: draw cost against kernel size into this file')
+    add('--figure', type=out_file, help='with --designs: draw cost against kernel size into this file')
     add_cfg_options(parser, 'override settings of configs')
     add_debug(parser)
     return parser

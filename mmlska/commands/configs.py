@@ -6,7 +6,7 @@ from mmlska_command import load_alone
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = load_alone('command_line').tool_parser(__doc__)
     parser.add_argument('--names', action='store_true', help='nothing but the names')
     return parser
 

@@ -4,20 +4,19 @@ import argparse
 
 from ..cli.errors import user_errors
 from ..cli.options import add_debug, add_trust_checkpoint
+from ..command_line import tool_parser
 from ..weights.convert import convert_file, describe_file, read_source
 from ..weights.layouts import written_layouts
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = tool_parser(__doc__)
     parser.add_argument(
         'source', help='checkpoint of any published layout: .pth, .pth.tar, .pt, .safetensors; or mmlska://NAME'
     )
     parser.add_argument('target', nargs='?', help='file to write: .pth, .pt or .safetensors')
     parser.add_argument('--inspect', action='store_true', help='only tell what the file is')
-    parser.add_argument(
-        '--to', choices=written_layouts(), default='mmlska', help='names of the tensors; mmlska by default'
-    )
+    parser.add_argument('--to', choices=written_layouts(), default='mmlska', help='names of the tensors')
     parser.add_argument(
         '--extract-backbone', action='store_true', help='keep only the backbone of a detector or segmentor'
     )

@@ -1,4 +1,4 @@
-"""Tell what is installed, what works here, and what mends the rest; exit status 1 if no model can be trained."""
+"""Tell what is installed, what works here, and how to fix the rest; exit status 1 if no model can be trained."""
 
 import argparse
 import os
@@ -8,7 +8,7 @@ from mmlska_command import load_alone
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = load_alone('command_line').tool_parser(__doc__)
     parser.add_argument('--json', action='store_true', help='for programs')
     return parser
 

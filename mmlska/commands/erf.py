@@ -5,16 +5,14 @@ from pathlib import Path
 
 from ..analysis.receptive_field_panels import measure_panels, write_panels
 from ..cli.errors import user_errors
-from ..cli.options import add_cfg_options, add_debug, add_trust_checkpoint
+from ..cli.options import add_cfg_options, add_debug, add_trust_checkpoint, out_folder
+from ..command_line import tool_parser
 from ..designs import DESIGNS
 from ..weights import use_safe_reader
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description='Draw the effective receptive field of a backbone, averaged over photos.',
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = tool_parser('Draw the effective receptive field of a backbone, averaged over photos.')
     add = parser.add_argument
     add('config', help='config file; any backbone')
     add('--k-sizes', nargs='+', type=int, help='a panel for each kernel size')
@@ -26,7 +24,7 @@ def make_parser() -> argparse.ArgumentParser:
     add('--images', help="folder of photos; by default the config's validation images")
     add('--num-images', type=int, default=16, help='how many of them, evenly spread')
     add('--seed', type=int, default=0, help='seed of the random weights')
-    add('--out', type=Path, default=Path('work_dirs/erf'), help='folder for erf.png, .json and .npz')
+    add('--out', type=out_folder, default=Path('work_dirs/erf'), help='folder for erf.png, .json and .npz')
     add_cfg_options(parser)
     add_trust_checkpoint(parser)
     add_debug(parser)
@@ -49,6 +47,6 @@ def main() -> None:
             seed=args.seed,
             options=args.cfg_options,
         )
-    columns = len(args.k_sizes or args.attentions or fields)
-    picture = write_panels(args.out, args.config, fields, stage=args.stage, size=args.size, columns=columns)
+        columns = len(args.k_sizes or args.attentions or fields)
+        picture = write_panels(args.out, args.config, fields, stage=args.stage, size=args.size, columns=columns)
     print(f'picture: {picture}; numbers: {args.out / "erf.json"}; maps: {args.out / "erf.npz"}')

@@ -1,23 +1,20 @@
 """Write a trained model as one file: mmlska export CONFIG CHECKPOINT --out model.onnx."""
 
 import argparse
-from pathlib import Path
 
 from ..cli.errors import user_errors
-from ..cli.options import add_debug, add_trust_checkpoint
+from ..cli.options import add_debug, add_trust_checkpoint, out_file
+from ..command_line import tool_parser
 from ..engine.config import load_config
 from ..export import DTYPES, FORMATS, PARTS, export
 from ..weights import use_safe_reader
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description='Export a trained model and compare the file with the model.',
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = tool_parser('Export a trained model and compare the file with the model.')
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint of a training with that config')
-    parser.add_argument('--out', required=True, type=Path, help='the file: .onnx, or .pt2 for the other formats')
+    parser.add_argument('--out', required=True, type=out_file, help='the file: .onnx, or .pt2 for the other formats')
     parser.add_argument('--part', choices=PARTS, default='model', help='what to export')
     parser.add_argument('--format', choices=FORMATS, default='onnx', help='of the file')
     parser.add_argument('--dtype', choices=DTYPES, default='fp32', help='precision (onnx)')

@@ -6,7 +6,8 @@ from pathlib import Path
 from ..analysis.feature_maps import KINDS, maps_over_photo, read_scaled
 from ..analysis.figures import photo_maps
 from ..cli.errors import user_errors
-from ..cli.options import add_cfg_options, add_debug, add_trust_checkpoint
+from ..cli.options import add_cfg_options, add_debug, add_trust_checkpoint, out_file
+from ..command_line import tool_parser
 from ..engine.config import load_config
 from ..infer.model import build_model
 from ..results import save_figure
@@ -14,10 +15,7 @@ from ..weights import use_safe_reader
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description='Draw attention maps and EigenCAM over a photo.',
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = tool_parser('Draw attention maps and EigenCAM over a photo.')
     add = parser.add_argument
     add('config', help='config file')
     add('photo', help='image file')
@@ -27,7 +25,7 @@ def make_parser() -> argparse.ArgumentParser:
     add('--blocks', action='store_true', help='the attention of every block, not of the last in each stage')
     add('--size', type=int, help='longer side of the photo in pixels for the model; its own by default')
     add('--seed', type=int, default=0, help='seed of the random weights')
-    add('--out', type=Path, default=Path('work_dirs/feature_maps.png'), help='the picture')
+    add('--out', type=out_file, default=Path('work_dirs/feature_maps.png'), help='the picture')
     add_cfg_options(parser)
     add_trust_checkpoint(parser)
     add_debug(parser)
@@ -41,7 +39,7 @@ def main() -> None:
         photo = read_scaled(args.photo, args.size)
         model = build_model(load_config(args.config, args.cfg_options), args.checkpoint, args.seed)
         maps = maps_over_photo(model, photo, args.kinds, args.stages, blocks=args.blocks)
-    weights = 'random weights' if args.checkpoint is None else Path(args.checkpoint).name
-    title = f'{Path(args.config).stem}, {weights}, {Path(args.photo).name}'
-    columns = 5 if args.blocks else min(4, len(maps))
-    print(f'picture: {save_figure(photo_maps(photo[..., ::-1], maps, title, columns), args.out)}')
+        weights = 'random weights' if args.checkpoint is None else Path(args.checkpoint).name
+        title = f'{Path(args.config).stem}, {weights}, {Path(args.photo).name}'
+        columns = 5 if args.blocks else min(4, len(maps))
+        print(f'picture: {save_figure(photo_maps(photo[..., ::-1], maps, title, columns), args.out)}')

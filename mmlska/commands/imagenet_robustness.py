@@ -7,23 +7,21 @@ from ..classification.robustness import SETS, class_order, find_conditions, inco
 from ..classification.scores import build_predict
 from ..classification.standin import write_standin
 from ..cli.errors import user_errors
-from ..cli.options import add_cfg_options, add_debug, add_trust_checkpoint
+from ..cli.options import add_cfg_options, add_debug, add_trust_checkpoint, out_file
+from ..command_line import tool_parser
 from ..engine.config import load_config
 from ..files import file_sha256
 from ..weights import use_safe_reader
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description='Measure an ImageNet classifier on the robustness sets of the LSKA paper.',
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = tool_parser('Measure an ImageNet classifier on the robustness sets of the LSKA paper.')
     parser.add_argument('config', help='config file of a classifier')
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('--root', type=Path, default=Path('data'), help=f'folder that holds {", ".join(SETS)}')
     parser.add_argument('--sets', nargs='+', default=list(SETS), metavar='SET', help='those to measure')
     parser.add_argument('--classes', type=Path, help='folder with a folder for every class; default ROOT/imagenet/val')
-    parser.add_argument('--out', type=Path, help='results file; default work_dirs/robustness_<config name>.json')
+    parser.add_argument('--out', type=out_file, help='results file; default work_dirs/robustness_<config name>.json')
     parser.add_argument('--limit', type=int, help='at most so many images of each folder, for a try')
     parser.add_argument('--batch-size', type=int, default=64)
     parser.add_argument('--workers', type=int, default=2, help='processes that read images')

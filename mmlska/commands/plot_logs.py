@@ -5,13 +5,14 @@ from pathlib import Path
 
 from ..analysis.curves import draw_curves, read_scalars
 from ..cli.errors import user_errors
-from ..cli.options import add_debug
+from ..cli.options import add_debug, out_file
+from ..command_line import tool_parser
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description='Draw loss, learning rate and metrics of one or several runs.')
+    parser = tool_parser('Draw loss, learning rate and metrics of one or several runs.')
     parser.add_argument('runs', nargs='+', help='work directories, or scalars.json files')
-    parser.add_argument('--out', default='curves.png', help='the picture')
+    parser.add_argument('--out', type=out_file, default=Path('curves.png'), help='the picture')
     parser.add_argument('--names', nargs='+', help='what to draw, such as loss lr coco/bbox_mAP_50')
     add_debug(parser)
     return parser

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ..cli.errors import user_errors
 from ..cli.options import DTYPES, add_debug, add_trust_checkpoint
+from ..command_line import tool_parser
 from ..engine.config import load_config
 from ..infer import FORMATS, Predictor, resolve
 from ..infer.files import predict_files
@@ -12,10 +13,7 @@ from ..weights import use_safe_reader
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description='Predict images with a trained detector or segmentor.',
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = tool_parser('Predict images with a trained detector or segmentor.')
     add = parser.add_argument
     add('input', nargs='+', help='images, videos, folders or quoted patterns')
     add('--config', required=True, help='config file')

@@ -6,6 +6,7 @@ from pathlib import Path
 from ..analysis.robustness import choose_corruptions
 from ..analysis.robustness_report import report_robustness
 from ..cli.errors import user_errors
+from ..cli.options import out_file
 from ..cli.runner import prepared_config, runner_parser
 from ..datasets.corruption import SEVERITIES
 from ..weights import WeightsError
@@ -21,7 +22,7 @@ def make_parser() -> argparse.ArgumentParser:
     add('--subset', type=int, help='test on so many images, chosen at random by --seed')
     add('--workers', type=int, help="processes that corrupt images; by default the config's")
     add('--reference', help='JSON of another model under the same corruptions, for mCE')
-    add('--out', type=Path, help='JSON of the results, resumed if there; by default in the work directory')
+    add('--out', type=out_file, help='JSON of the results, resumed if there; by default in the work directory')
     return parser
 
 

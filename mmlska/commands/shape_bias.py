@@ -7,24 +7,25 @@ from pathlib import Path
 from ..analysis.shape_bias import read_conflict_scenes
 from ..analysis.shape_bias_comparison import measure_decisions, measure_model, name_models, table, write_comparison
 from ..cli.errors import user_errors
-from ..cli.options import add_cfg_options, add_debug, add_trust_checkpoint
+from ..cli.options import add_cfg_options, add_debug, add_trust_checkpoint, out_folder
+from ..command_line import tool_parser
 from ..weights import WeightsError, use_safe_reader
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description='Share of decisions that follow shape against texture, where the two are in conflict.',
+    parser = tool_parser(
+        'Share of decisions that follow shape against texture, where the two are in conflict.',
         epilog='The config that a training left in its work directory holds its k_size and all other settings.',
     )
     add = parser.add_argument
     add('pairs', nargs='*', metavar='CONFIG CHECKPOINT', help='detectors and segmentors to compare')
-    scenes = 'scenes of mmlska make-scenes --conflict; default: %(default)s'
+    scenes = 'scenes of mmlska make-scenes --conflict'
     add('--data', default='data/scenes_conflict', help=scenes)
     decisions = 'decisions of classifiers on the published cue-conflict images, columns imagename and object_response'
     add('--decisions', nargs='+', default=[], metavar='CSV', help=decisions)
     add('--images', help='folder of those images, to check that there is a decision for each')
     add('--names', nargs='+', help='a name for each model, pairs first; default: from the files')
-    add('--out', default='work_dirs/shape_bias', help='for the table and chart; default: %(default)s')
+    add('--out', type=out_folder, default=Path('work_dirs/shape_bias'), help='for the table and chart')
     add('--score-thr', type=float, default=0.05, help='detections below do not decide')
     add_cfg_options(parser, 'for every config')
     add_trust_checkpoint(parser)
@@ -47,7 +48,7 @@ def main() -> None:
     with user_errors(debug=args.debug, kinds=(FileNotFoundError, ValueError, WeightsError)):
         settings = dict(work_dir=f'{args.out}/logs', score_thr=args.score_thr, options=args.cfg_options)
         results = {n: measure_model(*pair, args.data, **settings) for n, pair in zip(names, pairs)} | decided
-    file, chart = write_comparison(Path(args.out), args.data if pairs else None, results)
+    file, chart = write_comparison(args.out, args.data if pairs else None, results)
     print(table(results))
     for name, result in results.items():
         if result['warning']:

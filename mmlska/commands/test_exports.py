@@ -4,26 +4,28 @@ import argparse
 from pathlib import Path
 
 from ..cli.errors import user_errors
-from ..cli.options import add_debug, add_trust_checkpoint
-from ..command_line import recorded_command
+from ..cli.options import add_debug, add_trust_checkpoint, out_file, out_folder
+from ..command_line import recorded_command, tool_parser
 from ..export.metrics import evaluate_exports, table
 from ..results import add_result, fill_section, run_environment
 from ..weights import WeightsError, use_safe_reader
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description='Evaluate a checkpoint and its ONNX files in fp32, fp16 and int8 on the test data of the config.',
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    parser = tool_parser(
+        'Evaluate a checkpoint and its ONNX files in fp32, fp16 and int8 on the test data of the config.'
     )
     parser.add_argument('config', help='config file of a segmentor or of RetinaNet')
     parser.add_argument('checkpoint', help='checkpoint of a training with that config')
     parser.add_argument('--int8', required=True, metavar='FOLDER', help='training images that int8 is calibrated on')
     parser.add_argument(
-        '--work-dir', type=Path, help='folder for files and logs; by default work_dirs/exports/<config>'
+        '--work-dir', type=out_folder, help='folder for files and logs; by default work_dirs/exports/<config>'
     )
     parser.add_argument(
-        '--out', type=Path, default=Path('work_dirs/exports/results.json'), help='results, one entry for each config'
+        '--out',
+        type=out_file,
+        default=Path('work_dirs/exports/results.json'),
+        help='results, one entry for each config',
     )
     parser.add_argument('--readme', type=Path, help="also fill the section 'export table' of this file")
     parser.add_argument('--photos', metavar='FOLDER', help='images to compare outputs on; by default data/demo_photos')

@@ -4,15 +4,13 @@ import argparse
 from pathlib import Path
 
 from ..cli.errors import user_errors
-from ..cli.options import add_debug, add_trust_checkpoint
+from ..cli.options import add_debug, add_trust_checkpoint, out_file, out_folder
+from ..command_line import tool_parser
 from ..results import fill_section
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description='Train stock YOLO and YOLO with LSKA alike and compare them.',
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = tool_parser('Train stock YOLO and YOLO with LSKA alike and compare them.')
     add = parser.add_argument
     add('data', type=Path, help='data.yaml of Ultralytics, or the folder of the fruits_nuts data')
     add('--base', default='yolo11n.yaml', help='stock YAML (from scratch) or .pt file (LSKA is attached)')
@@ -25,8 +23,8 @@ def make_parser() -> argparse.ArgumentParser:
     add('--workers', type=int, default=0)
     add('--device', default='cpu', help='cpu, 0, ...')
     add('--lr0', type=float, default=0.002, help='learning rate of AdamW')
-    add('--work-dir', type=Path, default=Path('work_dirs/yolo_ablate'))
-    add('--out', type=Path, help='results file; default WORK_DIR/<data>.json')
+    add('--work-dir', type=out_folder, default=Path('work_dirs/yolo_ablate'))
+    add('--out', type=out_file, help='results file; default WORK_DIR/<data>.json')
     add('--readme', type=Path, help="also fill the section 'yolo table' of this file")
     add_trust_checkpoint(parser)
     add_debug(parser)

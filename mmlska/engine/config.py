@@ -59,9 +59,8 @@ def find_checkpoint_file(checkpoint: str | Path) -> Path:
     """
     found = find_path(checkpoint)
     if found is None or not found.is_file():
-        raise FileNotFoundError(
-            f'checkpoint {checkpoint} does not exist; a training leaves its own in its work directory'
-        )
+        problem = 'does not exist' if found is None else 'is a folder'
+        raise FileNotFoundError(f'checkpoint {checkpoint} {problem}; a training leaves its own in its work directory')
     return found
 
 
@@ -79,9 +78,10 @@ def load_config(path: str, cfg_options: dict | None = None) -> Config:
     found = find_config(path)
     if found is None:
         near = nearest_names(str(path))
+        problem = 'is a folder' if find_path(path) else 'does not exist'
         hint = f'; did you mean {" or ".join(near)}?' if near else ';'
         raise FileNotFoundError(
-            f'config {path} does not exist{hint} see the folder configs or `mmlska configs` for those there are'
+            f'config {path} {problem}{hint} see the folder configs or `mmlska configs` for those there are'
         )
     if found.suffix not in ('.py', '.json', '.yml', '.yaml'):
         raise ValueError(f'config {path} is no .py, .json or .yml file; give one such as those in the folder configs')

@@ -1,4 +1,4 @@
-"""What the options of ``tools/test.py`` change in a config."""
+"""What the options of ``mmlska test`` change in a config."""
 
 from __future__ import annotations
 

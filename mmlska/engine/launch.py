@@ -1,4 +1,4 @@
-"""Train and test a config on MMEngine's Runner: what ``tools/train.py`` and ``tools/test.py`` call."""
+"""Train and test a config on MMEngine's Runner: what ``mmlska train`` and ``mmlska test`` call."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def prepare(
     channels_last: bool | None = None,
     verbose: bool = False,
 ) -> None:
-    """Set in ``cfg`` what training and testing share: the options of ``tools/train.py``, which explains them.
+    """Set in ``cfg`` what training and testing share: the options of ``mmlska train``, which explains them.
 
     Args:
         config_path: The file of ``cfg``, whose name is that of the default work directory.
@@ -126,7 +126,7 @@ def build_train_runner(
     auto_scale_lr: bool = False,
     skip_bad_images: int = 0,
 ) -> Runner:
-    """Build the Runner that trains a config which went through :func:`prepare`, with options of ``tools/train.py``, which explains them.
+    """Build the Runner that trains a config which went through :func:`prepare`, with options of ``mmlska train``, which explains them.
 
     Raises:
         FileNotFoundError: If data or the checkpoint to resume are missing.
@@ -183,7 +183,7 @@ def build_test_runner(
     Args:
         checkpoint: The checkpoint file, or 'mmlska://NAME' with a name from the manifest; None where the model of the config brings its
             weights along, as an exported file does.
-        out, show_dir, tta, deploy, dtype: Options of ``tools/test.py``, which explains them.
+        out, show_dir, tta, deploy, dtype: Options of ``mmlska test``, which explains them.
         trust: Let checkpoints run code; only those whose maker you know. By default as :func:`mmlska.weights.safe_reading` says, else no.
 
     Raises:

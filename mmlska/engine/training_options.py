@@ -1,4 +1,4 @@
-"""What the options of ``tools/train.py`` change in a config."""
+"""What the options of ``mmlska train`` change in a config."""
 
 from __future__ import annotations
 

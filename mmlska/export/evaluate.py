@@ -62,7 +62,7 @@ def build_evaluation(cfg: Config, checkpoint: str | None, *, onnx: str | None = 
     Args:
         cfg: A config that went through :func:`mmlska.engine.launch.prepare`.
         checkpoint: As :func:`mmlska.engine.launch.build_test_runner` takes it; None with ``onnx``.
-        onnx: What ``tools/export.py`` wrote for this config.
+        onnx: What ``mmlska export`` wrote for this config.
         **options: Those of :func:`mmlska.engine.launch.build_test_runner`.
 
     Raises:
@@ -78,7 +78,7 @@ def build_evaluation(cfg: Config, checkpoint: str | None, *, onnx: str | None = 
 
 
 def use_onnx(cfg: Config, file: str) -> None:
-    """Make a prepared config test what ``tools/export.py`` wrote for it instead of its model.
+    """Make a prepared config test what ``mmlska export`` wrote for it instead of its model.
 
     Raises:
         FileNotFoundError: If there is no such file.

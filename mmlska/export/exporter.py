@@ -1,4 +1,4 @@
-"""Export a config and its checkpoint: what ``tools/export.py`` calls."""
+"""Export a config and its checkpoint: what ``mmlska export`` calls."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ class OnnxPrediction:
 
 
 class OnnxPredictor:
-    """A detector or segmentor in a file that ``tools/export.py`` wrote.
+    """A detector or segmentor in a file that ``mmlska export`` wrote.
 
     Args:
         file: The ONNX file of a whole model.

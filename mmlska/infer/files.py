@@ -1,4 +1,4 @@
-"""Predict images and videos into files: what ``tools/predict.py`` calls."""
+"""Predict images and videos into files: what ``mmlska predict`` calls."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def predict_files(
 ) -> list[Path]:
     """Predict inputs into a folder, each as soon as it is there, with a progress bar on stderr.
 
-    ``items`` are what :func:`mmlska.infer.resolve` found. The other arguments are the options of ``tools/predict.py``, which explains them.
+    ``items`` are what :func:`mmlska.infer.resolve` found. The other arguments are the options of ``mmlska predict``, which explains them.
 
     Returns:
         The files, without the overlays.

@@ -42,7 +42,7 @@ def use_own_data(
 
     Raises:
         FileNotFoundError: If the folder, an image or the palette is missing.
-        ValueError: If the folder holds nothing that the config can be trained on.
+        ValueError: If the folder holds nothing that the config can be trained on, or the config has no ``train_dataloader``.
     """
     root = find_folder(data)
     if root is None:
@@ -61,6 +61,10 @@ def use_own_data(
     folder = Path(cfg.work_dir).absolute() / 'data'
     datasets = {split: labels.write(folder, split, images) for split, images in parts.items()}
     set_datasets(cfg, root, datasets, dict(classes=tuple(labels.classes), palette=labels.palette))
+    unused = [split for split in parts if not cfg.get(f'{split}_dataloader')]
+    notes += [
+        f'the config has no {split}_dataloader: {len(parts[split])} {split} images are not used' for split in unused
+    ]
     for _, head in heads(cfg.model):
         head['num_classes'] = len(labels.classes)
     length = scale_schedule(cfg, labels.trained(cfg, parts['train']), epochs)

@@ -1,4 +1,4 @@
-"""Check a folder or the data sets of a config: what ``tools/check_dataset.py`` and ``tools/train.py --check`` call."""
+"""Check a folder or the data sets of a config: what ``mmlska check`` and ``mmlska train --check`` call."""
 
 from __future__ import annotations
 

@@ -27,13 +27,25 @@ def heads(model: dict) -> list[tuple[str, dict]]:
 
 
 def first_dataset(cfg: Config, split: str) -> ConfigDict:
-    """The data set of a split, or the first one where there are several; that inside wrappers such as RepeatDataset."""
-    return next(datasets_of(cfg, split))
+    """The data set of a split, or the first one where there are several; that inside wrappers such as RepeatDataset.
+
+    Raises:
+        ValueError: If the config has none.
+    """
+    dataset = next(datasets_of(cfg, split), None)
+    if dataset is None:
+        raise ValueError(f'the config has no data set in {split}_dataloader; give one whose pipeline can be used')
+    return dataset
 
 
 def set_datasets(cfg: Config, root: Path, datasets: dict[str, dict], metainfo: dict) -> None:
-    """Put other data sets, by their split, into the data loaders; pipelines stay, and evaluators read the same annotations."""
+    """Put other data sets, by their split, into the data loaders; pipelines stay, and evaluators read the same annotations.
+
+    A config without validation or test (``val_dataloader=None``) stays without.
+    """
     for split in ('train', 'val', 'test'):
+        if split != 'train' and not cfg.get(f'{split}_dataloader'):
+            continue
         old = first_dataset(cfg, split)
         # Config's own dicts are copied: val and test often share them.
         kept = {key: old[key] for key in ('pipeline', 'filter_cfg', 'test_mode', 'backend_args') if key in old}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -17,7 +18,7 @@ from .sources.source import Legend, Sample, Source
 _TILE = 320
 
 
-def write_sheet(path: str, source: Source, count: int = 12) -> int:
+def write_sheet(path: str | Path, source: Source, count: int = 12) -> int:
     """Write a PNG of samples, chosen by a hash of their names, with the labels painted over them.
 
     Args:

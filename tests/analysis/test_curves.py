@@ -33,6 +33,9 @@ def test_the_picture_has_a_panel_for_each_name(tmp_path):
     runs = {'a': dict(loss=([1, 2], [3.0, 2.0])), 'b': dict(loss=([1, 2], [4.0, 1.0]), lr=([1], [0.1]))}
     height, width = cv2.imread(str(draw_curves(runs, tmp_path / 'new/curves.png'))).shape[:2]
     assert (height, width) == (432, 1200)
+    (tmp_path / 'empty.json').touch()
+    with pytest.raises(ValueError, match='empty.json has logged nothing to draw; give the work directory'):
+        read_scalars(tmp_path / 'empty.json')
     with pytest.raises(ValueError, match='no run has logged mAP; choose from loss, lr'):
         draw_curves(runs, tmp_path / 'none.png', ['mAP'])
     assert not (tmp_path / 'none.png').exists()

@@ -41,7 +41,7 @@ def leave_training(folder, model, checkpoint='epoch_1.pth'):
 
 def test_trainings_are_found_and_what_is_none_is_passed_over(tiny_models, tmp_path):
     with pytest.raises(
-        FileNotFoundError, match='no trained detector or segmentor in .*run make demo .*or give --model'
+        FileNotFoundError, match='no trained detector or segmentor in .*; train one first .*or give --model'
     ):
         find_trained(tmp_path)
     leave_training(tmp_path / 'b', tiny_models['upernet'])

@@ -7,7 +7,15 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 
-from mmlska.engine.config import add_hook, datasets_of, has_hook, load_config, remove_hooks, replace_sync_bn
+from mmlska.engine.config import (
+    add_hook,
+    datasets_of,
+    find_checkpoint_file,
+    has_hook,
+    load_config,
+    remove_hooks,
+    replace_sync_bn,
+)
 
 without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason='tests what happens without a GPU')
 
@@ -21,12 +29,17 @@ def test_configs_are_found_from_any_folder(tmp_path, monkeypatch):
     ('path', 'error', 'message'),
     [
         ('configs/none.py', FileNotFoundError, 'config configs/none.py does not exist; see the folder configs'),
-        ('configs', FileNotFoundError, 'config configs does not exist'),
+        ('configs', FileNotFoundError, 'config configs is a folder; see the folder configs'),
     ],
 )
 def test_missing_configs(path, error, message):
     with pytest.raises(error, match=message):
         load_config(path)
+
+
+def test_a_folder_is_no_checkpoint(tmp_path):
+    with pytest.raises(FileNotFoundError, match='is a folder; a training leaves its own in its work directory'):
+        find_checkpoint_file(tmp_path)
 
 
 def test_broken_configs_name_the_line(tmp_path):

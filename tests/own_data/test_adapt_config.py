@@ -62,6 +62,16 @@ def test_pictures_show_photos_as_they_were_read(size, tmp_path):
     assert np.abs(corner - photo[-15:, -20:]).mean() < 20
 
 
+def test_a_config_without_validation_trains_without(tmp_path):
+    none = dict(val_dataloader=None, val_cfg=None, val_evaluator=None)
+    cfg, lines = adapt(MASK_RCNN, simple(tmp_path / 'data'), tmp_path / 'work', none)
+    assert (cfg.val_dataloader, cfg.val_evaluator) == (None, None)
+    assert build(cfg).metainfo['classes'] == build(cfg, 'test').metainfo['classes'] == ('cat', 'dog')
+    assert 'the config has no val_dataloader: 1 val images are not used' in lines
+    with pytest.raises(ValueError, match='the config has no data set in train_dataloader; give one'):
+        adapt(MASK_RCNN, tmp_path / 'data', tmp_path / 'other', dict(train_dataloader=None))
+
+
 ERRORS = {
     'no folder': ('nowhere', FileNotFoundError, 'nowhere is not a folder'),
     'nothing there': (lambda root: root.mkdir(), ValueError, 'no COCO file in .* needs a .json in COCO format'),

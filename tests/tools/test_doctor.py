@@ -1,4 +1,4 @@
-"""The doctor recognises what people's installations suffer from, and names the command that mends it."""
+"""The doctor recognises what people's installations suffer from, and names the command that fixes it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import os
 import re
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
 import torch
 
-from mmlska.environment import Probe, compiled_mmcv, environment_report, import_advice
+from mmlska.environment import DOCTOR_HINT, Probe, compiled_mmcv, environment_report, import_advice
 from mmlska.threads import thread_reason
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'doctor.py'
@@ -198,7 +199,7 @@ def test_advice_on_an_import_error():
     advice = import_advice(ImportError("No module named 'mmdet'"), probe)
     assert advice.splitlines() == [
         "No module named 'mmdet'",
-        'mend it by: pip install onedl-mmdetection',
+        'fix it with: pip install onedl-mmdetection',
         'mmlska doctor shows all that is installed',
     ]
 
@@ -207,10 +208,20 @@ def test_advice_is_about_the_package_that_is_missing():
     """In an environment for detection alone, segmentation is not what a missing package of another kind calls for."""
     detection = {k: v for k, v in ONEDL.items() if k != 'mmseg'}
     onnx = Fake(detection, {'onnx': "ModuleNotFoundError: No module named 'onnx'"})
-    last = 'mmlska doctor shows all that is installed'
-    for missing, advice in (('onnx', ['mend it by: pip install onnx']), ('gradio', [])):
+    for missing, advice in (('onnx', ['fix it with: pip install onnx']), ('gradio', [])):
         error = f'No module named {missing!r}'
-        assert import_advice(ModuleNotFoundError(error), onnx).splitlines() == [error, *advice, last]
+        assert import_advice(ModuleNotFoundError(error), onnx).splitlines() == [error, *advice, DOCTOR_HINT]
+
+
+def test_a_broken_package_has_its_command_and_advice_is_given_once():
+    error = 'libGL.so.1: cannot open shared object file'
+    advice = import_advice(ImportError(error), Fake(ONEDL, {'mmcv': f'ImportError: {error}'}))
+    assert advice.splitlines() == [
+        error,
+        'fix it with: pip install --force-reinstall --no-deps opencv-python-headless',
+        DOCTOR_HINT,
+    ]
+    assert import_advice(ImportError(advice), Fake(ONEDL)) == advice
 
 
 def test_the_json_says_the_same():
@@ -234,6 +245,28 @@ def test_it_runs_where_mmengine_is_broken(tmp_path):
     done = subprocess.run([sys.executable, str(TOOL)], capture_output=True, text=True, env=env, timeout=300)
     assert done.returncode == 1, done.stderr
     assert 'import mmengine: ImportError: broken on purpose' in done.stdout
+    command = [sys.executable, '-m', 'mmlska_command', 'train', 'x']
+    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=300)
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        'mmlska train: error: broken on purpose',
+        'fix it with: pip install onedl-mmengine',
+        DOCTOR_HINT,
+    ]
+
+
+def test_in_a_checkout_it_says_that_the_package_is_not_installed(tmp_path):
+    """With the other packages alone: their folder, without the .pth files in it, one of which may install this checkout."""
+    packages = sysconfig.get_path('purelib')
+    if Path(packages, 'mmlska').exists():
+        pytest.skip('mmlska is installed as a copy')
+    env = {**os.environ, 'PYTHONPATH': packages}
+    command = [sys.executable, '-S', str(TOOL)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=env, timeout=300)
+    assert done.returncode == 1, done.stderr
+    row = next(line for line in done.stdout.splitlines() if line.startswith('detection'))
+    assert row.split(maxsplit=4)[-1] == "import mmlska: ModuleNotFoundError: No module named 'mmlska'"
+    assert 'fix it with:    pip install --no-build-isolation -e .' in done.stdout
 
 
 MISSING = "raise ModuleNotFoundError(\"No module named '{0}'\", name='{0}')\n"
@@ -250,30 +283,30 @@ def without(package: str, folder: Path, why: str = MISSING) -> dict[str, str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize('tool', ['train.py', 'test.py'])
-def test_tools_tell_what_mends_a_missing_mmengine(tool, tmp_path):
+def test_tools_tell_how_to_fix_a_missing_mmengine(tool, tmp_path):
     command = [sys.executable, str(TOOL.with_name(tool)), 'configs/retinanet_van_lska_t.py']
     env = without('mmengine', tmp_path)
     done = subprocess.run(command, capture_output=True, text=True, env=env, cwd=tmp_path, timeout=300)
     assert done.returncode == 2
     assert done.stderr.splitlines()[:2] == [
         f"{tool}: error: No module named 'mmengine'",
-        f'mend it by: pip install {ONEDL["mmengine"]}',
+        f'fix it with: pip install {ONEDL["mmengine"]}',
     ]
     assert 'Traceback' not in done.stderr
 
 
 @pytest.mark.parametrize(
-    ('missing', 'code', 'mended'),
+    ('missing', 'code', 'fix'),
     [
         ('mmengine', 'import mmlska; mmlska.engine', 'pip install '),
         ('pkg_resources', 'import mmlska', "pip install 'setuptools<81'"),  # MMEngine is there, what it imports is not
     ],
 )
-def test_the_package_tells_what_mends_a_missing_or_broken_mmengine(missing, code, mended, tmp_path):
+def test_the_package_tells_how_to_fix_a_missing_or_broken_mmengine(missing, code, fix, tmp_path):
     env = without('mmengine', tmp_path, MISSING.format(missing))
     command = [sys.executable, '-c', code]
     done = subprocess.run(command, capture_output=True, text=True, env=env, cwd=tmp_path, timeout=300)
-    assert f"ImportError: No module named '{missing}'\nmend it by: {mended}" in done.stderr
+    assert f"ImportError: No module named '{missing}'\nfix it with: {fix}" in done.stderr
 
 
 # The originals compile, the OneDL packages do not.
@@ -282,7 +315,7 @@ MMCV = "(pip install 'setuptools<81' .* )?pip install .*mmcv"
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ('tool', 'package', 'why', 'line', 'mended'),
+    ('tool', 'package', 'why', 'line', 'fix'),
     [
         ('train.py', 'mmdet', MISSING, "No module named 'mmdet'", 'pip install (onedl-mmdetection|mmdet)'),
         ('train.py', 'mmcv', MISSING, "No module named 'mmcv'", MMCV),
@@ -290,7 +323,7 @@ MMCV = "(pip install 'setuptools<81' .* )?pip install .*mmcv"
     ],
     ids=['no mmdet', 'no mmcv', 'mmdet refuses mmcv'],
 )
-def test_tools_tell_what_mends_a_missing_or_refused_package(tool, package, why, line, mended, tmp_path):
+def test_tools_tell_how_to_fix_a_missing_or_refused_package(tool, package, why, line, fix, tmp_path):
     command = [sys.executable, str(TOOL.with_name(tool)), 'configs/demo/retinanet_van_lska_t_scenes.py', 'x.pth']
     command = command[:3] if tool == 'train.py' else command
     env = without(package, tmp_path, why)
@@ -299,5 +332,5 @@ def test_tools_tell_what_mends_a_missing_or_refused_package(tool, package, why, 
     assert 'Traceback' not in done.stderr
     error = done.stderr[done.stderr.index(f'{tool}: error: ') :]
     assert error.startswith(f'{tool}: error: {line}')
-    assert re.search(f'^mend it by: {mended}', error, re.MULTILINE), error
+    assert re.search(f'^fix it with: {fix}', error, re.MULTILINE), error
     assert not (tmp_path / 'work_dirs').exists()

@@ -54,10 +54,10 @@ def test_tool_fails_in_one_line_without_traceback(tmp_path):
     ('args', 'message'),
     [
         ('--classes 9', 'num_classes 9 is impossible; use 1 to 8'),
-        ('--size big', "argument --size: invalid sides value: 'big'"),
+        ('--size big', "argument --size: invalid size value: 'big' (--help lists the options)"),
         ('--size 40x16', 'size 16 is impossible; use 32 or more'),
         ('--train 0 --val 0', 'num_train and num_val are both 0; use at least one image'),
-        ('--shape round', 'unrecognized arguments: --shape round'),
+        ('--shape round', 'unrecognized arguments: --shape round; did you mean --size? (--help lists the options)'),
     ],
 )
 def test_tool_rejects_impossible_arguments(tmp_path, monkeypatch, capsys, args, message):
