@@ -85,7 +85,7 @@ class _Collect(Hook):
 
     def after_test_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         for sample in outputs or ():
-            self.images.append(_image(sample.to_dict(), self.dataset, len(self.images)))
+            self.images.append(labelled_image(sample.to_dict(), self.dataset, len(self.images)))
 
 
 def predict(cfg: Config, checkpoint: str, *, trust: bool | None = None) -> Predictions:
@@ -143,7 +143,7 @@ def read_predictions(cfg: Config, path: str | Path, *, trust: bool | None = None
     images = []
     for index, sample in enumerate(samples):
         try:
-            images.append(_image(sample, dataset, index))
+            images.append(labelled_image(sample, dataset, index))
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             reason = ' '.join(str(error).split())[:300]
             raise ValueError(f'{path}: image {index} holds no predictions of this config: {reason}') from error
@@ -151,11 +151,7 @@ def read_predictions(cfg: Config, path: str | Path, *, trust: bool | None = None
 
 
 def _predictions(cfg: Config, dataset, images: list, metrics: dict[str, float]) -> Predictions:
-    classes = tuple(dataset.metainfo['classes'])
-    palette = dataset.metainfo.get('palette')
-    if not isinstance(palette, (list, tuple)) or len(palette) < len(classes):
-        palette = distinct_colors(len(classes))
-    palette = tuple(tuple(int(c) for c in color) for color in palette[: len(classes)])
+    classes, palette = classes_of(dataset)
     return Predictions(
         task='detection' if cfg.default_scope == 'mmdet' else 'segmentation',
         classes=classes,
@@ -166,8 +162,21 @@ def _predictions(cfg: Config, dataset, images: list, metrics: dict[str, float]) 
     )
 
 
-def _image(sample: dict, dataset, index: int) -> BoxImage | MapImage:
-    """One data sample, a dict, with the labels of the data set."""
+def classes_of(dataset) -> tuple[tuple[str, ...], tuple[tuple[int, int, int], ...]]:
+    """Names of the classes of a data set, and a colour (red, green, blue; 0..255) for each."""
+    classes = tuple(dataset.metainfo['classes'])
+    palette = dataset.metainfo.get('palette')
+    if not isinstance(palette, (list, tuple)) or len(palette) < len(classes):
+        palette = distinct_colors(len(classes))
+    return classes, tuple(tuple(int(c) for c in color) for color in palette[: len(classes)])
+
+
+def labelled_image(sample: dict, dataset, index: int) -> BoxImage | MapImage:
+    """What a data sample, a dict, says of the image ``index`` of a data set, with the labels of the data set.
+
+    Raises:
+        ValueError: If it is of another image, or has no boxes and no class map, or no labelled one.
+    """
     info, named = dataset.get_data_info(index), sample['img_path']
     path = info['img_path']  # not what a file of predictions says, which may name any picture
     if not isinstance(named, str) or Path(path).name != Path(named).name:

@@ -6,10 +6,10 @@ import torch
 
 from mmlska.analysis.errors import (
     average_precision,
-    box_iou,
     classify_boxes,
     find_errors,
 )
+from mmlska.analysis.overlaps import box_iou
 from mmlska.analysis.predictions import BoxImage, MapImage, Predictions
 
 CLASSES = ('circle', 'square', 'star')
