@@ -166,7 +166,8 @@ def classes_of(dataset) -> tuple[tuple[str, ...], tuple[tuple[int, int, int], ..
     """Names of the classes of a data set, and a colour (red, green, blue; 0..255) for each."""
     classes = tuple(dataset.metainfo['classes'])
     palette = dataset.metainfo.get('palette')
-    if not isinstance(palette, (list, tuple)) or len(palette) < len(classes):
+    # mmdet keeps the colours of COCO's 80 classes where a config names other classes.
+    if not isinstance(palette, (list, tuple)) or len(palette) != len(classes):
         palette = distinct_colors(len(classes))
     return classes, tuple(tuple(int(c) for c in color) for color in palette[: len(classes)])
 
@@ -186,13 +187,13 @@ def labelled_image(sample: dict, dataset, index: int) -> BoxImage | MapImage:
     if 'pred_instances' not in sample:
         raise ValueError(f'no boxes predicted for {path}; give a detector of mmdet or a segmentor of mmseg')
     found = sample['pred_instances']
-    scores = _array(found['scores'])
+    scores = as_array(found['scores'])
     order = np.argsort(-scores, kind='stable')
     instances = info.get('instances', [])
     return BoxImage(
         path,
-        _array(found['bboxes']).reshape(-1, 4)[order].astype(np.float64),
-        _array(found['labels'])[order].astype(int),
+        as_array(found['bboxes']).reshape(-1, 4)[order].astype(np.float64),
+        as_array(found['labels'])[order].astype(int),
         scores[order].astype(np.float64),
         np.array([item['bbox'] for item in instances], np.float64).reshape(-1, 4),
         np.array([item['bbox_label'] for item in instances], int),
@@ -203,7 +204,7 @@ def labelled_image(sample: dict, dataset, index: int) -> BoxImage | MapImage:
 def _map_image(sample: dict, path: str) -> MapImage:
     if 'gt_sem_seg' not in sample:
         raise ValueError(f'{path} has no labels; put LoadAnnotations into the test pipeline')
-    prediction, truth = (_array(sample[key]['data'])[0] for key in ('pred_sem_seg', 'gt_sem_seg'))
+    prediction, truth = (as_array(sample[key]['data'])[0] for key in ('pred_sem_seg', 'gt_sem_seg'))
     if prediction.shape != truth.shape:
         raise ValueError(
             f'{path}: prediction of {prediction.shape} and labels of {truth.shape} pixels; '
@@ -212,7 +213,8 @@ def _map_image(sample: dict, path: str) -> MapImage:
     return MapImage(path, prediction.astype(np.int16), truth.astype(np.int16))
 
 
-def _array(value) -> np.ndarray:
+def as_array(value) -> np.ndarray:
+    """A tensor, an array or one of mmdet's box structures as an array."""
     value = getattr(value, 'tensor', value)  # mmdet's box structures
     if not isinstance(value, (Tensor, np.ndarray)):
         raise TypeError(f'a {type(value).__name__} stands where an array must be')

@@ -24,6 +24,7 @@ def training_parser() -> argparse.ArgumentParser:
     add('--auto-scale-lr', action='store_true', help='scale the learning rate to the batch size')
     skip = 'continue past up to N images that cannot be read'
     add('--skip-bad-images', type=int, default=0, metavar='N', help=skip)
+    add('--no-report', action='store_true', help='write no report.html into the work dir')
     add_training_options(parser)
     add = parser.add_argument_group('own data').add_argument
     data = 'train on the images and COCO files or masks in a folder; see docs/own_data.md'
