@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 _INK = '#0a0b0c'  # stands for the colour of the text around the figure
 _COLORS = ('#3b82d6', '#e0703a', '#2fa36b', '#b45fc9', '#d19a1c', '#d8486f', '#3aa7b5', '#8a8f3c', '#7a7fd6', '#9c6b4f')
 _MOST_POINTS = 300
-_PANEL = 4.3, 3.0  # inches
+_PANEL = 3.5, 2.6  # inches
+_PIXELS = 100  # of the page for an inch
 _METRICS = ('metrics', 'box AP', 'mask AP')
 _PANELS = ('loss', *_METRICS, 'learning rate', 'norm of the gradient', 'other')
 
@@ -97,7 +98,7 @@ def draw_sizes(splits: Mapping[str, LabelCounts]) -> str:
     from matplotlib.ticker import LogLocator, NullFormatter
 
     with _style():
-        figure = new_figure(2 * _PANEL[0], _PANEL[1])
+        figure = new_figure(2.4 * _PANEL[0], 1.1 * _PANEL[1])
         sizes, shapes = figure.subplots(1, 2)
         all_sizes = np.concatenate([counts.sizes for counts in splits.values()]).clip(1e-3)
         for axis, value in ((sizes, _side), (shapes, _ratio)):
@@ -178,4 +179,5 @@ def svg_text(figure: Figure, name: str) -> str:
     text = re.sub(r'(?s)<metadata>.*?</metadata>', '', text[text.index('<svg') :])
     text = re.sub(r'(id="|url\(#|href="#)', rf'\g<1>{name}-', text).replace(_INK, 'currentColor')
     text = re.sub(r' xmlns(:xlink)?=\"[^\"]*\"', '', text)
-    return text.replace('<svg', '<svg class="figure" role="img"', 1)
+    width = round(_PIXELS * figure.get_figwidth())  # so text of all figures is of one size
+    return text.replace('<svg', f'<svg class="figure" role="img" style="max-width:{width}px"', 1)

@@ -10,7 +10,8 @@ import numpy as np
 from .run_pictures import Picture, shown_text, svg_of
 
 #: Rows of a table and classes of a confusion matrix: more are left out, and the page says so.
-MOST_ROWS, MOST_CLASSES = 200, 30
+MOST_ROWS, MOST_CLASSES = 200, 20
+_WITH_NAMES = 10  # classes above which columns have numbers, so that the matrix is no wider than the page
 
 
 class Bar(NamedTuple):
@@ -52,29 +53,36 @@ def _cell(value: str | Bar, place: int) -> str:
     return f'<td class="{"number" if place else "name"}">{shown_text(value)}</td>'
 
 
-def matrix(confusion: np.ndarray, names: Sequence[str], *, percent: bool) -> str:
+def matrix(confusion: np.ndarray, names: Sequence[str], *, percent: bool, always: int = 0) -> str:
     """A confusion matrix, rows labelled and columns predicted, shaded by the share of its row, with its largest confusions below.
 
     Args:
         confusion: Counts, (N, N).
         names: Of the N classes.
         percent: Show the share of the row instead of the count, which is then what a cell says when it is pointed at.
+        always: So many of the last rows and columns are shown however many others are left out.
     """
-    shown = np.arange(len(names))
-    left_out = ''
+    shown, left_out = np.arange(len(names)), ''
     if len(names) > MOST_CLASSES:
-        shown = np.sort(np.argsort(-confusion.sum(1), kind='stable')[:MOST_CLASSES])
-        left_out = note(f'The {MOST_CLASSES} classes that are labelled most of {len(names)}.')
+        classes = len(names) - always
+        most = np.argsort(-confusion[:classes].sum(1), kind='stable')[: MOST_CLASSES - always]
+        shown = np.append(np.sort(most), shown[classes:])
+        left_out = note(f'The {len(most)} classes that are labelled most, of {classes}.')
     shares = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
-    head = ''.join(f'<th title="{shown_text(names[j])}">{shown_text(names[j])}</th>' for j in shown)
+    dense = len(shown) > _WITH_NAMES
+    labels = {j: f'{place} {names[j]}' if dense else names[j] for place, j in enumerate(shown, start=1)}
+    head = ''.join(
+        f'<th title="{shown_text(label)}">{shown_text(label.split()[0] if dense else label)}</th>'
+        for label in labels.values()
+    )
     rows = []
     for i in shown:
         cells = ''.join(
             f'<td style="--share:{shares[i, j]:.2f}"{_right(i, j)} title="{_pair(names, i, j)}: {number(confusion[i, j])}">'
-            f'{f"{100 * shares[i, j]:.1f}" if percent else number(confusion[i, j])}</td>'
+            f'{f"{100 * shares[i, j]:.{0 if dense else 1}f}" if percent else number(confusion[i, j])}</td>'
             for j in shown
         )
-        rows.append(f'<tr><th title="{shown_text(names[i])}">{shown_text(names[i])}</th>{cells}</tr>')
+        rows.append(f'<tr><th title="{shown_text(labels[i])}">{shown_text(labels[i])}</th>{cells}</tr>')
     wrong = confusion * ~np.eye(len(names), dtype=bool)
     order = [np.unravel_index(place, wrong.shape) for place in np.argsort(-wrong, axis=None, kind='stable')[:10]]
     largest = ''.join(
@@ -83,7 +91,7 @@ def matrix(confusion: np.ndarray, names: Sequence[str], *, percent: bool) -> str
         if wrong[i, j]
     )
     return (
-        f'{left_out}<div class="wide"><table class="matrix"><thead><tr><th>labelled \\ predicted</th>{head}</tr></thead>'
+        f'{left_out}<div class="wide"><table class="matrix{" dense" * dense}"><thead><tr><th>labelled \\ predicted</th>{head}</tr></thead>'
         f'<tbody>{"".join(rows)}</tbody></table></div><h3>Largest confusions</h3><ul>{largest or "<li>none</li>"}</ul>'
     )
 

@@ -249,9 +249,9 @@ def _box_errors(kept: Validation, lead: str) -> str:
         'The last column has missed objects, the last row boxes on nothing.'
     )
     return (
-        f'{note(text)}<div class="half">{draw_precision(curves, kept.classes)}</div>'
+        f'{note(text)}{draw_precision(curves, kept.classes)}'
         f'{table(["class", "objects", "AP50", ""], rows)}'
-        f'<h3>Confusion matrix</h3>{note(about)}{matrix(confusion, [*kept.classes, "nothing"], percent=False)}'
+        f'<h3>Confusion matrix</h3>{note(about)}{matrix(confusion, [*kept.classes, "nothing"], percent=False, always=1)}'
     )
 
 
