@@ -1,4 +1,7 @@
-"""What tests of pages ask a browser."""
+"""What tests of pages look for, in their text and in a browser."""
+
+import re
+from html import unescape
 
 # Of the text of an element with what lies behind it, as WCAG computes it: 4.5 is readable.
 CONTRAST = """selector => {
@@ -10,3 +13,12 @@ CONTRAST = """selector => {
   while (below && ground === 'rgba(0, 0, 0, 0)') { ground = getComputedStyle(below).backgroundColor; below = below.parentElement }
   const [a, b] = [light(getComputedStyle(element).color), light(ground)].sort((x, y) => y - x);
   return (a + .05) / (b + .05) }"""
+
+
+def rows_of(text: str) -> list[list[str]]:
+    """The text of the cells of all tables in a section."""
+    rows = re.findall(r'(?s)<tr>(.*?)</tr>', text)
+    return [
+        [unescape(re.sub('<[^>]*>', '', cell)) for cell in re.findall(r'(?s)<t[dh][^>]*>(.*?)</t[dh]>', row)]
+        for row in rows
+    ]

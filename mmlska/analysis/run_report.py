@@ -127,7 +127,7 @@ def _predict(cfg: Config, config: Path, checkpoint: Path, work_dir: Path) -> Non
     cfg.test_dataloader, cfg.test_evaluator, cfg.test_cfg = cfg.val_dataloader, cfg.val_evaluator, cfg.val_cfg
     with tempfile.TemporaryDirectory() as folder:  # for the log of a test, which this is not
         prepare(cfg, str(config), work_dir=folder, launcher='none', seed=0)
-        cfg.visualizer.vis_backends = []
+        cfg.visualizer.vis_backends, cfg.log_level = [], 'WARNING'
         runner = build_test_runner(cfg, str(checkpoint))
         runner.load_or_resume()
     loader, model = runner.test_dataloader, runner.model.eval()

@@ -4,7 +4,6 @@ import itertools
 import json
 import re
 import shutil
-from html import unescape
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +11,11 @@ import pytest
 import torch
 from error_models import DETECTOR, SEGMENTOR, small_config
 from mmengine.runner import Runner
-from page_checks import CONTRAST
+from page_checks import CONTRAST, rows_of
 
 from mmlska.analysis.curves import read_scalars
-from mmlska.analysis.errors import RECALLS, object_confusion, precision_curves
+from mmlska.analysis.errors import RECALLS, precision_curves
 from mmlska.analysis.overlaps import iou_of_classes
-from mmlska.analysis.predictions import BoxImage, Predictions
-from mmlska.analysis.run_html import matrix
-from mmlska.analysis.run_pictures import encode, instance_map
 from mmlska.analysis.run_record import BATCHES, IMAGES_OF_BATCH
 from mmlska.analysis.run_report import record_run, report_training, write_report
 from mmlska.analysis.run_validation import read_validation
@@ -27,6 +23,8 @@ from mmlska.datasets.scenes import write_scenes
 from mmlska.engine.config import load_config
 from mmlska.engine.launch import build_train_runner, prepare
 from mmlska.weights import use_safe_reader
+
+pytestmark = pytest.mark.slow  # real trainings
 
 NAMES = ['<img src=x onerror=document.title=1>', 'a&b"\'', '$x_{', '日本', 'ring']
 FILE = '<b>&.png'
@@ -92,15 +90,6 @@ def section(work_dir: Path, key: str) -> str:
     return re.search(rf'(?s)<section id="{key}">(.*?)</section>', page)[1]
 
 
-def rows_of(text: str) -> list[list[str]]:
-    """The text of the cells of all tables in a section."""
-    rows = re.findall(r'(?s)<tr>(.*?)</tr>', text)
-    return [
-        [unescape(re.sub('<[^>]*>', '', cell)) for cell in re.findall(r'(?s)<t[dh][^>]*>(.*?)</t[dh]>', row)]
-        for row in rows
-    ]
-
-
 @pytest.mark.parametrize('name', ['detector', 'segmentor'])
 def test_every_section_is_made_and_nothing_comes_from_outside(name, request):
     work_dir = request.getfixturevalue(name)
@@ -143,47 +132,6 @@ def test_average_precision_is_that_of_the_log_and_of_pycocotools(detector):
     shown = float(re.search(r'AP at IoU 0.5 is ([\d.]+)', section(detector, 'errors'))[1])
     assert shown == pytest.approx(100 * np.nanmean(expected), abs=0.051)
     assert shown == pytest.approx(100 * logged, abs=0.1)
-
-
-def test_confusion_matrix_of_boxes_is_that_of_a_plain_count():
-    from pycocotools import mask as coco_mask
-
-    random = np.random.default_rng(0)
-    images, expected = [], np.zeros((4, 4), int)
-    for _ in range(20):
-        corners = random.integers(0, 60, (6, 2))
-        truths = np.concatenate([corners, corners + random.integers(15, 40, (6, 2))], 1).astype(float)
-        boxes = np.concatenate([truths[:5] + random.integers(-6, 7, (5, 4)), [[80, 80, 90, 90]]])
-        scores, labels, true_labels = (
-            np.sort(random.random(6))[::-1],
-            random.integers(0, 3, 6),
-            random.integers(0, 3, 6),
-        )
-        images.append(BoxImage('a.png', boxes, labels, scores, truths, true_labels, np.zeros(6, bool)))
-        iou = coco_mask.iou(*(np.c_[b[:, :2], b[:, 2:] - b[:, :2]] for b in (boxes, truths)), np.zeros(6, bool))
-        free = [True] * 6
-        for number in np.flatnonzero(scores >= 0.3):
-            best = max(range(6), key=lambda place: iou[number, place] if free[place] else -1)
-            right = free[best] and iou[number, best] >= 0.5
-            expected[true_labels[best] if right else 3, labels[number]] += 1
-            free[best] = free[best] and not right
-        for label in true_labels[free]:
-            expected[label, 3] += 1
-    predictions = Predictions('detection', ('a', 'b', 'c'), ((0, 0, 0),) * 3, images, {})
-    assert expected[:3, :3].sum() > 20
-    assert np.array_equal(object_confusion(predictions, 0.3), expected)
-
-
-def test_a_matrix_of_many_classes_shows_those_with_most_labels_and_what_is_none():
-    confusion = np.diag(np.arange(31))
-    confusion[5, 30] = 7
-    text = matrix(confusion, [f'class {number}' for number in range(30)] + ['nothing'], percent=False, always=1)
-    rows = rows_of(text)
-    assert [row[0] for row in rows[1:]] == [f'{place} class {10 + place}' for place in range(1, 20)] + ['20 nothing']
-    assert rows[0] == ['labelled \\ predicted', *map(str, range(1, 21))]
-    assert rows[1][1] == '11'
-    assert '19 classes that are labelled most, of 30.' in text
-    assert 'class 5 labelled, nothing predicted: 7 (58.3 % of the row)' in text
 
 
 def test_labels_are_counted_as_the_files_have_them(detector):
@@ -329,18 +277,6 @@ def test_folders_that_hold_no_training(tmp_path):
         (tmp_path / name).write_text('')
     with pytest.raises(ValueError, match=r'holds several configs \(a.py, b.py\)'):
         write_report(tmp_path)
-
-
-def test_pictures_have_a_size_that_is_bounded():
-    noise = np.random.default_rng(0).integers(0, 256, (400, 400, 3), np.uint8)
-    assert 10_000 < len(encode(noise, 50_000)) <= 50_000 * 4 / 3 + 4
-    assert len(encode(noise, 3_000)) <= 3_000 * 4 / 3 + 4
-
-
-def test_the_first_mask_lies_on_top():
-    masks = np.zeros((2, 4, 4), bool)
-    masks[0, :2], masks[1, 1:3] = True, True
-    assert instance_map(masks, 100)[:, 0].tolist() == [0, 0, 1, -1]
 
 
 @pytest.mark.parametrize('scheme', ['light', 'dark'])

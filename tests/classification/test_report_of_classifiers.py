@@ -26,6 +26,6 @@ def test_top1_confusion_is_that_of_the_log(small_config, tmp_path):
     assert float(re.search(r'Top-1 accuracy ([\d.]+)\.', page)[1]) == logged
     batches = json.loads((tmp_path / 'report/batches.json').read_text())['batches']
     assert [len(batch) for batch in batches] == [8, 8, 8]
-    assert {picture['note'] for batch in batches for picture in batch} <= {f'class {number}' for number in range(4)}
+    assert {picture['note'] for batch in batches for picture in batch} <= {f'class n{number}' for number in range(4)}
     assert page.count('<svg class="picture"') == 24 + 8
     assert 'mmlska predict' not in page
