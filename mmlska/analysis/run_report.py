@@ -36,7 +36,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Run], str]]] = {
     'batches': ('Training batches', run_sections.batches),
     'labels': ('Labels', run_sections.labels),
     'predictions': ('Predictions', run_sections.predictions),
-    'errors': ('Precision, recall, confusion', run_sections.errors),
+    'errors': ('Metrics and confusion', run_sections.errors),
     'config': ('Config', run_sections.config),
     'versions': ('Versions', run_sections.versions),
 }
