@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .run_pictures import Picture, shown_text, svg_of
+from .run_pictures import MOST_BOXES, Picture, shown_text, svg_of
 
 #: Rows of a table and classes of a confusion matrix: more are left out, and the page says so.
 MOST_ROWS, MOST_CLASSES = 200, 20
@@ -120,5 +120,7 @@ def keys(classes: Sequence[str], palette: Sequence[Sequence[int]]) -> str:
 
 def figure(picture: Picture, classes: Sequence[str], palette: Sequence[Sequence[int]]) -> str:
     """A picture with its name and its note."""
-    caption = ' · '.join(filter(None, (picture.name, picture.note)))
+    more = len(picture.boxes) - MOST_BOXES
+    rest = f'{more} more boxes are not drawn' if more > 0 else ''
+    caption = ' · '.join(filter(None, (picture.name, picture.note, rest)))
     return f'<figure>{svg_of(picture, classes, palette)}<figcaption>{shown_text(caption)}</figcaption></figure>'

@@ -16,6 +16,8 @@ from ..text import printable
 
 _QUALITIES = (88, 75, 60, 40)
 _MOST_NAMES = 25  # more would cover the picture
+#: Boxes of a picture that are drawn; the rest would make the page large.
+MOST_BOXES = 100
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ def svg_of(picture: Picture, classes: Sequence[str], palette: Sequence[Sequence[
         f'href="data:image/jpeg;base64,{escape(picture.jpeg)}"/>'
     ]
     named = len(picture.boxes) <= _MOST_NAMES
-    for number, (box, label) in enumerate(zip(picture.boxes, picture.labels)):
+    for number, (box, label) in enumerate(zip(picture.boxes[:MOST_BOXES], picture.labels)):
         left, top, right, bottom = box
         color = 'rgb({},{},{})'.format(*(int(c) for c in palette[label]))
         score = f' {picture.scores[number]:.2f}' if picture.scores else ''

@@ -26,7 +26,7 @@ MAX_IMAGES, SHOWN = 500, 8
 #: Detections of a lower score are neither shown nor in the confusion matrix.
 SCORE_THR = 0.3
 #: Longest side and most bytes of a picture that is shown.
-SIDE, BYTES = 640, 100_000
+SIDE, BYTES = 640, 90_000
 _BOXES = ('boxes', 'labels', 'scores', 'true_boxes', 'true_labels', 'crowd')
 
 
