@@ -28,6 +28,7 @@ COMMANDS = {
     'doctor': 'tell what is installed, what works, and how to fix the rest',
     'app': 'serve a page to try trained models on',
     'make-scenes': 'write generated scenes to train on',
+    'report': "write a training's report.html again",
     'plot-logs': 'draw loss, learning rate and metrics of runs',
     'browse-errors': "make a gallery of a model's errors",
     'complexity': 'count parameters and FLOPs of configs or backbones',

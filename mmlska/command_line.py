@@ -22,6 +22,17 @@ def started_by() -> list[str]:
     return sys.argv[0].split() if re.fullmatch('mmlska [a-z-]+', sys.argv[0]) else ['python', sys.argv[0]]
 
 
+def sibling(name: str) -> list[str]:
+    """The words that start another command the way this one was started; ``mmlska NAME`` where this is no tool of a checkout.
+
+    Example:
+        >>> sibling('browse-errors')
+        ['mmlska', 'browse-errors']
+    """
+    tool = Path(sys.argv[0]).with_name(f'{name.replace("-", "_")}.py')
+    return ['python', str(tool)] if tool.parent.name == 'tools' and tool.is_file() else ['mmlska', name]
+
+
 def recorded_command() -> str:
     """This run's command for a results file; a tool is named without the folder of the checkout, which is another elsewhere."""
     *start, program = started_by()

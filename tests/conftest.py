@@ -53,3 +53,28 @@ def browser():
             pytest.skip(f'no Chromium; playwright install chromium, or set MMLSKA_BROWSER: {error.message[:80]}')
         yield started
         started.close()
+
+
+@pytest.fixture
+def look(browser):
+    """Opens a page offline; at the end nothing may have failed."""
+    faults, pages = [], []
+
+    def opened(index: Path, **options):
+        context = browser.new_context(offline=True, viewport={'width': 1280, 'height': 800}, **options)
+        page = context.new_page()
+        page.on('pageerror', lambda error: faults.append(str(error)))
+        page.on('console', lambda line: faults.append(line.text) if line.type in ('error', 'warning') else None)
+        page.on('requestfailed', lambda request: faults.append(request.url))
+        page.on(
+            'request',
+            lambda request: None if request.url.startswith(('file:', 'data:')) else faults.append(request.url),
+        )
+        page.goto(index.as_uri())
+        pages.append(context)
+        return page
+
+    yield opened
+    for context in pages:
+        context.close()
+    assert not faults

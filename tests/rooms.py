@@ -92,6 +92,7 @@ ROOMS: dict[str, Room] = {
         'cost, receptive field, robustness, shape bias, errors: functions that return data, and their figures',
         (
             'colors',
+            'command_line',
             'cost',
             'datasets',
             'designs',

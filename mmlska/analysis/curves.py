@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 from ..engine.run_log import read_log
@@ -12,11 +13,12 @@ _DEFAULT = ('loss', 'lr', 'coco/bbox_mAP', 'coco/segm_mAP', 'mIoU', 'aAcc')
 _HIDDEN = ('time', 'data_time', 'memory', 'iter', 'epoch', 'step')
 
 
-def read_scalars(run: str | Path) -> dict[str, Curve]:
+def read_scalars(run: str | Path, folders: Collection[str] | None = None) -> dict[str, Curve]:
     """Read what a run logged.
 
     Args:
         run: A work directory, or a ``scalars.json`` in one; see :func:`mmlska.engine.run_log.read_log`. A resumed run is one curve.
+        folders: The names of the folders with the logs to read; by default all.
 
     Returns:
         Steps and values by name.
@@ -26,7 +28,7 @@ def read_scalars(run: str | Path) -> dict[str, Curve]:
         ValueError: If a log is damaged before its last line, or holds no number.
     """
     values: dict[str, dict[int, float]] = {}
-    for entry in read_log(run):
+    for entry in read_log(run, folders):
         step = entry.get('step', entry.get('iter'))
         for name, value in entry.items():
             if name not in _HIDDEN and isinstance(value, (int, float)) and step is not None:

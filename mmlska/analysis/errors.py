@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .overlaps import box_iou, iou_of_classes, pixel_confusion
 from .predictions import BoxImage, MapImage, Predictions
 
 FOREGROUND = 0.5
@@ -28,10 +29,10 @@ CORRECT, IGNORED = 'correct', 'in a crowd'
 INVENTED, POOR_OVERLAP = 'invented', 'poor overlap'
 SEGMENTATION_KINDS = (MISSED, INVENTED, POOR_OVERLAP)
 FOUND_SHARE = 0.1  # a class of which less than this share is found in an image is missed there
-NOT_LABELLED = 255
 LARGEST = 1e9  # pixels; beyond it, areas lose their meaning and NaN is not far
 
-_RECALLS = np.linspace(0, 1, 101)
+#: Where COCO looks at the precision.
+RECALLS = np.linspace(0, 1, 101)
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,22 +50,6 @@ class Outcome:
     objects: np.ndarray
     missed: np.ndarray
     found: np.ndarray
-
-
-def box_iou(boxes: np.ndarray, others: np.ndarray, crowd: np.ndarray | None = None) -> np.ndarray:
-    """Return the overlap of every box (N, 4) with every other one (M, 4), (N, M); with a crowd, bool (M,), the share of the box inside it.
-
-    Example:
-        >>> box_iou(np.array([[0, 0, 2, 2]]), np.array([[0, 0, 2, 1], [2, 2, 3, 3]]))
-        array([[0.5, 0. ]])
-    """
-    low, high = np.maximum(boxes[:, None, :2], others[:, :2]), np.minimum(boxes[:, None, 2:], others[:, 2:])
-    inside = np.clip(high - low, 0, None).prod(2)
-    areas, other_areas = ((b[:, 2] - b[:, 0]) * (b[:, 3] - b[:, 1]) for b in (boxes, others))
-    whole = areas[:, None] + other_areas - inside
-    if crowd is not None:
-        whole = np.where(crowd, areas[:, None], whole)
-    return inside / np.maximum(whole, 1e-12)
 
 
 def classify_boxes(image: BoxImage, score_thr: float = 0.0) -> Outcome:
@@ -114,24 +99,60 @@ def _kind_of_error(iou: np.ndarray, same: np.ndarray) -> tuple[str, int]:
     return BOTH, int(other.argmax())
 
 
-def average_precision(hits: np.ndarray, positives: int) -> float:
-    """Return COCO's average precision, the mean over 101 recalls, of detections in falling order of score.
+def precision_at_recalls(hits: np.ndarray, positives: int) -> np.ndarray:
+    """Return COCO's precision at each of ``RECALLS``, (101,), of detections in falling order of score.
 
     Args:
         hits: Which of them are correct, bool (N,).
         positives: Number of objects; with none the result is NaN.
 
     Example:
-        >>> round(average_precision(np.array([True, False, True]), 2), 4)
-        0.835
+        >>> precision_at_recalls(np.array([True, False, True]), 2)[[0, 50, 51, 100]].round(2)
+        array([1.  , 1.  , 0.67, 0.67])
     """
     if not positives:
-        return float('nan')
+        return np.full(len(RECALLS), np.nan)
     true = np.cumsum(hits)
     precision = true / np.arange(1, len(true) + 1)
     precision = np.maximum.accumulate(precision[::-1])[::-1]
-    first = np.searchsorted(true / positives, _RECALLS, side='left')
-    return float(np.append(precision, 0.0)[first].mean())
+    return np.append(precision, 0.0)[np.searchsorted(true / positives, RECALLS, side='left')]
+
+
+def average_precision(hits: np.ndarray, positives: int) -> float:
+    """Return COCO's average precision, the mean of :func:`precision_at_recalls`.
+
+    Example:
+        >>> round(average_precision(np.array([True, False, True]), 2), 4)
+        0.835
+    """
+    return float(precision_at_recalls(hits, positives).mean())
+
+
+def precision_curves(predictions: Predictions) -> np.ndarray:
+    """The precision of each class of a detector at ``RECALLS``, (classes, 101); NaN for a class without objects.
+
+    Its mean over all classes with objects is AP50, as :func:`find_errors` returns it in percent.
+
+    Raises:
+        ValueError: As :func:`find_errors`.
+    """
+    number = len(predictions.classes)
+    found = _matched([_usable(image, number) for image in predictions.images], number)
+    return np.array([precision_at_recalls(*found.ranked(c)[::2]) for c in range(number)])
+
+
+def object_confusion(predictions: Predictions, score_thr: float) -> np.ndarray:
+    """The confusion matrix of a detector, (classes + 1, classes + 1), as in the result of :func:`find_errors`.
+
+    Raises:
+        ValueError: As :func:`find_errors`.
+    """
+    number = len(predictions.classes)
+    confusion = np.zeros((number + 1,) * 2, int)
+    for image in predictions.images:
+        for pair in _confused_pairs(_usable(image, number), score_thr, number):
+            confusion[pair] += 1
+    return confusion
 
 
 def find_errors(predictions: Predictions, score_thr: float = 0.3) -> dict:
@@ -183,7 +204,7 @@ def _detection_errors(predictions: Predictions, score_thr: float) -> dict:
     lost, values = _lost_precision(images, len(classes))
     for image, cost in zip(images, lost):
         outcome = classify_boxes(image, score_thr)
-        pairs = _confused_pairs(image, len(outcome.kinds), len(classes))
+        pairs = _confused_pairs(image, score_thr, len(classes))
         for pair in pairs:
             confusion[pair] += 1
         for kind in outcome.kinds:
@@ -210,33 +231,55 @@ def _usable(image: BoxImage, num_classes: int) -> BoxImage:
     return replace(image, boxes=image.boxes[keep], labels=image.labels[keep], scores=image.scores[keep])
 
 
-def _lost_precision(images: Sequence[BoxImage], num_classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """For each image the gain in AP50, in points, if it were perfect; and the AP50 of each class, 0..1."""
-    outcomes = [classify_boxes(image) for image in images]
-    owner = np.repeat(np.arange(len(images)), [len(image.labels) for image in images])
-    labels = np.concatenate([np.zeros(0, int), *(image.labels for image in images)])
-    scores = np.concatenate([np.zeros(0), *(image.scores for image in images)])
-    kinds = np.array([kind for outcome in outcomes for kind in outcome.kinds], object)
+@dataclass(frozen=True, eq=False)
+class _Matched:
+    """What became of all detections of a test set, and where its objects are: ``positives`` is (images, classes)."""
+
+    labels: np.ndarray
+    scores: np.ndarray
+    kinds: np.ndarray
+    owners: np.ndarray
+    positives: np.ndarray
+
+    def ranked(self, label: int) -> tuple[np.ndarray, np.ndarray, int]:
+        """Of a class: which detections are correct, the best scored first; the images that they are of; the number of objects."""
+        chosen = np.flatnonzero((self.labels == label) & (self.kinds != IGNORED))
+        chosen = chosen[np.argsort(-self.scores[chosen], kind='stable')]
+        return self.kinds[chosen] == CORRECT, self.owners[chosen], int(self.positives[:, label].sum())
+
+
+def _matched(images: Sequence[BoxImage], num_classes: int) -> _Matched:
     positives = np.zeros((len(images), num_classes), int)
     for row, image in zip(positives, images):
         row += np.bincount(image.true_labels[~image.crowd], minlength=num_classes)
+    return _Matched(
+        np.concatenate([np.zeros(0, int), *(image.labels for image in images)]),
+        np.concatenate([np.zeros(0), *(image.scores for image in images)]),
+        np.array([kind for image in images for kind in classify_boxes(image).kinds], object),
+        np.repeat(np.arange(len(images)), [len(image.labels) for image in images]),
+        positives,
+    )
+
+
+def _lost_precision(images: Sequence[BoxImage], num_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """For each image the gain in AP50, in points, if it were perfect; and the AP50 of each class, 0..1."""
+    found = _matched(images, num_classes)
     values = np.full(num_classes, np.nan)
     gains = np.zeros((len(images), num_classes))
     for c in range(num_classes):
-        chosen = np.flatnonzero((labels == c) & (kinds != IGNORED))
-        chosen = chosen[np.argsort(-scores[chosen], kind='stable')]
-        hits, of, total = kinds[chosen] == CORRECT, owner[chosen], positives[:, c].sum()
+        hits, of, total = found.ranked(c)
         values[c] = average_precision(hits, total)
-        for i in set(of) | set(np.flatnonzero(positives[:, c])) if total else ():
+        for i in set(of) | set(np.flatnonzero(found.positives[:, c])) if total else ():
             # Perfect: its objects found with the highest scores, and nothing else in it.
-            better = np.concatenate([np.ones(positives[i, c], bool), hits[of != i]])
+            better = np.concatenate([np.ones(found.positives[i, c], bool), hits[of != i]])
             gains[i, c] = average_precision(better, total) - values[c]
     # A class without objects has no AP and does not count in the mean.
     return 100 * gains.sum(1) / max(np.sum(~np.isnan(values)), 1), values
 
 
-def _confused_pairs(image: BoxImage, number: int, nothing: int) -> list[tuple[int, int]]:
-    """The entries of the confusion matrix (labelled, predicted): every object occurs once, every detection once."""
+def _confused_pairs(image: BoxImage, score_thr: float, nothing: int) -> list[tuple[int, int]]:
+    """The entries of the confusion matrix (labelled, predicted): every object occurs once, every detection shown to a user once."""
+    number = int((image.scores >= score_thr).sum())
     iou = box_iou(image.boxes[:number], image.true_boxes, image.crowd)
     free, pairs = ~image.crowd, []
     for i in range(number):  # the better scored choose first
@@ -281,30 +324,16 @@ def _percent(share: float) -> float | None:
     return None if np.isnan(share) else round(100 * float(share), 2)
 
 
-def _pixel_confusion(image: MapImage, num_classes: int) -> np.ndarray:
-    """How many pixels of each labelled class (rows) got each class (columns)."""
-    valid = image.truth != NOT_LABELLED
-    for found in (image.truth[valid], image.prediction[valid]):
-        highest, lowest = found.max(initial=0), found.min(initial=0)
-        if lowest < 0 or highest >= num_classes:
-            raise ValueError(
-                f'{image.path} has the label {lowest if lowest < 0 else highest}, the model {num_classes} classes; '
-                f'give the config of its data'
-            )
-    pairs = image.truth[valid].astype(int) * num_classes + image.prediction[valid]
-    return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
-
-
 def _segmentation_errors(predictions: Predictions) -> dict:
     number = len(predictions.classes)
-    parts = [_pixel_confusion(image, number) for image in predictions.images]
+    parts = [pixel_confusion(image, number) for image in predictions.images]
     total = np.sum(parts, 0)
     if not np.any(total):
         raise ValueError('no pixel of the test data is labelled; give a config whose test data have labels')
-    values, counts, entries = _ious(total), dict.fromkeys(SEGMENTATION_KINDS, 0), []
+    values, counts, entries = iou_of_classes(total), dict.fromkeys(SEGMENTATION_KINDS, 0), []
     for image, part in zip(predictions.images, parts):
         perfect = total - part + np.diag(part.sum(1))
-        entry = _map_entry(image, part, 100 * float(np.nanmean(_ious(perfect)) - np.nanmean(values)))
+        entry = _map_entry(image, part, 100 * float(np.nanmean(iou_of_classes(perfect)) - np.nanmean(values)))
         for error in entry['errors']:
             counts[error['kind']] += 1
         entries.append(entry)
@@ -312,15 +341,8 @@ def _segmentation_errors(predictions: Predictions) -> dict:
     return _report(predictions, 'mIoU', values, counts, total, images=entries)
 
 
-def _ious(confusion: np.ndarray) -> np.ndarray:
-    """The IoU of each class, 0..1; NaN for one that is neither labelled nor predicted."""
-    right = np.diag(confusion)
-    union = confusion.sum(0) + confusion.sum(1) - right
-    return np.divide(right, union, out=np.full(len(right), np.nan), where=union > 0)
-
-
 def _map_entry(image: MapImage, part: np.ndarray, cost: float) -> dict:
-    labelled, predicted, right, ious = part.sum(1), part.sum(0), np.diag(part), _ious(part)
+    labelled, predicted, right, ious = part.sum(1), part.sum(0), np.diag(part), iou_of_classes(part)
     errors, classes = [], []
     for c in np.flatnonzero(labelled + predicted):
         kind = None

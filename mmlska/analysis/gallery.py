@@ -12,7 +12,7 @@ import numpy as np
 
 from ..images import read_photo, shrink
 from ..text import printable
-from .errors import NOT_LABELLED
+from .overlaps import NOT_LABELLED
 from .predictions import BoxImage, MapImage, Predictions
 
 GENERATOR = 'mmlska.analysis.gallery'

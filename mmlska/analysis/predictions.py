@@ -85,7 +85,7 @@ class _Collect(Hook):
 
     def after_test_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         for sample in outputs or ():
-            self.images.append(_image(sample.to_dict(), self.dataset, len(self.images)))
+            self.images.append(labelled_image(sample.to_dict(), self.dataset, len(self.images)))
 
 
 def predict(cfg: Config, checkpoint: str, *, trust: bool | None = None) -> Predictions:
@@ -143,7 +143,7 @@ def read_predictions(cfg: Config, path: str | Path, *, trust: bool | None = None
     images = []
     for index, sample in enumerate(samples):
         try:
-            images.append(_image(sample, dataset, index))
+            images.append(labelled_image(sample, dataset, index))
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             reason = ' '.join(str(error).split())[:300]
             raise ValueError(f'{path}: image {index} holds no predictions of this config: {reason}') from error
@@ -151,11 +151,7 @@ def read_predictions(cfg: Config, path: str | Path, *, trust: bool | None = None
 
 
 def _predictions(cfg: Config, dataset, images: list, metrics: dict[str, float]) -> Predictions:
-    classes = tuple(dataset.metainfo['classes'])
-    palette = dataset.metainfo.get('palette')
-    if not isinstance(palette, (list, tuple)) or len(palette) < len(classes):
-        palette = distinct_colors(len(classes))
-    palette = tuple(tuple(int(c) for c in color) for color in palette[: len(classes)])
+    classes, palette = classes_of(dataset)
     return Predictions(
         task='detection' if cfg.default_scope == 'mmdet' else 'segmentation',
         classes=classes,
@@ -166,8 +162,22 @@ def _predictions(cfg: Config, dataset, images: list, metrics: dict[str, float]) 
     )
 
 
-def _image(sample: dict, dataset, index: int) -> BoxImage | MapImage:
-    """One data sample, a dict, with the labels of the data set."""
+def classes_of(dataset) -> tuple[tuple[str, ...], tuple[tuple[int, int, int], ...]]:
+    """Names of the classes of a data set, and a colour (red, green, blue; 0..255) for each."""
+    classes = tuple(dataset.metainfo['classes'])
+    palette = dataset.metainfo.get('palette')
+    # mmdet keeps the colours of COCO's 80 classes where a config names other classes.
+    if not isinstance(palette, (list, tuple)) or len(palette) != len(classes):
+        palette = distinct_colors(len(classes))
+    return classes, tuple(tuple(int(c) for c in color) for color in palette[: len(classes)])
+
+
+def labelled_image(sample: dict, dataset, index: int) -> BoxImage | MapImage:
+    """What a data sample, a dict, says of the image ``index`` of a data set, with the labels of the data set.
+
+    Raises:
+        ValueError: If it is of another image, or has no boxes and no class map, or no labelled one.
+    """
     info, named = dataset.get_data_info(index), sample['img_path']
     path = info['img_path']  # not what a file of predictions says, which may name any picture
     if not isinstance(named, str) or Path(path).name != Path(named).name:
@@ -177,13 +187,13 @@ def _image(sample: dict, dataset, index: int) -> BoxImage | MapImage:
     if 'pred_instances' not in sample:
         raise ValueError(f'no boxes predicted for {path}; give a detector of mmdet or a segmentor of mmseg')
     found = sample['pred_instances']
-    scores = _array(found['scores'])
+    scores = as_array(found['scores'])
     order = np.argsort(-scores, kind='stable')
     instances = info.get('instances', [])
     return BoxImage(
         path,
-        _array(found['bboxes']).reshape(-1, 4)[order].astype(np.float64),
-        _array(found['labels'])[order].astype(int),
+        as_array(found['bboxes']).reshape(-1, 4)[order].astype(np.float64),
+        as_array(found['labels'])[order].astype(int),
         scores[order].astype(np.float64),
         np.array([item['bbox'] for item in instances], np.float64).reshape(-1, 4),
         np.array([item['bbox_label'] for item in instances], int),
@@ -194,7 +204,7 @@ def _image(sample: dict, dataset, index: int) -> BoxImage | MapImage:
 def _map_image(sample: dict, path: str) -> MapImage:
     if 'gt_sem_seg' not in sample:
         raise ValueError(f'{path} has no labels; put LoadAnnotations into the test pipeline')
-    prediction, truth = (_array(sample[key]['data'])[0] for key in ('pred_sem_seg', 'gt_sem_seg'))
+    prediction, truth = (as_array(sample[key]['data'])[0] for key in ('pred_sem_seg', 'gt_sem_seg'))
     if prediction.shape != truth.shape:
         raise ValueError(
             f'{path}: prediction of {prediction.shape} and labels of {truth.shape} pixels; '
@@ -203,7 +213,8 @@ def _map_image(sample: dict, path: str) -> MapImage:
     return MapImage(path, prediction.astype(np.int16), truth.astype(np.int16))
 
 
-def _array(value) -> np.ndarray:
+def as_array(value) -> np.ndarray:
+    """A tensor, an array or one of mmdet's box structures as an array."""
     value = getattr(value, 'tensor', value)  # mmdet's box structures
     if not isinstance(value, (Tensor, np.ndarray)):
         raise TypeError(f'a {type(value).__name__} stands where an array must be')

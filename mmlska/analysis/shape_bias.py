@@ -22,7 +22,7 @@ from mmengine.config import Config
 
 from ..datasets.scenes import SHAPES, TEXTURES
 from ..images import MAX_PIXELS, images_below
-from .errors import box_iou
+from .overlaps import box_iou
 from .predictions import MapImage, predict
 
 #: Classes of the published cue-conflict images.

@@ -25,6 +25,7 @@ def training_parser() -> argparse.ArgumentParser:
     skip = 'continue past up to N images that cannot be read'
     add('--skip-bad-images', type=int, default=0, metavar='N', help=skip)
     add('--epochs', type=int, help='how often training sees each image; by default as the recipe')
+    add('--no-report', action='store_true', help='write no report.html into the work dir')
     add_training_options(parser)
     add = parser.add_argument_group('own data').add_argument
     data = 'train on the images and COCO files or masks in a folder; see docs/own_data.md'

@@ -1,5 +1,6 @@
 """Train a detector, segmentor or classifier: mmlska train configs/mask_rcnn_van_lska_t.py."""
 
+from ..analysis.run_report import record_run, report_training
 from ..cli.errors import user_errors
 from ..cli.runner import interruptions
 from ..cli.training import parse_training, training_config, training_parser
@@ -21,7 +22,11 @@ def main() -> None:
             auto_scale_lr=args.auto_scale_lr,
             skip_bad_images=args.skip_bad_images,
         )
+        if not args.no_report:
+            record_run(runner)
     with user_errors(debug=args.debug, kinds=(WeightsError, TrainingError)), interruptions(args.launcher):
         runner.train()
     print(f'checkpoints and logs: {runner.work_dir}')
+    if not args.no_report and (page := report_training(runner)):
+        print(f'report: {page}')
     leave_processes()

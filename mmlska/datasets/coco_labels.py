@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 
 from ..images import MAX_PIXELS
@@ -229,3 +230,27 @@ def area_of(annotation: dict, box: list[float]) -> float:
 def _polygon_area(polygon: list[float]) -> float:
     x, y = polygon[::2], polygon[1::2]
     return abs(sum(a * d - b * c for a, b, c, d in zip(x, y, x[1:] + x[:1], y[1:] + y[:1]))) / 2
+
+
+def draw_mask(annotation: dict, shape: tuple[int, int], scale: float, drawn: tuple[int, int]) -> np.ndarray:
+    """The mask of an annotation on a picture of its image, bool; empty where it has none.
+
+    Args:
+        annotation: One that has no :func:`problem`.
+        shape: Height and width of the image in pixels.
+        scale: What its coordinates are multiplied by for the picture.
+        drawn: Height and width of the picture.
+
+    Example:
+        >>> draw_mask({'segmentation': [[0, 0, 4, 0, 4, 2, 0, 2]]}, (4, 8), 0.5, (2, 4)).astype(int)
+        array([[1, 1, 1, 0],
+               [1, 1, 1, 0]])
+    """
+    mask, inside = mask_of(annotation), np.zeros(drawn, np.uint8)
+    if isinstance(mask, list):
+        cv2.fillPoly(inside, [np.round(np.reshape(polygon, (-1, 2)) * scale).astype(np.int32) for polygon in mask], 1)
+    elif mask is not None and list(mask['size']) == list(shape):
+        from pycocotools import mask as coco_mask
+
+        inside = cv2.resize(coco_mask.decode(_encoded(mask)), drawn[::-1], interpolation=cv2.INTER_NEAREST)
+    return inside.astype(bool)

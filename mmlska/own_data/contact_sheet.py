@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..datasets.coco_labels import box_of, mask_of
+from ..datasets.coco_labels import box_of, draw_mask
 from ..files import write_bytes
 from ..images import read_photo
 from .folder import name_hash
@@ -73,7 +73,7 @@ def _paint_objects(pixels: np.ndarray, objects: Sequence[tuple[int, dict]], lege
     scale = _TILE / max(pixels.shape[:2])
     tile = _resize(pixels, scale)
     for label, annotation in objects:
-        inside = _mask(annotation, pixels.shape[:2], scale, tile.shape[:2])
+        inside = draw_mask(annotation, pixels.shape[:2], scale, tile.shape[:2])
         tile[inside] = (0.5 * tile[inside] + 0.5 * np.array(legend[label][1])).astype(np.uint8)
     for label, annotation in objects:
         name, color = legend[label]
@@ -82,19 +82,6 @@ def _paint_objects(pixels: np.ndarray, objects: Sequence[tuple[int, dict]], lege
         if len(objects) <= 30 and len(legend) > 1:
             _write(tile, _plain(name, label) + ('*' if annotation.get('iscrowd') else ''), x, y, color)
     return tile
-
-
-def _mask(annotation: dict, shape: tuple[int, int], scale: float, tile_shape: tuple[int, int]) -> np.ndarray:
-    """The mask of an annotation on the tile, bool."""
-    from pycocotools import mask as coco_mask
-
-    mask, inside = mask_of(annotation), np.zeros(tile_shape, np.uint8)
-    if isinstance(mask, list):
-        cv2.fillPoly(inside, [np.round(np.reshape(polygon, (-1, 2)) * scale).astype(np.int32) for polygon in mask], 1)
-    elif mask is not None and list(mask['size']) == list(shape):
-        runs = coco_mask.frPyObjects(mask, *shape) if isinstance(mask['counts'], list) else mask
-        inside = cv2.resize(coco_mask.decode(runs), tile_shape[::-1], interpolation=cv2.INTER_NEAREST)
-    return inside.astype(bool)
 
 
 def _paint_index(pixels: np.ndarray, index: np.ndarray, legend: Legend) -> np.ndarray:

@@ -6,10 +6,11 @@ import torch
 
 from mmlska.analysis.errors import (
     average_precision,
-    box_iou,
     classify_boxes,
     find_errors,
+    object_confusion,
 )
+from mmlska.analysis.overlaps import box_iou
 from mmlska.analysis.predictions import BoxImage, MapImage, Predictions
 
 CLASSES = ('circle', 'square', 'star')
@@ -127,6 +128,34 @@ def test_confusion_matrix_counts_every_object_and_every_detection_once():
     assert confusion[:3].sum(1).tolist() == np.bincount(labels, minlength=3).tolist()
     assert confusion[:, :3].sum(0).tolist() == np.bincount(found, minlength=3).tolist()
     assert confusion[3, 3] == 0
+
+
+def test_confusion_matrix_of_boxes_is_that_of_a_plain_count():
+    from pycocotools import mask as coco_mask
+
+    random = np.random.default_rng(0)
+    images, expected = [], np.zeros((4, 4), int)
+    for _ in range(20):
+        corners = random.integers(0, 60, (6, 2))
+        truths = np.concatenate([corners, corners + random.integers(15, 40, (6, 2))], 1).astype(float)
+        boxes = np.concatenate([truths[:5] + random.integers(-6, 7, (5, 4)), [[80, 80, 90, 90]]])
+        scores, labels, true_labels = (
+            np.sort(random.random(6))[::-1],
+            random.integers(0, 3, 6),
+            random.integers(0, 3, 6),
+        )
+        images.append(BoxImage('a.png', boxes, labels, scores, truths, true_labels, np.zeros(6, bool)))
+        iou = coco_mask.iou(*(np.c_[b[:, :2], b[:, 2:] - b[:, :2]] for b in (boxes, truths)), np.zeros(6, bool))
+        free = [True] * 6
+        for number in np.flatnonzero(scores >= 0.3):
+            best = max(range(6), key=lambda place: iou[number, place] if free[place] else -1)
+            right = free[best] and iou[number, best] >= 0.5
+            expected[true_labels[best] if right else 3, labels[number]] += 1
+            free[best] = free[best] and not right
+        for label in true_labels[free]:
+            expected[label, 3] += 1
+    assert expected[:3, :3].sum() > 20
+    assert np.array_equal(object_confusion(detector(*images), 0.3), expected)
 
 
 @pytest.mark.parametrize('seed', [0, 1, 2])

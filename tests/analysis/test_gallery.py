@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from page_checks import CONTRAST
 from PIL import Image
 
 from mmlska.analysis.errors import find_errors
@@ -158,31 +159,6 @@ def test_a_broken_image_leaves_nothing_behind(tmp_path):
 # What follows runs in a browser.
 
 
-@pytest.fixture
-def look(browser):
-    """Opens a page offline; at the end nothing may have failed."""
-    faults, pages = [], []
-
-    def opened(index: Path, **options):
-        context = browser.new_context(offline=True, viewport={'width': 1280, 'height': 800}, **options)
-        page = context.new_page()
-        page.on('pageerror', lambda error: faults.append(str(error)))
-        page.on('console', lambda line: faults.append(line.text) if line.type in ('error', 'warning') else None)
-        page.on('requestfailed', lambda request: faults.append(request.url))
-        page.on(
-            'request',
-            lambda request: None if request.url.startswith(('file:', 'data:')) else faults.append(request.url),
-        )
-        page.goto(index.as_uri())
-        pages.append(context)
-        return page
-
-    yield opened
-    for context in pages:
-        context.close()
-    assert not faults
-
-
 def names(page) -> list[str]:
     return page.locator('.card .name span').all_text_contents()
 
@@ -281,17 +257,8 @@ def test_an_image_at_large_shows_labels_and_errors(look, detector):
 @pytest.mark.parametrize('scheme', ['light', 'dark'])
 def test_text_is_readable_in_both_schemes(look, detector, scheme):
     page = look(detector, color_scheme=scheme)
-    contrast = """selector => {
-      const linear = x => x / 255 <= .04045 ? x / 255 / 12.92 : ((x / 255 + .055) / 1.055) ** 2.4;
-      const light = c => { const v = c.match(/[\\d.]+/g).slice(0, 3).map(linear);
-        return .2126 * v[0] + .7152 * v[1] + .0722 * v[2] };
-      const element = document.querySelector(selector);
-      let below = element, ground = 'rgba(0, 0, 0, 0)';
-      while (below && ground === 'rgba(0, 0, 0, 0)') { ground = getComputedStyle(below).backgroundColor; below = below.parentElement }
-      const [a, b] = [light(getComputedStyle(element).color), light(ground)].sort((x, y) => y - x);
-      return (a + .05) / (b + .05) }"""
     for selector in ('h1', '#about', '.chip', '#count', '.card .name', '.card .tags', 'footer', 'select'):
-        assert page.evaluate(contrast, selector) >= 4.5, selector
+        assert page.evaluate(CONTRAST, selector) >= 4.5, selector
     brightness = cv2.imdecode(np.frombuffer(page.screenshot(), np.uint8), cv2.IMREAD_GRAYSCALE)[:, :15].mean()
     assert brightness > 230 if scheme == 'light' else brightness < 40
 

@@ -37,3 +37,12 @@ def test_metrics_of_the_last_test(tmp_path):
         (tmp_path / stamp).mkdir()
         (tmp_path / stamp / f'{stamp}.json').write_text(json.dumps(dict(mIoU=value)))
     assert read_metrics(tmp_path) == dict(mIoU=30.0)
+    (tmp_path / 'report').mkdir()
+    (tmp_path / 'report/run.json').write_text('{}')  # of a training's report
+    assert read_metrics(tmp_path) == dict(mIoU=30.0)
+
+
+def test_logs_of_some_runs_alone(tmp_path):
+    for stamp, loss in (('1', 3.0), ('2', 2.0), ('3', 1.0)):
+        log(tmp_path, stamp, [dict(step=1, loss=loss)])
+    assert [record['loss'] for record in read_log(tmp_path, ['1', '3'])] == [3.0, 1.0]

@@ -1,0 +1,24 @@
+"""Write the report of a finished or stopped training again: mmlska report work_dirs/RUN."""
+
+import argparse
+
+from ..analysis.run_report import write_report
+from ..cli.errors import user_errors
+from ..cli.options import add_debug, add_trust_checkpoint
+from ..weights import use_safe_reader
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description='Write report.html of a finished or stopped training again.')
+    parser.add_argument('work_dir', help='work directory of the training')
+    add_trust_checkpoint(parser)
+    add_debug(parser)
+    return parser
+
+
+def main() -> None:
+    args = make_parser().parse_args()
+    with user_errors(debug=args.debug):
+        use_safe_reader(trust=args.trust_checkpoint)
+        page = write_report(args.work_dir)
+    print(f'open in a browser: {page}')
