@@ -115,7 +115,7 @@ ROOMS: dict[str, Room] = {
     ),
     'api': Room(
         'a model as one object: `mmlska.load`, its results and what they can be made into',
-        ('engine', 'environment', 'export', 'infer', 'own_data', 'weights'),
+        ('analysis', 'engine', 'environment', 'export', 'infer', 'own_data', 'weights'),
         ('IPython', 'PIL', 'mmengine', 'numpy', 'pycocotools', 'supervision', 'torch'),
     ),
     'yolo': Room(

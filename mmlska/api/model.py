@@ -12,6 +12,7 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
+from ..analysis.run_report import record_run, report_training
 from ..engine.config import load_config
 from ..engine.launch import build_train_runner, prepared_config
 from ..engine.signals import handlers_kept
@@ -147,6 +148,7 @@ class Model:
         clip_grad: float | None = None,
         loggers: Sequence[str] = (),
         skip_bad_images: int = 0,
+        report: bool = True,
         cfg_options: dict[str, Any] | None = None,
     ) -> dict[str, float]:
         """Train, as the command ``mmlska train`` does, and take the trained weights: those of the best validation if the config keeps them.
@@ -168,6 +170,7 @@ class Model:
             auto_scale_lr: Scale the learning rate to the batch size.
             ema, accumulate, clip_grad, loggers: See :func:`mmlska.engine.training_options.use_training_options`.
             skip_bad_images: Continue past so many images that cannot be read.
+            report: Write ``report.html`` into the work directory.
             cfg_options: Settings of the config by dotted key.
 
         Returns:
@@ -202,7 +205,11 @@ class Model:
             )
             validations = Validations()
             runner.register_hook(validations)
+            if report:
+                record_run(runner)
             runner.train()
+            if report and (page := report_training(runner)):
+                print(f'report: {page}')
         checkpoint, metrics = validations.outcome(runner)
         if checkpoint is not None:
             del runner  # frees its memory

@@ -5,11 +5,12 @@ import argparse
 from ..analysis.run_report import write_report
 from ..cli.errors import user_errors
 from ..cli.options import add_debug, add_trust_checkpoint
+from ..command_line import tool_parser
 from ..weights import use_safe_reader
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description='Write report.html of a finished or stopped training again.')
+    parser = tool_parser('Write report.html of a finished or stopped training again.')
     parser.add_argument('work_dir', help='work directory of the training')
     add_trust_checkpoint(parser)
     add_debug(parser)
