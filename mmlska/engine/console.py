@@ -28,11 +28,13 @@ from ..text import shown
 
 # Without a terminal, a line is written after a tenth of the run, but at least every five minutes and at most every ten seconds.
 _SHARE, _LONGEST, _SHORTEST = 0.1, 300, 10
-# Settings that are not told as different: where things are, what is told by the data, and what mmlska sets in every run.
+# Settings that are not told as different: where things are, what the data tell, how it is logged, and what mmlska sets in every run.
 _UNTOLD = (
     'work_dir',
     'launcher',
     'env_cfg',
+    'default_hooks',
+    'log_',
     'custom_',
     'metainfo',
     'visualizer',
@@ -41,7 +43,7 @@ _UNTOLD = (
     'test_',
     'data_root',
 )
-_UNTOLD_PARTS = ('.dataset', '.sampler', '_evaluator', 'meta_keys')
+_UNTOLD_PARTS = ('.dataset', '.sampler', '_evaluator', 'meta_keys', 'by_epoch', 'convert_to_iter_based')
 _MOST_SETTINGS = 10
 
 
