@@ -112,7 +112,8 @@ def test_a_segmentor_trains_and_resumes(here, capsys):
 @pytest.mark.parametrize(
     ('arguments', 'kind', 'message'),
     [
-        (dict(epochs=3), ValueError, 'epochs go with data; give a folder'),
+        (dict(val_fraction=0.3), ValueError, 'val_fraction go with data; give a folder'),
+        (dict(epochs=3), FileNotFoundError, 'train data not found'),
         (dict(data='nowhere'), FileNotFoundError, 'nowhere is not a folder'),
         (dict(data='stripes'), ValueError, 'stripes'),
         (dict(data='pets', ema=2.0), ValueError, 'ema 2.0 is out of range'),
