@@ -120,8 +120,10 @@ def test_a_reader_may_leave_before_the_end():
 def test_ctrl_c_is_one_line(tmp_path):
     command = [sys.executable, '-m', 'mmlska_command', 'make-scenes', 'out', '--train', '100000', '--size', '32']
     environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
-    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    with subprocess.Popen(command, cwd=tmp_path, env=environment, **pipes) as process:
+    options = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # A shell makes what it runs in the background, as this test perhaps, ignore the signal.
+    options.update(cwd=tmp_path, env=environment, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    with subprocess.Popen(command, **options) as process:
         assert process.stdout.readline().startswith('100/')  # it is at work
         process.send_signal(signal.SIGINT)
         process.stdout.read()
