@@ -25,6 +25,8 @@ DEMO_START := mmlska://van_lska_t_k23_tiny_imagenet
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-22s%s\n", $$1, $$2}' Makefile
 
+WORKS := 'import mmlska, mmcv.ops; from mmlska.ops.cpu.backend import PROBLEM; print(PROBLEM or "the C++ kernels are built")'
+
 install: .venv/.installed ## create .venv with torch, mmcv, mmdet, mmseg and this package (editable)
 
 .venv/.installed: setup.py $(wildcard requirements/*.txt)
@@ -37,12 +39,10 @@ install: .venv/.installed ## create .venv with torch, mmcv, mmdet, mmseg and thi
 	$(PY) setup.py --quiet build_ext --inplace > .venv/kernels.log 2>&1 & \
 	  $(call APART,requirements/constraints.txt) $(PIP) -r requirements/onedl.txt -r requirements/dev.txt \
 	  && $(PIP) --no-deps --force-reinstall opencv-python-headless; status=$$?; wait; exit $$status
-	$(PIP) --no-build-isolation -e .
+	@# Without kernels: pip would compile them once more.
+	MMLSKA_BUILD_KERNELS=0 $(PIP) --no-build-isolation -e .
 	@# What pip has kept of mmcv may have been compiled for another torch.
-	$(PY) -c 'import mmlska, mmcv.ops' || $(call APART,requirements/constraints.txt) $(PIP) --no-cache-dir --no-deps --force-reinstall onedl-mmcv
-	$(PY) -c 'import mmlska, mmcv.ops'
-	@# pip does not show what setup.py says.
-	@$(PY) -c 'from mmlska.ops.cpu.backend import PROBLEM; print(PROBLEM or "the C++ kernels are built")'
+	$(PY) -c $(WORKS) || { $(call APART,requirements/constraints.txt) $(PIP) --no-cache-dir --no-deps --force-reinstall onedl-mmcv && $(PY) -c $(WORKS); }
 	@touch $@
 
 install-compiled: install ## compile mmcv's own operators into .venv too; takes minutes and needs a C++ compiler
