@@ -78,7 +78,7 @@ ROOMS: dict[str, Room] = {
     'own_data': Room(
         "a user's folder: sources (one file a label format), check, split, repair, adapt a config",
         ('colors', 'datasets', 'engine', 'files', 'images', 'text'),
-        ('PIL', 'cv2', 'mmengine', 'numpy', 'pycocotools'),
+        ('PIL', 'cv2', 'mmengine', 'numpy'),
     ),
     'analysis': Room(
         'cost, receptive field, robustness, shape bias, errors: functions that return data, and their figures',
