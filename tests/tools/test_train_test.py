@@ -112,7 +112,7 @@ def test_detector_leaves_a_report_that_can_be_written_again(detector):
     page.unlink()
     assert 'open in a browser: work/report.html' in ok(run('report.py', 'work', cwd=cwd))
     again = page.read_text(encoding='utf-8')
-    words = re.search(r'>(python \S+test\.py \S+ \S+)<', again)[1].split()[2:]
+    words = re.search(r'>(python \S+test\.py \S+ [^<\s]+)<', again)[1].split()[2:]
     assert [str(cwd / word) for word in words] == evaluate.split()[2:]
     assert 'coco/bbox_mAP_50' in ok(run('test.py', *evaluate.split()[2:], '--work-dir', 'pasted', cwd=cwd))
 
