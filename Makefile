@@ -1,7 +1,7 @@
 # Everything is installed into .venv. `make install PYTHON=python3.12` chooses another Python (3.10 or later).
 PYTHON ?= python3
 PY := .venv/bin/python
-# Python compiles to bytecode what it imports; to compile all that is installed takes a third of the time.
+# Python compiles to bytecode what it imports; pip need not compile all that it installs.
 PIP := $(PY) -m pip --disable-pip-version-check install --no-compile -c requirements/constraints.txt
 # The setup of mmcv compiles its operators wherever it can import torch. In a build apart from .venv it cannot, and takes seconds. What it needs
 # there is constrained too; pip from 25.3 on reads the second name.
@@ -9,10 +9,10 @@ APART = PIP_CONSTRAINT="$(CURDIR)/$(1)" PIP_BUILD_CONSTRAINT="$(CURDIR)/$(1)"
 # The compiler of mmcv's operators looks for ninja on PATH. What pip has kept is the package without them.
 BUILD_OPS := MAX_JOBS=$${MAX_JOBS:-$$(nproc)} PATH="$(CURDIR)/.venv/bin:$$PATH" $(PIP) --no-build-isolation --no-cache-dir
 
-ORIGINAL_PIP := .venv-openmmlab/bin/python -m pip --disable-pip-version-check install -c requirements/constraints.txt
+ORIGINAL_PIP := .venv-openmmlab/bin/python -m pip --disable-pip-version-check install --no-compile -c requirements/constraints.txt
 # Ultralytics and MMPretrain need torchvision, which the main environment must not have: they get one of their own.
 PYX := .venv-extras/bin/python
-PIPX := $(PYX) -m pip --disable-pip-version-check install -c .venv-extras/constraints.txt
+PIPX := $(PYX) -m pip --disable-pip-version-check install --no-compile -c .venv-extras/constraints.txt
 
 DEMO := configs/demo/mask_rcnn_van_lska_t_scenes.py
 DEMO_WORK := work_dirs/demo
