@@ -242,7 +242,21 @@ def test_the_tools_train_and_test_a_set_whose_names_are_code(tmp_path):
         'default_hooks = dict(checkpoint=dict(interval=1))\n'
     )
     set_note = ['--cfg-options', 'note={{$HOME:x}}']
-    ok(run('train.py', 'small.py', '--data', tmp_path / 'set', '--epochs', 1, '--work-dir', RUN, *set_note, cwd=cwd))
+    ok(
+        run(
+            'train.py',
+            'small.py',
+            '--no-report',
+            '--data',
+            tmp_path / 'set',
+            '--epochs',
+            1,
+            '--work-dir',
+            RUN,
+            *set_note,
+            cwd=cwd,
+        )
+    )
     written = [cwd / RUN / 'small.py', *(cwd / RUN).glob('*/vis_data/config.py')]
     assert len(written) == 2
     checkpoint = (cwd / RUN / 'last_checkpoint').read_text().strip()

@@ -113,7 +113,7 @@ def test_a_signal_to_one_process_stops_both_at_the_same_step(config, alone):
 def test_a_rank_that_dies_ends_the_others_with_a_message(config, tmp_path):
     env = environment()
     command = ['bash', str(ROOT / 'tools/dist_train.sh'), str(config), '2', '--work-dir', str(tmp_path / 'work')]
-    command += ['--cfg-options', 'train_cfg.max_iters=100000', 'default_hooks.logger.interval=1']
+    command += ['--verbose', '--cfg-options', 'train_cfg.max_iters=100000', 'default_hooks.logger.interval=1']
     process = subprocess.Popen(
         command, env=env, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )

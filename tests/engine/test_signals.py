@@ -24,6 +24,7 @@ print(request.signum, request.agreed())
 @pytest.mark.slow
 def test_a_signal_to_the_data_workers_too_saves_and_ends_all(scenes, tmp_path):
     command = [sys.executable, str(ROOT / 'tools/train.py'), write_config(scenes, tmp_path), '--work-dir', 'work']
+    command += ['--verbose']
     command += ['--cfg-options', 'train_cfg.max_iters=100000', 'train_cfg.val_interval=100000']
     command += ['train_dataloader.num_workers=2', 'train_dataloader.persistent_workers=True']
     process = subprocess.Popen(

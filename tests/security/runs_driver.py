@@ -20,7 +20,7 @@ import torch
 from mmdet.utils import register_all_modules
 
 from mmlska.engine import lock
-from mmlska.engine.launch import build_train_runner  # noqa: F401 (for the forks)
+from mmlska.commands import train as _  # noqa: F401 (for the forks)
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG, SCENES, FOLDER = (*sys.argv[1:], '', '', '')[:3]  # none where it is collected for doctests
@@ -81,7 +81,16 @@ def tool(name: str, *arguments: str, limit: int | None = None, **environment: st
 
 
 def train(name: str, work_dir: str, settings: list[str], *arguments: str, **kwargs) -> Process:
-    options = ['--work-dir', str(FOLDER / work_dir), '--seed', '0', *arguments, '--cfg-options', *settings]
+    options = [
+        '--work-dir',
+        str(FOLDER / work_dir),
+        '--seed',
+        '0',
+        '--no-report',
+        *arguments,
+        '--cfg-options',
+        *settings,
+    ]
     return Process(name, lambda: tool('train', CONFIG, *options, **kwargs))
 
 
@@ -92,7 +101,7 @@ def content(folder: Path) -> dict:
 def in_one_work_dir() -> dict:
     """A training, and in its work directory others of each kind, a test, and one more when it was killed."""
     work, result = FOLDER / 'shared', {}
-    first = train('first', 'shared', [*ENDLESS, 'train_dataloader.num_workers=2'])
+    first = train('first', 'shared', [*ENDLESS, 'train_dataloader.num_workers=2'], '--verbose')
     first.wait_for('Iter(train)')
     while not (work / 'iter_2.pth.sha256').exists():
         time.sleep(0.01)

@@ -56,7 +56,9 @@ def test_training_on_own_data_can_be_repeated_without_the_flag(config, tmp_path)
     else:
         mask_set(data, [[60, 16, 152], [226, 169, 41]], count=6)
     common = ['--seed', 0, '--deterministic', '--cfg-options', 'default_hooks.logger.interval=1']
-    output = ok(run('train.py', 'small.py', '--data', data, '--epochs', 2, '--check', *common, cwd=tmp_path))
+    output = ok(
+        run('train.py', 'small.py', '--no-report', '--data', data, '--epochs', 2, '--check', *common, cwd=tmp_path)
+    )
     assert '0 errors' in output
     assert '6 images, 2 classes' in output
     work = tmp_path / 'work_dirs/small_my photos'
@@ -64,7 +66,7 @@ def test_training_on_own_data_can_be_repeated_without_the_flag(config, tmp_path)
     checkpoint = work / (work / 'last_checkpoint').read_text().split('/')[-1]
     output = ok(run('test.py', work / 'small.py', checkpoint, '--work-dir', 'test', cwd=tmp_path))
     assert ('coco/segm_mAP' if config == MASK_RCNN else 'mIoU') in output
-    ok(run('train.py', work / 'small.py', '--work-dir', 'again', *common, cwd=tmp_path))
+    ok(run('train.py', work / 'small.py', '--no-report', '--work-dir', 'again', *common, cwd=tmp_path))
     paths = (checkpoint, tmp_path / 'again' / checkpoint.name)
     first, again = (read_checkpoint(path).content['state_dict'] for path in paths)
     assert first.keys() == again.keys()
