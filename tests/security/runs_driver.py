@@ -19,8 +19,8 @@ from pathlib import Path
 import torch
 from mmdet.utils import register_all_modules
 
-from mmlska.engine import lock
 from mmlska.commands import train as _  # noqa: F401 (for the forks)
+from mmlska.engine import lock
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG, SCENES, FOLDER = (*sys.argv[1:], '', '', '')[:3]  # none where it is collected for doctests
