@@ -18,7 +18,7 @@ DATA = ['weights/*.yml', 'weights/shipped/*']
 KERNELS = {'ops/cpu': 'ops.cpp', 'mmcv_ops': 'kernels.cpp'}
 SHARED = 'native'  # what their sources share
 DATA += [f'{folder}/*.{suffix}' for folder in (*KERNELS, SHARED) for suffix in ('cpp', 'inl')]
-DATA += ['analysis/*.html', 'analysis/*.css', 'analysis/*.js']
+DATA += [f'{folder}/*.{suffix}' for folder in ('analysis', 'report') for suffix in ('html', 'css', 'js')]
 MIM = ('configs', 'tools', 'model-index.yml', 'docs/results/complexity.json', 'docs/results/complexity_others.json')
 
 

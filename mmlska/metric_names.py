@@ -31,7 +31,7 @@ def in_percent(metrics: dict) -> dict[str, float]:
         {'mine/score': 0.5}
     """
     known = {
-        name: round(metrics[key] * factor, 6) if metrics[key] != -1 else nan
+        name: nan if metrics[key] == -1 else round(metrics[key] * factor, 6)
         for key, (name, factor) in METRICS.items()
         if key in metrics
     }

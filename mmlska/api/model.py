@@ -12,7 +12,6 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
-from ..analysis.run_report import record_run, report_training
 from ..engine.config import load_config
 from ..engine.launch import build_train_runner, prepared_config
 from ..engine.signals import handlers_kept
@@ -28,6 +27,7 @@ from ..infer.predictor import find_device
 from ..infer.sources import Source, is_one_image
 from ..own_data.adapt_config import own_work_dir
 from ..own_data.training import use_data_and_options
+from ..report import record_run, report_training
 from ..weights import safe_reading
 from .result import Result
 

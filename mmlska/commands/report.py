@@ -2,10 +2,10 @@
 
 import argparse
 
-from ..analysis.run_report import write_report
 from ..cli.errors import user_errors
 from ..cli.options import add_debug, add_trust_checkpoint
 from ..command_line import tool_parser
+from ..report import write_report
 from ..weights import use_safe_reader
 
 

@@ -1,12 +1,12 @@
 """Train a detector, segmentor or classifier: mmlska train configs/mask_rcnn_van_lska_t.py."""
 
-from ..analysis.run_report import record_run, report_training
 from ..cli.errors import user_errors
 from ..cli.runner import interruptions
 from ..cli.training import parse_training, training_config, training_parser
 from ..engine.errors import TrainingError
 from ..engine.launch import build_train_runner
 from ..engine.processes import leave_processes
+from ..report import record_run, report_training
 from ..weights import WeightsError
 
 make_parser = training_parser

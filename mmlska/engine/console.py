@@ -19,12 +19,13 @@ from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
 from mmengine.logging.logger import MMFormatter
 from mmengine.registry import HOOKS
-from mmengine.runner import IterBasedTrainLoop, Runner
+from mmengine.runner import Runner
 from rich.progress import BarColumn, Progress, TextColumn
 
 from ..chatter import WARNINGS, WithoutChatter
 from ..metric_names import in_percent
 from ..text import shown
+from .loops import counts_epochs
 
 # Without a terminal, a line is written after a tenth of the run, but at least every five minutes and at most every ten seconds.
 _SHARE, _LONGEST, _SHORTEST = 0.1, 300, 10
@@ -164,7 +165,7 @@ class ConsoleHook(Hook):
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         """Show the loss, the learning rate, the speed and the time left."""
         done, total, hub = runner.iter + 1, runner.max_iters, runner.message_hub
-        name = f'epoch {runner.epoch + 1}/{runner.max_epochs}' if _by_epoch(runner) else 'training'
+        name = f'epoch {runner.epoch + 1}/{runner.max_epochs}' if counts_epochs(runner) else 'training'
         parts = [f'loss {hub.get_scalar("train/loss").mean(20):.4g}'] if 'train/loss' in hub.log_scalars else []
         parts += [f'lr {hub.get_scalar("train/lr").current():.2g}'] if 'train/lr' in hub.log_scalars else []
         self._show(name, done, total, data_batch, hub.get_scalar('train/time').mean(20), hub.get_info('eta', 0), parts)
@@ -176,7 +177,7 @@ class ConsoleHook(Hook):
 
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         """Write the row of a validation."""
-        step = dict(epoch=runner.epoch) if _by_epoch(runner) else dict(iteration=runner.iter)
+        step = dict(epoch=runner.epoch) if counts_epochs(runner) else dict(iteration=runner.iter)
         if metrics:
             self._row(step | in_percent(metrics))
 
@@ -242,10 +243,6 @@ class ConsoleHook(Hook):
             print('  '.join(f'{name:>{_width(name)}}' for name in self._columns))
         cells = (str(value) if isinstance(value, int) else f'{value:.4g}' for value in values.values())
         print('  '.join(f'{cell:>{_width(name)}}' for name, cell in zip(self._columns, cells)), flush=True)
-
-
-def _by_epoch(runner: Runner) -> bool:
-    return not isinstance(runner.train_loop, IterBasedTrainLoop)
 
 
 def _width(name: str) -> int:

@@ -15,7 +15,7 @@ import torch
 from mmengine.config import Config
 from mmengine.dist import get_rank
 from mmengine.registry import LOOPS
-from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 
 from ..log import log
 from .errors import BadSampleError, TrainingError
@@ -159,6 +159,11 @@ class RepeatableIterLoop(_Steps, IterBasedTrainLoop):
         self.runner.call_hook('after_train_epoch')
         self.runner.call_hook('after_train')
         return self.runner.model
+
+
+def counts_epochs(runner: Runner) -> bool:
+    """Whether a training counts epochs, or iterations alone."""
+    return not isinstance(runner.train_loop, IterBasedTrainLoop)
 
 
 _LOOPS = dict(EpochBasedTrainLoop='RepeatableEpochLoop', IterBasedTrainLoop='RepeatableIterLoop')

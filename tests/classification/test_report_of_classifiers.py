@@ -7,9 +7,9 @@ import numpy as np
 from pretraining_runs import configured
 
 from mmlska.analysis.curves import read_scalars
-from mmlska.analysis.run_report import record_run, report_training
-from mmlska.analysis.run_validation import read_validation
 from mmlska.engine.launch import build_train_runner
+from mmlska.report import record_run, report_training
+from mmlska.report.validation import read_validation
 
 
 def test_top1_confusion_is_that_of_the_log(small_config, tmp_path):

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..analysis.curves import Curve
+from ..analysis.errors import RECALLS
 from ..results import new_figure
-from .curves import Curve
-from .errors import RECALLS
-from .run_labels import LabelCounts
+from .labels import LabelCounts
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

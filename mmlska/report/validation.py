@@ -13,13 +13,13 @@ import numpy as np
 from mmengine.config import Config
 from torch import Tensor
 
+from ..analysis.overlaps import pixel_confusion
+from ..analysis.predictions import BoxImage, MapImage, Predictions, as_array, classes_of, labelled_image
 from ..datasets.coco_labels import draw_mask, mask_fault, mask_of
 from ..engine.evaluation_options import image_reading
 from ..files import write_atomically
 from ..images import shrink, spread
-from .overlaps import pixel_confusion
-from .predictions import BoxImage, MapImage, Predictions, as_array, classes_of, labelled_image
-from .run_pictures import encode, instance_map, pixels_of
+from .pictures import encode, instance_map, pixels_of
 
 #: At most so many images are counted, and so many shown, both evenly spread over the data set.
 MAX_IMAGES, SHOWN = 500, 8

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .run_pictures import MOST_BOXES, Picture, shown_text, svg_of
+from .pictures import MOST_BOXES, Picture, shown_text, svg_of
 
 #: Rows of a table and classes of a confusion matrix: more are left out, and the page says so.
 MOST_ROWS, MOST_CLASSES = 200, 20

@@ -18,16 +18,17 @@ import torch
 from mmengine.config import Config
 from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import Hook
-from mmengine.runner import EpochBasedTrainLoop, Runner
+from mmengine.runner import Runner
 
+from ..analysis.predictions import as_array, classes_of
 from ..command_line import sibling
+from ..engine.loops import counts_epochs
 from ..engine.resume import resume_command
 from ..files import write_text
 from ..images import shrink
 from ..results import run_environment
-from .predictions import as_array, classes_of
-from .run_pictures import Picture, encode, instance_map, paint, pixels_of
-from .run_validation import ValidationRecord
+from .pictures import Picture, encode, instance_map, paint, pixels_of
+from .validation import ValidationRecord
 
 FOLDER = 'report'
 #: So many batches are kept, so many images of each, with a longer side of so many pixels and at most so many bytes.
@@ -55,7 +56,7 @@ def _never_fails(part: str) -> Callable:
 
 
 class RunRecord(Hook):
-    """Keeps in ``work_dir/report`` what :func:`mmlska.analysis.run_report.write_report` cannot find out afterwards.
+    """Keeps in ``work_dir/report`` what :func:`mmlska.report.page.write_report` cannot find out afterwards.
 
     Only the process of rank 0 does so, and an error is a warning.
     """
@@ -79,13 +80,14 @@ class RunRecord(Hook):
             old = read_facts(runner.work_dir)
             # Without a record, as after --no-report, all logs there are this training's.
             before = old.get('logs') or [path.parent.name for path in sorted(Path(runner.work_dir).glob('*/vis_data'))]
-        loop = runner.train_loop
-        epochs = isinstance(loop, EpochBasedTrainLoop)
+        epochs = counts_epochs(runner)
         self.facts |= dict(
             config=Path(runner.cfg.filename).name if runner.cfg.filename else '',
             logs=list(dict.fromkeys([*before, runner.timestamp])),
             started=old.get('started') or _now(),
-            steps=dict(unit='epoch' if epochs else 'iteration', total=loop.max_epochs if epochs else loop.max_iters),
+            steps=dict(
+                unit='epoch' if epochs else 'iteration', total=runner.max_epochs if epochs else runner.max_iters
+            ),
             resume=resume_command(runner.cfg.get('launcher', 'none')),
             programs={name: sibling(name) for name in ('test', 'predict', 'export', 'report')},
             environment=run_environment(),
@@ -121,7 +123,7 @@ class RunRecord(Hook):
     @_never_fails('validation')
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Write it, so that the report of a run that is stopped later has it."""
-        step = runner.epoch if isinstance(runner.train_loop, EpochBasedTrainLoop) else runner.iter
+        step = runner.epoch if counts_epochs(runner) else runner.iter
         unit = self.facts.get('steps', {}).get('unit', 'step')
         self._validation.save(Path(runner.work_dir, FOLDER, 'validation.npz'), f'the validation of {unit} {step}')
         self._validation = None

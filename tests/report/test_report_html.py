@@ -3,8 +3,8 @@
 import numpy as np
 from page_checks import rows_of
 
-from mmlska.analysis.run_html import figure, matrix
-from mmlska.analysis.run_pictures import MOST_BOXES, Picture
+from mmlska.report.html import figure, matrix
+from mmlska.report.pictures import MOST_BOXES, Picture
 
 
 def test_a_matrix_of_many_classes_shows_those_with_most_labels_and_what_is_none():

@@ -20,31 +20,31 @@ from ..engine.checks import check_data
 from ..engine.config import load_config
 from ..engine.launch import build_test_runner, prepare
 from ..files import write_text
-from . import run_sections
-from .run_pictures import shown_text
-from .run_record import FOLDER, RunRecord, read_facts
-from .run_sections import NotMade, Run
-from .run_validation import ValidationRecord
+from . import sections
+from .pictures import shown_text
+from .record import FOLDER, RunRecord, read_facts
+from .sections import NotMade, Run
+from .validation import ValidationRecord
 
 NAME = 'report.html'
 #: Validation images that are predicted for the report of a run that kept no validation.
 PREDICTED = 50
 SECTIONS: dict[str, tuple[str, Callable[[Run], str]]] = {
-    'summary': ('Summary', run_sections.summary),
-    'commands': ('Commands', run_sections.commands),
-    'curves': ('Curves', run_sections.curves),
-    'batches': ('Training batches', run_sections.batches),
-    'labels': ('Labels', run_sections.labels),
-    'predictions': ('Predictions', run_sections.predictions),
-    'errors': ('Metrics and confusion', run_sections.errors),
-    'config': ('Config', run_sections.config),
-    'versions': ('Versions', run_sections.versions),
+    'summary': ('Summary', sections.summary),
+    'commands': ('Commands', sections.commands),
+    'curves': ('Curves', sections.curves),
+    'batches': ('Training batches', sections.batches),
+    'labels': ('Labels', sections.labels),
+    'predictions': ('Predictions', sections.predictions),
+    'errors': ('Metrics and confusion', sections.errors),
+    'config': ('Config', sections.config),
+    'versions': ('Versions', sections.versions),
 }
 _PAGE = Path(__file__)  # beside it are .html and .css
 
 
 def record_run(runner: Runner) -> None:
-    """Have a training keep what its report is made of; see :class:`mmlska.analysis.run_record.RunRecord`."""
+    """Have a training keep what its report is made of; see :class:`mmlska.report.record.RunRecord`."""
     runner.register_hook(RunRecord())
 
 
@@ -141,7 +141,7 @@ def _predict(cfg: Config, config: Path, checkpoint: Path, work_dir: Path) -> Non
 
 
 def _write(run: Run) -> Path:
-    contents, sections = [], []
+    contents, bodies = [], []
     for key, (title, make) in SECTIONS.items():
         try:
             body = make(run)
@@ -153,7 +153,7 @@ def _write(run: Run) -> Path:
                 ' <small class="missing">(not made)</small>',
             )
         contents.append(f'<li><a href="#{key}">{title}</a>{mark}</li>')
-        sections.append(f'<section id="{key}"><h2>{title}</h2>{body}</section>')
+        bodies.append(f'<section id="{key}"><h2>{title}</h2>{body}</section>')
     page, style = (_PAGE.with_suffix(suffix).read_text(encoding='utf-8') for suffix in ('.html', '.css'))
     about = f'{run.work_dir}, written {datetime.now():%Y-%m-%d %H:%M}'
     text = Template(page).substitute(
@@ -161,6 +161,6 @@ def _write(run: Run) -> Path:
         about=shown_text(about),
         style=style,
         contents='\n'.join(contents),
-        sections='\n'.join(sections),
+        sections='\n'.join(bodies),
     )
     return write_text(run.work_dir / NAME, text)

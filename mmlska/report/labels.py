@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from ..analysis.overlaps import NOT_LABELLED
 from ..images import spread
-from .overlaps import NOT_LABELLED
 
 #: At most so many images of a split are looked at, evenly spread: entries of a COCO file, or label maps, which are read.
 MAX_IMAGES, MAX_MAPS = 20_000, 100

@@ -14,19 +14,20 @@ import cv2
 import numpy as np
 from mmengine.config import Config
 
+from ..analysis.curves import Curve, read_scalars
+from ..analysis.errors import object_confusion, precision_curves
+from ..analysis.overlaps import iou_of_classes
 from ..command_line import sibling
 from ..engine.resume import find_resumable
 from ..images import read_photo, shrink
+from ..metric_names import METRICS, in_percent
 from ..results import run_environment
-from .curves import Curve, read_scalars
-from .errors import object_confusion, precision_curves
-from .overlaps import iou_of_classes
-from .run_figures import draw_precision, draw_run, draw_sizes
-from .run_html import Bar, facts_table, figure, keys, matrix, note, number, table
-from .run_labels import count_labels
-from .run_pictures import Picture, encode, paint, shown_text
-from .run_record import FOLDER, IMAGES_OF_BATCH, read_facts
-from .run_validation import BYTES, SCORE_THR, SIDE, Shown, Validation, read_validation
+from .figures import draw_precision, draw_run, draw_sizes
+from .html import Bar, facts_table, figure, keys, matrix, note, number, table
+from .labels import count_labels
+from .pictures import Picture, encode, paint, shown_text
+from .record import FOLDER, IMAGES_OF_BATCH, read_facts
+from .validation import BYTES, SCORE_THR, SIDE, Shown, Validation, read_validation
 
 _MOST_CONFIG = 200_000  # letters
 
@@ -94,15 +95,12 @@ def summary(run: Run) -> str:
         at, values = logged['loss']
         rows['last logged loss'] = f'{values[-1]:.4g} at iteration {at[-1]}'
     for name, (at, values) in logged.items():
-        if _is_metric(name):
+        if name in METRICS:
+            percent = [next(iter(in_percent({name: value}).values())) for value in values]
             best = int(np.argmax(values))
-            rows[name] = f'{values[-1]:.4g} at the end; best {values[best]:.4g}, {run.unit} {at[best]}'
+            rows[METRICS[name][0]] = f'{percent[-1]:.4g} at the end; best {percent[best]:.4g}, {run.unit} {at[best]}'
     rows['checkpoint'] = str(run.checkpoint or 'none yet')
     return facts_table(rows)
-
-
-def _is_metric(name: str) -> bool:
-    return name.endswith(('_mAP', '_mAP_50')) or name in ('mIoU', 'aAcc', 'mAcc') or name.startswith('accuracy/')
 
 
 def commands(run: Run) -> str:

@@ -16,12 +16,12 @@ from page_checks import CONTRAST, rows_of
 from mmlska.analysis.curves import read_scalars
 from mmlska.analysis.errors import RECALLS, precision_curves
 from mmlska.analysis.overlaps import iou_of_classes
-from mmlska.analysis.run_record import BATCHES, IMAGES_OF_BATCH
-from mmlska.analysis.run_report import record_run, report_training, write_report
-from mmlska.analysis.run_validation import read_validation
 from mmlska.datasets.scenes import write_scenes
 from mmlska.engine.config import load_config
 from mmlska.engine.launch import build_train_runner, prepare
+from mmlska.report import record_run, report_training, write_report
+from mmlska.report.record import BATCHES, IMAGES_OF_BATCH
+from mmlska.report.validation import read_validation
 from mmlska.weights import use_safe_reader
 
 pytestmark = pytest.mark.slow  # real trainings

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mmlska.analysis.run_pictures import encode, instance_map
+from mmlska.report.pictures import encode, instance_map
 
 
 def test_pictures_have_a_size_that_is_bounded():
