@@ -34,6 +34,8 @@ WARNINGS = (
     'Default ``avg_non_ignore`` is False',
     'The draw is False',
     'The prefix is not set in metric class',
+    'Warning: The bbox is out of bounds',
+    'Warning: The polygon is out of bounds',
     '`reduce_zero_label` will be deprecated',
     'faster_coco_eval is not installed',
 )
