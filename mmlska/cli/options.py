@@ -8,6 +8,7 @@ from pathlib import Path
 from mmengine.config import DictAction
 
 from ..files import check_replaceable
+from ..text import shown
 
 #: What ``--dtype`` of training, testing and predicting may be.
 DTYPES = ('fp32', 'bf16', 'fp16')
@@ -50,11 +51,23 @@ def out_file(text: str) -> Path:
         check_replaceable(Path(text))
     except FileExistsError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+    except (OSError, ValueError) as error:
+        raise _no_path(text, error) from error
     return Path(text)
 
 
 def out_folder(text: str) -> Path:
     """The type of an option that names a folder to write into, which need not be there yet."""
-    if Path(text).exists() and not Path(text).is_dir():
+    try:
+        taken = Path(text).exists() and not Path(text).is_dir()
+    except (OSError, ValueError) as error:
+        raise _no_path(text, error) from error
+    if taken:
         raise argparse.ArgumentTypeError(f'{text} is a file; name a folder')
     return Path(text)
+
+
+def _no_path(text: str, error: OSError | ValueError) -> argparse.ArgumentTypeError:
+    """A path that the system does not look up: a name that is too long, a folder that is closed to this user, a NUL."""
+    reason = getattr(error, 'strerror', None) or error
+    return argparse.ArgumentTypeError(f'{shown(text)} cannot be written: {reason}; name another path')

@@ -8,6 +8,7 @@ Right calls are compared with the reference in float64, gradients included. Wron
 from __future__ import annotations
 
 import argparse
+import importlib
 import random
 import warnings
 from collections.abc import Iterator
@@ -34,7 +35,7 @@ def main() -> None:
     if cpu.PROBLEM:
         raise SystemExit(cpu.PROBLEM)
     warnings.filterwarnings('ignore', message='mmlska.ops runs')
-    file = Path(cpu._kernels.__file__)
+    file = Path(importlib.import_module('mmlska.ops.cpu._kernels').__file__)
     watched = 'watched by a sanitizer' if b'__asan_init' in file.read_bytes() else 'not watched by a sanitizer'
     draw = random.Random(args.seed)
     for _ in range(args.cases):
