@@ -36,8 +36,8 @@ def test_where_to_write_is_refused_before_the_work(tmp_path, capsys):
     for words, line in (
         (('--file', tmp_path), f'--file: {tmp_path} is a folder, which is not replaced; name another file'),
         (('--folder', tmp_path / 'a'), f'--folder: {tmp_path / "a"} is a file; name a folder'),
-        (('--file', 'x' * 5000), 'xxx\' cannot be written: File name too long; name another path'),
-        (('--folder', 'x' * 5000), 'xxx\' cannot be written: File name too long; name another path'),
+        (('--file', 'x' * 5000), "xxx' cannot be written: File name too long; name another path"),
+        (('--folder', 'x' * 5000), "xxx' cannot be written: File name too long; name another path"),
         (('--file', 'a\0b'), "'a\\x00b' cannot be written: embedded null byte; name another path"),
     ):
         with pytest.raises(SystemExit):
