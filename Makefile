@@ -1,7 +1,9 @@
 # Everything is installed into .venv. `make install PYTHON=python3.12` chooses another Python (3.10 or later).
 PYTHON ?= python3
 PY := .venv/bin/python
-# Python compiles to bytecode what it imports; pip need not compile all that it installs.
+# pip need not compile to bytecode all that it installs: Python compiles what it imports, once. Images for containers often forbid it to
+# keep that, and then each start of a tool takes three times as long.
+export PYTHONDONTWRITEBYTECODE :=
 PIP := $(PY) -m pip --disable-pip-version-check install --no-compile -c requirements/constraints.txt
 # The setup of mmcv compiles its operators wherever it can import torch. In a build apart from .venv it cannot, and takes seconds. What it needs
 # there is constrained too; pip from 25.3 on reads the second name.
@@ -43,6 +45,8 @@ install: .venv/.installed ## create .venv with torch, mmcv, mmdet, mmseg and thi
 	MMLSKA_BUILD_KERNELS=0 $(PIP) --no-build-isolation -e .
 	@# What pip has kept of mmcv may have been compiled for another torch.
 	$(PY) -c $(WORKS) || { $(call APART,requirements/constraints.txt) $(PIP) --no-cache-dir --no-deps --force-reinstall onedl-mmcv && $(PY) -c $(WORKS); }
+	@# What the tools import is compiled to bytecode here, not at the first training.
+	@$(PY) -W ignore -c 'import mmdet.apis, mmseg.apis' > /dev/null
 	@touch $@
 
 install-compiled: install ## compile mmcv's own operators into .venv too; takes minutes and needs a C++ compiler

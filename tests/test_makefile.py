@@ -27,6 +27,15 @@ def test_make_alone_lists_every_target():
     assert {'install', 'demo', 'test', 'lint', 'clean'} < set(listed)
 
 
+def test_bytecode_is_kept_where_the_environment_forbids_it(tmp_path):
+    """pip compiles nothing in advance, so each start of a tool would compile all of torch and mmdet anew."""
+    (tmp_path / 'module.py').touch()
+    (tmp_path / 'Makefile').write_text(f'include {ROOT}/Makefile\nimport_module:\n\t{sys.executable} -c "import module"\n')
+    environment = dict(os.environ, PYTHONDONTWRITEBYTECODE='1')
+    subprocess.run(['make', 'import_module'], cwd=tmp_path, env=environment, check=True)
+    assert list((tmp_path / '__pycache__').glob('module.*.pyc'))
+
+
 def test_demo_makes_data_then_trains_then_tests():
     lines = make('--dry-run', 'demo').splitlines()
     commands = [line for line in lines if 'tools/' in line and not line.startswith('echo')]
