@@ -152,7 +152,7 @@ ROOMS: dict[str, Room] = {
     ),
     'cli': Room(
         'what all commands share',
-        ('command_line', 'engine', 'environment', 'files', 'own_data', 'weights'),
+        ('command_line', 'engine', 'environment', 'files', 'own_data', 'text', 'weights'),
         ('mmengine',),
     ),
     'commands': Room(
