@@ -142,7 +142,7 @@ ROOMS: dict[str, Room] = {
     ),
     'benchmark': Room(
         'speed beside the published code and other engines',
-        ('cost', 'designs', 'engine', 'export', 'models', 'ops', 'results', 'threads'),
+        ('cost', 'designs', 'engine', 'environment', 'export', 'mmcv_ops', 'models', 'ops', 'results', 'threads'),
         ('mmengine', 'onnxruntime', 'torch'),
     ),
     'app': Room(

@@ -30,7 +30,9 @@ def test_make_alone_lists_every_target():
 def test_bytecode_is_kept_where_the_environment_forbids_it(tmp_path):
     """pip compiles nothing in advance, so each start of a tool would compile all of torch and mmdet anew."""
     (tmp_path / 'module.py').touch()
-    (tmp_path / 'Makefile').write_text(f'include {ROOT}/Makefile\nimport_module:\n\t{sys.executable} -c "import module"\n')
+    (tmp_path / 'Makefile').write_text(
+        f'include {ROOT}/Makefile\nimport_module:\n\t{sys.executable} -c "import module"\n'
+    )
     environment = dict(os.environ, PYTHONDONTWRITEBYTECODE='1')
     subprocess.run(['make', 'import_module'], cwd=tmp_path, env=environment, check=True)
     assert list((tmp_path / '__pycache__').glob('module.*.pyc'))

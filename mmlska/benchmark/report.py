@@ -8,6 +8,7 @@ from pathlib import Path
 from ..designs import DESIGNS
 from ..results import markdown_table, new_figure, save_figure
 from .measure import ratio
+from .mmcv_operators import MMCV_OPS
 
 _COLORS = {
     'published-channels-last': '#9aa5b1',
@@ -61,7 +62,7 @@ def _cells(record: dict, names: list[str]) -> dict[str, str]:
 
 def _place(record: dict) -> tuple:
     """Where a case stands among the others; cases that are alike but for the stage keep their order."""
-    ops = (*DESIGNS, 'depthwise_gelu', 'mlp')
+    ops = (*DESIGNS, 'depthwise_gelu', 'mlp', *MMCV_OPS)
     op = ops.index(record['op']) if record['op'] in ops else 0
     return record['dtype'] != 'float32', record['dtype'], record['pass'], op, record.get('k_size') or 0
 
@@ -83,7 +84,7 @@ def label(record: dict) -> str:
 def _copy_share(record: dict) -> str:
     """Part of the machine's copy bandwidth that one read and one write of the map in the time of an operator's forward pass come to."""
     median, bandwidth = record['contenders'].get('mmlska', {}).get('median'), record.get('copy_bytes_per_second')
-    if record['op'] in ('backbone', 'model') or record['pass'] != 'forward' or not (median and bandwidth):
+    if record['op'] in ('backbone', 'model', *MMCV_OPS) or record['pass'] != 'forward' or not (median and bandwidth):
         return ''
     traffic = 2 * math.prod(record['input']) * (4 if record['dtype'] == 'float32' else 2)
     return f'{traffic / (median / 1e3) / bandwidth:.0%}'

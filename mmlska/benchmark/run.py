@@ -17,10 +17,11 @@ from ..results import fill_section, run_environment, write_json
 from .busy import DEFAULT, TOOLS, busy_records, busy_table, draw_busy
 from .cases import Case, backbone_case, model_case, op_case, stage_dims
 from .measure import check_case, time_case
+from .mmcv_operators import MMCV_OPS, mmcv_case
 from .report import draw_chart, label, table
 from .timing import copy_bandwidth, own_stream
 
-KINDS = ('op', 'backbone', 'model', 'busy')
+KINDS = ('op', 'backbone', 'model', 'mmcv', 'busy')
 CONFIGS = {
     'model': ('configs/fpn_van_lska_t.py', 'configs/retinanet_van_lska_t.py'),
     'busy': ('configs/demo/mask_rcnn_van_lska_t_scenes.py',),
@@ -33,8 +34,9 @@ DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 class Plan:
     """What is timed, in every combination; the fields are the options of ``mmlska benchmark``, which explains them.
 
-    Sizes are height and width of the images in pixels. Of ``archs`` operators take the first; models run forward alone. The kind 'busy' is
-    a training with data and sizes of its config, so that it takes only ``configs``, ``settings`` and ``seconds``.
+    Sizes are height and width of the images in pixels. Of ``archs`` operators take the first; models run forward alone. The kind 'mmcv'
+    times mmcv's operators in float32 and takes only ``device`` and ``seconds``. The kind 'busy' is a training with data and sizes of its
+    config, so that it takes only ``configs``, ``settings`` and ``seconds``.
     """
 
     kind: str
@@ -56,6 +58,9 @@ class Plan:
 
     def cases(self) -> Iterator[Callable[[], Case]]:
         """Functions that build the cases, in the order of the tables."""
+        if self.kind == 'mmcv':
+            yield from (partial(mmcv_case, op, device=torch.device(self.device)) for op in MMCV_OPS)
+            return
         common = dict(batch=self.batch, device=torch.device(self.device), names=tuple(self.contenders))
         for (height, width), dtype, passes in product(self.sizes, self.dtypes, self.passes):
             rest = dict(common, dtype=DTYPES[dtype])

@@ -1,4 +1,4 @@
-"""Speed and memory beside the published modules: mmlska benchmark {op,backbone,model,busy}."""
+"""Speed and memory beside the published modules: mmlska benchmark {op,backbone,model,mmcv,busy}."""
 
 import argparse
 from dataclasses import fields
