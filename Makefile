@@ -16,10 +16,8 @@ ORIGINAL_PIP := .venv-openmmlab/bin/python -m pip --disable-pip-version-check in
 PYX := .venv-extras/bin/python
 PIPX := $(PYX) -m pip --disable-pip-version-check install --no-compile -c .venv-extras/constraints.txt
 
-DEMO := configs/demo/mask_rcnn_van_lska_t_scenes.py
+DEMO := configs/demo/mask_rcnn_van_lska_t_scenes_pretrained.py
 DEMO_WORK := work_dirs/demo
-# Weights that come with the package; `make demo DEMO_START=none` starts from scratch.
-DEMO_START := mmlska://van_lska_t_k23_tiny_imagenet
 
 .DEFAULT_GOAL := help
 .PHONY: help install install-compiled demo test test-compiled test-without-kernels test-sanitized test-openmmlab install-extras test-extras wheel lint clean
@@ -59,8 +57,7 @@ install-compiled: install ## compile mmcv's own operators into .venv too; takes 
 
 demo: install ## train Mask R-CNN on generated scenes from the weights in the package, test it, draw its predictions
 	$(PY) tools/make_scenes.py "$${MMLSKA_DATA:-data}/scenes"
-	@echo 'The backbone of the demo starts from $(DEMO_START).'
-	$(PY) tools/train.py $(DEMO) --pretrained $(DEMO_START) --work-dir $(DEMO_WORK)
+	$(PY) tools/train.py $(DEMO) --work-dir $(DEMO_WORK)
 	$(PY) tools/test.py $(DEMO) "$$(cat $(DEMO_WORK)/last_checkpoint)" --work-dir $(DEMO_WORK) --show-dir $(DEMO_WORK)/overlays
 	@echo 'A picture, with labels on the left and predictions on the right: $(DEMO_WORK)/overlays/000011.png'
 	@echo 'Next: train on your own photos and labels: $(PY) tools/train.py configs/mask_rcnn_van_lska_t.py --data DIR (docs/own_data.md)'

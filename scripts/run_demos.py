@@ -19,6 +19,7 @@ from mmlska.results import fill_section, markdown_table, read_results, run_envir
 
 ROOT = Path(__file__).resolve().parents[1]
 DEMOS = (
+    'mask_rcnn_van_lska_t_scenes_pretrained',
     'mask_rcnn_van_lska_t_scenes',
     'retinanet_van_lska_t_scenes',
     'upernet_van_lska_t_scenes',
@@ -106,7 +107,7 @@ def main() -> None:
     unknown = set(args.names) - {*DEMOS, *OWN_DATA}
     if unknown:
         parser.error(f'no demo named {", ".join(sorted(unknown))}; choose from {", ".join((*DEMOS, *OWN_DATA))}')
-    if any(name.endswith('scenes') for name in args.names):
+    if any('scenes' in name for name in args.names):
         write_scenes(Path(os.environ.get('MMLSKA_DATA', ROOT / 'data')) / 'scenes')
     for name in args.names:
         kind, names = ('own_data', OWN_DATA) if name in OWN_DATA else ('demo', DEMOS)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from mmlska.engine.config import load_config
 from mmlska.weights import shipped_entries
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -44,9 +45,8 @@ def test_demo_makes_data_then_trains_then_tests():
     assert [re.search(r'tools/(\w+)\.py', line).group(1) for line in commands] == ['make_scenes', 'train', 'test']
     config = re.search(r'configs/\S+', commands[1]).group()
     assert config in commands[2]
-    name = re.search(r'--pretrained mmlska://(\w+)', commands[1]).group(1)
-    assert name in [entry['name'] for entry in shipped_entries()]
-    assert (ROOT / config).is_file()
+    start = load_config(config).model.backbone.init_cfg.checkpoint
+    assert start in [f'mmlska://{entry["name"]}' for entry in shipped_entries()]
     picture, following = lines[-2:]
     folder = re.search(r'--show-dir (\S+)', commands[2]).group(1)
     assert re.search(rf"{folder}/\d{{6}}\.png'$", picture)
