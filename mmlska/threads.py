@@ -17,7 +17,7 @@ from math import inf
 from pathlib import Path
 
 #: How long a thread spins before it sleeps: rounds in GNU's runtime, milliseconds in LLVM's and Intel's.
-SPIN = {'GOMP_SPINCOUNT': '1000', 'KMP_BLOCKTIME': '1'}
+SPIN = {'GOMP_SPINCOUNT': '3000', 'KMP_BLOCKTIME': '1'}
 #: The standard's variable for the same; whoever sets it has decided.
 WAIT_POLICY = 'OMP_WAIT_POLICY'
 #: The variables by which a user sets torch's number of threads.
