@@ -62,6 +62,18 @@ def check_replaceable(path: Path) -> None:
         raise FileExistsError(f'{path} is {kind}, which is not replaced; name another file')
 
 
+def check_writable(path: Path, folder: bool = False) -> None:
+    """Raise OSError if there can be no such file, or no such folder, here. The folder above it is made; no file is left."""
+    if folder:
+        path.mkdir(parents=True, exist_ok=True)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = not path.exists()
+    path.open('ab').close()
+    if new:
+        path.unlink()
+
+
 def is_inside(path: str | os.PathLike, root: str | os.PathLike) -> bool:
     """Whether a path lies in a folder once ``..`` and links are resolved.
 

@@ -15,7 +15,12 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint of a training with that config')
     parser.add_argument('--out', required=True, type=out_file, help='the file: .onnx, or .pt2 for the other formats')
-    parser.add_argument('--part', choices=PARTS, default='model', help='what to export')
+    parser.add_argument(
+        '--part',
+        choices=PARTS,
+        default='model',
+        help='what to export; of a two-stage detector never the heads',
+    )
     parser.add_argument('--format', choices=FORMATS, default='onnx', help='of the file')
     parser.add_argument('--dtype', choices=DTYPES, default='fp32', help='precision (onnx)')
     parser.add_argument(

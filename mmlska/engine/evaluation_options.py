@@ -6,7 +6,9 @@ from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 
+from ..files import check_writable
 from ..log import log
+from ..text import shown
 from .config import add_hook, datasets_of, evaluators_of
 
 
@@ -37,23 +39,28 @@ def use_predictions(cfg: Config, out: str) -> None:
     index masks as PNG. A classifier has raw data samples only.
 
     Raises:
-        ValueError: If ``out`` is none of these.
+        ValueError: If ``out`` is none of these, or cannot be written: that is found out before the test, not after it.
     """
     path = Path(out).absolute()
     detection = cfg.default_scope == 'mmdet'
     evaluators = evaluators_of(cfg, 'test')
+    written = path
     if path.suffix == '.pkl':
         dump = 'DumpDetResults' if detection else 'DumpResults'
         evaluators = [*evaluators, dict(type=dump, out_file_path=str(path))]
     elif detection and path.suffix == '.json':
         evaluators[0].outfile_prefix = str(path.with_suffix(''))
+        written = path.with_suffix('.bbox.json')
     elif cfg.default_scope == 'mmseg' and not path.suffix:
         evaluators[0].output_dir = str(path)
     else:
         others = {'mmdet': 'a .pkl or a .json file', 'mmseg': 'a .pkl file or a folder'}
         allowed = others.get(cfg.default_scope, 'a .pkl file')
         raise ValueError(f'--out {out} is not possible with this model; give {allowed}')
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        check_writable(written, folder=not path.suffix)
+    except OSError as error:
+        raise ValueError(f'--out {shown(out)} cannot be written: {error.strerror}; name another path') from error
     cfg.test_evaluator = evaluators
 
 

@@ -93,7 +93,12 @@ class OnnxPredictor:
         kind = self.metadata['kind']
         self.is_segmentor = kind == 'segmentor'
         if kind not in _VALUES:
-            raise ValueError(f'{file} holds {kind:.60} alone, which predicts nothing; export with --part model')
+            fix = (
+                'export with --part model'
+                if kind == 'backbone'
+                else 'a two-stage detector has no whole ONNX file: test and predict with its checkpoint'
+            )
+            raise ValueError(f'{file} holds {kind:.60} alone, which predicts nothing; {fix}')
         inputs, outputs = _VALUES[kind]
         found = tuple(_names(values, file) for values in (self.session.get_inputs, self.session.get_outputs))
         if found[0] != inputs or not outputs <= found[1]:

@@ -31,14 +31,17 @@ def scale_schedule(cfg: Config, images: int, epochs: int | None) -> str:
         A line that says how long training is.
 
     Raises:
-        ValueError: If ``epochs`` is below 1.
+        ValueError: If ``epochs`` or the batch size is below 1.
     """
     if epochs is not None and epochs < 1:
         raise ValueError(f'--epochs {epochs} is impossible; use 1 or more')
     loader = cfg.train_dataloader
+    if loader.batch_size < 1:
+        raise ValueError(f'train_dataloader.batch_size {loader.batch_size} is impossible; use 1 or more')
     batch = loader.batch_size * _processes(cfg)
     per_pass = math.ceil(images / batch)
     by_epoch, recipe = _recipe(cfg)
+    times = 1
     if by_epoch:
         wanted = max(recipe * per_pass, MIN_ITERATIONS) if epochs is None else epochs * per_pass
         times = min(max(_MIN_EPOCH // per_pass, 1), math.ceil(wanted / per_pass))
@@ -60,7 +63,8 @@ def scale_schedule(cfg: Config, images: int, epochs: int | None) -> str:
     hooks = cfg.default_hooks
     hooks.checkpoint.interval = min(max(round(hooks.checkpoint.get('interval', 1) * share), 1), length)
     hooks.logger.interval = max(min(hooks.logger.get('interval', 50), total // (length if by_epoch else 20)), 1)
-    return f'{total} iterations, {total * batch / images:.3g} passes over the images'
+    repeated = f'; an epoch of the log is {times} of them' if times > 1 else ''
+    return f'{total} iterations, {total * batch / images:.3g} passes over the images{repeated}'
 
 
 def _processes(cfg: Config) -> int:

@@ -26,6 +26,27 @@ def test_predictions_by_the_kind_of_file(tmp_path):
         use_predictions(cfg, 'out.json')
 
 
+@pytest.mark.parametrize(
+    ('config', 'name', 'why'),
+    [
+        ('mask_rcnn', 'a' * 300 + '.json', 'File name too long'),
+        ('mask_rcnn', 'a' * 250 + '.json', 'File name too long'),  # with .bbox before the end
+        ('mask_rcnn', 'a' * 300 + '.pkl', 'File name too long'),
+        ('mask_rcnn', 'file/out.json', 'File exists'),
+        ('mask_rcnn', 'folder.pkl', 'Is a directory'),
+        ('fpn', 'a' * 300, 'File name too long'),
+        ('fpn', 'file', 'File exists'),
+    ],
+)
+def test_predictions_that_cannot_be_written_are_refused_before_the_test(config, name, why, tmp_path):
+    (tmp_path / 'file').write_text('kept')
+    (tmp_path / 'folder.pkl').mkdir()
+    with pytest.raises(ValueError, match=f'^--out .* cannot be written: {why}; name another path$'):
+        use_predictions(load_config(f'configs/{config}_van_lska_t.py'), str(tmp_path / name))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['file', 'folder.pkl']
+    assert (tmp_path / 'file').read_text() == 'kept'
+
+
 def test_time_augmentation_needs_its_pipeline():
     cfg = load_config('configs/mask_rcnn_van_lska_t.py')
     assert use_tta(cfg).type == 'DetTTAModel'

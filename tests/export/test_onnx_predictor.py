@@ -130,6 +130,10 @@ def test_files_of_other_models(exported, photos, tmp_path):
         ValueError, match='backbone.onnx holds backbone alone, which predicts nothing; export with --part model'
     ):
         OnnxPredictor(exported['backbone'].path)
+    with pytest.raises(
+        ValueError, match='a two-stage detector has no whole ONNX file: test and predict with its checkp'
+    ):
+        OnnxPredictor(exported['mask_rcnn'].path)
     other = onnx.load(exported['fpn'].path)
     del other.metadata_props[:]
     onnx.save(other, tmp_path / 'other.onnx')

@@ -16,7 +16,10 @@ def cfg(scenes):
 
 def test_epochs_are_those_of_the_images_of_the_config(cfg):
     (line,) = use_data_and_options(cfg, own=dict(epochs=50))
-    assert line == '100 iterations, 50 passes over the images'
+    assert (
+        line
+        == f'100 iterations, 50 passes over the images; an epoch of the log is {cfg.train_dataloader.dataset.times} of them'
+    )
     assert cfg.train_dataloader.dataset.times * cfg.train_cfg.max_epochs == 50
     assert cfg.param_scheduler[1].end == 100
 
@@ -30,4 +33,10 @@ def test_without_epochs_the_recipe_stays(cfg):
 def test_missing_images_are_named_as_in_a_training(cfg):
     cfg.train_dataloader.dataset.data_root = 'nowhere/'
     with pytest.raises(FileNotFoundError, match='nowhere/annotations/instances_training.json'):
+        use_data_and_options(cfg, own=dict(epochs=1))
+
+
+def test_a_batch_of_nothing(cfg):
+    cfg.train_dataloader.batch_size = 0
+    with pytest.raises(ValueError, match='train_dataloader.batch_size 0 is impossible; use 1 or more'):
         use_data_and_options(cfg, own=dict(epochs=1))
