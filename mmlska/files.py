@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import secrets
@@ -63,14 +64,15 @@ def check_replaceable(path: Path) -> None:
 
 
 def check_writable(path: Path, folder: bool = False) -> None:
-    """Raise OSError if there can be no such file, or no such folder, here. The folder above it is made; no file is left."""
-    if folder:
-        path.mkdir(parents=True, exist_ok=True)
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = not path.exists()
-    path.open('ab').close()
-    if new:
+    """Raise OSError if there can be no such file, or no such folder, here. Folders are made; of a file nothing is left.
+
+    What is there already is not opened: it may be a pipe that waits for a reader, or a link.
+    """
+    (path if folder else path.parent).mkdir(parents=True, exist_ok=True)
+    if path.is_dir() and not folder:
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not os.path.lexists(path):
+        path.touch()
         path.unlink()
 
 

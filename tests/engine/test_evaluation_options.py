@@ -1,5 +1,6 @@
 """What the options of a test change in a config."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,15 @@ def test_predictions_that_cannot_be_written_are_refused_before_the_test(config, 
         use_predictions(load_config(f'configs/{config}_van_lska_t.py'), str(tmp_path / name))
     assert sorted(path.name for path in tmp_path.iterdir()) == ['file', 'folder.pkl']
     assert (tmp_path / 'file').read_text() == 'kept'
+
+
+def test_links_and_pipes_stay_as_they_are(tmp_path):
+    cfg = load_config('configs/mask_rcnn_van_lska_t.py')
+    (tmp_path / 'link.pkl').symlink_to('nowhere')
+    os.mkfifo(tmp_path / 'pipe.pkl')
+    for name in ('link.pkl', 'pipe.pkl'):
+        use_predictions(cfg, str(tmp_path / name))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['link.pkl', 'pipe.pkl']
 
 
 def test_time_augmentation_needs_its_pipeline():
