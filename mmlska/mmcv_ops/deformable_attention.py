@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .sampling import chunks, full_precision, weighted_sums
+from .sampling import chunks, full_precision, through_autograd, weighted_sums
 
 
 def ms_deform_attn(
@@ -47,6 +47,7 @@ def ms_deform_attn(
     return output.flatten(2).to(value.dtype)
 
 
+@through_autograd
 def ms_deform_attn_backward(
     grad_output: Tensor,
     value: Tensor,

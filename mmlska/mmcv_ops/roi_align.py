@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .sampling import chunks, clamped_neighbours, full_precision, weighted_sums
+from .sampling import chunks, clamped_neighbours, full_precision, through_autograd, weighted_sums
 
 #: mmcv's number for the maximum; 1 is the average.
 MAX = 0
@@ -88,6 +88,7 @@ def roi_align(
     return tuple(outputs)
 
 
+@through_autograd
 def roi_align_backward(
     grad_output: Tensor,
     rois: Tensor,

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .nms import greedy
 from .roi_align import grid_sizes, groups, kept_samples, places, rois_of
-from .sampling import chunks, clamped_neighbours, full_precision, weighted_sums
+from .sampling import chunks, clamped_neighbours, full_precision, through_autograd, weighted_sums
 
 _PAIRS = 2**18  # pairs of boxes at once: about 300 MB
 
@@ -102,6 +102,7 @@ def roi_align_rotated(
     return output.to(input.dtype)
 
 
+@through_autograd
 def roi_align_rotated_backward(
     grad_output: Tensor,
     rois: Tensor,

@@ -6,7 +6,9 @@ all its samples.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import wraps
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +16,19 @@ from torch import Tensor
 
 #: Rows that are summed at once: with their weights they take about 100 MB.
 ENTRIES = 2**22
+
+Results = TypeVar('Results')
+
+
+def through_autograd(gradient: Callable[..., Results]) -> Callable[..., Results]:
+    """A gradient that PyTorch derives from the operator, computed under ``torch.inference_mode`` too, where autograd records nothing."""
+
+    @wraps(gradient)
+    def recorded(*args: object) -> Results:
+        with torch.inference_mode(False), torch.no_grad():
+            return gradient(*(x.clone() if isinstance(x, Tensor) and x.is_inference() else x for x in args))
+
+    return recorded
 
 
 def full_precision(x: Tensor) -> Tensor:

@@ -257,3 +257,25 @@ def test_autograd_does_not_see_an_operator(backend):
     assert of_rois is None
     with pytest.raises(RuntimeError, match='once_differentiable|does not require grad'):
         torch.autograd.grad(of_image.sum(), image)
+
+
+def test_gradients_under_inference_mode_are_the_same(backend):
+    """Autograd records nothing there, and plain PyTorch asks it for the gradient: nothing recorded would be a gradient of 0."""
+    slope, rois = torch.ones(len(ROIS), MAP.shape[1], 3, 2), ROIS
+    value, shapes, starts, locations, weights = attention()
+    slope_of_attention = torch.ones(2, 6, 10)
+
+    def gradients(copied=lambda x: x):
+        of_maps = [
+            gradient_of_roi_align(copied(slope), copied(rois), [slope.new_zeros(0)] * 2),
+            gradient_of_roi_align_rotated(copied(slope[: len(TURNED)]), copied(TURNED)),
+        ]
+        inputs = [copied(x) for x in (slope_of_attention, value, shapes, starts, locations, weights)]
+        return [*of_maps, *backends.call('ms_deform_attn_backward', *inputs)]
+
+    with torch.inference_mode():
+        inside, of_its_tensors = gradients(), gradients(torch.clone)
+    for wanted, *found in zip(gradients(), inside, of_its_tensors):
+        assert wanted.any()
+        for gradient in found:
+            torch.testing.assert_close(gradient, wanted)
