@@ -5,6 +5,7 @@ Nothing of mmlska is imported here, as this file is loaded alone, before the pac
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import warnings
@@ -57,6 +58,19 @@ class WithoutChatter:
 
     def __getattr__(self, name: str):
         return getattr(self._stream, name)
+
+
+@contextmanager
+def without_stderr() -> Iterator[None]:
+    """Leave out what this process and those that it starts write to standard error."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..infer.prediction import check_score_thr
 from .overlaps import box_iou, iou_of_classes, pixel_confusion
 from .predictions import BoxImage, MapImage, Predictions
 
@@ -194,8 +195,7 @@ def _report(
 
 
 def _detection_errors(predictions: Predictions, score_thr: float) -> dict:
-    if not 0 <= score_thr <= 1:
-        raise ValueError(f'score_thr {score_thr} is impossible; use 0 to 1')
+    check_score_thr(score_thr)
     classes = range(len(predictions.classes))
     counts = dict.fromkeys(DETECTION_KINDS, 0)
     confusion = np.zeros((len(classes) + 1,) * 2, int)

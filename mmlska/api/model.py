@@ -12,6 +12,7 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
+from ..chatter import without_chatter
 from ..engine.config import load_config
 from ..engine.launch import build_train_runner, prepared_config
 from ..engine.signals import handlers_kept
@@ -23,6 +24,7 @@ from ..export.evaluate import build_evaluation
 from ..export.formats import format_file
 from ..infer import Predictor
 from ..infer.model import build_model, dataset_meta, num_classes
+from ..infer.prediction import check_score_thr
 from ..infer.predictor import find_device
 from ..infer.sources import Source, is_one_image
 from ..own_data.adapt_config import own_work_dir
@@ -115,10 +117,12 @@ class Model:
 
         Raises:
             FileNotFoundError: If there is no such picture.
-            ValueError: If the model has no weights, or a picture cannot be read or is too large to be predicted without tiles.
+            ValueError: If the model has no weights, the threshold is none, or a picture cannot be read or is too large to be predicted
+                without tiles.
         """
         self._require_weights()
         self._require_images()
+        check_score_thr(score_thr)
         self.build()
         predictor = self._predictor
         predictions = predictor.stream(source, batch_size=batch_size, tile=tile, overlap=overlap)
@@ -348,7 +352,7 @@ class Model:
                 'before Python starts'
             )
         gpu = torch.cuda.device(self.device) if self.device.type == 'cuda' else nullcontext()
-        with gpu, safe_reading(self._options['trust']):
+        with gpu, without_chatter(), safe_reading(self._options['trust']):
             yield
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ..command_line import program_name
 from ..environment import import_advice
+from ..text import printable
 
 _SETTING_ERRORS = (
     OSError,  # no such file, no permission, a name that is too long, a full disk
@@ -39,6 +41,10 @@ def user_errors(*, debug: bool = False, kinds: tuple[type[Exception], ...] = _SE
         if debug or isinstance(error, BrokenPipeError):  # whoever read the output has enough of it: no setting is wrong
             raise
         message = error.args[0] if isinstance(error, KeyError) and error.args else error
+        if (
+            isinstance(error, OSError) and error.strerror and error.filename is not None
+        ):  # Python's words: '[Errno 2] ...'
+            message = f'{printable(os.fsdecode(error.filename))}: {error.strerror}; correct this path, or name another'
         if 'unexpected keyword argument' in str(message):  # Python's words for a setting that a class does not have
             message = f'{message}; correct the name of this setting or leave it out'
         print(f'{program_name()}: error: ' + ' '.join(str(message).split()), file=sys.stderr)

@@ -22,7 +22,7 @@ from .options import DTYPES, add_cfg_options, add_debug, add_trust_checkpoint
 def runner_parser(description: str) -> argparse.ArgumentParser:
     """A parser with the options that training and testing share; OpenMMLab's names."""
     parser = tool_parser(description)
-    parser.add_argument('config', help='config file, such as configs/mask_rcnn_van_lska_b.py')
+    parser.add_argument('config', help='config file, or its name in `mmlska configs`, such as mask_rcnn_van_lska_b')
     parser.add_argument('--work-dir', help='folder for logs and checkpoints; by default work_dirs/<config name>')
     parser.add_argument('--launcher', choices=['none', *LAUNCHERS], default='none', help='how processes are started')
     parser.add_argument('--seed', type=int, help='seed of all random numbers')

@@ -14,7 +14,7 @@ from ..results import fill_section, write_json
 def make_parser() -> argparse.ArgumentParser:
     parser = tool_parser('Count parameters and multiply-adds of whole models or of backbones.')
     add = parser.add_argument
-    add('configs', nargs='*', help='config files')
+    add('configs', nargs='*', help='config files, or their names in `mmlska configs`')
     shape = 'default: 800 1280 for mmdet, 512 512 for mmseg, 224 224 for classifiers and backbones'
     add('--shape', nargs=2, type=int, metavar=('HEIGHT', 'WIDTH'), help=shape)
     add('--json', type=out_file, help='also write the counts to this file')

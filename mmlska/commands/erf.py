@@ -14,7 +14,7 @@ from ..weights import use_safe_reader
 def make_parser() -> argparse.ArgumentParser:
     parser = tool_parser('Draw the effective receptive field of a backbone, averaged over photos.')
     add = parser.add_argument
-    add('config', help='config file; any backbone')
+    add('config', help='config file, or its name in `mmlska configs`; any backbone')
     add('--k-sizes', nargs='+', type=int, help='a panel for each kernel size')
     add('--attentions', nargs='+', choices=list(DESIGNS), help='a row for each design')
     order = 'one for each panel, in their order (kernel sizes of the first design first); drawn below random weights'

@@ -12,7 +12,7 @@ from ..weights import use_safe_reader
 
 def make_parser() -> argparse.ArgumentParser:
     parser = tool_parser('Export a trained model and compare the file with the model.')
-    parser.add_argument('config', help='config file')
+    parser.add_argument('config', help='config file, or its name in `mmlska configs`')
     parser.add_argument('checkpoint', help='checkpoint of a training with that config')
     parser.add_argument('--out', required=True, type=out_file, help='the file: .onnx, or .pt2 for the other formats')
     parser.add_argument(

@@ -17,7 +17,7 @@ from ..weights import use_safe_reader
 def make_parser() -> argparse.ArgumentParser:
     parser = tool_parser('Draw attention maps and EigenCAM over a photo.')
     add = parser.add_argument
-    add('config', help='config file')
+    add('config', help='config file, or its name in `mmlska configs`')
     add('photo', help='image file')
     add('--checkpoint', help='checkpoint file; random weights without')
     add('--kinds', nargs='+', choices=KINDS, default=list(KINDS))

@@ -1,10 +1,9 @@
 """Predict images, folders or videos: mmlska predict PHOTOS --config CONFIG --checkpoint CHECKPOINT --out DIR."""
 
 import argparse
-from pathlib import Path
 
 from ..cli.errors import user_errors
-from ..cli.options import DTYPES, add_debug, add_trust_checkpoint
+from ..cli.options import DTYPES, add_debug, add_trust_checkpoint, out_folder
 from ..command_line import tool_parser
 from ..engine.config import load_config
 from ..infer import FORMATS, Predictor, resolve
@@ -16,9 +15,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser = tool_parser('Predict images with a trained detector or segmentor.')
     add = parser.add_argument
     add('input', nargs='+', help='images, videos, folders or quoted patterns')
-    add('--config', required=True, help='config file')
+    add('--config', required=True, help='config file, or its name in `mmlska configs`')
     add('--checkpoint', required=True, help='checkpoint of a training with that config')
-    add('--out', required=True, type=Path, help='folder for the predictions')
+    add('--out', required=True, type=out_folder, help='folder for the predictions')
     add('--format', choices=list(FORMATS), default='json', help='of the predictions')
     add('--score-thr', type=float, default=0.3, help='leave out instances of a lower score')
     add('--overlays', action=argparse.BooleanOptionalAction, default=True, help='draw into OUT/overlays')

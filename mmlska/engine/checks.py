@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 
 import torch
 from mmengine.config import Config
@@ -66,7 +67,7 @@ def check_data(cfg: Config, splits: tuple[str, ...]) -> None:
             named = [dataset.get('ann_file'), *(dataset.get('data_prefix') or {}).values()]
             for path in (root / name for name in named if isinstance(name, str) and name):
                 if not path.exists():
-                    how = f'; {cfg.data_help}' if cfg.get('data_help') else ''
+                    how = f'; {cfg.data_help}'.replace('{data_root}', quote(str(root))) if cfg.get('data_help') else ''
                     raise FileNotFoundError(
                         f'{split} data not found: {path} does not exist (expected under {root.absolute()}){how}; '
                         f'data elsewhere: --cfg-options data_root=DIR, or the variable MMLSKA_DATA for the folder above it'

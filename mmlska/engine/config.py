@@ -5,12 +5,15 @@ Nothing here imports mmdet or mmseg: their classes are named in the configs and 
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Iterator
+from difflib import get_close_matches
 from pathlib import Path
 
 import torch
 from mmengine.config import Config, ConfigDict
+from mmengine.runner import Runner
 
 from ..catalog import home, named_config, nearest_names
 from ..log import log
@@ -93,9 +96,29 @@ def load_config(path: str, cfg_options: dict | None = None) -> Config:
     except Exception as error:  # a config is a program and may raise anything
         raise ValueError(f'config {path} cannot be read: {type(error).__name__}: {error}; correct that line') from error
     written_root = cfg.get('data_root')
+    _refuse_misspelt(cfg, cfg_options or {})
     cfg.merge_from_dict(cfg_options or {})
     _spread_data_root(cfg, written_root)
     return cfg
+
+
+def _refuse_misspelt(cfg: Config, options: dict) -> None:
+    """Raise ValueError for a setting that nothing reads and whose name is nearly that of one: MMEngine adds any that it is given.
+
+    The last part of a dotted key is not looked at: most classes take more than a config sets, and refuse what they do not know.
+    """
+    for option in options:
+        *folders, last = option.split('.')
+        node, known = cfg, {*cfg, *inspect.signature(Runner).parameters}
+        for name in folders or [last]:
+            if name not in known:
+                if near := get_close_matches(name, known, n=1, cutoff=0.75):
+                    raise ValueError(f'--cfg-options {option}: the config has no {name}; did you mean {near[0]}?')
+                break
+            node = node.get(name)
+            if not isinstance(node, dict):
+                break
+            known = set(node)
 
 
 def _check_data_variable() -> None:

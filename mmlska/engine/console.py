@@ -24,7 +24,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from ..chatter import WARNINGS, WithoutChatter
 from ..metric_names import in_percent
-from ..text import shown
+from ..text import counted, printable, shown
 from .loops import counts_epochs
 
 # Without a terminal, a line is written after a tenth of the run, but at least every five minutes and at most every ten seconds.
@@ -46,6 +46,8 @@ _UNTOLD = (
 )
 _UNTOLD_PARTS = ('.dataset', '.sampler', '_evaluator', 'meta_keys', 'by_epoch', 'convert_to_iter_based')
 _MOST_SETTINGS = 10
+# How MMEngine begins to list every tensor that a checkpoint lacks.
+_UNLIKE_TENSORS = 'The model and loaded state dict do not match exactly'
 
 
 def calm(logger: MMLogger, *, tables: bool = False) -> None:
@@ -76,7 +78,10 @@ class _CurrentStdout:
 class _Plain(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         level = f'{record.levelname.lower()}: ' if record.levelno >= logging.WARNING else ''
-        return f'{level}{record.getMessage()}'
+        message = record.getMessage()
+        if message.startswith(_UNLIKE_TENSORS):
+            message = f'{_UNLIKE_TENSORS}; the log file names the tensors'
+        return f'{level}{message}'
 
 
 def _is_shown(record: logging.LogRecord, tables: bool) -> bool:
@@ -87,16 +92,25 @@ def _is_shown(record: logging.LogRecord, tables: bool) -> bool:
 
 
 def data_line(runner: Runner, splits: Sequence[str]) -> str:
-    """What the built data loaders of a runner have: 'data: 1000 images to train on, 100 to validate on, 5 classes (circle, ...)'."""
+    """What the built data loaders of a runner have: 'data: 8 images to train on, 5 classes (circle, ...), in DIR'."""
     words = dict(train='to train on', val='to validate on', test='to test on')
     loaders = {split: getattr(runner, f'{split}_dataloader') for split in splits}
     datasets = {split: loader.dataset for split, loader in loaders.items() if hasattr(loader, 'dataset')}
-    parts = [f'{len(dataset)} images {words[split]}' for split, dataset in datasets.items()]
+    parts = [f'{counted(len(dataset), "image")} {words[split]}' for split, dataset in datasets.items()]
     for dataset in list(datasets.values())[:1]:
         classes = (getattr(dataset, 'metainfo', None) or {}).get('classes') or ()
         names = ', '.join(str(name) for name in classes[:6]) + (', ...' if len(classes) > 6 else '')
-        parts += [f'{len(classes)} class{"es" * (len(classes) != 1)} ({names})'] if classes else []
+        parts += [f'{counted(len(classes), "class", "classes")} ({names})'] if classes else []
+        folder = getattr(_innermost(dataset), 'data_root', None)
+        parts += [f'in {printable(str(folder))}'] if folder else []
     return 'data: ' + ', '.join(parts)
+
+
+def _innermost(dataset: object) -> object:
+    """The first data set within wrappers such as RepeatDataset and ConcatDataset."""
+    while inner := getattr(dataset, 'dataset', None) or next(iter(getattr(dataset, 'datasets', ())), None):
+        dataset = inner
+    return dataset
 
 
 def changed_settings(cfg: Config) -> list[str]:

@@ -97,7 +97,7 @@ def _read(read: Callable, path: Path):
     try:
         return read(path)
     except WeightsError as error:
-        raise Unfit(str(error).removeprefix(f'{path} ').removesuffix('; download it again')) from error
+        raise Unfit(str(error).removeprefix(f'{path} ').removesuffix('; copy or download it again')) from error
     except OSError as error:
         raise Unfit(f'it cannot be read ({error.strerror})') from error
 

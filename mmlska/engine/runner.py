@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
+from ..chatter import without_stderr
 from ..files import file_sha256
 from ..log import log
 from ..weights import WeightsError, check_finite, inspect_state_dict, safe_reading
@@ -142,6 +145,12 @@ class SafeRunner(Runner):
         if has_hook(self.cfg, 'ConsoleHook'):
             calm(logger, tables=self.needs_whole_weights)
         return logger
+
+    def _log_env(self, *args, **kwargs) -> None:
+        with (
+            without_stderr() if shutil.which('gcc') is None else nullcontext()
+        ):  # MMEngine asks gcc for its version by a shell
+            super()._log_env(*args, **kwargs)
 
     @staticmethod
     def build_dataloader(*args, **kwargs) -> DataLoader:

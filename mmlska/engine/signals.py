@@ -39,6 +39,8 @@ class StopRequest:
             return
         if signum == signal.SIGINT:
             signal.signal(signum, signal.SIG_DFL)
+            if os.environ.get('RANK', '0') == '0':  # by its descriptor: the signal may come in the middle of a print
+                os.write(2, b'\nCtrl-C: saving after this step; Ctrl-C again ends at once and saves nothing\n')
         elif self.signum and time.monotonic() - self._since > REPEATED_WITHIN:
             signal.signal(signum, signal.SIG_DFL)
             signal.raise_signal(signum)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from ..text import counted
 from .config import add_hook
 
 #: By the name of the option, which is that of the package.
@@ -122,7 +123,8 @@ def effective_batch(cfg: Config, processes: int) -> str:
         'effective batch 16 (2 images x 4 processes x 2 steps)'
     """
     images, steps = cfg.train_dataloader.batch_size, cfg.optim_wrapper.get('accumulative_counts', 1)
-    line = f'effective batch {images * processes * steps} ({images} images x {processes} processes x {steps} steps)'
+    factors = (counted(images, 'image'), counted(processes, 'process', 'processes'), counted(steps, 'step'))
+    line = f'effective batch {images * processes * steps} ({" x ".join(factors)})'
     scale = cfg.get('auto_scale_lr') or {}
     if 'base_batch_size' not in scale:
         return line

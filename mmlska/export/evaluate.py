@@ -71,7 +71,10 @@ def build_evaluation(cfg: Config, checkpoint: str | None, *, onnx: str | None = 
     """
     changed = options.get('tta') or options.get('deploy') or options.get('dtype', 'fp32') != 'fp32'
     if (checkpoint is None) == (onnx is None) or (onnx and changed):
-        raise ValueError('give either a checkpoint or --onnx FILE; --tta, --deploy and --dtype are for checkpoints')
+        raise ValueError(
+            'give either a checkpoint, such as work_dirs/NAME/epoch_12.pth, or --onnx FILE; --tta, --deploy and --dtype are for '
+            'checkpoints'
+        )
     if onnx:
         use_onnx(cfg, onnx)
     return build_test_runner(cfg, checkpoint, **options)

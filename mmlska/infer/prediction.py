@@ -9,6 +9,12 @@ import numpy as np
 import torch
 
 
+def check_score_thr(score_thr: float) -> None:
+    """Raise ValueError for a threshold of scores that is none: they are shares."""
+    if not 0 <= score_thr <= 1:
+        raise ValueError(f'score_thr {score_thr} is impossible; use 0 to 1')
+
+
 @dataclass
 class Prediction:
     """The prediction for one image.

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..engine.hooks import unused_name
 from ..files import write_bytes, write_text
-from .prediction import Prediction, encode_mask
+from .prediction import Prediction, check_score_thr, encode_mask
 from .sources import is_video
 
 
@@ -34,8 +34,10 @@ def write_predictions(
         The files.
 
     Raises:
-        ValueError: If the format is unknown, 'png' is asked of a detector without masks, or 'labelme' for a video or an array.
+        ValueError: If the format is unknown, the threshold is none, 'png' is asked of a detector without masks, or 'labelme' for a video
+            or an array.
     """
+    check_score_thr(score_thr)
     if format not in FORMATS:
         raise ValueError(f'format={format!r} is unknown; choose one of {", ".join(map(repr, FORMATS))}')
     return FORMATS[format](predictions, Path(out), score_thr)

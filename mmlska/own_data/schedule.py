@@ -7,6 +7,8 @@ import os
 
 from mmengine.config import Config
 
+from ..text import counted
+
 # A network learns nothing in fewer steps, however small the data.
 MIN_ITERATIONS = 600
 # An epoch of a small set takes less time than what happens at its end; it is repeated to this many steps.
@@ -64,7 +66,8 @@ def scale_schedule(cfg: Config, images: int, epochs: int | None) -> str:
     hooks.checkpoint.interval = min(max(round(hooks.checkpoint.get('interval', 1) * share), 1), length)
     hooks.logger.interval = max(min(hooks.logger.get('interval', 50), total // (length if by_epoch else 20)), 1)
     repeated = f'; an epoch of the log is {times} of them' if times > 1 else ''
-    return f'{total} iterations, {total * batch / images:.3g} passes over the images{repeated}'
+    passes = float(f'{total * batch / images:.3g}')
+    return f'{counted(total, "iteration")}, {passes:g} {"pass" if passes == 1 else "passes"} over the images{repeated}'
 
 
 def _processes(cfg: Config) -> int:

@@ -70,7 +70,7 @@ def read_fetched(location: str, *, sha256: str | None = None) -> CheckpointFile:
     except DamagedFile as error:
         if not location.startswith(('http://', 'https://')):
             raise
-        reason = str(error).removesuffix('; download it again')
+        reason = str(error).removesuffix('; copy or download it again')
         raise DamagedFile(f'{reason}; it was kept from a download, delete it to have it fetched again') from error
 
 

@@ -49,7 +49,7 @@ def weights(checkpoint: Path) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.slow(60)
-def test_a_detector_trains_predicts_and_measures_on_a_folder(here):
+def test_a_detector_trains_predicts_and_measures_on_a_folder(here, capsys):
     model = mmlska.load('detector.py')
     metrics = model.train(data='pets', epochs=1, seed=0)
     assert {'coco/bbox_mAP', 'coco/segm_mAP'} <= set(metrics)
@@ -59,6 +59,7 @@ def test_a_detector_trains_predicts_and_measures_on_a_folder(here):
     assert model.names == {0: 'cat', 1: 'dog'}
     assert len(model.predict('pets/images')) == 4
     assert model.test() == model.val() == metrics  # of the weights that it has now
+    assert 'Average Precision' not in capsys.readouterr().out  # pycocotools' table
     for name, tensor in model.module.state_dict().items():
         assert torch.equal(tensor, weights(model.checkpoint)[name]), name
 

@@ -1,5 +1,7 @@
 """What a user reads of a wrong setting."""
 
+import errno
+
 import pytest
 
 from mmlska.cli.errors import user_errors
@@ -23,6 +25,11 @@ def line_of(error: Exception, capsys, **options) -> str:
         (ValueError('--size 3 is\n  too small'), '--size 3 is too small'),
         (KeyError('no such name; give another'), 'no such name; give another'),
         (FileNotFoundError('a.pth does not exist'), 'a.pth does not exist'),
+        (
+            PermissionError(errno.EACCES, 'Permission denied', '/root/out\n.json'),
+            r'/root/out\n.json: Permission denied; correct this path, or name another',
+        ),
+        (OSError(errno.ENOSPC, 'No space left on device'), '[Errno 28] No space left on device'),
         (
             TypeError("__init__() got an unexpected keyword argument 'k_sise'"),
             "__init__() got an unexpected keyword argument 'k_sise'; correct the name of this setting or leave it out",

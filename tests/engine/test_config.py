@@ -48,6 +48,42 @@ def test_broken_configs_name_the_line(tmp_path):
         load_config(str(tmp_path / 'broken.py'))
 
 
+@pytest.mark.parametrize(
+    ('option', 'near'),
+    [
+        ('dataroot', 'data_root'),
+        ('train_dataloder.batch_size', 'train_dataloader'),
+        ('modle.backbone.arch', 'model'),
+        ('model.backbon.arch', 'backbone'),
+        ('find_unused_parameter', None),
+    ],
+)
+def test_a_setting_that_is_nearly_one_is_refused(option, near):
+    if near is None:
+        assert load_config('fpn_van_lska_t', {option: 1})[option] == 1
+        return
+    with pytest.raises(ValueError, match=f'--cfg-options {option}: the config has no .*; did you mean {near}[?]'):
+        load_config('fpn_van_lska_t', {option: 1})
+
+
+@pytest.mark.parametrize(
+    'option',
+    [
+        'load_from',
+        'resume',
+        'find_unused_parameters',
+        'my_own',
+        'model.backbone.norm_eval',
+        'model.backbone.init_cfg.checkpoint',
+        'optim_wrapper.paramwise_cfg.custom_keys.head.lr_mult',
+        'default_hooks.early_stopping.type',
+        'param_scheduler.0.end',
+    ],
+)
+def test_settings_that_a_config_lacks_may_be_added(option):
+    load_config('fpn_van_lska_t', {option: 1})
+
+
 def test_data_root_is_the_one_place(scenes):
     cfg = load_config('configs/demo/mask_rcnn_van_lska_t_scenes.py', {'data_root': str(scenes)})
     for split in ('train', 'val', 'test'):

@@ -35,7 +35,11 @@ def test_the_console_has_warnings_and_mmlskas_own_lines_and_the_file_has_all(log
     for _ in range(2):
         print_log('no GPU', logger='current', level=logging.WARNING)
     print_log('The draw is False, it means ...', logger='current', level=logging.WARNING)
-    assert capsys.readouterr().out == '252/252 tensors loaded\nwarning: no GPU\n'
+    unlike = 'The model and loaded state dict do not match exactly'
+    print_log(f'{unlike}\n\nsize mismatch for a.weight: ...\n', logger='current', level=logging.WARNING)
+    assert capsys.readouterr().out == (
+        f'252/252 tensors loaded\nwarning: no GPU\nwarning: {unlike}; the log file names the tensors\n'
+    )
     written = (tmp_path / 'run.log').read_text()
     assert [line in written for line in ('the whole config', '252/252', 'WARNING - no GPU', 'The draw is')] == [
         True
@@ -94,13 +98,19 @@ def test_a_config_without_a_file_has_no_recipe():
 def test_the_data_are_one_line():
     class Dataset(list):
         metainfo = dict(classes=[f'c{i}' for i in range(8)])
+        data_root = '/data/set/'
+
+    class Wrapper(list):
+        def __init__(self, dataset):
+            super().__init__(dataset)
+            self.metainfo, self.dataset = dataset.metainfo, dataset
 
     runner = SimpleNamespace(
-        train_dataloader=SimpleNamespace(dataset=Dataset([0] * 30)),
-        val_dataloader=SimpleNamespace(dataset=Dataset([0] * 4)),
+        train_dataloader=SimpleNamespace(dataset=Wrapper(Dataset([0] * 30))),
+        val_dataloader=SimpleNamespace(dataset=Dataset([0])),
     )
     assert data_line(runner, ('train', 'val')) == (
-        'data: 30 images to train on, 4 images to validate on, 8 classes (c0, c1, c2, c3, c4, c5, ...)'
+        'data: 30 images to train on, 1 image to validate on, 8 classes (c0, c1, c2, c3, c4, c5, ...), in /data/set/'
     )
 
 

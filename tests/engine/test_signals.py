@@ -64,6 +64,7 @@ def test_when_a_second_signal_ends_the_process(within, signals, code, said):
     environment = dict(os.environ, PYTHONPATH=str(ROOT))
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stdout.strip()) == (code, said), done.stderr
+    assert ('Ctrl-C again ends at once and saves nothing' in done.stderr) == (signal.SIGINT in signals)
 
 
 KEPT = """

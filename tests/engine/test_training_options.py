@@ -73,7 +73,7 @@ def test_effective_batch_and_learning_rate(config, tmp_path):
     runner.train()
     assert runner.optim_wrapper.get_lr()['lr'][0] == pytest.approx(6e-3 * 4 / 6)
     assert (
-        'effective batch 4 (2 images x 1 processes x 2 steps), the recipe is for 6: learning rate x 0.666667'
+        'effective batch 4 (2 images x 1 process x 2 steps), the recipe is for 6: learning rate x 0.666667'
         in next(tmp_path.glob('*/*.log')).read_text()
     )
 

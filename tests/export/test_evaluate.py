@@ -80,7 +80,7 @@ def test_wrong_files(tiny_models, exported, tmp_path):
         metrics(tiny_models['upernet'], tmp_path, onnx=str(exported['fpn'].path))
     with pytest.raises(ValueError, match='holds EncoderDecoder, the config MaskRCNN'):
         metrics(tiny_models['mask_rcnn'], tmp_path, onnx=str(exported['upernet'].path))
-    with pytest.raises(ValueError, match='give either a checkpoint or --onnx FILE'):
+    with pytest.raises(ValueError, match='give either a checkpoint, such as .*, or --onnx FILE'):
         metrics(tiny_models['upernet'], tmp_path)
-    with pytest.raises(ValueError, match='give either a checkpoint or --onnx FILE'):
+    with pytest.raises(ValueError, match='give either a checkpoint, such as .*, or --onnx FILE'):
         metrics(tiny_models['upernet'], tmp_path, str(tiny_models['upernet'].checkpoint), onnx='x.onnx')

@@ -82,10 +82,14 @@ def base(text):
     return write('own.py', f'_base_ = {str(ROOT / SEG)!r}\n{text}\n')
 
 
-def diverged(folder):
+def untrained(folder, bias=0.0):
     model = build_model(load_config(str(folder / 'tiny.py')), seed=0)
-    model.decode_head.conv_seg.bias.data[0] = torch.nan
+    model.decode_head.conv_seg.bias.data[0] = bias
     torch.save(dict(state_dict=model.state_dict()), folder / 'w.pth')
+
+
+def diverged(folder):
+    untrained(folder, torch.nan)
 
 
 EMPTY = np.zeros((96, 96), np.uint8)
@@ -126,6 +130,46 @@ CASES = {
         None,
         'train tiny.py --work-dir tiny.py',
         r'--work-dir tiny.py is a file; name a folder',
+    ),
+    'flag: work dir that cannot be': (
+        None,
+        'train tiny.py --work-dir /dev/null/work',
+        r'/dev/null/work: Not a directory; correct this path, or name another',
+    ),
+    'flag: predictions into a file': (
+        saved('w.pth', dict(state_dict={})),
+        'predict data/scenes/images/training --config tiny.py --checkpoint w.pth --out tiny.py',
+        r'--out: tiny.py is a file; name a folder',
+    ),
+    'flag: a score in percent': (
+        untrained,
+        f'predict {IMAGES} --config tiny.py --checkpoint w.pth --out out --score-thr 30',
+        r'score_thr 30.0 is impossible; use 0 to 1',
+    ),
+    'flag: a setting misspelt': (
+        None,
+        'train tiny.py --cfg-options dataroot=data/scenes/',
+        r'--cfg-options dataroot: the config has no dataroot; did you mean data_root[?]',
+    ),
+    'flag: number of scenes': (
+        None,
+        'make_scenes few --train -1',
+        r'--train: -1 is no number of images; give 0 or more',
+    ),
+    'flag: nothing to test': (
+        None,
+        'test tiny.py',
+        r'give either a checkpoint, such as \S*epoch_12.pth, or --onnx FILE',
+    ),
+    'flag: data is the folder of the images': (
+        None,
+        f'train det.py --data {IMAGES}',
+        r'no COCO file in \S*training: .*; or are the labels those in \S*scenes[?] then give that folder',
+    ),
+    'flag: data is the folder of the photos': (
+        None,
+        f'train tiny.py --data {IMAGES}',
+        r'no pair of image and mask in \S*training: .*; or are the labels those in \S*scenes[?] then give that folder',
     ),
     'flag: show dir is a file': (
         saved('w.pth', dict(state_dict={})),
@@ -193,7 +237,7 @@ CASES = {
     ),
     # checkpoints
     'checkpoint: missing': (None, 'test tiny.py none.pth', r'checkpoint none.pth does not exist'),
-    'checkpoint: empty': (write('w.pth', ''), 'test tiny.py w.pth', r'w.pth is empty; download it again'),
+    'checkpoint: empty': (write('w.pth', ''), 'test tiny.py w.pth', r'w.pth is empty; copy or download it again'),
     'checkpoint: a web page': (
         write('w.pth', '<!DOCTYPE html>'),
         'test tiny.py w.pth',
@@ -281,7 +325,7 @@ CASES = {
     'data: missing root': (
         None,
         'train tiny.py --cfg-options data_root=none/',
-        r'mmlska make-scenes data/scenes.*data_root=DIR',
+        r'mmlska make-scenes none;.*data_root=DIR',
     ),
     'data: no masks': (remove(MASKS), 'train tiny.py', r'train data not found: \S*annotations/training does not exist'),
     'data: no annotations': (remove(JSON), 'train det.py', r'instances_training.json does not exist'),
@@ -375,7 +419,7 @@ def test_one_line_that_names_problem_and_next_step(case, scenes, tmp_path, refus
         (tmp_path / name).write_text(f'{text}experiment_name = {re.sub(r"[^a-z]", "_", case)!r}\n')
     if prepare:
         prepare(tmp_path)
-    if tool != 'check_dataset' and '--work-dir' not in args:
+    if tool in ('train', 'test') and '--work-dir' not in args:
         args += ['--work-dir', 'work']
     before = files_in(tmp_path)
     last = refused(f'{tool}.py', *args, cwd=tmp_path)

@@ -104,7 +104,9 @@ def test_a_training_says_what_a_person_needs_and_its_log_the_rest(detector):
     lines = output.splitlines()
     assert len(lines) < 20, output
     names = 'circle, square, triangle, star, ring'
-    assert re.fullmatch(rf'data: \d+ images to train on, \d+ images to validate on, 5 classes \({names}\)', lines[0])
+    assert re.fullmatch(
+        rf'data: \d+ images to train on, \d+ images to validate on, 5 classes \({names}\), in \S+', lines[0]
+    )
     assert 'setting: randomness.seed=0 (recipe: not set)' in lines
     header, row = lines[-4:-2]
     assert re.split(' {2,}', header)[-4:] == ['box AP', 'box AP50', 'mask AP', 'mask AP50']
@@ -288,7 +290,10 @@ ERRORS = {
         ['train.py', 'configs/fpn_van_lska_t.py'],
         'train data not found: .*images/training.*ADEChallengeData2016.zip',
     ),
-    'no scenes': (['train.py', UPERNET, '--cfg-options', 'data_root=nowhere/'], 'mmlska make-scenes data/scenes'),
+    'no scenes': (
+        ['train.py', UPERNET, '--cfg-options', 'data_root=nowhere/'],
+        'make it with: mmlska make-scenes nowhere;',
+    ),
     'fp16 without a GPU': (['train.py', UPERNET, '--dtype', 'fp16'], '--dtype fp16 needs a GPU .* use --dtype bf16'),
     'no such checkpoint': (['test.py', UPERNET, 'nothing.pth'], 'checkpoint nothing.pth does not exist'),
     'no checkpoint to resume': (

@@ -34,7 +34,7 @@ def test_a_malicious_file_does_not_run(tmp_path, payload, wanted, zipped):
 @pytest.mark.parametrize(
     ('content', 'message'),
     [
-        (b'', 'is empty; download it again'),
+        (b'', 'is empty; copy or download it again'),
         (
             b'\n<!DOCTYPE html><html><body>Sign in</body></html>',
             'is a web page, not a checkpoint; use the direct download link',

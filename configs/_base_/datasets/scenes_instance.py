@@ -1,6 +1,6 @@
 # Generated scenes (mmlska make-scenes) with boxes and masks, for detectors.
 data_root = '{{$MMLSKA_DATA:data}}/scenes/'
-data_help = 'make it with: mmlska make-scenes data/scenes'
+data_help = 'make it with: mmlska make-scenes {data_root}'
 metainfo = dict(classes=('circle', 'square', 'triangle', 'star', 'ring'))
 
 train_pipeline = [

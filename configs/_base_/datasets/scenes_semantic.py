@@ -1,6 +1,6 @@
 # Generated scenes (mmlska make-scenes) in ADE20K's layout, for segmentors.
 data_root = '{{$MMLSKA_DATA:data}}/scenes/'
-data_help = 'make it with: mmlska make-scenes data/scenes'
+data_help = 'make it with: mmlska make-scenes {data_root}'
 metainfo = dict(
     classes=('background', 'circle', 'square', 'triangle', 'star', 'ring'),
     palette=[[90, 90, 90], [230, 60, 60], [60, 160, 230], [250, 200, 40], [80, 200, 90], [190, 90, 220]],

@@ -49,4 +49,25 @@ def require_source(root: Path, scope: str, palette: str | None = None) -> Source
     if source is not None:
         return source
     has_json = any(path.suffix.lower() == '.json' for path in walk(root))
-    raise ValueError(_NOTHING[scope][has_json].format(root))
+    raise ValueError(_NOTHING[scope][has_json].format(root) + _where_else(root, scope))
+
+
+def _where_else(root: Path, scope: str) -> str:
+    """Advice where a folder above holds the labels: people name that of the images, where that of both is wanted."""
+    for above in list(root.parents)[:2]:
+        if scope == 'mmseg':
+            found = any((above / name).is_dir() for name in ('masks', 'annotations'))
+        else:
+            found = any(map(_begins_as_coco, (*above.glob('*.json'), *above.glob('annotations/*.json'))))
+        if found:
+            return f'; or are the labels those in {above}? then give that folder'
+    return ''
+
+
+def _begins_as_coco(path: Path) -> bool:
+    try:
+        with open(path, 'rb') as file:
+            start = file.read(1 << 16)
+    except OSError:
+        return False
+    return b'"images"' in start or b'"annotations"' in start
