@@ -1,4 +1,4 @@
-"""Three lines of Python: load a model, predict, train. ``mmlska.load`` is :func:`load` of here."""
+"""From Python: load a model, predict, train. ``mmlska.load`` is :func:`load` of here."""
 
 from .load import load
 from .model import Model

@@ -10,7 +10,7 @@ from mmengine.config import Config
 from ..text import printable
 from .config_edits import each_transform, heads, set_datasets
 from .folder import find_folder
-from .schedule import scale_schedule
+from .schedule import check_length, scale_schedule
 from .sources import SOURCES, require_source
 from .split import split_images
 
@@ -58,7 +58,9 @@ def use_own_data(
         notes.append('photos are labelled as stored: their EXIF orientation is ignored')
         each_transform(cfg, 'LoadImageFromFile', lambda t: t.update(color_type='color_ignore_orientation'))
     parts, split_note = split_images(labels, val_fraction)
-    folder = Path(cfg.work_dir).absolute() / 'data'
+    trained = labels.trained(cfg, parts['train'])
+    check_length(cfg, epochs)
+    folder = Path(cfg.work_dir).absolute() / 'data'  # from here on something is written
     datasets = {split: labels.write(folder, split, images) for split, images in parts.items()}
     set_datasets(cfg, root, datasets, dict(classes=tuple(labels.classes), palette=labels.palette))
     unused = [split for split in parts if not cfg.get(f'{split}_dataloader')]
@@ -67,7 +69,7 @@ def use_own_data(
     ]
     for _, head in heads(cfg.model):
         head['num_classes'] = len(labels.classes)
-    length = scale_schedule(cfg, labels.trained(cfg, parts['train']), epochs)
+    length = scale_schedule(cfg, trained, epochs)
     sides = ', '.join(f'{len(images)} {split}' for split, images in parts.items())
     every = [image for images in parts.values() for image in images]
     # Nothing in a name moves the cursor or begins a line.

@@ -33,13 +33,10 @@ def scale_schedule(cfg: Config, images: int, epochs: int | None) -> str:
         A line that says how long training is.
 
     Raises:
-        ValueError: If ``epochs`` or the batch size is below 1.
+        ValueError: As :func:`check_length`.
     """
-    if epochs is not None and epochs < 1:
-        raise ValueError(f'--epochs {epochs} is impossible; use 1 or more')
+    check_length(cfg, epochs)
     loader = cfg.train_dataloader
-    if loader.batch_size < 1:
-        raise ValueError(f'train_dataloader.batch_size {loader.batch_size} is impossible; use 1 or more')
     batch = loader.batch_size * _processes(cfg)
     per_pass = math.ceil(images / batch)
     by_epoch, recipe = _recipe(cfg)
@@ -68,6 +65,15 @@ def scale_schedule(cfg: Config, images: int, epochs: int | None) -> str:
     repeated = f'; an epoch of the log is {times} of them' if times > 1 else ''
     passes = float(f'{total * batch / images:.3g}')
     return f'{counted(total, "iteration")}, {passes:g} {"pass" if passes == 1 else "passes"} over the images{repeated}'
+
+
+def check_length(cfg: Config, epochs: int | None) -> None:
+    """Raise ValueError if ``epochs`` or the batch size is below 1."""
+    if epochs is not None and epochs < 1:
+        raise ValueError(f'--epochs {epochs} is impossible; use 1 or more')
+    batch = cfg.train_dataloader.batch_size
+    if batch < 1:
+        raise ValueError(f'train_dataloader.batch_size {batch} is impossible; use 1 or more')
 
 
 def _processes(cfg: Config) -> int:

@@ -12,6 +12,7 @@ from own_sets import (
     UPERNET,
     adapt,
     build,
+    coco,
     instances,
     mask,
     mask_labels,
@@ -102,6 +103,11 @@ ERRORS = {
         ValueError,
         r'entry 1 of "annotations" in .*a.json is 1: it must be an object',
     ),
+    'labels of no image': (
+        lambda root: [coco(root / f'{split}.json', [], []) for split in ('train', 'val')],
+        ValueError,
+        'the labels of .* name no image to train on; label some, or run mmlska check',
+    ),
     'one image': (lambda root: simple(root, count=1), ValueError, '1 labelled image is too few'),
 }
 
@@ -125,8 +131,11 @@ def test_impossible_options(tmp_path):
         adapt(MASK_RCNN, root, tmp_path / 'work', val_fraction=1.5)
     with pytest.raises(ValueError, match='--epochs 0 is impossible'):
         adapt(MASK_RCNN, root, tmp_path / 'work', epochs=0)
+    with pytest.raises(ValueError, match='train_dataloader.batch_size 0 is impossible'):
+        adapt(MASK_RCNN, root, tmp_path / 'work', {'train_dataloader.batch_size': 0})
     with pytest.raises(ValueError, match='--palette is for segmentors'):
         adapt(MASK_RCNN, root, tmp_path / 'work', palette='x.json')
+    assert not (tmp_path / 'work').exists()
 
 
 def test_the_conversion_of_nuclei_in_the_docs(tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ from ...colors import distinct_colors
 from ...datasets.coco_labels import area_of, box_of, mask_of, problem
 from ...files import write_text
 from ...images import read_header
-from ...text import printable
+from ...text import counted, printable
 from ..annotations import AnnotationFile, categories_of, labelled_as_stored, own_categories
 from ..check_annotations import check_annotations
 from ..config_edits import each_transform, first_dataset, wants_masks
@@ -179,10 +179,10 @@ class InstanceLabels(TrainingLabels):
         if rules.get('filter_empty_gt'):
             kept = [image for image in kept if image.annotations]
         if not kept:
-            raise ValueError(
-                f'none of the {len(images)} training images of {self.root} is left: they have no annotation or are smaller than '
-                f'{smallest} pixels; label some, or run mmlska check {quote(str(self.root))}'
-            )
+            small = f' or are smaller than {smallest} pixels' if smallest else ''
+            left = f'none of the {counted(len(images), "training image")} of {self.root} is left: they have no annotation{small}'
+            what = left if images else f'the labels of {self.root} name no image to train on'
+            raise ValueError(f'{what}; label some, or run mmlska check {quote(str(self.root))}')
         return len(kept)
 
 
