@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,6 +40,13 @@ def tiny_models(tmp_path_factory, scenes) -> dict[str, TinyModel]:
     """Config and checkpoint of a very small random model of each kind."""
     folder = tmp_path_factory.mktemp('tiny')
     return {name: save_tiny(name, folder, scenes) for name in DEMOS}
+
+
+@pytest.fixture(scope='session')
+def compiler() -> str:
+    """The C++ compiler that torch and an installation take; a test that needs one is skipped where there is none."""
+    name = os.environ.get('CXX', 'clang++' if sys.platform == 'darwin' else 'g++')
+    return shutil.which(name) or pytest.skip(f'no C++ compiler {name}; set CXX')
 
 
 @pytest.fixture(scope='module')

@@ -86,7 +86,7 @@ def test_wheel_holds_package_configs_and_tools_and_nothing_else(wheel):
 
 
 @pytest.mark.slow
-def test_wheel_brings_compiled_kernels_that_run(source, tmp_path):
+def test_wheel_brings_compiled_kernels_that_run(source, tmp_path, compiler):
     wheel = (sys.executable, '-m', 'pip', 'wheel', *NO_NETWORK, '--wheel-dir', tmp_path, source)
     run(*wheel, cwd=tmp_path, MMLSKA_BUILD_KERNELS='1')
     (path,) = tmp_path.glob('*.whl')
@@ -105,20 +105,21 @@ def test_wheel_brings_compiled_kernels_that_run(source, tmp_path):
     [
         ('exit 1', 'mmlska: building without the C++ kernels, ops run in plain PyTorch: {compiler} does not run'),
         (
-            'case " $* " in *" -c "*) exit 1;; esac; exec c++ "$@"',
+            'case " $* " in *" -c "*) exit 1;; esac; exec "$REAL" "$@"',
             'building extension "mmlska.ops.cpu._kernels" failed',
         ),
     ],
     ids=['that does not run', 'that compiles nothing'],
 )
-def test_a_failing_compiler_leaves_an_install_in_plain_pytorch(source, tmp_path, script, line):
+def test_a_failing_compiler_leaves_an_install_in_plain_pytorch(source, tmp_path, script, line, request):
+    real = request.getfixturevalue('compiler') if 'REAL' in script else ''
     source = shutil.copytree(source, tmp_path / 'source', ignore=shutil.ignore_patterns('build'))
-    compiler = tmp_path / 'compiler'
-    compiler.write_text(f'#!/bin/sh\n{script}\n')
-    compiler.chmod(0o755)
+    failing = tmp_path / 'compiler'
+    failing.write_text(f'#!/bin/sh\n{script}\n')
+    failing.chmod(0o755)
     install = (sys.executable, '-m', 'pip', 'install', '--log', tmp_path / 'log', *NO_NETWORK, '--target', 'installed')
-    run(*install, source, cwd=tmp_path, CXX=str(compiler), MMLSKA_BUILD_KERNELS='1')
-    assert line.format(compiler=compiler) in (tmp_path / 'log').read_text()
+    run(*install, source, cwd=tmp_path, CXX=str(failing), REAL=real, MMLSKA_BUILD_KERNELS='1')
+    assert line.format(compiler=failing) in (tmp_path / 'log').read_text()
     code = 'from mmlska.ops import available_backends; print(available_backends())'
     printed = run(sys.executable, '-c', code, cwd=tmp_path, PYTHONPATH=str(tmp_path / 'installed'))
     assert printed == "['reference']\n"

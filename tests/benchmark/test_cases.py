@@ -22,7 +22,7 @@ def test_every_contender_of_an_operator_is_right(op, dtype):
 
 
 @pytest.mark.slow
-def test_compiled_contender():
+def test_compiled_contender(compiler):
     built = case(names=CONTENDERS, passes='forward')
     assert max(errors(built, 'published-compiled')) < 1e-5
 

@@ -1,9 +1,6 @@
 """Exported files hold what the model says, in plain operators, for any batch and size."""
 
 import json
-import os
-import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +17,6 @@ from mmlska.export.onnx_predictor import open_session
 from mmlska.export.parity import compare, difference, read_photos
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
-COMPILER = os.environ.get('CXX', 'clang++' if sys.platform == 'darwin' else 'g++')  # which AOTInductor takes
 
 pytestmark = pytest.mark.slow  # the first to ask for the exported files waits for them
 
@@ -121,8 +117,7 @@ def test_torch_export(tiny_models, photos, tmp_path):
     assert torch.export.load(file.path).module()(torch.rand(1, 3, 40, 72)).shape == (1, 6, 40, 72)
 
 
-@pytest.mark.skipif(not shutil.which(COMPILER), reason=f'no C++ compiler {COMPILER}; set CXX')
-def test_aot_inductor(tiny_models, photos, tmp_path):
+def test_aot_inductor(tiny_models, photos, tmp_path, compiler):
     model = tiny_models['upernet']
     cfg = load_config(str(model.config))
     file = export(

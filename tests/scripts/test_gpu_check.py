@@ -29,7 +29,7 @@ def check(out: Path, *options: str) -> tuple[subprocess.CompletedProcess, dict]:
 
 
 @pytest.mark.slow(60)
-def test_smoke_run_of_every_stage(tmp_path):
+def test_smoke_run_of_every_stage(tmp_path, compiler):  # for torch.compile
     done, data = check(tmp_path, '--minutes', '6')
     assert done.returncode == 0, done.stdout + (tmp_path / 'gpu_check.log').read_text()[-4000:]
     assert tuple(data['stages']) == STAGES
