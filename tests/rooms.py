@@ -120,7 +120,7 @@ ROOMS: dict[str, Room] = {
     ),
     'api': Room(
         'a model as one object: `mmlska.load`, its results and what they can be made into',
-        ('engine', 'environment', 'export', 'infer', 'own_data', 'report', 'weights'),
+        ('chatter', 'engine', 'environment', 'export', 'infer', 'own_data', 'report', 'weights'),
         ('IPython', 'PIL', 'mmengine', 'numpy', 'pycocotools', 'supervision', 'torch'),
     ),
     'yolo': Room(

@@ -1,6 +1,7 @@
 """A hostile client of the page, and a canary in its servers."""
 
 import os
+import random
 import socket
 import time
 from contextlib import suppress
@@ -24,9 +25,12 @@ sys.addaudithook(note)
 
 
 def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        return free.getsockname()[1]
+    """A port that nothing listens at, below those of which the system gives one to each connection of another test."""
+    while True:
+        port = random.SystemRandom().randrange(10_000, 32_000)
+        with socket.socket() as free:
+            if free.connect_ex(('127.0.0.1', port)):
+                return port
 
 
 def until(claim, seconds: float = 60, why=lambda: ''):
