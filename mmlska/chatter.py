@@ -63,7 +63,12 @@ class WithoutChatter:
 @contextmanager
 def without_stderr() -> Iterator[None]:
     """Leave out what this process and those that it starts write to standard error."""
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        kept = os.dup(2)
+    except OSError:  # it is closed: nothing is written there
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 2)
         yield
@@ -74,23 +79,35 @@ def without_stderr() -> Iterator[None]:
 
 
 @contextmanager
-def without_chatter() -> Iterator[None]:
-    """Leave chatter out of sys.stdout, and show each warning once, as one line.
+def without_known_chatter() -> Iterator[None]:
+    """Leave :data:`LINES` out of sys.stdout, and :data:`WARNINGS`; other warnings stay as the program has them.
 
     Example:
-        >>> with without_chatter():
+        >>> with without_known_chatter():
         ...     print('creating index...')
         ...     print('made an index')
         made an index
     """
-    stdout, show = sys.stdout, warnings.formatwarning
+    stdout = sys.stdout
     sys.stdout = WithoutChatter(stdout)
     with warnings.catch_warnings():
-        warnings.simplefilter('once', UserWarning)
         for message in WARNINGS:
             warnings.filterwarnings('ignore', re.escape(message))
-        warnings.formatwarning = lambda message, *_, **__: 'warning: ' + ' '.join(str(message).split()) + '\n'
         try:
             yield
         finally:
-            sys.stdout, warnings.formatwarning = stdout, show
+            sys.stdout = stdout
+
+
+@contextmanager
+def without_chatter() -> Iterator[None]:
+    """Leave out what :func:`without_known_chatter` does, and show each other warning once, as one line."""
+    show = warnings.formatwarning
+    with warnings.catch_warnings():
+        warnings.simplefilter('once', UserWarning)
+        warnings.formatwarning = lambda message, *_, **__: 'warning: ' + ' '.join(str(message).split()) + '\n'
+        try:
+            with without_known_chatter():
+                yield
+        finally:
+            warnings.formatwarning = show

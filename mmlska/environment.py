@@ -72,7 +72,8 @@ class Report:
         rows = [f'{c.name:<16}{c.version or "not installed":<16}{c.note}'.rstrip() for c in self.components]
         rows.append('')
         for c in self.capabilities:
-            missing = 'not installed' if 'No module named' in c.reason else 'does not work'
+            absent = re.fullmatch(r"import (\w+): ModuleNotFoundError: No module named '\1'", c.reason)
+            missing = 'not installed' if absent else 'does not work'
             rows.append(f'{c.name:<16}{"works" if c.works else missing:<16}{c.reason}'.rstrip())
             if c.fix:
                 rows.append(f'{"":<16}fix it with:    {c.fix}')

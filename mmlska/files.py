@@ -30,7 +30,11 @@ def write_atomically(path: str | os.PathLike, write: Callable[[str], object]) ->
     path.parent.mkdir(parents=True, exist_ok=True)
     tmp = path.with_name(f'.new-{secrets.token_hex(8)}{path.suffix[:16]}')
     # New, or an error: this follows no link. tempfile would make it private, and the umask is that of all threads.
-    descriptor = os.open(tmp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    try:
+        descriptor = os.open(tmp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    except OSError as error:
+        error.filename = str(path)  # not a name that nobody gave
+        raise
     mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
     os.close(descriptor)
     try:

@@ -89,3 +89,10 @@ def test_inside_is_decided_after_links_and_dots(tmp_path):
     for name in ('../data2/a.png', 'out/a.png', 'sub/../../x', '/etc/passwd', 'x\0y'):
         assert not is_inside(root / name, root), name
     assert not is_inside(other, root)
+
+
+@pytest.mark.skipif(not Path('/proc/self').is_dir(), reason='no /proc, in which nobody can make files')
+def test_a_file_that_cannot_be_made_is_named_itself():
+    with pytest.raises(OSError, match='/proc/a.json') as refused:
+        write_text('/proc/a.json', '{}')
+    assert refused.value.filename == '/proc/a.json'

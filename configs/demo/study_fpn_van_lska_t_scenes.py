@@ -8,7 +8,7 @@ _base_ = [
 ]
 
 data_root = '{{$MMLSKA_DATA:data}}/study/class/'
-data_help = 'make it with: mmlska make-scenes data/study/class --texture class'
+data_help = 'make it with: mmlska make-scenes {data_root} --texture class'
 
 norm_cfg = dict(type='BN', requires_grad=True)
 model = dict(

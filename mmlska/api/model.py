@@ -12,7 +12,7 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
-from ..chatter import without_chatter
+from ..chatter import without_known_chatter
 from ..engine.config import load_config
 from ..engine.launch import build_train_runner, prepared_config
 from ..engine.signals import handlers_kept
@@ -117,8 +117,8 @@ class Model:
 
         Raises:
             FileNotFoundError: If there is no such picture.
-            ValueError: If the model has no weights, the threshold is none, or a picture cannot be read or is too large to be predicted
-                without tiles.
+            ValueError: If the model has no weights, the threshold is not between 0 and 1, or a picture cannot be read or is too large to
+                be predicted without tiles.
         """
         self._require_weights()
         self._require_images()
@@ -352,7 +352,7 @@ class Model:
                 'before Python starts'
             )
         gpu = torch.cuda.device(self.device) if self.device.type == 'cuda' else nullcontext()
-        with gpu, without_chatter(), safe_reading(self._options['trust']):
+        with gpu, without_known_chatter(), safe_reading(self._options['trust']):
             yield
 
 

@@ -18,6 +18,8 @@ _SETTING_ERRORS = (
     ValueError,
 )
 
+_PATH_ERRORS = (FileExistsError, FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
+
 
 @contextmanager
 def user_errors(*, debug: bool = False, kinds: tuple[type[Exception], ...] = _SETTING_ERRORS) -> Iterator[None]:
@@ -41,9 +43,7 @@ def user_errors(*, debug: bool = False, kinds: tuple[type[Exception], ...] = _SE
         if debug or isinstance(error, BrokenPipeError):  # whoever read the output has enough of it: no setting is wrong
             raise
         message = error.args[0] if isinstance(error, KeyError) and error.args else error
-        if (
-            isinstance(error, OSError) and error.strerror and error.filename is not None
-        ):  # Python's words: '[Errno 2] ...'
+        if isinstance(error, _PATH_ERRORS) and error.filename:  # Python's words: '[Errno 2] No such file ...'
             message = f'{printable(os.fsdecode(error.filename))}: {error.strerror}; correct this path, or name another'
         if 'unexpected keyword argument' in str(message):  # Python's words for a setting that a class does not have
             message = f'{message}; correct the name of this setting or leave it out'

@@ -19,7 +19,7 @@ def make_parser() -> argparse.ArgumentParser:
         "Sort a model's errors by kind and by what they cost, and write a gallery to look through them."
     )
     add = parser.add_argument
-    add('config', help='config, file or name, of a detector or segmentor')
+    add('config', help="a detector's or segmentor's config: its file, or its name in `mmlska configs`")
     add('source', help='checkpoint to test, or predictions of mmlska test --out FILE.pkl')
     add('--out', help='folder of the gallery; by default work_dirs/<config name>/errors')
     add('--score-thr', type=float, default=0.3, help='detections below it are no errors')

@@ -16,7 +16,7 @@ from ..weights import use_safe_reader
 
 def make_parser() -> argparse.ArgumentParser:
     parser = tool_parser('Measure an ImageNet classifier on the robustness sets of the LSKA paper.')
-    parser.add_argument('config', help='config, file or name, of a classifier')
+    parser.add_argument('config', help="a classifier's config: its file, or its name in `mmlska configs`")
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('--root', type=Path, default=Path('data'), help=f'folder that holds {", ".join(SETS)}')
     parser.add_argument('--sets', nargs='+', default=list(SETS), metavar='SET', help='those to measure')

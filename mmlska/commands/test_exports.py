@@ -15,7 +15,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = tool_parser(
         'Evaluate a checkpoint and its ONNX files in fp32, fp16 and int8 on the test data of the config.'
     )
-    parser.add_argument('config', help='config, file or name, of a segmentor or of RetinaNet')
+    parser.add_argument('config', help="a segmentor's or RetinaNet's config: its file, or its name in `mmlska configs`")
     parser.add_argument('checkpoint', help='checkpoint of a training with that config')
     parser.add_argument('--int8', required=True, metavar='FOLDER', help='training images that int8 is calibrated on')
     parser.add_argument(

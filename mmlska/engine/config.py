@@ -20,6 +20,9 @@ from ..log import log
 from ..weights.manifest import MANIFEST_SCHEME, fetch_published
 from .config_text import SafeConfig
 
+# Names that are read where a config has them, beside those of MMEngine's Runner.
+_TOP_LEVEL = ('data_root', 'tta_model', 'tta_pipeline', 'train_pipeline', 'val_pipeline', 'test_pipeline')
+
 
 def search_roots() -> list[Path]:
     """Folders that relative paths of configs and data are looked up in: where the user is, then the checkout or the wheel."""
@@ -103,22 +106,26 @@ def load_config(path: str, cfg_options: dict | None = None) -> Config:
 
 
 def _refuse_misspelt(cfg: Config, options: dict) -> None:
-    """Raise ValueError for a setting that nothing reads and whose name is nearly that of one: MMEngine adds any that it is given.
+    """Raise ValueError for a top-level setting, or a part of the model, whose name is nearly that of one: MMEngine adds any name.
 
-    The last part of a dotted key is not looked at: most classes take more than a config sets, and refuse what they do not know.
+    The last part of a dotted key is not looked at below the top: most classes take more than a config sets, and refuse what they do
+    not know.
     """
     for option in options:
         *folders, last = option.split('.')
-        node, known = cfg, {*cfg, *inspect.signature(Runner).parameters}
-        for name in folders or [last]:
-            if name not in known:
-                if near := get_close_matches(name, known, n=1, cutoff=0.75):
-                    raise ValueError(f'--cfg-options {option}: the config has no {name}; did you mean {near[0]}?')
-                break
-            node = node.get(name)
+        top, *parts = folders or [last]
+        _refuse_near(option, top, {*cfg, *_TOP_LEVEL, *inspect.signature(Runner).parameters}, cutoff=0.75)
+        node = cfg.get(top) if top == 'model' else None
+        for name in parts:
             if not isinstance(node, dict):
                 break
-            known = set(node)
+            _refuse_near(option, name, set(node), cutoff=0.9)  # mask_head and mask_iou_head are two things
+            node = node.get(name)
+
+
+def _refuse_near(option: str, name: str, known: set[str], cutoff: float) -> None:
+    if name not in known and (near := get_close_matches(name, known, n=1, cutoff=cutoff)):
+        raise ValueError(f'setting {option}: the config has no {name}; did you mean {near[0]}?')
 
 
 def _check_data_variable() -> None:

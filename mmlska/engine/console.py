@@ -25,6 +25,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from ..chatter import WARNINGS, WithoutChatter
 from ..metric_names import in_percent
 from ..text import counted, printable, shown
+from .config import datasets_of
 from .loops import counts_epochs
 
 # Without a terminal, a line is written after a tenth of the run, but at least every five minutes and at most every ten seconds.
@@ -101,16 +102,9 @@ def data_line(runner: Runner, splits: Sequence[str]) -> str:
         classes = (getattr(dataset, 'metainfo', None) or {}).get('classes') or ()
         names = ', '.join(str(name) for name in classes[:6]) + (', ...' if len(classes) > 6 else '')
         parts += [f'{counted(len(classes), "class", "classes")} ({names})'] if classes else []
-        folder = getattr(_innermost(dataset), 'data_root', None)
-        parts += [f'in {printable(str(folder))}'] if folder else []
+    folders = dict.fromkeys(d.get('data_root') for split in datasets for d in datasets_of(runner.cfg, split))
+    parts += ['in ' + ' and '.join(printable(str(folder)) for folder in folders)] if all(folders) and folders else []
     return 'data: ' + ', '.join(parts)
-
-
-def _innermost(dataset: object) -> object:
-    """The first data set within wrappers such as RepeatDataset and ConcatDataset."""
-    while inner := getattr(dataset, 'dataset', None) or next(iter(getattr(dataset, 'datasets', ())), None):
-        dataset = inner
-    return dataset
 
 
 def changed_settings(cfg: Config) -> list[str]:

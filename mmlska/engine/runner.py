@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sysconfig
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -147,9 +148,9 @@ class SafeRunner(Runner):
         return logger
 
     def _log_env(self, *args, **kwargs) -> None:
-        with (
-            without_stderr() if shutil.which('gcc') is None else nullcontext()
-        ):  # MMEngine asks gcc for its version by a shell
+        # MMEngine asks the compiler of this Python for its version, by a shell that complains where there is none.
+        compiler = Path((sysconfig.get_config_var('CC') or 'cc').split()[0]).name
+        with nullcontext() if shutil.which(compiler) else without_stderr():
             super()._log_env(*args, **kwargs)
 
     @staticmethod

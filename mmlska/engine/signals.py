@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import torch
 from mmengine.dist import all_reduce, get_world_size
@@ -39,12 +39,14 @@ class StopRequest:
             return
         if signum == signal.SIGINT:
             signal.signal(signum, signal.SIG_DFL)
-            if os.environ.get('RANK', '0') == '0':  # by its descriptor: the signal may come in the middle of a print
-                os.write(2, b'\nCtrl-C: saving after this step; Ctrl-C again ends at once and saves nothing\n')
         elif self.signum and time.monotonic() - self._since > REPEATED_WITHIN:
             signal.signal(signum, signal.SIG_DFL)
             signal.raise_signal(signum)
         self._remember(signum)
+        if signum == signal.SIGINT and os.environ.get('RANK', '0') == '0':
+            with suppress(OSError):  # whoever reads it may have ended by the same Ctrl-C
+                # By its descriptor: the signal may come in the middle of a print.
+                os.write(2, b'\nCtrl-C: saving after this step; Ctrl-C again ends at once and saves nothing\n')
 
     def _remember(self, signum: int) -> None:
         if self.signum is None:

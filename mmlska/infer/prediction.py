@@ -10,7 +10,7 @@ import torch
 
 
 def check_score_thr(score_thr: float) -> None:
-    """Raise ValueError for a threshold of scores that is none: they are shares."""
+    """Raise ValueError for a threshold of scores that is not between 0 and 1."""
     if not 0 <= score_thr <= 1:
         raise ValueError(f'score_thr {score_thr} is impossible; use 0 to 1')
 

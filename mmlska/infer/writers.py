@@ -34,8 +34,8 @@ def write_predictions(
         The files.
 
     Raises:
-        ValueError: If the format is unknown, the threshold is none, 'png' is asked of a detector without masks, or 'labelme' for a video
-            or an array.
+        ValueError: If the format is unknown, the threshold is not between 0 and 1, 'png' is asked of a detector without masks, or
+            'labelme' for a video or an array.
     """
     check_score_thr(score_thr)
     if format not in FORMATS:

@@ -8,7 +8,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from ..text import printable
-from .config_edits import each_transform, heads, set_datasets
+from .config_edits import each_transform, first_dataset, heads, set_datasets
 from .folder import find_folder
 from .schedule import check_length, scale_schedule
 from .sources import SOURCES, require_source
@@ -59,6 +59,7 @@ def use_own_data(
         each_transform(cfg, 'LoadImageFromFile', lambda t: t.update(color_type='color_ignore_orientation'))
     parts, split_note = split_images(labels, val_fraction)
     trained = labels.trained(cfg, parts['train'])
+    first_dataset(cfg, 'train')  # or an error: the config has none
     check_length(cfg, epochs)
     folder = Path(cfg.work_dir).absolute() / 'data'  # from here on something is written
     datasets = {split: labels.write(folder, split, images) for split, images in parts.items()}

@@ -98,19 +98,18 @@ def test_a_config_without_a_file_has_no_recipe():
 def test_the_data_are_one_line():
     class Dataset(list):
         metainfo = dict(classes=[f'c{i}' for i in range(8)])
-        data_root = '/data/set/'
 
-    class Wrapper(list):
-        def __init__(self, dataset):
-            super().__init__(dataset)
-            self.metainfo, self.dataset = dataset.metainfo, dataset
+    def loader(*folders):
+        parts = [dict(type='D', data_root=folder) for folder in folders]
+        return dict(dataset=dict(type='ConcatDataset', datasets=parts))
 
     runner = SimpleNamespace(
-        train_dataloader=SimpleNamespace(dataset=Wrapper(Dataset([0] * 30))),
+        train_dataloader=SimpleNamespace(dataset=Dataset([0] * 30)),
         val_dataloader=SimpleNamespace(dataset=Dataset([0])),
+        cfg=Config(dict(train_dataloader=loader('/data/a/', '/data/b/'), val_dataloader=loader('/data/a/'))),
     )
     assert data_line(runner, ('train', 'val')) == (
-        'data: 30 images to train on, 1 image to validate on, 8 classes (c0, c1, c2, c3, c4, c5, ...), in /data/set/'
+        'data: 30 images to train on, 1 image to validate on, 8 classes (c0, c1, c2, c3, c4, c5, ...), in /data/a/ and /data/b/'
     )
 
 

@@ -64,7 +64,7 @@ FLAGS = {
     'flag: a setting misspelt': (
         None,
         'train tiny.py --cfg-options dataroot=data/scenes/',
-        r'--cfg-options dataroot: the config has no dataroot; did you mean data_root[?]',
+        r'setting dataroot: the config has no dataroot; did you mean data_root[?]',
     ),
     'flag: number of scenes': (
         None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ...images import is_image
 from ..folder import refuse_leading_out, walk
 from .coco import CocoSource
 from .masks import MaskSource
@@ -56,7 +57,8 @@ def _where_else(root: Path, scope: str) -> str:
     """Advice where a folder above holds the labels: people name that of the images, where that of both is wanted."""
     for above in list(root.parents)[:2]:
         if scope == 'mmseg':
-            found = any((above / name).is_dir() for name in ('masks', 'annotations'))
+            folders = (above / name for name in ('masks', 'annotations'))
+            found = any(is_image(path) for folder in folders if folder.is_dir() for path in walk(folder))
         else:
             found = any(map(_begins_as_coco, (*above.glob('*.json'), *above.glob('annotations/*.json'))))
         if found:

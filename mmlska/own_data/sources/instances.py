@@ -179,8 +179,9 @@ class InstanceLabels(TrainingLabels):
         if rules.get('filter_empty_gt'):
             kept = [image for image in kept if image.annotations]
         if not kept:
-            small = f' or are smaller than {smallest} pixels' if smallest else ''
-            left = f'none of the {counted(len(images), "training image")} of {self.root} is left: they have no annotation{small}'
+            reasons = ['have no annotation'] if rules.get('filter_empty_gt') else []
+            reasons += [f'are smaller than {smallest} pixels'] if smallest else []
+            left = f'none of the {counted(len(images), "training image")} of {self.root} is left: they {" or ".join(reasons)}'
             what = left if images else f'the labels of {self.root} name no image to train on'
             raise ValueError(f'{what}; label some, or run mmlska check {quote(str(self.root))}')
         return len(kept)
