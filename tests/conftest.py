@@ -44,7 +44,7 @@ def tiny_models(tmp_path_factory, scenes) -> dict[str, TinyModel]:
 
 @pytest.fixture(scope='session')
 def compiler() -> str:
-    """The C++ compiler that torch and an installation take; a test that needs one is skipped where there is none."""
+    """The C++ compiler that torch and an installation use. Without a compiler the test is skipped."""
     name = os.environ.get('CXX', 'clang++' if sys.platform == 'darwin' else 'g++')
     return shutil.which(name) or pytest.skip(f'no C++ compiler {name}; set CXX')
 

@@ -175,6 +175,7 @@ ROOMS: dict[str, Room] = {
             'own_data',
             'report',
             'results',
+            'text',
             'weights',
             'yolo',
         ),

@@ -1,4 +1,4 @@
-"""Very small detectors and segmentors with random weights, as config and checkpoint files."""
+"""Very small detectors and segmentors: texts of configs, and config and checkpoint files with random weights."""
 
 from __future__ import annotations
 
@@ -17,6 +17,22 @@ DEMOS = {
     'upernet': 'demo/upernet_van_lska_t_scenes.py',
     'fpn': 'fpn_van_lska_t.py',
 }
+_ARCH = 'arch=dict(_delete_=True, embed_dims=[8] * 4, depths=[1] * 4, ffn_ratios=[2] * 4), k_size=7'
+#: Texts of configs that train in seconds.
+TINY_MASK_RCNN = f"""
+_base_ = {str(CONFIGS / DEMOS['mask_rcnn'])!r}
+model = dict(backbone=dict({_ARCH}), neck=dict(in_channels=[8] * 4))
+"""
+TINY_UPERNET = f"""
+_base_ = {str(CONFIGS / DEMOS['upernet'])!r}
+model = dict(
+    data_preprocessor=dict(size=(96, 96)),
+    backbone=dict({_ARCH}),
+    decode_head=dict(in_channels=[8] * 4, channels=8),
+    auxiliary_head=dict(in_channels=8, channels=8),
+)
+train_dataloader = dict(batch_size=2)
+"""
 
 
 class TinyModel(NamedTuple):

@@ -66,7 +66,8 @@ class Model:
             ValueError: If the checkpoint is of another model than the config's, or device or dtype are not to be had.
         """
         if self._predictor is None and self.checkpoint is not None and self._predicts:
-            self._predictor = Predictor(load_config(str(self.config)), self.checkpoint, **self._options)
+            with without_known_chatter():
+                self._predictor = Predictor(load_config(str(self.config)), self.checkpoint, **self._options)
 
     @property
     def _predicts(self) -> bool:
@@ -81,7 +82,9 @@ class Model:
         if self._predictor is not None:
             return self._predictor.model
         if self._untrained is None:
-            self._untrained = build_model(load_config(str(self.config)), trust=self._options['trust']).to(self.device)
+            with without_known_chatter():
+                untrained = build_model(load_config(str(self.config)), trust=self._options['trust'])
+            self._untrained = untrained.to(self.device)
         return self._untrained
 
     @property

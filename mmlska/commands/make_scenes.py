@@ -14,19 +14,13 @@ def size(text: str) -> int | tuple[int, int]:
     return (int(height), int(width)) if width else int(height)
 
 
-def number_of_images(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f'{text} is no number of images; give 0 or more')
-    return int(text)
-
-
 def make_parser() -> argparse.ArgumentParser:
     default = scenes.write_scenes.__kwdefaults__
     parser = tool_parser(__doc__)
     add = parser.add_argument
     add('out', nargs='?', type=out_folder, default='data/scenes', metavar='OUT', help='folder to make')
-    add('--train', type=number_of_images, default=default['num_train'], help='images for training')
-    add('--val', type=number_of_images, default=default['num_val'], help='images for validation')
+    add('--train', type=int, default=default['num_train'], help='images for training')
+    add('--val', type=int, default=default['num_val'], help='images for validation')
     add('--size', type=size, default=default['size'], help='side in pixels, or HEIGHTxWIDTH')
     add('--classes', type=int, default=default['num_classes'], help=f'so many of {", ".join(scenes.SHAPES)}')
     add('--difficulty', choices=scenes.DIFFICULTIES, default=default['difficulty'], help='how hard')

@@ -8,6 +8,7 @@ from ..command_line import tool_parser
 from ..engine.config import load_config
 from ..infer import FORMATS, Predictor, resolve
 from ..infer.files import predict_files
+from ..text import counted
 from ..weights import use_safe_reader
 
 
@@ -48,4 +49,4 @@ def main() -> None:
             tile=args.tile,
             overlap=args.overlap,
         )
-    print(f'predictions: {len(files)} {"file" if len(files) == 1 else "files"} in {args.out}')
+    print(f'predictions: {counted(len(files), "file")} in {args.out}')

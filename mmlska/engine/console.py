@@ -102,8 +102,9 @@ def data_line(runner: Runner, splits: Sequence[str]) -> str:
         classes = (getattr(dataset, 'metainfo', None) or {}).get('classes') or ()
         names = ', '.join(str(name) for name in classes[:6]) + (', ...' if len(classes) > 6 else '')
         parts += [f'{counted(len(classes), "class", "classes")} ({names})'] if classes else []
-    folders = dict.fromkeys(d.get('data_root') for split in datasets for d in datasets_of(runner.cfg, split))
-    parts += ['in ' + ' and '.join(printable(str(folder)) for folder in folders)] if all(folders) and folders else []
+    roots = dict.fromkeys(d.get('data_root') for split in datasets for d in datasets_of(runner.cfg, split))
+    folders = [printable(str(root)) for root in roots if root]
+    parts += ['in ' + ' and '.join(folders)] if folders else []
     return 'data: ' + ', '.join(parts)
 
 

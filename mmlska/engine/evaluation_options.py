@@ -39,7 +39,7 @@ def use_predictions(cfg: Config, out: str) -> None:
     index masks as PNG. A classifier has raw data samples only.
 
     Raises:
-        ValueError: If ``out`` is none of these, or cannot be written: that is found out before the test, not after it.
+        ValueError: If ``out`` is none of these, or cannot be written.
     """
     path = Path(out).absolute()
     detection = cfg.default_scope == 'mmdet'

@@ -18,7 +18,7 @@ from ..command_line import started_by
 from ..files import file_sha256
 from ..log import log
 from ..weights import WeightsError
-from ..weights.checkpoint_file import read_checkpoint, read_outline
+from ..weights.checkpoint_file import FETCH_AGAIN, read_checkpoint, read_outline
 from .config import find_checkpoint
 
 _SIDECAR_BYTES = 4096  # a checksum has 64
@@ -97,7 +97,7 @@ def _read(read: Callable, path: Path):
     try:
         return read(path)
     except WeightsError as error:
-        raise Unfit(str(error).removeprefix(f'{path} ').removesuffix('; copy or download it again')) from error
+        raise Unfit(str(error).removeprefix(f'{path} ').removesuffix(FETCH_AGAIN)) from error
     except OSError as error:
         raise Unfit(f'it cannot be read ({error.strerror})') from error
 

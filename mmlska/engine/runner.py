@@ -148,7 +148,7 @@ class SafeRunner(Runner):
         return logger
 
     def _log_env(self, *args, **kwargs) -> None:
-        # MMEngine asks the compiler of this Python for its version, by a shell that complains where there is none.
+        # MMEngine runs the compiler of this Python in a shell to learn its version. Without a compiler the shell prints an error.
         compiler = Path((sysconfig.get_config_var('CC') or 'cc').split()[0]).name
         with nullcontext() if shutil.which(compiler) else without_stderr():
             super()._log_env(*args, **kwargs)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from ..text import printable
+from ..text import counted, printable
 from .config_edits import each_transform, first_dataset, heads, set_datasets
 from .folder import find_folder
 from .schedule import check_length, scale_schedule
@@ -59,9 +59,11 @@ def use_own_data(
         each_transform(cfg, 'LoadImageFromFile', lambda t: t.update(color_type='color_ignore_orientation'))
     parts, split_note = split_images(labels, val_fraction)
     trained = labels.trained(cfg, parts['train'])
-    first_dataset(cfg, 'train')  # or an error: the config has none
+    first_dataset(cfg, 'train')
     check_length(cfg, epochs)
-    folder = Path(cfg.work_dir).absolute() / 'data'  # from here on something is written
+    folder = (
+        Path(cfg.work_dir).absolute() / 'data'
+    )  # what cannot be trained was refused above: from here on files are written
     datasets = {split: labels.write(folder, split, images) for split, images in parts.items()}
     set_datasets(cfg, root, datasets, dict(classes=tuple(labels.classes), palette=labels.palette))
     unused = [split for split in parts if not cfg.get(f'{split}_dataloader')]
@@ -75,6 +77,6 @@ def use_own_data(
     every = [image for images in parts.values() for image in images]
     # Nothing in a name moves the cursor or begins a line.
     shown = ', '.join(map(printable, labels.classes[:12])) + (', ...' if len(labels.classes) > 12 else '')
-    kinds = '1 class' if len(labels.classes) == 1 else f'{len(labels.classes)} classes'
+    kinds = counted(len(labels.classes), 'class', 'classes')
     summary = f'data {root}: {len(every)} images, {kinds} ({shown}), {labels.describe(every)}; {sides} ({split_note}); {length}'
     return [summary, *notes]

@@ -22,6 +22,7 @@ from ..engine.resume import find_resumable
 from ..images import read_photo, shrink
 from ..metric_names import METRICS, in_percent
 from ..results import run_environment
+from ..text import counted
 from .figures import draw_precision, draw_run, draw_sizes
 from .html import Bar, facts_table, figure, keys, matrix, note, number, table
 from .labels import count_labels
@@ -83,7 +84,7 @@ class Run:
 def summary(run: Run) -> str:
     """How far the run came, and what it reached."""
     facts, steps = run.facts, run.facts.get('steps')
-    plan = f', {steps["total"]} {steps["unit"]}{"s" * (steps["total"] > 1)}' if steps else ''
+    plan = f', {counted(steps["total"], steps["unit"])}' if steps else ''
     state = f'finished{plan}' if 'finished' in facts else f'stopped before its end{plan}; or still running'
     rows = {'state': state if facts else 'not known: the run was started with --no-report'}
     rows |= {name: facts[name] for name in ('started', 'finished', 'iterations') if name in facts}
@@ -147,23 +148,23 @@ def batches(run: Run) -> str:
 
 def labels(run: Run) -> str:
     """How much is labelled of each class in each split."""
-    counted, classes, lines = {}, (), []
+    by_split, classes, lines = {}, (), []
     for split, dataset in run.datasets.items():
         data = dataset()
         classes = classes or tuple(data.metainfo['classes'])
-        counts = counted[split] = count_labels(data, len(classes))
+        counts = by_split[split] = count_labels(data, len(classes))
         part = '' if counts.looked_at == counts.total else f', of which {counts.looked_at} were counted, evenly spread'
         lines.append(f'{split}: {number(counts.total)} images{part}, {number(counts.counts.sum())} {counts.unit}')
     header, rows = ['class'], [[name] for name in classes]
-    for split, counts in counted.items():
+    for split, counts in by_split.items():
         header += [f'{split}, {counts.unit}', ''] + ([] if counts.unit == 'images' else [f'{split}, images'])
         whole, most = max(counts.counts.sum(), 1), max(counts.counts.max(), 1)
         for row, count, images in zip(rows, counts.counts, counts.images):
             row += [f'{100 * count / whole:.2f} %' if counts.unit == 'pixels' else number(count), Bar(count / most)]
             row += [] if counts.unit == 'images' else [number(images)]
     body = note('; '.join(lines) + '.') + table(header, rows)
-    if any(len(counts.sizes) for counts in counted.values()):
-        body += '<h3>Sizes and shapes of the boxes</h3>' + draw_sizes(counted)
+    if any(len(counts.sizes) for counts in by_split.values()):
+        body += '<h3>Sizes and shapes of the boxes</h3>' + draw_sizes(by_split)
     return body
 
 

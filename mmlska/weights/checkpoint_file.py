@@ -39,6 +39,10 @@ class UnsafeFileError(WeightsError):
         self.global_name = global_name
 
 
+#: How the message of a DamagedFile ends; where the file came from elsewhere, another advice takes its place.
+FETCH_AGAIN = '; copy or download it again'
+
+
 class DamagedFile(WeightsError):
     """A file that is truncated or damaged."""
 
@@ -237,7 +241,7 @@ def save_weights(
 def _kind(path: Path, start: bytes) -> str:
     """Tell safetensors from torch files by their first bytes, and name what is neither."""
     if not start:
-        raise WeightsError(f'{path} is empty; copy or download it again')
+        raise WeightsError(f'{path} is empty{FETCH_AGAIN}')
     if start.lstrip().lower().startswith((b'<!doctype', b'<html', b'<?xml')):
         raise WeightsError(
             f'{path} is a web page, not a checkpoint; use the direct download link, or save the file with a browser'
@@ -269,4 +273,4 @@ def _read_safetensors(path: Path, data: bytes) -> dict[str, Tensor]:
 
 def _damaged(path: Path, error: Exception, what: str) -> DamagedFile:
     reason = printable((str(error).strip().splitlines() or [type(error).__name__])[0])[:200]
-    return DamagedFile(f'{path} {what} ({reason}); copy or download it again')
+    return DamagedFile(f'{path} {what} ({reason}){FETCH_AGAIN}')

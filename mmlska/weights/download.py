@@ -14,7 +14,7 @@ from torch import distributed
 
 from ..files import file_sha256, write_atomically
 from ..log import log
-from .checkpoint_file import MAX_BYTES, CheckpointFile, DamagedFile, check_digest, read_checkpoint
+from .checkpoint_file import FETCH_AGAIN, MAX_BYTES, CheckpointFile, DamagedFile, check_digest, read_checkpoint
 from .layouts import WeightsError
 
 _SHA256_IN_NAME = re.compile(r'-([a-f0-9]{8,64})\.')  # OpenMMLab's and torch.hub's convention
@@ -70,7 +70,7 @@ def read_fetched(location: str, *, sha256: str | None = None) -> CheckpointFile:
     except DamagedFile as error:
         if not location.startswith(('http://', 'https://')):
             raise
-        reason = str(error).removesuffix('; copy or download it again')
+        reason = str(error).removesuffix(FETCH_AGAIN)
         raise DamagedFile(f'{reason}; it was kept from a download, delete it to have it fetched again') from error
 
 

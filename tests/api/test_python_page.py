@@ -6,20 +6,14 @@ from pathlib import Path
 
 import own_sets
 import pytest
+from tiny_models import TINY_MASK_RCNN
 
 from mmlska.api import Result
 
 ROOT = Path(__file__).resolve().parents[2]
 BLOCKS = re.findall(r'(?s)```python\n(.*?)```', (ROOT / 'docs/python.md').read_text(encoding='utf-8'))
 #: A recipe in the place of the page's, so small that it trains in seconds.
-SMALL = f"""
-_base_ = {str(ROOT / 'configs/demo/mask_rcnn_van_lska_t_scenes.py')!r}
-model = dict(
-    backbone=dict(arch=dict(_delete_=True, embed_dims=[8] * 4, depths=[1] * 4, ffn_ratios=[2] * 4), k_size=7),
-    neck=dict(in_channels=[8] * 4),
-    test_cfg=dict(rcnn=dict(max_per_img=5)),
-)
-"""
+SMALL = f'{TINY_MASK_RCNN}model.update(test_cfg=dict(rcnn=dict(max_per_img=5)))\n'
 
 
 @pytest.mark.slow(90)

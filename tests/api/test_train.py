@@ -9,25 +9,11 @@ from pathlib import Path
 import own_sets
 import pytest
 import torch
+from tiny_models import TINY_MASK_RCNN, TINY_UPERNET
 
 import mmlska
 
 ROOT = Path(__file__).resolve().parents[2]
-ARCH = 'arch=dict(_delete_=True, embed_dims=[8] * 4, depths=[1] * 4, ffn_ratios=[2] * 4)'
-DETECTOR = f"""
-_base_ = {str(ROOT / 'configs/demo/mask_rcnn_van_lska_t_scenes.py')!r}
-model = dict(backbone=dict({ARCH}, k_size=7), neck=dict(in_channels=[8] * 4))
-"""
-SEGMENTOR = f"""
-_base_ = {str(ROOT / 'configs/demo/upernet_van_lska_t_scenes.py')!r}
-model = dict(
-    data_preprocessor=dict(size=(96, 96)),
-    backbone=dict({ARCH}, k_size=7),
-    decode_head=dict(in_channels=[8] * 4, channels=8),
-    auxiliary_head=dict(in_channels=8, channels=8),
-)
-train_dataloader = dict(batch_size=2)
-"""
 
 
 @pytest.fixture
@@ -37,8 +23,8 @@ def here(tmp_path, monkeypatch) -> Path:
     monkeypatch.setattr(
         logging, 'raiseExceptions', False
     )  # loggers of earlier runs in this process have closed streams
-    (tmp_path / 'detector.py').write_text(DETECTOR)
-    (tmp_path / 'segmentor.py').write_text(SEGMENTOR)
+    (tmp_path / 'detector.py').write_text(TINY_MASK_RCNN)
+    (tmp_path / 'segmentor.py').write_text(TINY_UPERNET)
     own_sets.simple(tmp_path / 'pets')
     own_sets.mask_set(tmp_path / 'stripes')
     return tmp_path
@@ -122,7 +108,7 @@ def test_a_segmentor_trains_and_resumes(here, capsys):
     ],
 )
 def test_wrong_settings_leave_nothing_behind(arguments, kind, message, here):
-    (here / 'detector.py').write_text(DETECTOR + "data_root = 'nothing/'\n")
+    (here / 'detector.py').write_text(TINY_MASK_RCNN + "data_root = 'nothing/'\n")
     model = mmlska.load('detector.py')
     with pytest.raises(kind, match=message):
         model.train(**arguments)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import cv2
 import pytest
+from tiny_models import TINY_UPERNET
 
 from mmlska.benchmark import busy
 from mmlska.benchmark.run import Plan, benchmark
@@ -22,16 +23,6 @@ ROOT = Path(__file__).resolve().parents[2]
 reads_proc = pytest.mark.skipif(
     not Path('/proc/self/stat').exists(), reason='what a process computes is read from /proc'
 )
-CONFIG = """
-_base_ = {base!r}
-model = dict(
-    data_preprocessor=dict(size=(96, 96)),
-    backbone=dict(arch=dict(_delete_=True, embed_dims=[8] * 4, depths=[1] * 4, ffn_ratios=[2] * 4), k_size=7),
-    decode_head=dict(in_channels=[8] * 4, channels=8),
-    auxiliary_head=dict(in_channels=8, channels=8),
-)
-train_dataloader = dict(batch_size=2)
-"""
 
 
 @pytest.fixture
@@ -39,7 +30,7 @@ def config(tmp_path, scenes, monkeypatch) -> str:
     monkeypatch.setenv('MMLSKA_DATA', str(scenes.parent))
     monkeypatch.setenv('PYTHONPATH', str(ROOT))
     path = tmp_path / 'small.py'
-    path.write_text(CONFIG.format(base=str(ROOT / 'configs/demo/upernet_van_lska_t_scenes.py')))
+    path.write_text(TINY_UPERNET)
     return str(path)
 
 

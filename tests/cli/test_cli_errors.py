@@ -26,8 +26,8 @@ def line_of(error: Exception, capsys, **options) -> str:
         (KeyError('no such name; give another'), 'no such name; give another'),
         (FileNotFoundError('a.pth does not exist'), 'a.pth does not exist'),
         (
-            PermissionError(errno.EACCES, 'Permission denied', '/root/out\n.json'),
-            r'/root/out\n.json: Permission denied; correct this path, or name another',
+            PermissionError(errno.EACCES, 'Permission denied', 'closed/out\n.json'),
+            r'closed/out\n.json: Permission denied; correct this path, or name another',
         ),
         (OSError(errno.ENOSPC, 'No space left on device'), '[Errno 28] No space left on device'),
         (

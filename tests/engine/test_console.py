@@ -106,10 +106,10 @@ def test_the_data_are_one_line():
     runner = SimpleNamespace(
         train_dataloader=SimpleNamespace(dataset=Dataset([0] * 30)),
         val_dataloader=SimpleNamespace(dataset=Dataset([0])),
-        cfg=Config(dict(train_dataloader=loader('/data/a/', '/data/b/'), val_dataloader=loader('/data/a/'))),
+        cfg=Config(dict(train_dataloader=loader('sets/a/', 'sets/b/'), val_dataloader=loader('sets/a/'))),
     )
     assert data_line(runner, ('train', 'val')) == (
-        'data: 30 images to train on, 1 image to validate on, 8 classes (c0, c1, c2, c3, c4, c5, ...), in /data/a/ and /data/b/'
+        'data: 30 images to train on, 1 image to validate on, 8 classes (c0, c1, c2, c3, c4, c5, ...), in sets/a/ and sets/b/'
     )
 
 

@@ -14,31 +14,10 @@ from mmlska.engine.config import load_config
 from mmlska.infer.model import build_model
 
 ROOT = Path(__file__).resolve().parents[2]
-DET = 'configs/demo/mask_rcnn_van_lska_t_scenes.py'
 SEG = 'configs/demo/upernet_van_lska_t_scenes.py'
 JSON = 'data/scenes/annotations/instances_training.json'
 IMAGES = 'data/scenes/images/training'
 MASKS = 'data/scenes/annotations/training'
-TINY = """
-_base_ = {base!r}
-model = dict(
-    data_preprocessor=dict(size=(96, 96)),
-    backbone=dict(arch=dict(_delete_=True, embed_dims=[8] * 4, depths=[1] * 4, ffn_ratios=[2] * 4), k_size=7),
-    decode_head=dict(in_channels=[8] * 4, channels=8),
-    auxiliary_head=dict(in_channels=8, channels=8),
-)
-train_dataloader = dict(batch_size=2)
-train_cfg = dict(max_iters=2, val_interval=2)
-"""
-TINY_DET = """
-_base_ = {base!r}
-model = dict(
-    backbone=dict(arch=dict(_delete_=True, embed_dims=[8] * 4, depths=[1] * 4, ffn_ratios=[2] * 4), k_size=7),
-    neck=dict(in_channels=[8] * 4),
-)
-train_dataloader = dict(batch_size=2)
-train_cfg = dict(max_epochs=1)
-"""
 
 
 def edit(change):

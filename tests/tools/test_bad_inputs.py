@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from bad_inputs import DET, FILES, IMAGES, ROOT, SEG, TINY, TINY_DET, saved, untrained
+from bad_inputs import FILES, IMAGES, ROOT, saved, untrained
+from tiny_models import TINY_MASK_RCNN, TINY_UPERNET
 
 #: As FILES of bad_inputs.py.
 FLAGS = {
@@ -66,11 +67,6 @@ FLAGS = {
         'train tiny.py --cfg-options dataroot=data/scenes/',
         r'setting dataroot: the config has no dataroot; did you mean data_root[?]',
     ),
-    'flag: number of scenes': (
-        None,
-        'make_scenes few --train -1',
-        r'--train: -1 is no number of images; give 0 or more',
-    ),
     'flag: nothing to test': (
         None,
         'test tiny.py',
@@ -115,8 +111,9 @@ def test_one_line_that_names_problem_and_next_step(case, scenes, tmp_path, refus
     prepare, words, message = CASES[case]
     tool, *args = words.split()
     shutil.copytree(scenes, tmp_path / 'data/scenes')
-    for name, text, config in (('tiny.py', TINY, SEG), ('det.py', TINY_DET, DET)):
-        text = text.format(base=str(ROOT / config))
+    detector = f'{TINY_MASK_RCNN}train_dataloader = dict(batch_size=2)\ntrain_cfg = dict(max_epochs=1)\n'
+    tiny = f'{TINY_UPERNET}train_cfg = dict(max_iters=2, val_interval=2)\n'
+    for name, text in (('tiny.py', tiny), ('det.py', detector)):
         (tmp_path / name).write_text(f'{text}experiment_name = {re.sub(r"[^a-z]", "_", case)!r}\n')
     if prepare:
         prepare(tmp_path)

@@ -54,7 +54,10 @@ def require_source(root: Path, scope: str, palette: str | None = None) -> Source
 
 
 def _where_else(root: Path, scope: str) -> str:
-    """Advice where a folder above holds the labels: people name that of the images, where that of both is wanted."""
+    """Advice for people who named the folder of the images: the folder above, if it seems to hold the labels.
+
+    Only the places of common layouts are looked at: the folder above may hold much else.
+    """
     for above in list(root.parents)[:2]:
         if scope == 'mmseg':
             folders = (above / name for name in ('masks', 'annotations'))
