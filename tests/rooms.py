@@ -84,9 +84,9 @@ ROOMS: dict[str, Room] = {
         ('PIL', 'cv2', 'mmcv', 'mmengine', 'numpy', 'pycocotools', 'torch'),
     ),
     'own_data': Room(
-        "a user's folder: sources (one file a label format), check, split, repair, adapt a config",
+        "a user's folder: sources and writers (one file a label format), check, split, repair, convert, adapt a config",
         ('colors', 'datasets', 'engine', 'files', 'images', 'text'),
-        ('PIL', 'cv2', 'mmengine', 'numpy'),
+        ('PIL', 'cv2', 'mmengine', 'numpy', 'pycocotools', 'yaml'),
     ),
     'analysis': Room(
         'cost, receptive field, robustness, shape bias, errors: functions that return data, and their figures',

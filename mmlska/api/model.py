@@ -143,6 +143,8 @@ class Model:
         epochs: int | None = None,
         val_fraction: float | None = None,
         palette: str | None = None,
+        label_format: str | None = None,
+        instances: bool = False,
         work_dir: str | Path | None = None,
         resume: bool | str = False,
         pretrained: str | None = None,
@@ -164,9 +166,9 @@ class Model:
         found in a work directory is no start: the same program trains the same, however often it runs.
 
         Args:
-            data: Folder of images with COCO files (detectors) or masks (segmentors); by default the data sets of the config.
+            data: Folder of images with labels of single objects (detectors) or masks (segmentors); by default the data sets of the config.
             epochs: How often training sees each image; by default as the recipe.
-            val_fraction, palette: How to use ``data``; see :func:`mmlska.own_data.adapt_config.use_own_data`.
+            val_fraction, palette, label_format, instances: How to use ``data``; see :func:`mmlska.own_data.adapt_config.use_own_data`.
             work_dir: A folder without a training, for logs and checkpoints. By default ``work_dirs/<config>`` or, with ``data``,
                 ``work_dirs/<config>_<folder>``, with a number behind it if there is a training already.
             resume: Continue the training in ``work_dir``, by default the newest; or from this checkpoint.
@@ -188,8 +190,10 @@ class Model:
             ValueError: If a setting does not fit, or ``work_dir`` holds a training.
             TrainingError: If the training cannot continue; the message says what to try.
         """
-        own = dict(epochs=epochs, val_fraction=val_fraction, palette=palette)
-        own = {name: value for name, value in own.items() if value is not None}
+        given = dict(epochs=epochs, val_fraction=val_fraction, palette=palette, label_format=label_format)
+        own = {name: value for name, value in given.items() if value is not None}
+        if instances:
+            own['instances'] = True
         if data is None and not own.keys() <= {'epochs'}:
             raise ValueError(f'{", ".join(own)} go with data; give a folder, or settings of the config by cfg_options')
         data = None if data is None else str(data)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..catalog import nearest_names
 from ..cli.errors import user_errors
-from ..cli.options import add_debug, out_file
+from ..cli.options import add_debug, add_label_options, out_file
 from ..command_line import tool_parser
 from ..engine.config import find_config, load_config
 from ..own_data.check import check_config, check_folder
@@ -26,6 +26,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--palette', metavar='FILE', help='names and colours of the classes in masks; by default DIR/classes.json'
     )
+    add_label_options(parser)
     parser.add_argument('--json', type=out_file, metavar='FILE', help='write the report there too')
     parser.add_argument('--sheet', type=out_file, metavar='PNG', help='draw samples with their labels there')
     parser.add_argument('--fix', metavar='NEW_DIR', help='write a corrected copy of the data there')
@@ -43,7 +44,9 @@ def main() -> None:
             checked = check_config(load_config(args.data))
         else:
             cfg = load_config(args.config) if args.config else None
-            checked = check_folder(args.data, cfg=cfg, palette=args.palette)
+            checked = check_folder(
+                args.data, cfg=cfg, palette=args.palette, label_format=args.label_format, instances=args.instances
+            )
         print(checked.report.text())
         if args.json:
             write_json(args.json, checked.report.as_dict())

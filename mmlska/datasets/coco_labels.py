@@ -213,6 +213,13 @@ def _encoded(mask: dict) -> dict:
     return coco_mask.frPyObjects(mask, *mask['size']) if isinstance(mask['counts'], list) else mask
 
 
+def decoded(mask: dict) -> np.ndarray:
+    """Run lengths, as :func:`mask_of` returns them, as (H, W) bool."""
+    from pycocotools import mask as coco_mask
+
+    return coco_mask.decode(_encoded(mask)).astype(bool)
+
+
 def area_of(annotation: dict, box: list[float]) -> float:
     """The ``area`` of an annotation, or else that of its mask or of this box, in pixels."""
     area, mask = annotation.get('area'), mask_of(annotation)
@@ -250,7 +257,5 @@ def draw_mask(annotation: dict, shape: tuple[int, int], scale: float, drawn: tup
     if isinstance(mask, list):
         cv2.fillPoly(inside, [np.round(np.reshape(polygon, (-1, 2)) * scale).astype(np.int32) for polygon in mask], 1)
     elif mask is not None and list(mask['size']) == list(shape):
-        from pycocotools import mask as coco_mask
-
-        inside = cv2.resize(coco_mask.decode(_encoded(mask)), drawn[::-1], interpolation=cv2.INTER_NEAREST)
+        inside = cv2.resize(decoded(mask).astype(np.uint8), drawn[::-1], interpolation=cv2.INTER_NEAREST)
     return inside.astype(bool)

@@ -21,9 +21,16 @@ def own_work_dir(config: str, data: str) -> str:
 
 
 def use_own_data(
-    cfg: Config, data: str, *, val_fraction: float = 0.2, epochs: int | None = None, palette: str | None = None
+    cfg: Config,
+    data: str,
+    *,
+    val_fraction: float = 0.2,
+    epochs: int | None = None,
+    palette: str | None = None,
+    label_format: str | None = None,
+    instances: bool = False,
 ) -> list[str]:
-    """Train a config on a folder of images with COCO files (detectors) or masks (segmentors).
+    """Train a config on a folder of images with labels of single objects (detectors) or masks (segmentors).
 
     Class names go into the data sets' metainfo (with that the evaluators and the visualiser know them) and their number into every
     head; the schedule is scaled. What training reads besides the images is written to ``<work_dir>/data``; the folder itself is
@@ -36,6 +43,9 @@ def use_own_data(
         epochs: See :func:`mmlska.own_data.schedule.scale_schedule`.
         palette: File with the names and colours of the classes, for segmentors; by default the first of
             ``classes.json``, ``classes.txt``, ``class_dict.csv`` and ``labelmap.txt`` in the folder.
+        label_format: One of :func:`mmlska.own_data.sources.format_names`, where the folder has labels in several; by default the
+            first of them that fits.
+        instances: Train a detector on masks: each connected piece of a class is an object.
 
     Returns:
         Lines to print: the summary first, then what was found odd.
@@ -50,10 +60,14 @@ def use_own_data(
     scope = cfg.default_scope
     if scope not in {kind.scope for kind in SOURCES}:
         raise ValueError(f'--data works for detectors and segmentors; the config has default_scope={scope!r}')
-    if palette and scope == 'mmdet':
-        raise ValueError('--palette is for segmentors; a detector takes its classes from the COCO files')
-    labels = require_source(root, scope, palette).read()
+    if palette and scope == 'mmdet' and not instances:
+        raise ValueError('--palette is for segmentors; a detector takes its classes from the labels')
+    source = require_source(root, scope, palette, label_format, instances)
+    labels = source.read()
     notes = [*labels.notes, *labels.adapt(cfg)]
+    if source.also:
+        others = ' or '.join(f'--format {name}' for name in source.also)
+        notes.append(f'there are labels in another format too: {others} reads those')
     if labels.as_stored:
         notes.append('photos are labelled as stored: their EXIF orientation is ignored')
         each_transform(cfg, 'LoadImageFromFile', lambda t: t.update(color_type='color_ignore_orientation'))
@@ -78,5 +92,5 @@ def use_own_data(
     # Nothing in a name moves the cursor or begins a line.
     shown = ', '.join(map(printable, labels.classes[:12])) + (', ...' if len(labels.classes) > 12 else '')
     kinds = counted(len(labels.classes), 'class', 'classes')
-    summary = f'data {root}: {len(every)} images, {kinds} ({shown}), {labels.describe(every)}; {sides} ({split_note}); {length}'
-    return [summary, *notes]
+    held = f'{len(every)} images, {kinds} ({shown}), {labels.describe(every)}'
+    return [f'data {root}: {held}; {sides} ({split_note}); {length}; format {source.name}', *notes]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -12,7 +10,6 @@ from pathlib import Path
 
 from ..images import Header
 from ..text import shown
-from .folder import is_file
 from .palettes import spelling
 
 # What entries refer to each other by.
@@ -21,27 +18,16 @@ _KEYS = {'images': ('id', 'file_name'), 'annotations': ('id', 'image_id', 'categ
 
 @dataclass
 class AnnotationFile:
-    """One annotation file and where its images are."""
+    """One annotation file and where its images are; or many label files of one split, of which ``path`` is what names them all."""
 
     path: Path
     split: str | None
     content: dict
     images: dict = field(default_factory=dict)  # file_name -> Path, of the files that exist
     outside: set[str] = field(default_factory=set)  # file names that lead out of the data folder
-
-
-def read_json(path: Path):
-    """Read a JSON file in UTF-8.
-
-    Raises:
-        ValueError: If it is broken, or no regular file.
-    """
-    if os.path.exists(path) and not is_file(path):  # a pipe would be waited for
-        raise ValueError(f'{path} is no regular file; give one in COCO format')
-    try:
-        return json.loads(path.read_text(encoding='utf-8-sig'))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f'{path} is not valid JSON: {error}') from error
+    places: dict[int, str] = field(default_factory=dict)  # where annotations come from, by their place in the list
+    left_out: list[tuple[str, str]] = field(default_factory=list)  # what could not be read: kind of mistake and place
+    remarks: list[tuple[str, str]] = field(default_factory=list)  # the same, of what is odd and was read
 
 
 def check_entries(path: Path, content) -> None:
@@ -78,11 +64,13 @@ def _entry_fault(entry, keys: tuple[str, ...], example: str) -> str | None:
     return None
 
 
-def categories_of(files: Iterable[AnnotationFile]) -> tuple[list[str], dict[tuple[Path, int], int], list[str]]:
+def categories_of(
+    files: Iterable[AnnotationFile],
+) -> tuple[list[str], dict[tuple[Path, int], int], list[tuple[str, str]]]:
     """Merge the categories of several files by name.
 
     Returns:
-        The class names, the class of each (file, category id), and notes on what was merged or left out.
+        The class names, the class of each (file, category id), and notes on what was merged or left out: kind and text of each.
     """
     used, spellings = Counter(), {}
     groups: dict[str, list[tuple[Path, dict]]] = {}
@@ -93,19 +81,22 @@ def categories_of(files: Iterable[AnnotationFile]) -> tuple[list[str], dict[tupl
             groups.setdefault(key, []).append((item.path, category))
             used[key] += counts[category['id']]
             spellings.setdefault(key, Counter())[str(category['name'])] += counts[category['id']]
-    notes = []
+    notes: list[tuple[str, str]] = []
     # Roboflow lists the project itself as a category without annotations, above all others.
     supers = [c.get('supercategory') for group in groups.values() for _, c in group]
     parents = {spelling(name) for name in supers if isinstance(name, str)}
     roots = [key for key in groups if not used[key] and key in parents and len(groups) > 1]
     for key in roots:
-        del groups[key]
+        name = groups.pop(key)[0][1]['name']
+        notes.append(('class without annotations', f'{name!r} stands above the others and is left out'))
     classes, mapping = [], {}
     for key, group in groups.items():
         best = spellings[key].most_common(1)[0][0]
         others = [name for name in spellings[key] if name != best]
         if others:
-            notes.append(f'{", ".join(map(repr, others))} and {best!r} are taken for one class')
+            notes.append(
+                ('class in two spellings', f'{", ".join(map(repr, others))} and {best!r} are taken for one class')
+            )
         for path, category in group:
             mapping[path, category['id']] = len(classes)
         classes.append(best.strip())

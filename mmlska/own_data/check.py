@@ -13,12 +13,13 @@ from ..colors import pack_rgb
 from ..engine.checks import check_data
 from ..engine.config import datasets_of
 from ..files import is_inside
-from .annotations import AnnotationFile, check_entries, read_json
+from .annotations import AnnotationFile, check_entries
 from .config_edits import first_dataset, heads
 from .folder import LEADS_OUT, find_folder, is_file, leading_out, refuse_leading_out
+from .label_text import read_json
 from .mask_files import Labels, MaskPair
 from .report import ERROR, WARNING, Report
-from .sources import find_source
+from .sources import find_source, nothing_found
 from .sources.coco import CocoSource
 from .sources.masks import MaskSource
 from .sources.source import Source
@@ -32,25 +33,32 @@ class Checked:
     source: Source
 
 
-def check_folder(folder: str, *, cfg: Config | None = None, palette: str | None = None) -> Checked:
-    """Check a folder of images with COCO files or masks.
+def check_folder(
+    folder: str,
+    *,
+    cfg: Config | None = None,
+    palette: str | None = None,
+    label_format: str | None = None,
+    instances: bool = False,
+) -> Checked:
+    """Check a folder of images with labels.
 
     Args:
         cfg: A config to compare the boxes with the anchors of; it also says which kind of labels is meant where both are there.
         palette: File with names and colours of the classes of masks.
+        label_format: One of :func:`mmlska.own_data.sources.format_names`; by default the first that fits.
+        instances: Take the connected pieces of masks for objects.
 
     Raises:
         FileNotFoundError: If the folder or the palette does not exist.
         ValueError: If there are no labels in it.
     """
     root = _folder(folder)
-    source = find_source(root, cfg.default_scope if cfg is not None else None, palette)
+    scope = cfg.default_scope if cfg is not None else None
+    source = find_source(root, scope, palette, label_format, instances)
     if source is None:
         refuse_leading_out(root)
-        raise ValueError(
-            f'{folder} has no labels that are understood: no .json in COCO format, no masks with the names of the images; '
-            f'see docs/own_data.md'
-        )
+        raise ValueError(nothing_found(root, scope, MaskSource.name if instances else label_format))
     report = _check(source, cfg)
     for path in leading_out(root):
         report.add(ERROR, LEADS_OUT, str(path.relative_to(root)))

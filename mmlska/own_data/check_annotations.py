@@ -9,6 +9,7 @@ from pathlib import Path
 from ..datasets.coco_labels import BAD_BOX, BAD_POLYGON, BAD_RUNS, WRONG_MASK_SIZE, box_of, has_size, mask_of, problem
 from ..text import shown
 from .annotations import AnnotationFile, categories_of, labelled_as_stored
+from .check_splits import alike, check_splits
 from .folder import LEADS_OUT
 from .palettes import spelling
 from .report import ERROR, WARNING, Report, check_image
@@ -34,13 +35,20 @@ def check_annotations(
     except ValueError as error:
         report.add(ERROR, 'bad categories', str(error))
         return report
-    for note in notes:
-        report.add(WARNING, 'class in two spellings', note)
+    for kind, text in notes:
+        report.add(WARNING, kind, text)
+    for item in files:
+        for level, entries in ((ERROR, item.left_out), (WARNING, item.remarks)):
+            for kind, place in entries:
+                report.add(level, kind, place)
     counts, in_images, seen = Counter(), Counter(), {}
     for item in files:
         for other in _check_images(report, item):
-            if seen.setdefault(other, item.path) != item.path:
-                report.add(ERROR, f'image in {seen[other].name} and in {item.path.name}', other.name)
+            first = seen.setdefault(other, item)
+            if first is not item:
+                names = first.path.name, item.path.name
+                one, two = (first.split, item.split) if names[0] == names[1] else names
+                report.add(ERROR, f'image in {one} and in {two}', other.name)
         found = _check_annotations(report, item, mapping, wanted is not None, scale)
         counts.update(label for labels in found for label in labels)
         in_images.update(label for labels in found for label in set(labels))
@@ -49,6 +57,9 @@ def check_annotations(
     for name in classes:
         if not report.classes[name]:
             report.add(WARNING, 'class without annotations', name)
+    for one, two in alike(classes):
+        report.add(WARNING, 'class names that differ by a letter or two; are they one class?', f'{one!r} and {two!r}')
+    check_splits(report, files)
     if wanted is not None:
         _check_names(report, files, list(wanted))
     return report
@@ -73,7 +84,7 @@ def _check_images(report: Report, item: AnnotationFile) -> list[Path]:
         if size not in (header.upright, header.stored) and size != (None, None):
             report.add(
                 ERROR,
-                'size in the json unlike the image',
+                'size in the labels unlike the image',
                 f'{name} ({shown(size[0])}x{shown(size[1])}, not {header.upright[0]}x{header.upright[1]})',
             )
         as_stored = labelled_as_stored(image, header)
@@ -107,7 +118,10 @@ def _check_annotations(
         ids[number] += 1
         image = images.get(annotation.get('image_id'))
         name = str(image.get('file_name')) if image else item.path.name
-        place = f'{name} (annotation {number if number is not None else f"at place {position}"})'
+        place = (
+            item.places.get(position)
+            or f'{name} (annotation {number if number is not None else f"at place {position}"})'
+        )
         if number == 0:
             report.add(ERROR, 'annotation id 0, which pycocotools counts as unmatched', place)
         if image is not None and not has_size(image):

@@ -10,9 +10,19 @@ from pathlib import Path
 
 from ..images import is_image
 
-_SPLIT_WORDS = dict(train='train', training='train', val='val', valid='val', validation='val', test='test')
+_SPLIT_WORDS = dict(
+    train='train',
+    training='train',
+    val='val',
+    valid='val',
+    validation='val',
+    validate='val',
+    dev='val',
+    test='test',
+    testing='test',
+)
 _SKIPPED = {'work_dirs', '__MACOSX'}
-_LABEL_SUFFIXES = ('.json', '.txt', '.csv')  # COCO files and the names of classes
+_LABEL_SUFFIXES = ('.json', '.txt', '.csv', '.xml', '.yaml', '.yml')
 LEADS_OUT = 'file that leads out of the data folder'
 STAY_INSIDE = 'copy the files in, or give the folder that holds both'
 
@@ -103,6 +113,16 @@ def split_of(path: Path) -> str | None:
         if found:
             return found.pop() if len(found) == 1 else None
     return None
+
+
+def split_of_folders(path: Path) -> str | None:
+    """The split that the folders above a photo or its own label file speak of: 'test drive.jpg' is for no test.
+
+    Example:
+        >>> split_of_folders(Path('train/test drive.jpg')), split_of_folders(Path('images/test drive.jpg'))
+        ('train', None)
+    """
+    return split_of(path.parent / '_')
 
 
 def find_folder(name: str) -> Path | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from .sources.source import Source
@@ -22,24 +24,35 @@ def write_repaired(target: str, source: Source) -> list[str]:
         FileExistsError: If the folder exists and is not empty, or is a link or no folder.
         ValueError: If the folder lies inside the data, or the classes of the masks are unknown.
     """
-    check_target(target)
+    with new_folder(target, source.root, '--fix') as folder:
+        return source.repair(folder)
+
+
+@contextmanager
+def new_folder(target: str, root: Path, option: str) -> Iterator[Path]:
+    """A folder that is there whole at the end, or not at all.
+
+    Raises:
+        FileExistsError: If the folder exists and is not empty, or is a link or no folder.
+        ValueError: If it lies inside the data, below ``root``.
+    """
+    check_target(target, option)
     new = Path(target).expanduser().resolve()
-    if new.is_relative_to(source.root):
-        raise ValueError(f'--fix {target} lies inside the data; give a folder elsewhere')
+    if new.is_relative_to(root):
+        raise ValueError(f'{option} {target} lies inside the data; give a folder elsewhere')
     there = next(folder for folder in new.parents if folder.is_dir())  # nothing is made where nothing can be written
     with tempfile.TemporaryDirectory(prefix=f'.{new.name}-', dir=there) as temporary:
         part = Path(temporary) / 'new'
         part.mkdir()
-        lines = source.repair(part)
+        yield part
         if new.exists():
             new.rmdir()
         new.parent.mkdir(parents=True, exist_ok=True)
         part.rename(new)
-    return lines
 
 
-def check_target(target: str) -> None:
-    """Raise FileExistsError if a corrected copy can't go there: only an empty folder is replaced."""
+def check_target(target: str, option: str = '--fix') -> None:
+    """Raise FileExistsError if a new folder can't go there: only an empty one is replaced."""
     new = Path(target).expanduser()
     if new.is_symlink() or new.exists() and not (new.is_dir() and not any(new.iterdir())):
-        raise FileExistsError(f'--fix {target} exists already; give a folder that is not there yet')
+        raise FileExistsError(f'{option} {target} exists already; give a folder that is not there yet')

@@ -15,7 +15,7 @@ def split_images(labels: TrainingLabels, val_fraction: float) -> tuple[dict[str,
     Without validation images in the folder the share ``val_fraction`` is held out; errors as for :func:`choose_val`.
     """
     splits = labels.splits
-    name = next(name for name in ('train', '', 'val', 'test') if name in splits)
+    name = labels.learned
     whole = splits[name]
     others = {key: splits[key] for key in ('val', 'test') if key in splits and key != name}
     # A file of no split beside one for training may hold the same images.

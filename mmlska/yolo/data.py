@@ -13,7 +13,8 @@ from pathlib import Path
 from ..datasets.coco_labels import THIN_BOX, has_size, problem
 from ..engine.config import load_config
 from ..files import is_inside, write_atomically, write_text
-from ..own_data.annotations import check_entries, read_json
+from ..own_data.annotations import check_entries
+from ..own_data.label_text import read_json
 from ..text import shown
 
 #: The config of MMDetection on the fruits_nuts data, which holds out the same photos.

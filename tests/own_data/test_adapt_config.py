@@ -78,11 +78,16 @@ def test_a_config_without_validation_trains_without(tmp_path):
 
 ERRORS = {
     'no folder': ('nowhere', FileNotFoundError, 'nowhere is not a folder'),
-    'nothing there': (lambda root: root.mkdir(), ValueError, 'no COCO file in .* needs a .json in COCO format'),
-    'labelme': (
-        lambda root: (root.mkdir(), (root / 'a.json').write_text('{"shapes": []}')),
+    'nothing there': (
+        lambda root: root.mkdir(),
         ValueError,
-        'no "images" and "annotations"; convert them to COCO',
+        'no labels for a detector in .*: looked for coco, .*; there is no image either; see',
+    ),
+    'labels for a segmentor': (
+        lambda root: (photo(root / 'images/a.jpg'), mask(root / 'masks/a.png', stripes([0, 1]))),
+        ValueError,
+        'no labels for a detector in .*: looked for coco, .*; there are labels as masks, of which --instances takes the pieces for'
+        ' objects; see',
     ),
     'broken json': (
         lambda root: (root.mkdir(), (root / 'a.json').write_text('{"images": [')),
@@ -146,7 +151,7 @@ def test_the_conversion_of_nuclei_in_the_docs(tmp_path, monkeypatch):
     for split, count in (('train', 2), ('val', 1)):
         for i in range(count):
             folder = tmp_path / f'data/dsb2018_nuclei/{split}/{i}'
-            photo(folder / 'images/a.png', mode='RGBA')
+            photo(folder / f'images/{"a" * (i + 1) + split}.png', mode='RGBA')
             for k in range(2):
                 pixels = np.zeros(SIZE[::-1], np.uint8)
                 pixels[5:15, 20 * k : 20 * k + 10] = 255
@@ -158,7 +163,7 @@ def test_the_conversion_of_nuclei_in_the_docs(tmp_path, monkeypatch):
     assert check_folder(str(root)).report.findings == []
     cfg, lines = adapt(MASK_RCNN, root, tmp_path / 'work')
     assert '3 images, 1 class (nucleus), 6 annotations; 2 train, 1 val' in lines[0]
-    assert instances(cfg)['a.png'] == [(0, [0, 5, 10, 15], 0), (0, [20, 5, 30, 15], 0)]
+    assert instances(cfg)['aval.png'] == [(0, [0, 5, 10, 15], 0), (0, [20, 5, 30, 15], 0)]
 
 
 def test_classes_of_masks_reach_every_part_of_the_config(tmp_path):
@@ -186,12 +191,14 @@ def test_pictures_with_masks_show_photos_as_they_were_read(tmp_path):
 def test_errors_about_masks_name_the_file_and_the_way_out(tmp_path):
     empty = tmp_path / 'empty'
     empty.mkdir()
-    with pytest.raises(ValueError, match='no pair of image and mask in .*: put images into images/'):
+    with pytest.raises(
+        ValueError, match='no labels for a segmentor in .*: looked for .*, masks; put images into images/'
+    ):
         adapt(UPERNET, empty, tmp_path / 'work')
-    with pytest.raises(ValueError, match='no pair of image and mask .* COCO files are for detectors'):
-        adapt(UPERNET, simple(tmp_path / 'coco'), tmp_path / 'work')
     root = mask_set(tmp_path / 'd')
-    with pytest.raises(ValueError, match='a segmentor config reads folders of masks'):
+    with pytest.raises(
+        ValueError, match='there are labels as masks, of which --instances takes the pieces for objects'
+    ):
         adapt(MASK_RCNN, root, tmp_path / 'work')
     with pytest.raises(FileNotFoundError, match='palette nothing.json does not exist'):
         adapt(UPERNET, root, tmp_path / 'work', palette='nothing.json')

@@ -12,7 +12,7 @@ from mmlska.own_data.sources import require_source
 COCO_FINDINGS = [
     ('error', 'missing image', '2.png'),
     ('error', 'image that can not be decoded', '3.png'),
-    ('error', 'size in the json unlike the image', r'4.png (99x60, not 80x60)'),
+    ('error', 'size in the labels unlike the image', r'4.png (99x60, not 80x60)'),
     ('error', 'annotation id 0, which pycocotools counts as unmatched', '0.png (annotation 0)'),
     ('warning', 'box partly outside the image', '0.png (annotation 1)'),
     ('error', 'box outside the image', '0.png (annotation 2)'),

@@ -2,77 +2,153 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
 from pathlib import Path
 
-from ...images import is_image
-from ..folder import refuse_leading_out, walk
+from ..data_folder import DataFolder
+from ..folder import is_file, refuse_leading_out, walk
+from .boxes_csv import CsvSource
 from .coco import CocoSource
+from .cvat import CvatSource
+from .dota import DotaSource
+from .instances import InstanceSource
+from .kaggle_rle import RleSource
+from .label_maps import LabelMapSource
+from .labelme import LabelmeSource
+from .mask_pieces import PieceSource
 from .masks import MaskSource
-from .source import Source
+from .source import LabelFormat, Source
+from .supervisely import SuperviselySource
+from .via import ViaSource
+from .voc import VocSource
+from .yolo import YoloSource
 
 #: In the order in which they are tried: a folder of COCO files may hold masks beside them.
-SOURCES: list[type[Source]] = [CocoSource, MaskSource]
-# What is said where there are no labels for a kind of models: without and with a json file.
-_NOTHING = {
-    'mmdet': (
-        'no COCO file in {}: a detector needs a .json in COCO format; a segmentor config reads folders of masks',
-        'no COCO file in {}: its json files have no "images" and "annotations"; convert them to COCO format',
-    ),
-    'mmseg': (
-        'no pair of image and mask in {}: put images into images/ and masks of the same names into masks/',
-        'no pair of image and mask in {}: COCO files are for detectors, such as configs/mask_rcnn_van_lska_t.py',
-    ),
-}
+SOURCES: list[type[LabelFormat]] = [
+    CocoSource,
+    DotaSource,  # its classes may be numbers: YOLO's reader would take such lines too
+    YoloSource,
+    VocSource,
+    CvatSource,
+    LabelmeSource,
+    ViaSource,
+    SuperviselySource,
+    RleSource,
+    CsvSource,
+    MaskSource,
+]
+_KINDS = {'mmdet': 'a detector', 'mmseg': 'a segmentor'}
 
 
-def find_source(root: Path, scope: str | None = None, palette: str | None = None) -> Source | None:
-    """Recognise the labels of a folder, for models of a scope ('mmdet', 'mmseg') or of any; None where no format fits.
+def format_names(scope: str | None = None) -> list[str]:
+    """What ``--format`` may say, for models of a scope ('mmdet', 'mmseg') or of any; segmentors train on labels of objects too."""
+    return [kind.name for kind in SOURCES if scope in (None, 'mmseg', kind.scope)]
 
-    Arguments and errors as for :meth:`Source.find`; only masks have a palette.
+
+def find_source(
+    root: Path,
+    scope: str | None = None,
+    palette: str | None = None,
+    label_format: str | None = None,
+    instances: bool = False,
+) -> Source | None:
+    """Recognise the labels of a folder; None where no format fits.
+
+    Args:
+        root: The folder, resolved.
+        scope: The kind of models that they are for, 'mmdet' or 'mmseg'; None for any.
+        palette: File with names and colours of the classes; only masks have one.
+        label_format: The format to read, one of :func:`format_names`; None for the first that fits.
+        instances: Take the connected pieces of masks for objects; see :mod:`.mask_pieces`.
+
+    Raises:
+        ValueError: If there is no such format for these models, or a file can't be read at all.
     """
-    for kind in SOURCES:
-        if scope in (None, kind.scope) and not (palette and kind.scope == 'mmdet'):
-            source = kind.find(root, palette)
-            if source is not None:
-                return source
+    folder = DataFolder(root)
+    if instances:
+        if scope == 'mmseg' or label_format not in (None, MaskSource.name):
+            raise ValueError('--instances takes objects from masks, for detectors; leave it out')
+        return PieceSource.find(folder, palette)
+    _check_format(label_format, scope)
+    kinds = [kind for kind in SOURCES if kind.name in format_names(scope) and label_format in (None, kind.name)]
+    if scope == 'mmseg':  # masks first; outlines of objects are drawn
+        kinds.sort(key=lambda kind: kind.scope != scope)
+    for number, kind in enumerate(kinds):
+        if palette and kind.scope == 'mmdet':
+            continue
+        source = kind.find(folder, palette)
+        if source is None:
+            continue
+        if scope == 'mmseg' and isinstance(source, InstanceSource):
+            source = LabelMapSource(root, source)
+        rest = kinds[number + 1 :]
+        source.also = [other.name for other in rest if other.scope == kind.scope and other.fits(folder)]
+        return source
     return None
 
 
-def require_source(root: Path, scope: str, palette: str | None = None) -> Source:
-    """Recognise the labels of a folder that is to be trained on.
+def require_source(
+    root: Path, scope: str, palette: str | None = None, label_format: str | None = None, instances: bool = False
+) -> Source:
+    """Recognise the labels of a folder that is to be trained on; arguments as for :func:`find_source`.
 
     Raises:
         ValueError: If there are none for that kind of models; the message says what is there instead. Or if something leads out of the
             folder.
     """
     refuse_leading_out(root)
-    source = find_source(root, scope, palette)
+    source = find_source(root, scope, palette, label_format, instances)
     if source is not None:
         return source
-    has_json = any(path.suffix.lower() == '.json' for path in walk(root))
-    raise ValueError(_NOTHING[scope][has_json].format(root) + _where_else(root, scope))
+    wanted = MaskSource.name if instances else label_format
+    raise ValueError(nothing_found(root, scope, wanted) + _where_else(root, scope))
+
+
+def nothing_found(root: Path, scope: str | None = None, label_format: str | None = None) -> str:
+    """What to say of a folder without labels for models of a scope: what was looked for, and what is there instead."""
+    folder = DataFolder(root)
+    wanted = [label_format] if label_format else format_names(scope)
+    for_what = f' for {_KINDS[scope]}' if scope in _KINDS else ''
+    parts = [f'no labels{for_what} in {root}: looked for {", ".join(wanted)}']
+    parts += [
+        f'there are labels as {kind.name}'
+        + (', of which --instances takes the pieces for objects' if kind is MaskSource else '')
+        for kind in SOURCES
+        if kind.name not in wanted and kind.fits(folder)
+    ]
+    if scope == 'mmseg' and not label_format:
+        parts.append('put images into images/ and masks of the same names into masks/')
+    elif not folder.images:
+        parts.append('there is no image either')
+    return '; '.join([*parts, 'see docs/own_data.md'])
+
+
+def _check_format(label_format: str | None, scope: str | None) -> None:
+    if label_format is None or label_format in format_names(scope):
+        return
+    for_what = f' for {_KINDS[scope]}' if scope in _KINDS else ''
+    raise ValueError(f'--format {label_format!r} is unknown{for_what}; use one of {", ".join(format_names(scope))}')
 
 
 def _where_else(root: Path, scope: str) -> str:
-    """Advice for people who named the folder of the images: the folder above, if it seems to hold the labels.
-
-    Only the places of common layouts are looked at: the folder above may hold much else.
-    """
+    """Advice for people who named the folder of the images: the folder above, if it seems to hold the labels."""
     for above in list(root.parents)[:2]:
-        if scope == 'mmseg':
-            folders = (above / name for name in ('masks', 'annotations'))
-            found = any(is_image(path) for folder in folders if folder.is_dir() for path in walk(folder))
-        else:
-            found = any(map(_begins_as_coco, (*above.glob('*.json'), *above.glob('annotations/*.json'))))
-        if found:
+        near = _Neighbours(above, root)
+        if any(kind.fits(near) for kind in SOURCES if kind.name in format_names(scope)):
             return f'; or are the labels those in {above}? then give that folder'
     return ''
 
 
-def _begins_as_coco(path: Path) -> bool:
-    try:
-        with open(path, 'rb') as file:
-            start = file.read(1 << 16)
-    except OSError:
-        return False
-    return b'"images"' in start or b'"annotations"' in start
+@dataclass
+class _Neighbours(DataFolder):
+    """The files of a folder that lie where labels usually do, and some of the images: the folder may hold much else."""
+
+    given: Path
+
+    @cached_property
+    def files(self) -> list[Path]:
+        folders = [self.root / name for name in ('annotations', 'Annotations', 'labels', 'masks', 'labelTxt')]
+        below = (path for folder in [self.given, *folders] if folder.is_dir() for path in islice(walk(folder), 1000))
+        return [*(path for path in sorted(self.root.iterdir()) if is_file(path)), *below]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from ...files import is_inside
-from ...images import is_image
-from ..annotations import AnnotationFile, check_entries, read_json
-from ..folder import is_file, split_of, walk
+from ..annotations import AnnotationFile, check_entries
+from ..data_folder import DataFolder
+from ..folder import is_file, split_of
+from ..label_text import matches, read_json, short
 from .instances import InstanceSource
 
 # Of COCO's own files only these hold boxes and masks of all classes.
@@ -25,28 +27,41 @@ class CocoSource(InstanceSource):
     elsewhere once ``..`` and links are resolved.
     """
 
+    name = 'coco'
+
     @classmethod
-    def find(cls, root: Path, palette: str | None = None) -> CocoSource | None:
-        """The COCO files below a folder.
+    def fits(cls, folder: DataFolder) -> bool:
+        return any(True for _ in _candidates(folder))
+
+    @classmethod
+    def find(cls, folder: DataFolder, palette: str | None = None) -> CocoSource | None:
+        """The COCO files in a folder.
 
         Raises:
             ValueError: If a json file is broken, or an image or annotation in it is no object or has an impossible id, or an image has
                 none.
         """
-        files = list(walk(root))
-        found = []
-        for path in files:
-            if path.suffix.lower() != '.json' or path.name.startswith(_OTHER_COCO):
-                continue
+        root, found = folder.root, []
+        for path in _candidates(folder):
             content = read_json(path)
             if isinstance(content, dict) and all(isinstance(content.get(k), list) for k in ('images', 'annotations')):
                 check_entries(path, content)
                 found.append(AnnotationFile(path, split_of(path.relative_to(root)), content))
-        folders = sorted({path.parent for path in files if is_image(path)} | {root})
-        known = set(files)
+        folders = sorted({path.parent for path in folder.images} | {root})
+        known = set(folder.files)
         for item in found:
             _locate([image.get('file_name') for image in item.content['images']], folders, item, root, known)
+        if found:
+            named = {path for item in found for path in item.images.values()}
+            unused = (short(path, root) for path in folder.photos_beside(named))
+            found[0].remarks += [('photo that no annotation file names, not used', place) for place in unused]
         return cls(root, found) if found else None
+
+
+def _candidates(folder: DataFolder) -> Iterator[Path]:
+    """The json files that are COCO's, or broken ones of it."""
+    files = (path for path in folder.with_suffix('.json') if not path.name.startswith(_OTHER_COCO))
+    return (path for path in files if matches(path, rb'"(images|annotations)"\s*:'))
 
 
 def _locate(names: list, folders: list[Path], item: AnnotationFile, root: Path, known: set[Path]) -> None:

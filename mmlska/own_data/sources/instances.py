@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from mmengine.config import Config
 
 from ...colors import distinct_colors
 from ...datasets.coco_labels import area_of, box_of, mask_of, problem
-from ...files import write_text
+from ...files import write_atomically, write_text
 from ...images import read_header
 from ...text import counted, printable
 from ..annotations import AnnotationFile, categories_of, labelled_as_stored, own_categories
@@ -23,11 +24,11 @@ from ..config_edits import each_transform, first_dataset, wants_masks
 from ..folder import STAY_INSIDE
 from ..image_copies import ImageCopies
 from ..report import Report, check_image, first_of
-from .source import Legend, Sample, Source, TrainingLabels
+from .source import LabelFormat, Legend, Sample, TrainingLabels
 
 
 @dataclass
-class InstanceSource(Source):
+class InstanceSource(LabelFormat):
     """Single objects in files that say the same as COCO files do."""
 
     scope = 'mmdet'
@@ -52,7 +53,9 @@ class InstanceSource(Source):
         ]
 
     def read(self) -> InstanceLabels:
-        return _clean(self.files, self.root)
+        labels = _clean(self.files, self.root)
+        labels.notes += _notes(self.files)
+        return labels
 
     def repair(self, folder: Path) -> list[str]:
         broken, merged, copies = set(), [], ImageCopies(self.root, folder / 'images')
@@ -79,7 +82,21 @@ class InstanceSource(Source):
             lines.append(f'{file.name}: {len(images)} images, {labels.describe(images)}')
         left_out = ', '.join(f'{count} {reason}' for reason, count in labels.left_out.items())
         rest = f'; annotations: {left_out}' if left_out else ''
-        return [*lines, *labels.notes, f'left out: {len(broken)} images{rest}']
+        return [*lines, *labels.notes, *_notes(self.files), f'left out: {len(broken)} images{rest}']
+
+
+def _notes(files: Sequence[AnnotationFile]) -> list[str]:
+    """What could not be read of label files, and what was odd, each kind in a line."""
+    lines = []
+    for prefix, every in (
+        ('left out: ', [entry for item in files for entry in item.left_out]),
+        ('', [entry for item in files for entry in item.remarks]),
+    ):
+        kinds: dict[str, list[str]] = {}
+        for kind, place in every:
+            kinds.setdefault(kind, []).append(place)
+        lines += [f'{prefix}{len(places)} x {kind}: {first_of(places)}' for kind, places in kinds.items()]
+    return lines
 
 
 def _sample(item: AnnotationFile, image: dict, mapping: dict) -> Sample | None:
@@ -106,6 +123,11 @@ class LabelledImage:
 
     entry: dict
     annotations: list[dict] = field(default_factory=list)
+    said: str = ''  # the name that a label file gives to the photo within, which lies elsewhere
+
+    @property
+    def name(self) -> str:
+        return self.said or self.entry['file_name']
 
 
 @dataclass
@@ -118,7 +140,7 @@ class InstanceLabels(TrainingLabels):
     left_out: Counter  # annotations that training can't use, by reason
 
     def name_of(self, image: LabelledImage) -> str:
-        return image.entry['file_name']
+        return image.name
 
     def classes_in(self, image: LabelledImage) -> set[int]:
         return {annotation['category_id'] - 1 for annotation in image.annotations}
@@ -127,25 +149,28 @@ class InstanceLabels(TrainingLabels):
         return f'{sum(len(image.annotations) for image in images)} annotations'
 
     def adapt(self, cfg: Config) -> list[str]:
-        notes = []
-        if self.left_out:
-            reasons = ', '.join(f'{count} {reason}' for reason, count in self.left_out.most_common())
-            total = sum(self.left_out.values())
-            notes.append(f'{total} annotations left out: {reasons} (mmlska check names them)')
+        notes = self.left_out_notes()
         if wants_masks(cfg):
             return notes + self._ignore_boxes_without_mask(cfg)
         each_transform(cfg, 'LoadAnnotations', lambda t: t.update(with_mask=False))
         return notes
 
+    def left_out_notes(self) -> list[str]:
+        """What annotations training can't use, by reason."""
+        reasons = ', '.join(f'{count} {reason}' for reason, count in self.left_out.most_common())
+        total = sum(self.left_out.values())
+        return [f'{total} annotations left out: {reasons} (mmlska check names them)'] if total else []
+
     def _ignore_boxes_without_mask(self, cfg: Config) -> list[str]:
         """Make the annotations without a mask, among others with one, regions that neither training nor evaluation counts."""
+        learned = [a for image in self.splits[self.learned] for a in image.annotations]
         every = [(image.entry, a) for images in self.splits.values() for image in images for a in image.annotations]
         bare = [(entry, annotation) for entry, annotation in every if 'segmentation' not in annotation]
-        if bare and len(bare) == len(every):
+        if learned and not any('segmentation' in annotation for annotation in learned):
             arch = cfg.model.get('backbone', {}).get('arch')
             arch = arch if arch in ('t', 's', 'b') else 't'
             raise ValueError(
-                f'the {len(every)} annotations of {self.root} have boxes without masks, which {cfg.model.type} needs; '
+                f'the {len(learned)} annotations to train on in {self.root} have boxes without masks, which {cfg.model.type} needs; '
                 f'train a box detector: configs/retinanet_van_lska_{arch}.py'
             )
         for entry, annotation in bare:
@@ -157,8 +182,18 @@ class InstanceLabels(TrainingLabels):
         return [note] if bare else []
 
     def write(self, folder: Path, split: str, images: list[LabelledImage]) -> dict:
+        self.keep_extracted(folder, split, images)
         file = write_text(folder / f'{split}.json', self.as_coco(images))
         return dict(type='CocoDataset', ann_file=str(file), data_prefix=dict(img=''))
+
+    def keep_extracted(self, folder: Path, split: str, images: list[LabelledImage]) -> None:
+        """Copy the photos that came out of label files, and lie in a temporary folder, to where training finds them again."""
+        for image in images:
+            path = Path(image.entry['file_name'])
+            if path.is_absolute():
+                kept = folder / 'photos' / split / f'{image.entry["id"]}_{path.name}'
+                write_atomically(kept, partial(shutil.copyfile, path))
+                image.entry['file_name'] = str(kept)
 
     def as_coco(self, images: list[LabelledImage]) -> str:
         """The text of a COCO file."""
@@ -196,10 +231,10 @@ def _clean(files: list[AnnotationFile], root: Path) -> InstanceLabels:
     """
     classes, mapping, notes = categories_of(files)
     splits: dict[str, list[LabelledImage]] = {}
-    left_out, numbers, orientations = Counter(), Counter(), {'upright': [], 'stored': []}
+    left_out, numbers, kinds = Counter(), Counter(), {'upright': [], 'stored': [], 'other size': []}
     for item in files:
         split = item.split or ''
-        images = _clean_images(item, root, len(splits.setdefault(split, [])), orientations)
+        images = _clean_images(item, root, len(splits.setdefault(split, [])), kinds)
         splits[split] += images
         by_id: dict = {}
         for old, image in zip(item.content['images'], images):
@@ -216,17 +251,22 @@ def _clean(files: list[AnnotationFile], root: Path) -> InstanceLabels:
             numbers[split] += 1
             category = mapping[item.path, annotation['category_id']] + 1
             image.annotations.append(_clean_annotation(annotation, image.entry, category, numbers[split]))
-    if all(orientations.values()):
+    if kinds['stored'] and kinds['upright']:
         raise ValueError(
-            f'{orientations["stored"][0]} is labelled as it is stored, {orientations["upright"][0]} turned as its EXIF data '
+            f'{kinds["stored"][0]} is labelled as it is stored, {kinds["upright"][0]} turned as its EXIF data '
             f'say; write a corrected copy: mmlska check {quote(str(root))} --fix NEW_DIR'
         )
     palette = [tuple(color) for color in distinct_colors(len(classes))]
-    return InstanceLabels(root, classes, palette, splits, notes, bool(orientations['stored']), left_out)
+    lines = [text for _, text in notes]
+    if kinds['other size']:
+        lines.append(
+            f'{counted(len(kinds["other size"]), "image")} of another size than the labels say: {first_of(kinds["other size"])}'
+        )
+    return InstanceLabels(root, classes, palette, splits, lines, bool(kinds['stored']), left_out)
 
 
-def _clean_images(item: AnnotationFile, root: Path, before: int, orientations: dict) -> list[LabelledImage]:
-    """The clean entries of the images of a file, with ids after those that there are before."""
+def _clean_images(item: AnnotationFile, root: Path, before: int, kinds: dict) -> list[LabelledImage]:
+    """The clean entries of the images of a file, with ids after those that there are before; odd ones go into ``kinds``."""
     total = len(item.content['images'])
     if item.outside:
         raise ValueError(
@@ -247,10 +287,14 @@ def _clean_images(item: AnnotationFile, root: Path, before: int, orientations: d
         header = read_header(path)
         as_stored = labelled_as_stored(image, header)
         if header.stored != header.upright:
-            orientations['stored' if as_stored else 'upright'].append(path.name)
+            kinds['stored' if as_stored else 'upright'].append(path.name)
+        said = image.get('width'), image.get('height')
+        if None not in said and said not in (header.upright, header.stored):
+            kinds['other size'].append(path.name)
         width, height = header.stored if as_stored else header.upright
-        name = path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
-        images.append(LabelledImage({'id': number, 'file_name': name, 'width': width, 'height': height}))
+        inside = path.relative_to(root).as_posix() if path.is_relative_to(root) else None
+        entry = {'id': number, 'file_name': inside or str(path), 'width': width, 'height': height}
+        images.append(LabelledImage(entry, said='' if inside else str(image['file_name'])))
     return images
 
 

@@ -18,31 +18,29 @@ from PIL import Image
 
 from ...colors import unpack_rgb
 from ...files import write_atomically
-from ...images import Header, ImageTooLarge, is_image, read_header
+from ...images import Header, ImageTooLarge, read_header
 from ..config_edits import set_mask_reader
-from ..folder import is_file, split_of, walk
+from ..data_folder import MASK_ENDS, DataFolder, is_mask
+from ..folder import is_file, split_of
 from ..image_copies import ImageCopies
 from ..mask_classes import understand
 from ..mask_files import Labels, MaskPair, classes_in, read_index, scan_one
 from ..palettes import find_classes
 from ..report import ERROR, TOO_LARGE, WARNING, Report, check_image
-from .source import Legend, Sample, Source, TrainingLabels
+from .source import LabelFormat, Legend, Sample, TrainingLabels
 
-_MASK_WORD = re.compile(
-    'masks?|anns?|annotations?|labels?|labelids|gt|gtfine|groundtruth|seg|segmentations?|segmentationclass'
-)
 # Masks of single objects, beside those of classes in Pascal VOC and Mapillary: neither photos nor masks that can be used.
 _INSTANCE_FOLDER = re.compile(
     r'segmentationobject|instances?([ _-]?(masks?|ids?|labels?|annotations?))?', re.IGNORECASE
 )
-_MASK_ENDS = re.compile(r'[_-]((gtFine_)?(labelIds|labelTrainIds|color)|masks?|labels?|gt|seg|segmentation|L|ann)$')
 _IMAGE_ENDS = re.compile(r'[_-](leftImg8bit|image|img|rgb|sat)$')
 
 
 @dataclass
-class MaskSource(Source):
+class MaskSource(LabelFormat):
     """Pairs of image and mask."""
 
+    name = 'masks'
     scope = 'mmseg'
     root: Path
     pairs: list[MaskPair]
@@ -51,7 +49,11 @@ class MaskSource(Source):
     labels: Labels | None = None  # what the masks mean, where a config says it or a check found it out
 
     @classmethod
-    def find(cls, root: Path, palette: str | None = None) -> MaskSource | None:
+    def fits(cls, folder: DataFolder) -> bool:
+        return bool(_photos_and_masks(folder)[1])
+
+    @classmethod
+    def find(cls, folder: DataFolder, palette: str | None = None) -> MaskSource | None:
         """Pair images with masks of the same name, in other folders or with endings such as ``_mask``.
 
         Folders of instance masks, such as Pascal VOC's ``SegmentationObject``, are skipped.
@@ -59,8 +61,8 @@ class MaskSource(Source):
         Raises:
             ValueError: If two masks fit an image equally well.
         """
-        pairs, alone = _find_pairs(root)
-        return cls(root, pairs, alone, palette) if pairs else None
+        pairs, alone = _find_pairs(folder)
+        return cls(folder.root, pairs, alone, palette) if pairs else None
 
     def check(self, scale: Sequence[float] | None = None) -> Report:
         message = self._understand() if self.labels is None else None
@@ -154,52 +156,71 @@ class MaskLabels(TrainingLabels):
         return 'index masks' if self.labels.plain else 'masks by colour'
 
     def adapt(self, cfg: Config) -> list[str]:
-        set_mask_reader(cfg, None if self.labels.plain else [unpack_rgb(value) for value in self.labels.values])
-        for split in ('val', 'test'):  # photos of several sizes do not fit into one batch
-            cfg[f'{split}_dataloader'].batch_size = 1
+        use_mask_files(cfg, None if self.labels.plain else [unpack_rgb(value) for value in self.labels.values])
         return []
 
     def write(self, folder: Path, split: str, images: list[MaskPair]) -> dict:
-        """A data set for each pair of folders, and the lists of names that they read."""
-        groups: dict[tuple, list[str]] = {}
-        for pair in images:
-            image, mask = pair.image.relative_to(self.root), pair.mask.relative_to(self.root)
-            shared = os.path.commonprefix([image.name, mask.name])
-            shared = shared[: min(len(shared), len(image.stem), len(mask.stem))].rstrip()
-            key = (image.parent.as_posix(), mask.parent.as_posix(), image.name[len(shared) :], mask.name[len(shared) :])
-            groups.setdefault(key, []).append(shared)
-        datasets = []
-        for number, ((image_dir, mask_dir, image_end, mask_end), stems) in enumerate(groups.items()):
-            list_file = folder / f'{split}_{number}.txt'
-            _write_names(list_file, stems)
-            datasets.append(
-                dict(
-                    type='BaseSegDataset',
-                    ann_file=str(list_file),
-                    data_prefix=dict(img_path=image_dir, seg_map_path=mask_dir),
-                    img_suffix=image_end,
-                    seg_map_suffix=mask_end,
-                    reduce_zero_label=self.labels.reduce_zero,
-                )
+        return mask_datasets(self.root, folder, split, images, self.labels.reduce_zero)
+
+
+def use_mask_files(cfg: Config, colors: Sequence[Sequence[int]] | None = None) -> None:
+    """Make the pipelines of a config read masks, by these colours of the classes or as indices, of images of any size."""
+    set_mask_reader(cfg, colors)
+    for split in ('val', 'test'):  # photos of several sizes do not fit into one batch
+        cfg[f'{split}_dataloader'].batch_size = 1
+
+
+def mask_datasets(root: Path, folder: Path, split: str, pairs: Sequence[MaskPair], reduce_zero: bool) -> dict:
+    """The config of a data set for each pair of folders; the lists of names that they read are written into ``folder``."""
+
+    def place(path: Path) -> str:
+        return path.parent.relative_to(root).as_posix() if path.is_relative_to(root) else str(path.parent)
+
+    groups: dict[tuple, list[str]] = {}
+    for pair in pairs:
+        shared = os.path.commonprefix([pair.image.name, pair.mask.name])
+        shared = shared[: min(len(shared), len(pair.image.stem), len(pair.mask.stem))].rstrip()
+        key = (place(pair.image), place(pair.mask), pair.image.name[len(shared) :], pair.mask.name[len(shared) :])
+        groups.setdefault(key, []).append(shared)
+    datasets = []
+    for number, ((image_dir, mask_dir, image_end, mask_end), stems) in enumerate(groups.items()):
+        list_file = folder / f'{split}_{number}.txt'
+        _write_names(list_file, stems)
+        datasets.append(
+            dict(
+                type='BaseSegDataset',
+                ann_file=str(list_file),
+                data_prefix=dict(img_path=image_dir, seg_map_path=mask_dir),
+                img_suffix=image_end,
+                seg_map_suffix=mask_end,
+                reduce_zero_label=reduce_zero,
             )
-        return datasets[0] if len(datasets) == 1 else dict(type='ConcatDataset', datasets=datasets)
+        )
+    return datasets[0] if len(datasets) == 1 else dict(type='ConcatDataset', datasets=datasets)
 
 
-def _find_pairs(root: Path) -> tuple[list[MaskPair], list[Path]]:
-    """The pairs, and the images without a mask."""
+def _photos_and_masks(folder: DataFolder) -> tuple[list[Path], list[Path]]:
+    """The files that look like photos, and those that look like masks."""
+    root = folder.root
     images, masks = [], []
-    files = [
-        path for path in walk(root) if is_image(path) and not any(map(_INSTANCE_FOLDER.fullmatch, _folders(path, root)))
-    ]
+    files = [path for path in folder.images if not any(map(_INSTANCE_FOLDER.fullmatch, _folders(path, root)))]
     for path in files:
-        (masks if _is_mask(path.relative_to(root)) else images).append(path)
+        (masks if is_mask(path.relative_to(root)) else images).append(path)
     if not masks:  # x.jpg and x.png in one folder
         stems = Counter((path.parent, path.stem) for path in files)
         masks = [path for path in files if path.suffix.lower() == '.png' and stems[path.parent, path.stem] == 2]
-        images = [path for path in files if path not in set(masks)]
+        known = set(masks)
+        images = [path for path in files if path not in known]
+    return images, masks
+
+
+def _find_pairs(folder: DataFolder) -> tuple[list[MaskPair], list[Path]]:
+    """The pairs, and the images without a mask."""
+    root = folder.root
+    images, masks = _photos_and_masks(folder)
     by_key: dict[str, list[Path]] = {}
     for mask in masks:
-        by_key.setdefault(_MASK_ENDS.sub('', mask.stem), []).append(mask)
+        by_key.setdefault(MASK_ENDS.sub('', mask.stem), []).append(mask)
     pairs, alone = [], []
     for image in images:
         fitting = by_key.get(_IMAGE_ENDS.sub('', image.stem)) or by_key.get(image.stem) or []
@@ -213,11 +234,6 @@ def _find_pairs(root: Path) -> tuple[list[MaskPair], list[Path]]:
             raise ValueError(f'{image} has two masks, {best} and {others[0]}; keep one of them in the folder')
         pairs.append(MaskPair(image, best, split_of(image.relative_to(root))))
     return pairs, alone
-
-
-def _is_mask(path: Path) -> bool:
-    words = (word for part in path.parent.parts for word in re.findall('[a-z]+', part.lower()))
-    return any(map(_MASK_WORD.fullmatch, words)) or bool(_MASK_ENDS.search(path.stem))
 
 
 def _folders(path: Path, root: Path) -> tuple[str, ...]:

@@ -2,8 +2,8 @@
 
 Another format is another file beside this one and its line in :data:`mmlska.own_data.sources.SOURCES`. One of single objects, for
 detectors, derives from :class:`~mmlska.own_data.sources.instances.InstanceSource`, one of pixels, for segmentors, from
-:class:`~mmlska.own_data.sources.masks.MaskSource`; it has to implement ``find`` alone, which gives boxes and outlines as a COCO file has
-them, or pairs of image and mask.
+:class:`~mmlska.own_data.sources.masks.MaskSource`. It has to implement ``fits`` and ``find`` alone: whether there are files that look like
+its own, and what they say, as boxes and outlines in COCO's form or as pairs of image and mask.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 import numpy as np
 from mmengine.config import Config
 
+from ..data_folder import DataFolder
 from ..report import Report
 
 #: Name and RGB colour of each class.
@@ -26,21 +27,10 @@ Legend = list[tuple[str, Sequence[int]]]
 class Source(ABC):
     """The labels of a folder in one format, as they are, with their mistakes."""
 
+    name: str  # what --format calls the format
     scope: ClassVar[str]  # the kind of models that train on it: 'mmdet' for detectors, 'mmseg' for segmentors
     root: Path  # the folder, outside of which nothing is read
-
-    @classmethod
-    @abstractmethod
-    def find(cls, root: Path, palette: str | None = None) -> Source | None:
-        """Recognise the format: the labels below a folder; None where there are none of it.
-
-        Args:
-            root: The folder, resolved.
-            palette: File with names and colours of the classes, for masks.
-
-        Raises:
-            ValueError: If a file can't be read at all.
-        """
+    also: Sequence[str] = ()  # further formats that the folder seems to hold for the same kind of models
 
     @abstractmethod
     def check(self, scale: Sequence[float] | None = None) -> Report:
@@ -76,6 +66,30 @@ class Source(ABC):
         """
 
 
+class LabelFormat(Source):
+    """Labels that are recognised in a folder."""
+
+    name: ClassVar[str]
+
+    @classmethod
+    @abstractmethod
+    def fits(cls, folder: DataFolder) -> bool:
+        """Whether there are files that look like labels of this format; quick, and without an error whatever they hold."""
+
+    @classmethod
+    @abstractmethod
+    def find(cls, folder: DataFolder, palette: str | None = None) -> Source | None:
+        """The labels in a folder; None where there are none of this format.
+
+        Args:
+            folder: The folder.
+            palette: File with names and colours of the classes, for masks.
+
+        Raises:
+            ValueError: If a file can't be read at all.
+        """
+
+
 @dataclass
 class Sample:
     """An image and its labels, to draw: objects, or the class of each pixel."""
@@ -96,6 +110,11 @@ class TrainingLabels(ABC):
     splits: dict[str, list]  # the images of 'train', 'val', 'test', and of '' for those that nothing assigns to a split
     notes: list[str]  # what the user should know
     as_stored: bool  # they count pixels of the photos as stored, whatever their EXIF data say
+
+    @property
+    def learned(self) -> str:
+        """The split that is trained on, or a part of it where no other is there to validate with."""
+        return next(name for name in ('train', '', 'val', 'test') if name in self.splits)
 
     @abstractmethod
     def name_of(self, image: Any) -> str:

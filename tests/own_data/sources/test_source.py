@@ -9,6 +9,7 @@ from own_sets import RETINANET, UPERNET, adapt, build, instances, mask, mask_lab
 from mmlska.own_data.annotations import AnnotationFile
 from mmlska.own_data.check import check_folder
 from mmlska.own_data.contact_sheet import write_sheet
+from mmlska.own_data.data_folder import DataFolder
 from mmlska.own_data.mask_files import MaskPair
 from mmlska.own_data.repair import write_repaired
 from mmlska.own_data.sources import SOURCES, find_source
@@ -19,11 +20,17 @@ from mmlska.own_data.sources.masks import MaskSource
 class CsvSource(InstanceSource):
     """boxes.csv with a box on each line: the file of its image, a class, left, top, width and height."""
 
+    name = 'boxes'
+
     @classmethod
-    def find(cls, root: Path, palette: str | None = None) -> InstanceSource | None:
-        file = root / 'boxes.csv'
-        if not file.is_file():
+    def fits(cls, folder: DataFolder) -> bool:
+        return (folder.root / 'boxes.csv').is_file()
+
+    @classmethod
+    def find(cls, folder: DataFolder, palette: str | None = None) -> InstanceSource | None:
+        if not cls.fits(folder):
             return None
+        root, file = folder.root, folder.root / 'boxes.csv'
         rows = list(csv.reader(file.open(encoding='utf-8')))
         names, classes = (list(dict.fromkeys(row[column] for row in rows)) for column in (0, 1))
         content = {
@@ -41,10 +48,19 @@ class CsvSource(InstanceSource):
 class TwinSource(MaskSource):
     """A mask of the name 1.classes.bmp beside each photo 1.jpg."""
 
+    name = 'twins'
+
     @classmethod
-    def find(cls, root: Path, palette: str | None = None) -> MaskSource | None:
-        masks = [(path.with_suffix('').with_suffix('.jpg'), path) for path in sorted(root.glob('*.classes.bmp'))]
-        return cls(root, [MaskPair(image, mask, None) for image, mask in masks], palette=palette) if masks else None
+    def fits(cls, folder: DataFolder) -> bool:
+        return any(path.name.endswith('.classes.bmp') for path in folder.files)
+
+    @classmethod
+    def find(cls, folder: DataFolder, palette: str | None = None) -> MaskSource | None:
+        files = [path for path in folder.files if path.name.endswith('.classes.bmp')]
+        masks = [(path.with_suffix('').with_suffix('.jpg'), path) for path in files]
+        return (
+            cls(folder.root, [MaskPair(image, mask, None) for image, mask in masks], palette=palette) if masks else None
+        )
 
 
 @pytest.fixture(autouse=True)
@@ -74,7 +90,7 @@ def twins(root: Path) -> Path:
 def test_a_new_format_of_boxes_is_recognised_checked_drawn_and_repaired(tmp_path):
     root = boxes(tmp_path / 'd')
     assert isinstance(find_source(root, 'mmdet'), CsvSource)
-    assert find_source(root, 'mmseg') is None
+    assert find_source(root, 'mmseg', label_format='masks') is None
     checked = check_folder(str(root))
     assert checked.report.classes == {'cat': 3, 'dog': 3}
     found = {f.kind: f.places for f in checked.report.findings}

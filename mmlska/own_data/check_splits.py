@@ -1,0 +1,93 @@
+"""Check what training can't see: photos on both sides of a split, sides that are swapped or show other things, names of one class."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import combinations
+from pathlib import Path
+from statistics import median
+
+from ..datasets.coco_labels import box_of, has_size
+from .annotations import AnnotationFile
+from .palettes import spelling
+from .report import ERROR, WARNING, Report
+
+_MOST_NAMES = 500  # pairs grow with the square
+_FEWEST_BOXES, _MOST_TIMES = 20, 3
+_SHORTEST_NAME = 5  # 'cat' and 'car' are two animals
+
+
+def check_splits(report: Report, files: Sequence[AnnotationFile]) -> None:
+    """Compare the photos of the splits by content, and their numbers."""
+    counts = Counter(item.split for item in files for _ in item.images)
+    if 0 < counts['train'] < counts['val']:
+        report.add(
+            WARNING,
+            'fewer images to train on than to validate with; are they swapped?',
+            f'{counts["train"]} and {counts["val"]}',
+        )
+    _compare_sizes(report, files)
+    by_size: dict[int, list[tuple[str, Path]]] = {}
+    for item in files:
+        for path in dict.fromkeys(item.images.values()):
+            if item.split and path.is_file():
+                by_size.setdefault(path.stat().st_size, []).append((item.split, path))
+    for photos in by_size.values():
+        if len({split for split, _ in photos}) > 1:
+            _compare(report, photos)
+
+
+def _compare_sizes(report: Report, files: Sequence[AnnotationFile]) -> None:
+    """Warn where the objects of training and validation differ much in size, as those of other photos do."""
+    sides: dict[str | None, list[float]] = {}
+    for item in files:
+        images = {image['id']: image for image in item.content['images']}
+        for annotation in item.content['annotations']:
+            image, box = images.get(annotation.get('image_id')), box_of(annotation)
+            if image and box and has_size(image) and box[2] * box[3] > 0:
+                area = box[2] * box[3] / (image['width'] * image['height'])
+                sides.setdefault(item.split, []).append(area**0.5)
+    train, val = (sides.get(split, []) for split in ('train', 'val'))
+    if min(len(train), len(val)) < _FEWEST_BOXES:
+        return
+    small, large = sorted((median(train), median(val)))
+    if large > _MOST_TIMES * small:
+        names = ('train', 'val') if median(train) > median(val) else ('val', 'train')
+        text = (
+            f'those of {names[0]} are {large / small:.1f} times as large, beside their photos, as those of {names[1]}'
+        )
+        report.add(WARNING, 'objects of other sizes in train and val; do both show the same?', text)
+
+
+def _compare(report: Report, photos: list[tuple[str, Path]]) -> None:
+    first: dict[bytes, tuple[str, Path]] = {}
+    for split, path in photos:
+        other_split, other = first.setdefault(hashlib.sha1(path.read_bytes()).digest(), (split, path))
+        if other_split != split and other != path:
+            places = f'{_short(other)} ({other_split}) and {_short(path)} ({split})'
+            report.add(ERROR, 'one photo in two splits, as two files of the same content', places)
+
+
+def _short(path: Path) -> str:
+    return '/'.join(path.parts[-3:])
+
+
+def alike(names: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Pairs of class names that may be one class, misspelt.
+
+    Example:
+        >>> list(alike(['Octohedrons', 'Octahedron', 'cat', 'car', 'level 1', 'level 2', 'healthy leaf', 'unhealthy leaf']))
+        [('Octohedrons', 'Octahedron')]
+    """
+    if len(names) > _MOST_NAMES:
+        return
+    for one, two in combinations(names, 2):
+        a, b = sorted((spelling(one), spelling(two)), key=len)
+        digits = [[c for c in name if c.isdigit()] for name in (a, b)]
+        if len(a) < _SHORTEST_NAME or digits[0] != digits[1] or len(b) - len(a) > 2 or b.endswith(a):
+            continue
+        if difflib.SequenceMatcher(None, a, b, autojunk=False).ratio() >= 0.85:
+            yield one, two

@@ -1,0 +1,143 @@
+"""Label files and the photos that they mean: one for each photo, the nearest of several, and what fits nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..text import printable
+from .data_folder import DataFolder, SeveralPhotos, name_key, stem_key
+from .label_text import UNREADABLE, short
+
+
+@dataclass
+class Pairing:
+    """Label files with the photos that they mean, and what fits nothing: kinds of mistakes with their places."""
+
+    photos: dict[Path, Path] = field(default_factory=dict)  # label file -> photo
+    left_out: list[tuple[str, str]] = field(default_factory=list)
+    remarks: list[tuple[str, str]] = field(default_factory=list)
+
+
+def pair(folder: DataFolder, named: Iterable[tuple[Path, Iterable[str]]], same_place: bool = False) -> Pairing:
+    """Find the photos of label files, one label file for each photo.
+
+    Args:
+        named: Each label file with the names that its photo may have, the best first.
+        same_place: Whether a photo of that name in another place is none; see :meth:`DataFolder.in_other_places`.
+    """
+    out, by_photo = Pairing(), {}
+    for label, names in named:
+        place = short(label, folder.root)
+        try:
+            photo = next(filter(None, (folder.photo(name, label) for name in names)), None)
+        except SeveralPhotos as error:
+            out.left_out.append(('label file that fits two photos', f'{place} ({error})'))
+            continue
+        if photo is None or same_place and folder.in_other_places(photo, label):
+            out.left_out.append(('label file without its photo', place))
+        else:
+            by_photo.setdefault(photo, []).append(label)
+    for photo, labels in by_photo.items():
+        best = max(labels, key=lambda label: folder.nearness(photo, label))  # noqa: B023
+        out.photos[best] = photo
+        out.left_out += [
+            ('second label file of one photo', f'{short(label, folder.root)} beside {short(best, folder.root)}')
+            for label in labels
+            if label != best
+        ]
+    return out
+
+
+def unlabelled(folder: DataFolder, labels: Iterable[Path], used: dict[Path, Path], suffix: str) -> Pairing:
+    """What to say of the photos that no label file means, where that is not the same as a photo without objects.
+
+    Args:
+        labels: The files that were taken for label files; those among them that can't be used are named elsewhere.
+        used: Label files with the photos that they mean.
+        suffix: Of label files. One that has the name of such a photo and was not taken for one is broken.
+    """
+    known, out = set(labels), Pairing()
+    by_name: dict[str, list[Path]] = {}
+    for path in folder.with_suffix(suffix):
+        if path not in used:
+            by_name.setdefault(stem_key(path.stem), []).append(path)
+    for photo in folder.photos_beside(used.values()):
+        own = [path for path in by_name.get(name_key(photo.stem), ()) if not folder.in_other_places(photo, path)]
+        if not own:
+            out.remarks.append(('photo without a label file, not used', short(photo, folder.root)))
+        else:
+            out.left_out += [(UNREADABLE, short(path, folder.root)) for path in own if path not in known]
+    return out
+
+
+@dataclass
+class PhotoEntry:
+    """What a label file with many photos says of one of them."""
+
+    file: Path
+    name: str
+    content: Any
+    photo: Path | None = None  # None where there is none of that name
+
+
+def one_entry_each(folder: DataFolder, entries: Iterable[PhotoEntry]) -> tuple[list[PhotoEntry], list, list]:
+    """Keep one entry for each photo, that of the nearest label file; entries without a photo are kept.
+
+    Returns:
+        The entries; kinds of mistakes and places of those that are left out; the same of those that say what the one kept says.
+    """
+    kept, left_out, repeated = [], [], []
+    by_photo: dict[Path, list[PhotoEntry]] = {}
+    for entry in entries:
+        if entry.photo is None:
+            kept.append(entry)
+        else:
+            by_photo.setdefault(entry.photo, []).append(entry)
+    for photo, claims in by_photo.items():
+        best = max(claims, key=lambda entry: folder.nearness(photo, entry.file))  # noqa: B023
+        kept.append(best)
+        for entry in (entry for entry in claims if entry is not best):
+            files = (short(one.file, folder.root) for one in (entry, best))
+            place = f'{printable(entry.name)} in {" beside ".join(files)}'
+            if entry.content == best.content:
+                repeated.append(('labels of one photo twice, the same', place))
+            else:
+                left_out.append(('second labels of one photo', place))
+    return kept, left_out, repeated
+
+
+def frame_photos(folder: DataFolder, label: Path, videos: Mapping[Path, str]) -> dict[int, list[Path]]:
+    """The photos that are frames of a video: ``frame_000012.png``, ``000012.png`` or the video's name, ``_`` and the number.
+
+    Args:
+        label: The label file of the video.
+        videos: All label files of videos, with the names of these videos, or empty ones. A photo is the nearest one's.
+
+    Returns:
+        By their numbers; several where they fit equally well.
+    """
+    beginnings = ['frame_', '', *([f'{name_key(videos[label])}_'] if videos[label] else [])]
+    pattern = re.compile(f'({"|".join(map(re.escape, beginnings))})([0-9]+)')
+    ranks: dict[int, tuple] = {}
+    found: dict[int, list[Path]] = {}
+    for path in folder.images:
+        match = pattern.fullmatch(name_key(path.stem))
+        if not match:
+            continue
+        near = folder.nearness(path, label)
+        others = ((folder.nearness(path, file), name) for file, name in videos.items() if file != label)
+        doubtful = folder.in_other_places(path, label) or any(
+            other > near or other == near and name != videos[label] for other, name in others
+        )
+        if doubtful and match[1] in ('frame_', ''):
+            continue
+        number, rank = int(match[2]), (*near, -beginnings.index(match[1]))
+        if number not in ranks or rank > ranks[number]:
+            ranks[number], found[number] = rank, []
+        if rank == ranks[number]:
+            found[number].append(path)
+    return found

@@ -1,0 +1,307 @@
+"""YOLO labels: a text file for each photo, with a line for each object in fractions of the photo, and the class names in data.yaml.
+
+A line is ``class x y width height`` (centre and size; a confidence may follow) or ``class x1 y1 x2 y2 x3 y3 ...`` (an outline, or the
+corners of a turned box); keypoints behind a box are passed over where data.yaml has ``kpt_shape``. A photo without a label file has no
+objects. Source: Ultralytics' pages on data sets for detection, segmentation and oriented boxes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path, PurePosixPath
+
+import yaml
+
+from ...images import is_image, read_header
+from ...text import printable, shown
+from ..annotations import AnnotationFile
+from ..data_folder import KIND_WORD, DataFolder, SeveralPhotos, has_photo
+from ..folder import split_of_folders
+from ..label_builder import LabelBuilder, LabelledPhoto
+from ..label_text import UNREADABLE, contains, number, read_text, short
+from ..photo_pairing import pair
+from .instances import InstanceSource
+
+_SPLITS = {'train': 'train', 'val': 'val', 'valid': 'val', 'validation': 'val', 'test': 'test'}
+_NAME_FILES = ('classes.txt', 'obj.names', '_darknet.labels', 'predefined_classes.txt')
+_FARTHEST = 2  # an outline may leave the photo a little; larger numbers count pixels
+
+
+class YoloSource(InstanceSource):
+    """Folders of Ultralytics' and of Darknet's, with and without data.yaml."""
+
+    name = 'yolo'
+
+    @classmethod
+    def fits(cls, folder: DataFolder) -> bool:
+        return any(map(_looks_right, _label_files(folder)))
+
+    @classmethod
+    def find(cls, folder: DataFolder, palette: str | None = None) -> YoloSource | None:
+        return cls(folder.root, _read(folder)) if cls.fits(folder) else None
+
+
+@dataclass
+class _Declared:
+    """What data.yaml, obj.data or a list of names says."""
+
+    file: Path
+    names: dict[int, str] = field(default_factory=dict)
+    splits: dict[str, list[str]] = field(default_factory=dict)
+    places: list[str] = field(default_factory=list)  # where folders and lists are counted from
+    keypoints: bool = False
+
+
+@dataclass
+class _Line:
+    place: str
+    label: int
+    values: list[float]
+
+
+def _read(folder: DataFolder) -> list[AnnotationFile]:
+    declared = _declared(folder)
+    builder = LabelBuilder(folder.root, declared.file, declared.names.values())
+    # A photo without label file has no objects: it must not get those of another photo of its name.
+    pairing = pair(folder, ((path, [path.stem]) for path in _label_files(folder)), same_place=True)
+    builder.left_out += pairing.left_out
+    labels = {photo: label for label, photo in pairing.photos.items()}
+    splits = _splits(folder, declared, labels, builder)
+    lines = {photo: _lines(labels[photo], builder) if photo in labels else [] for photo in splits}
+    names = _names(declared, {line.label for found in lines.values() for line in found or ()}, builder)
+    for photo, split in splits.items():
+        found = lines[photo]
+        if found is None:  # nobody knows what is on it
+            continue
+        strange = next((line for line in found if line.label not in names), None)
+        if strange:  # what is an object must not be learned as background
+            reason = f'{strange.place}: class {strange.label}, named are {min(names)} to {max(names)}'
+            builder.left_out.append(('photo with an object of a class without name', reason))
+            continue
+        entry = builder.photo(photo, split)
+        try:
+            size = read_header(photo).upright
+        except (OSError, ValueError):  # check and training name it
+            continue
+        for line in found:
+            with builder.faults(line.place):
+                _add(entry, line, names, size, declared.keypoints)
+    return builder.files()
+
+
+def _lines(label: Path, builder: LabelBuilder) -> list[_Line] | None:
+    """What the lines of a label file say; None where it can't be read."""
+    found, name = [], short(label, builder.root)
+    with builder.faults(name, UNREADABLE):
+        for count, text in enumerate(read_text(label).splitlines(), 1):
+            words = text.replace(',', ' ').split()
+            with builder.faults(f'{name} line {count}'):
+                if words:
+                    found.append(
+                        _Line(f'{name} line {count}', _class_id(words[0]), [number(word) for word in words[1:]])
+                    )
+        return found
+    return None
+
+
+def _class_id(word: str) -> int:
+    value = number(word)
+    if value < 0 or value != int(value):
+        raise ValueError(f'class {shown(word)} is no whole number from 0')
+    return int(value)
+
+
+def _add(entry: LabelledPhoto, line: _Line, names: dict[int, str], size: tuple[int, int], keypoints: bool) -> None:
+    values, count = line.values, len(line.values)
+    is_box = count in (4, 5) or keypoints and count > 5
+    if not is_box and (count < 6 or count % 2):
+        raise ValueError(f'{count} numbers behind the class; a box has 4, an outline an even number from 6 on')
+    values = values[:4] if is_box else values
+    worst = max(values, key=abs)
+    if not 1 - _FARTHEST <= min(values) <= max(values) <= _FARTHEST:
+        raise ValueError(f'{worst:g} is no fraction of the photo; divide pixels by its width and height')
+    pixels = [value * size[place % 2] for place, value in enumerate(values)]
+    if is_box:
+        x, y, width, height = pixels
+        entry.add(names[line.label], line.place, box=[x - width / 2, y - height / 2, width, height])
+    else:
+        entry.add(names[line.label], line.place, polygons=[pixels])
+
+
+def _names(declared: _Declared, used: set[int], builder: LabelBuilder) -> dict[int, str]:
+    """The name of each class id. Ids from 1 are recognised where each name has one; where there is one name alone, all ids mean it."""
+    names = declared.names
+    if not names:
+        names = {label: f'class_{label}' for label in sorted(used)}
+        builder.remarks.append(
+            ('labels without class names; put a data.yaml or classes.txt there', ', '.join(names.values()))
+        )
+    elif used == {label + 1 for label in names}:
+        builder.remarks.append(
+            ('class ids count from 1, not from 0, and are read so', short(declared.file, builder.root))
+        )
+        names = {label + 1: name for label, name in names.items()}
+    elif len(names) == 1 and used - names.keys():
+        name = next(iter(names.values()))
+        kind = f'class ids beside that of the one class that {short(declared.file, builder.root)} names; all are taken for it'
+        builder.remarks += [(kind, f'{label}: {name}') for label in sorted(used - names.keys())]
+        names = dict.fromkeys(used, name)
+    for name in names.values():
+        builder.category(name)
+    return names
+
+
+def _label_files(folder: DataFolder) -> Iterator[Path]:
+    """Text files below ``labels``, whose photos may be missing, and those that have the name of a photo."""
+    for path in folder.with_suffix('.txt'):
+        parts = path.relative_to(folder.root).parts[:-1]
+        if path.name not in _NAME_FILES and (
+            any(part.lower() == 'labels' for part in parts) or has_photo(folder, [path.stem], path)
+        ):
+            yield path
+
+
+def _looks_right(path: Path) -> bool:
+    """Whether a text file begins with a line of a class and at least four numbers, and not with one of DOTA's, in pixels."""
+    try:
+        words = next(filter(None, (line.replace(',', ' ').split() for line in read_text(path).splitlines())), [])
+        values = [_class_id(words[0]), *map(number, words[1:])]
+        return len(values) >= 5 and not (len(values) in (9, 10) and max(values[1:]) > _FARTHEST)
+    except (OSError, ValueError, IndexError):
+        return False
+
+
+def _splits(
+    folder: DataFolder, declared: _Declared, labels: dict[Path, Path], builder: LabelBuilder
+) -> dict[Path, str | None]:
+    """The photos with their splits: as declared, else all in the folders of labelled ones, by the names of these folders."""
+    file, splits = short(declared.file, folder.root), {}
+    for split, entries in declared.splits.items():
+        every = [(entry, _resolve(folder, declared, entry)) for entry in entries]
+        photos = list(dict.fromkeys(chain.from_iterable(found for _, found in every)))
+        for entry in (entry for entry, found in every if not found):
+            by_name = [photo for photo in folder.images if split_of_folders(photo.relative_to(folder.root)) == split]
+            photos += [photo for photo in by_name if photo not in splits]
+            instead = f'{short(by_name[0].parent, folder.root)} is taken' if by_name else 'nothing is taken instead'
+            builder.remarks.append((f'{file} names a place without photos', f'{shown(entry)}, {instead}'))
+        both = [photo for photo in photos if photo in splits]
+        if both:
+            builder.remarks.append(
+                (
+                    f'photos that {file} puts into {split} and another split, where they stay',
+                    f'{len(both)} of {len(photos)}',
+                )
+            )
+        splits.update(dict.fromkeys((photo for photo in photos if photo not in splits), split))
+    if splits:
+        builder.left_out += [
+            (f'photo that {file} puts into no split', short(photo, folder.root))
+            for photo in labels
+            if photo not in splits
+        ]
+        return splits
+    places = {photo.parent for photo in labels}
+    return {
+        photo: split_of_folders(photo.relative_to(folder.root)) for photo in folder.images if photo.parent in places
+    }
+
+
+def _resolve(folder: DataFolder, declared: _Declared, entry: str) -> list[Path]:
+    """The photos of a folder, of a list or of a name that data.yaml gives; the beginning of the path may be foreign."""
+    entry = entry.replace('\\', '/')
+    if PurePosixPath(entry).suffix.lower() == '.txt':
+        lists = [path for path in folder.files if path.name == PurePosixPath(entry).name]
+        best = max(lists, key=lambda path: folder.nearness(path, declared.file), default=None)
+        lines = read_text(best).splitlines() if best else []
+        return [photo for line in lines if line.strip() and (photo := _photo(folder, line, best))]
+    if is_image(Path(entry)):
+        photo = _photo(folder, entry, declared.file)
+        return [photo] if photo else []
+    above = {place for photo in folder.images for place in photo.parents if place.is_relative_to(folder.root)}
+    for whole in [*(f'{place}/{entry}' for place in declared.places), entry]:
+        parts = [part for part in PurePosixPath(whole).parts if part not in ('/', '.', '..')]
+        for first in range(len(parts) + 1):
+            if first and not any(not KIND_WORD.fullmatch(part.lower()) for part in parts[first:]):
+                break  # 'images' alone is nobody's in particular
+            for home in (declared.file.parent, folder.root):
+                if home.joinpath(*parts[first:]) in above:
+                    return [photo for photo in folder.images if photo.is_relative_to(home.joinpath(*parts[first:]))]
+    return []
+
+
+def _photo(folder: DataFolder, name: str, label: Path) -> Path | None:
+    try:
+        return folder.photo(name, label)
+    except SeveralPhotos:
+        return None
+
+
+def _declared(folder: DataFolder) -> _Declared:
+    """What the folder's data.yaml and lists of names say.
+
+    Raises:
+        ValueError: If one is broken, or two name the classes differently.
+    """
+    files = sorted(
+        folder.with_suffix('.yaml', '.yml', '.data'), key=lambda path: (len(path.parts), path.name != 'data.yaml')
+    )
+    found = [declared for path in files if (declared := _read_declaration(path))]
+    listed = [path for path in folder.files if path.name in _NAME_FILES]
+    lists = [
+        _Declared(path, dict(enumerate(filter(None, map(str.strip, read_text(path).splitlines()))))) for path in listed
+    ]
+    named = [declared for declared in (*found, *lists) if declared.names]
+    other = next((declared for declared in named if declared.names != named[0].names), None)
+    if other:
+        raise ValueError(
+            f'{named[0].file} and {other.file} name the classes differently; delete one, or give a folder with one of them'
+        )
+    first = next((declared for declared in found if declared.splits), None) or next(iter((*found, *lists)), None)
+    if first is None:
+        return _Declared(folder.root)
+    first.names = named[0].names if named else {}
+    return first
+
+
+def _read_declaration(path: Path) -> _Declared | None:
+    """Read data.yaml, or Darknet's obj.data; None for a file of another purpose."""
+    if path.suffix == '.data':
+        pairs = (line.split('=', 1) for line in read_text(path).splitlines() if '=' in line)
+        content = {key.strip(): value.strip() for key, value in pairs}
+    else:
+        if not contains(path, b'names') and not contains(path, b'nc:'):
+            return None
+        try:
+            content = yaml.load(read_text(path), Loader=yaml.BaseLoader)  # all as text: a class may be called 'no'
+        except (yaml.YAMLError, RecursionError) as error:
+            raise ValueError(f'{path} is not valid YAML: {printable(" ".join(str(error).split()))[:200]}') from error
+    if not isinstance(content, dict) or not {'names', 'nc', *_SPLITS} & content.keys():
+        return None
+    splits: dict[str, list[str]] = {}
+    for key, split in _SPLITS.items():
+        value = content.get(key) or []
+        for entry in value if isinstance(value, list) else [value]:
+            if not isinstance(entry, str):
+                raise ValueError(
+                    f'{path} has the entry {key}: {shown(entry)}; it must name folders of photos, or lists of them'
+                )
+            splits.setdefault(split, []).append(entry)
+    names = {} if path.suffix == '.data' else _named(path, content.get('names'))
+    places = [place] if isinstance(place := content.get('path'), str) else []
+    return _Declared(path, names, splits, places, 'kpt_shape' in content)
+
+
+def _named(path: Path, names: object) -> dict[int, str]:
+    """The class names as a list or a dict has them."""
+    if isinstance(names, str):
+        names = names.split(',') if names else []
+    if names is None or isinstance(names, list):
+        names = dict(enumerate(names or []))
+    if not isinstance(names, dict) or not all(isinstance(name, str) and name.strip() for name in names.values()):
+        raise ValueError(f'{path} has the names {shown(names)}; write a list such as [cat, dog]')
+    try:
+        return {_class_id(str(label)): name.strip() for label, name in names.items()}
+    except ValueError as error:
+        raise ValueError(f'{path}, names: {error}') from error
