@@ -1,5 +1,6 @@
 """tools/check_dataset.py and training with --data, as a user runs them."""
 
+import base64
 import json
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from own_sets import MASK_RCNN, ROOT, UPERNET, bad_coco, mask_set, simple
 from test_train_test import ARCH, ok, run  # noqa: E402
 
+from mmlska.own_data.convert import convert_labels
 from mmlska.weights import read_checkpoint
 
 
@@ -46,21 +48,39 @@ model = dict(
 }
 
 
+def _labelme_with_photos_within(root: Path) -> None:
+    """Outlines whose photos lie in the label files alone."""
+    simple(root.with_name('coco'), count=6, categories=((5, '猫'), (9, '犬')))
+    convert_labels(str(root.with_name('coco')), 'labelme', str(root))
+    for file in root.glob('*.json'):
+        content = json.loads(file.read_text())
+        photo = root / content['imagePath']
+        content['imageData'] = base64.b64encode(photo.read_bytes()).decode()
+        file.write_text(json.dumps(content))
+        photo.unlink()
+
+
+# What a folder holds, and of how many classes.
+SETS = {
+    'labelme': (MASK_RCNN, _labelme_with_photos_within, 2),
+    'masks': (UPERNET, lambda root: mask_set(root, [[60, 16, 152], [226, 169, 41]], count=6), 2),
+    'outlines': (UPERNET, lambda root: simple(root, count=6), 3),
+}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize('config', [MASK_RCNN, UPERNET])
-def test_training_on_own_data_can_be_repeated_without_the_flag(config, tmp_path):
+@pytest.mark.parametrize('case', SETS)
+def test_training_on_own_data_can_be_repeated_without_the_flag(case, tmp_path):
+    config, make, classes = SETS[case]
     (tmp_path / 'small.py').write_text(f'_base_ = {str(ROOT / config)!r}\n{SMALL[config]}\n')
     data = tmp_path / 'my photos'
-    if config == MASK_RCNN:
-        simple(data, count=6, categories=((5, '猫'), (9, '犬')))
-    else:
-        mask_set(data, [[60, 16, 152], [226, 169, 41]], count=6)
+    make(data)
     common = ['--seed', 0, '--deterministic', '--cfg-options', 'default_hooks.logger.interval=1']
     output = ok(
         run('train.py', 'small.py', '--no-report', '--data', data, '--epochs', 2, '--check', *common, cwd=tmp_path)
     )
     assert '0 errors' in output
-    assert '6 images, 2 classes' in output
+    assert f'6 images, {classes} classes' in output
     work = tmp_path / 'work_dirs/small_my photos'
     assert (work / 'data').is_dir()
     checkpoint = work / (work / 'last_checkpoint').read_text().split('/')[-1]
