@@ -28,8 +28,8 @@ MAX_PIXELS = 178_956_970
 MAX_BYTES = (1 << 31) - 1
 
 _WHAT_TO_DO = 'leave it out or replace it'
-# What Pillow raises for broken files beside an error of its own.
-_BROKEN = OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, ArithmeticError, struct.error, MemoryError
+#: What Pillow raises for broken files beside an error of its own.
+BROKEN = OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, ArithmeticError, struct.error, MemoryError
 
 
 class ImageError(ValueError):
@@ -282,7 +282,7 @@ def _errors(path: str | Path) -> Iterator[None]:
         yield
     except ImageError:
         raise
-    except (*_BROKEN, Image.DecompressionBombError) as error:
+    except (*BROKEN, Image.DecompressionBombError) as error:
         reason = ' '.join(str(error).split())
         raise ImageError(f'{printable(str(path))} is not a readable image: {reason}; {_WHAT_TO_DO}') from error
 

@@ -26,7 +26,8 @@ DEMOS = (
     'mask_rcnn_van_lska_t_fruits',
     'upernet_van_lska_t_dubai',
 )
-# Trained by --data alone: config and further arguments. docs/own_data.md has the lines that convert the nuclei.
+# Trained by --data alone: config and further arguments. docs/own_data.md has the lines that convert the nuclei. The test and validation
+# photos of ships_yolo show ships from the side, those for training from above; the latter alone are a set too.
 OWN_DATA = {
     'fruits_nuts': ('mask_rcnn_van_lska_t_fruits', ['--epochs', '140']),
     'dubai_aerial': (
@@ -37,6 +38,10 @@ OWN_DATA = {
         'mask_rcnn_van_lska_t_fruits',
         ['--epochs', '50', '--cfg-options', 'model.rpn_head.anchor_generator.scales=[2,4]'],
     ),
+    'fruits_labelme': ('mask_rcnn_van_lska_t_fruits', ['--epochs', '140']),
+    'raccoon_voc': ('retinanet_van_lska_t_small', ['--epochs', '30']),
+    'ships_yolo': ('retinanet_van_lska_t_small', ['--epochs', '12']),
+    'ships_yolo/train': ('retinanet_van_lska_t_small', ['--epochs', '12']),
 }
 # The metrics that a results file keeps, as the runner names them.
 KEPT = ('coco/bbox_mAP_50', 'coco/bbox_mAP', 'coco/segm_mAP_50', 'coco/segm_mAP', 'mIoU')

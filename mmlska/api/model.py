@@ -166,7 +166,7 @@ class Model:
         found in a work directory is no start: the same program trains the same, however often it runs.
 
         Args:
-            data: Folder of images with labels of single objects (detectors) or masks (segmentors); by default the data sets of the config.
+            data: Folder of images with labels of objects or masks, see docs/own_data.md; by default the data sets of the config.
             epochs: How often training sees each image; by default as the recipe.
             val_fraction, palette, label_format, instances: How to use ``data``; see :func:`mmlska.own_data.adapt_config.use_own_data`.
             work_dir: A folder without a training, for logs and checkpoints. By default ``work_dirs/<config>`` or, with ``data``,

@@ -44,7 +44,7 @@ def add_label_options(parser: argparse._ActionsContainer) -> None:
     """Add ``--format NAME`` and ``--instances``."""
     help = 'read labels of this format, where DIR holds several: coco, yolo, voc ...'
     parser.add_argument('--format', dest='label_format', metavar='NAME', help=help)
-    help = 'train a detector on masks: each connected piece of a class is an object'
+    help = 'take each connected piece of a class in masks for one object'
     parser.add_argument('--instances', action='store_true', help=help)
 
 

@@ -41,12 +41,18 @@ def main() -> None:
             check_target(args.fix)
         # What is nearly the name of a config is refused with the names.
         if not Path(args.data).is_dir() and (find_config(args.data) or nearest_names(args.data)):
+            if args.label_format or args.instances or args.palette:
+                raise ValueError(
+                    '--format, --instances and --palette go with a folder; the config says how its data are read'
+                )
             checked = check_config(load_config(args.data))
         else:
             cfg = load_config(args.config) if args.config else None
             checked = check_folder(
                 args.data, cfg=cfg, palette=args.palette, label_format=args.label_format, instances=args.instances
             )
+        if Path(args.data).is_dir():
+            print('; '.join([f'format {checked.source.name}', *checked.source.other_formats()]))
         print(checked.report.text())
         if args.json:
             write_json(args.json, checked.report.as_dict())

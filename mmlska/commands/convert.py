@@ -1,12 +1,12 @@
 """Convert pretrained weights between the published layouts, tell what a weight file is, or write a folder of labels in another format."""
 
 import argparse
-from pathlib import Path
 
 from ..cli.errors import user_errors
 from ..cli.options import add_debug, add_label_options, add_trust_checkpoint
 from ..command_line import tool_parser
 from ..own_data.convert import convert_labels
+from ..own_data.folder import find_folder
 from ..own_data.writers import WRITERS
 from ..weights.convert import convert_file, describe_file, read_source
 from ..weights.layouts import written_layouts
@@ -43,7 +43,7 @@ def make_parser() -> argparse.ArgumentParser:
 def main() -> None:
     parser = make_parser()
     args = parser.parse_args()
-    if Path(args.source).is_dir():
+    if find_folder(args.source):
         _convert_labels(parser, args)
         return
     if args.out or args.palette or args.label_format or args.instances:
@@ -74,8 +74,11 @@ def main() -> None:
 
 
 def _convert_labels(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    weights_only = args.target or args.inspect or args.extract_backbone or args.ema or args.publish or args.overwrite
-    if weights_only or not args.out or args.to not in WRITERS:
+    if args.target or args.inspect or args.extract_backbone or args.ema or args.publish or args.overwrite:
+        parser.error(
+            f'{args.source} is a folder of labels: give --to and --out NEW_DIR, and nothing that is for weights'
+        )
+    if not args.out or args.to is None:
         parser.error(f'{args.source} is a folder of labels: give --to ({", ".join(WRITERS)}) and --out NEW_DIR')
     own = dict(palette=args.palette, label_format=args.label_format, instances=args.instances)
     with user_errors(debug=args.debug):

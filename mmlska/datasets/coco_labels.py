@@ -213,6 +213,11 @@ def _encoded(mask: dict) -> dict:
     return coco_mask.frPyObjects(mask, *mask['size']) if isinstance(mask['counts'], list) else mask
 
 
+def is_ignored(annotation: dict) -> bool:
+    """Whether an object is neither learned nor counted: a crowd, or one that is difficult."""
+    return bool(annotation.get('iscrowd')) or bool(annotation.get('ignore'))
+
+
 def decoded(mask: dict) -> np.ndarray:
     """Run lengths, as :func:`mask_of` returns them, as (H, W) bool."""
     from pycocotools import mask as coco_mask

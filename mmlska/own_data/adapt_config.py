@@ -30,7 +30,7 @@ def use_own_data(
     label_format: str | None = None,
     instances: bool = False,
 ) -> list[str]:
-    """Train a config on a folder of images with labels of single objects (detectors) or masks (segmentors).
+    """Train a config on a folder of images with labels of objects or masks; see docs/own_data.md.
 
     Class names go into the data sets' metainfo (with that the evaluators and the visualiser know them) and their number into every
     head; the schedule is scaled. What training reads besides the images is written to ``<work_dir>/data``; the folder itself is
@@ -61,13 +61,13 @@ def use_own_data(
     if scope not in {kind.scope for kind in SOURCES}:
         raise ValueError(f'--data works for detectors and segmentors; the config has default_scope={scope!r}')
     if palette and scope == 'mmdet' and not instances:
-        raise ValueError('--palette is for segmentors; a detector takes its classes from the labels')
+        raise ValueError(
+            '--palette is for segmentors; a detector takes its classes from the labels, or, with --instances, from masks'
+        )
     source = require_source(root, scope, palette, label_format, instances)
     labels = source.read()
     notes = [*labels.notes, *labels.adapt(cfg)]
-    if source.also:
-        others = ' or '.join(f'--format {name}' for name in source.also)
-        notes.append(f'there are labels in another format too: {others} reads those')
+    notes += source.other_formats()
     if labels.as_stored:
         notes.append('photos are labelled as stored: their EXIF orientation is ignored')
         each_transform(cfg, 'LoadImageFromFile', lambda t: t.update(color_type='color_ignore_orientation'))

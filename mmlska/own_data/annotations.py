@@ -105,6 +105,8 @@ def categories_of(
 
 def own_categories(item: AnnotationFile) -> list[dict]:
     categories = item.content.get('categories')
+    if categories == [] and item.left_out:  # why there are none is said there
+        return []
     if not isinstance(categories, list) or not categories:
         raise ValueError(
             f'{item.path} has no "categories"; each class needs an entry such as {{"id": 1, "name": "cat"}}'
@@ -120,6 +122,11 @@ def own_categories(item: AnnotationFile) -> list[dict]:
 def _is_name(name) -> bool:
     """Whether it is text, or a number, without halves of characters, which no file can hold."""
     return isinstance(name, (int, float)) or isinstance(name, str) and not re.search('[\\ud800-\\udfff]', name)
+
+
+def labelled_size(image: dict, header: Header) -> tuple[int, int]:
+    """Width and height of a photo as its labels count them."""
+    return header.stored if labelled_as_stored(image, header) else header.upright
 
 
 def labelled_as_stored(image: dict, header: Header) -> bool:

@@ -58,7 +58,7 @@ def check_folder(
     source = find_source(root, scope, palette, label_format, instances)
     if source is None:
         refuse_leading_out(root)
-        raise ValueError(nothing_found(root, scope, MaskSource.name if instances else label_format))
+        raise ValueError(nothing_found(root, scope, MaskSource.name if instances or palette else label_format))
     report = _check(source, cfg)
     for path in leading_out(root):
         report.add(ERROR, LEADS_OUT, str(path.relative_to(root)))
@@ -127,7 +127,8 @@ def _coco_file(split: str, built, root: Path) -> AnnotationFile:
     item = AnnotationFile(Path(built.ann_file), split, content)
     names = {name for image in content['images'] if isinstance(name := image.get('file_name'), str)}
     for name in (name for name in names if is_file(prefix / name)):
-        if _is_in(prefix / name, (prefix, root)):
+        # Photos that were within label files lie beside the annotations made of these.
+        if _is_in(prefix / name, (prefix, root, item.path.parent)):
             item.images[name] = prefix / name
         else:
             item.outside.add(name)

@@ -30,6 +30,10 @@ def check_annotations(
         scale: As for :meth:`mmlska.own_data.sources.source.Source.check`.
     """
     report = Report()
+    for item in files:
+        for level, entries in ((ERROR, item.left_out), (WARNING, item.remarks)):
+            for kind, place in entries:
+                report.add(level, kind, place)
     try:
         classes, mapping, notes = categories_of(files)
     except ValueError as error:
@@ -37,10 +41,6 @@ def check_annotations(
         return report
     for kind, text in notes:
         report.add(WARNING, kind, text)
-    for item in files:
-        for level, entries in ((ERROR, item.left_out), (WARNING, item.remarks)):
-            for kind, place in entries:
-                report.add(level, kind, place)
     counts, in_images, seen = Counter(), Counter(), {}
     for item in files:
         for other in _check_images(report, item):

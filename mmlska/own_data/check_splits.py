@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import combinations
 from pathlib import Path
 from statistics import median
 
-from ..datasets.coco_labels import box_of, has_size
+from ..datasets.coco_labels import box_of, has_size, problem
+from ..files import file_sha256
 from .annotations import AnnotationFile
 from .palettes import spelling
 from .report import ERROR, WARNING, Report
 
 _MOST_NAMES = 500  # pairs grow with the square
 _FEWEST_BOXES, _MOST_TIMES = 20, 3
-_SHORTEST_NAME = 5  # 'cat' and 'car' are two animals
+_SHORTEST_NAME, _LONGEST_NAME = 5, 60  # 'cat' and 'car' are two animals
 
 
 def check_splits(report: Report, files: Sequence[AnnotationFile]) -> None:
@@ -46,10 +46,10 @@ def _compare_sizes(report: Report, files: Sequence[AnnotationFile]) -> None:
     for item in files:
         images = {image['id']: image for image in item.content['images']}
         for annotation in item.content['annotations']:
-            image, box = images.get(annotation.get('image_id')), box_of(annotation)
-            if image and box and has_size(image) and box[2] * box[3] > 0:
-                area = box[2] * box[3] / (image['width'] * image['height'])
-                sides.setdefault(item.split, []).append(area**0.5)
+            image = images.get(annotation.get('image_id'))
+            if image and has_size(image) and not problem(annotation, image, {annotation.get('category_id')}):
+                _, _, width, height = box_of(annotation)
+                sides.setdefault(item.split, []).append((width * height / (image['width'] * image['height'])) ** 0.5)
     train, val = (sides.get(split, []) for split in ('train', 'val'))
     if min(len(train), len(val)) < _FEWEST_BOXES:
         return
@@ -63,9 +63,9 @@ def _compare_sizes(report: Report, files: Sequence[AnnotationFile]) -> None:
 
 
 def _compare(report: Report, photos: list[tuple[str, Path]]) -> None:
-    first: dict[bytes, tuple[str, Path]] = {}
+    first: dict[str, tuple[str, Path]] = {}
     for split, path in photos:
-        other_split, other = first.setdefault(hashlib.sha1(path.read_bytes()).digest(), (split, path))
+        other_split, other = first.setdefault(file_sha256(path), (split, path))
         if other_split != split and other != path:
             places = f'{_short(other)} ({other_split}) and {_short(path)} ({split})'
             report.add(ERROR, 'one photo in two splits, as two files of the same content', places)
@@ -84,9 +84,13 @@ def alike(names: Sequence[str]) -> Iterator[tuple[str, str]]:
     """
     if len(names) > _MOST_NAMES:
         return
-    for one, two in combinations(names, 2):
-        a, b = sorted((spelling(one), spelling(two)), key=len)
+    spelled = [(name, spelling(name)) for name in names if len(name) <= _LONGEST_NAME]
+    for (one, first), (two, second) in combinations(spelled, 2):
+        a, b = sorted((first, second), key=len)
         digits = [[c for c in name if c.isdigit()] for name in (a, b)]
+        if f'{a}s' == b:
+            yield one, two
+            continue
         if len(a) < _SHORTEST_NAME or digits[0] != digits[1] or len(b) - len(a) > 2 or b.endswith(a):
             continue
         if difflib.SequenceMatcher(None, a, b, autojunk=False).ratio() >= 0.85:

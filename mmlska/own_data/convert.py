@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from shlex import quote
+
 from ..text import counted, shown
-from .folder import find_folder
-from .repair import new_folder
+from .folder import find_folder, refuse_leading_out
+from .repair import check_target, new_folder
 from .sources import find_source, nothing_found
 from .sources.instances import InstanceLabels
 from .sources.masks import MaskLabels
-from .writers import WRITERS, LabelledPhoto
+from .writers import WRITERS, PhotoToWrite
 
 
 def convert_labels(
@@ -41,6 +43,8 @@ def convert_labels(
     root = find_folder(data)
     if root is None:
         raise FileNotFoundError(f'{data} is not a folder; give the one that holds the images and labels')
+    check_target(out, '--out')
+    refuse_leading_out(root)
     source = find_source(root, None, palette, label_format, instances)
     if source is None:
         raise ValueError(nothing_found(root, None, label_format))
@@ -48,6 +52,10 @@ def convert_labels(
     if isinstance(labels, MaskLabels):
         raise ValueError(f'{root} holds masks of classes; add --instances to take their pieces for objects')
     photos = _photos(labels)
+    if not any(photo.objects for photo in photos):
+        raise ValueError(
+            f'the labels of {root} have no object that can be used; mmlska check {quote(str(root))} says why'
+        )
     with new_folder(out, root, '--out') as folder:
         lines = WRITERS[to](photos, labels.classes, folder)
     splits = ', '.join(f'{counted(len(images), "photo")} {split}'.strip() for split, images in labels.splits.items())
@@ -55,14 +63,15 @@ def convert_labels(
     return [
         f'{counted(total, "object")} ({source.name}) in {splits}: {out} ({to})',
         *lines,
+        *source.other_formats(),
         *labels.left_out_notes(),
         *labels.notes,
     ]
 
 
-def _photos(labels: InstanceLabels) -> list[LabelledPhoto]:
+def _photos(labels: InstanceLabels) -> list[PhotoToWrite]:
     return [
-        LabelledPhoto(
+        PhotoToWrite(
             labels.root / image.entry['file_name'],
             image.name,
             split,

@@ -22,7 +22,10 @@ _MASK_WORD = re.compile(
 )
 #: How the name of a mask ends, behind that of its photo.
 MASK_ENDS = re.compile(r'[_-]((gtFine_)?(labelIds|labelTrainIds|color)|masks?|labels?|gt|seg|segmentation|L|ann)$')
+_WORD = re.compile(r'[^\W\d_]+|\d+')
 _LONGEST_NAME = 4096
+_UNREAD_SUFFIXES = ('.heic', '.heif', '.avif', '.gif', '.jp2', '.jfif', '.ppm', '.dng')
+_MANY = 8  # photos of one name
 
 
 class SeveralPhotos(ValueError):
@@ -46,20 +49,54 @@ class DataFolder:
         return [path for path in self.files if is_image(path)]
 
     def photos_beside(self, known: Iterable[Path]) -> list[Path]:
-        """The images that are none of these, but for masks."""
+        """The images that are none of these, under no other name either, but for masks."""
         seen = set(known)
-        return [path for path in self.images if path not in seen and not is_mask(path.relative_to(self.root))]
+        others = [path for path in self.images if path not in seen and not is_mask(path.relative_to(self.root))]
+        files = {_file_id(path) for path in seen} if others else set()
+        return [path for path in others if _file_id(path) not in files]
 
     def with_suffix(self, *suffixes: str) -> Iterator[Path]:
         """Those of the files that have one of these suffixes, in upper or lower case."""
         return (path for path in self.files if path.suffix.lower() in suffixes)
 
     @cached_property
-    def _by_stem(self) -> dict[str, list[Path]]:
-        index: dict[str, list[Path]] = {}
+    def _by_stem(self) -> dict[str, list[_Photo]]:
+        index: dict[str, list[_Photo]] = {}
         for path in self.images:
-            index.setdefault(name_key(path.stem), []).append(path)
+            photo = _Photo(path, path.relative_to(self.root), *self._place_of(path))
+            index.setdefault(name_key(path.stem), []).append(photo)
         return index
+
+    @cached_property
+    def _by_place(self) -> dict[tuple[str, frozenset[str]], list[_Photo]]:
+        index: dict[tuple[str, frozenset[str]], list[_Photo]] = {}
+        for stem, photos in self._by_stem.items():
+            for photo in photos:
+                index.setdefault((stem, photo.places), []).append(photo)
+        return index
+
+    def _place_of(self, path: Path) -> tuple[frozenset[str], str | None]:
+        """The places of the folder of a file, and the split that it speaks of."""
+        folder = path.parent
+        if folder not in self._known:
+            inside = folder.is_relative_to(self.root)
+            parts = folder.relative_to(self.root).parts if inside else ()
+            named = (' '.join(w for w in _WORD.findall(name_key(part)) if not KIND_WORD.fullmatch(w)) for part in parts)
+            split = split_of_folders(path.relative_to(self.root)) if inside else None
+            self._known[folder] = frozenset(filter(None, named)), split
+        return self._known[folder]
+
+    @cached_property
+    def _known(self) -> dict[Path, tuple[frozenset[str], str | None]]:
+        return {}
+
+    @cached_property
+    def _unread(self) -> set[str]:
+        return {name_key(path.stem) for path in self.files if path.suffix.lower() in _UNREAD_SUFFIXES}
+
+    def unread_photo(self, stem: str) -> bool:
+        """Whether there is a photo of this name in a format that is not read."""
+        return name_key(stem) in self._unread
 
     def photo(self, name: str, label: Path) -> Path | None:
         """The photo that a label file means by a name; None where there is none.
@@ -82,44 +119,55 @@ class DataFolder:
         if not 0 < len(name) <= _LONGEST_NAME or '\0' in name:
             return None
         wanted = PurePosixPath(name.strip().replace('\\', '/'))
-        splits = {None, self._split(label)}
-        fitting = self._by_stem.get(stem_key(name), [])
-        if len(splits) > 1:
-            fitting = [path for path in fitting if self._split(path) in splits]
+        key, (places, split) = stem_key(name), self._place_of(label)
+        fitting = self._by_stem.get(key, [])
+        if len(fitting) > _MANY and len(wanted.parts) == 1:  # as frames of many videos, each in a folder of its own
+            fitting = self._by_place.get((key, places)) or fitting
+        if split:
+            fitting = [photo for photo in fitting if photo.split in (None, split)]
+        fitting = [photo for photo in fitting if not photo.is_mask] or fitting
         if len(fitting) < 2:
-            return fitting[0] if fitting else None
-        ranked = sorted(fitting, key=lambda path: self._rank(path, wanted, label), reverse=True)
-        if self._rank(ranked[0], wanted, label) == self._rank(ranked[1], wanted, label):
-            raise SeveralPhotos(f'{short(ranked[0], self.root)} or {short(ranked[1], self.root)}')
-        return ranked[0]
+            return fitting[0].path if fitting else None
+        ranked = sorted(((self._rank(photo, wanted, places), photo) for photo in fitting), key=_first, reverse=True)
+        if ranked[0][0] == ranked[1][0]:
+            names = (short(photo.path, self.root) for _, photo in ranked[:2])
+            raise SeveralPhotos(' or '.join(names))
+        return ranked[0][1].path
 
-    def _rank(self, photo: Path, wanted: PurePosixPath, label: Path) -> tuple:
+    def _rank(self, photo: _Photo, wanted: PurePosixPath, places: frozenset[str]) -> tuple:
         named = [name_key(part) for part in wanted.parts]
-        mine = [name_key(part) for part in photo.relative_to(self.root).parts]
+        mine = [name_key(part) for part in photo.inside.parts]
         same = 0
         while same < min(len(named), len(mine)) and named[-1 - same] == mine[-1 - same]:
             same += 1
-        return same, *self.nearness(photo, label), photo.name == wanted.name
-
-    def _split(self, path: Path) -> str | None:
-        """The split that the folders of a file speak of."""
-        return split_of_folders(path.relative_to(self.root)) if path.is_relative_to(self.root) else None
+        near = len(photo.places & places), -len(photo.places ^ places)
+        return same, *near, photo.path.name == wanted.name
 
     def in_other_places(self, photo: Path, label: Path) -> bool:
         """Whether each of two files lies in a folder of its own, such as a/1.jpg and b/1.txt; ``images`` and the like don't count."""
-        first, second = (self._places(path) for path in (photo, label))
+        first, second = self._place_of(photo)[0], self._place_of(label)[0]
         return bool(first - second) and bool(second - first)
 
     def nearness(self, photo: Path, label: Path) -> tuple[int, int]:
         """How much the folders of two files have in common, and how little they differ, but for words such as ``images``."""
-        first, second = (self._places(path) for path in (photo, label))
+        first, second = self._place_of(photo)[0], self._place_of(label)[0]
         return len(first & second), -len(first ^ second)
 
-    def _places(self, path: Path) -> set[str]:
-        if not path.is_relative_to(self.root):
-            return set()
-        parts = (name_key(part) for part in path.parent.relative_to(self.root).parts)
-        return {part for part in parts if not any(map(KIND_WORD.fullmatch, re.findall('[a-z]+', part)))}
+
+def _first(pair: tuple) -> tuple:
+    return pair[0]
+
+
+@dataclass(frozen=True)
+class _Photo:
+    path: Path
+    inside: Path  # below the data folder
+    places: frozenset[str]  # its folders, without those that say only what kind of files they hold
+    split: str | None  # that its folders speak of
+
+    @cached_property
+    def is_mask(self) -> bool:
+        return is_mask(self.inside)
 
 
 def has_photo(folder: DataFolder, names: Iterable[str], label: Path) -> bool:
@@ -146,6 +194,15 @@ def stem_key(name: str) -> str:
     """
     path = PurePosixPath(name.strip().replace('\\', '/'))
     return name_key(path.stem if path.suffix.lower() in IMAGE_SUFFIXES else path.name)
+
+
+def _file_id(path: Path) -> tuple[int, int] | None:
+    """The same for all names of a file, through links or not; None where it is gone."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def name_key(name: str) -> str:

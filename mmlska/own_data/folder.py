@@ -17,9 +17,7 @@ _SPLIT_WORDS = dict(
     valid='val',
     validation='val',
     validate='val',
-    dev='val',
     test='test',
-    testing='test',
 )
 _SKIPPED = {'work_dirs', '__MACOSX'}
 _LABEL_SUFFIXES = ('.json', '.txt', '.csv', '.xml', '.yaml', '.yml')

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from ..text import printable, shown
 from .annotations import AnnotationFile
@@ -16,6 +16,7 @@ from .label_text import number, short
 
 #: What a photo's objects are, where nothing names their class.
 UNNAMED = 'object'
+_UNREAD = 'unread'  # the key of a photo's entry that notes objects which can't be read
 
 
 @dataclass
@@ -75,38 +76,29 @@ class LabelBuilder:
             item.images[name] = path
         return LabelledPhoto(self, item, entry)
 
-    def extract(self, content: bytes, name: str) -> Path:
-        """Write a photo that a label file holds within into a temporary folder, which goes when the program ends.
+    @contextmanager
+    def faults(self, place: str, kind: str = 'annotation that can not be read', photo: LabelledPhoto | None = None):
+        """Leave out what raises ValueError, TypeError, LookupError or AttributeError, as broken data do, and note why.
 
         Args:
-            content: The file's bytes, of any format.
-            name: What to call it.
+            place: Where it stands, for the note.
+            kind: What it is, for the note.
+            photo: The photo that it is an object of. One that has no other object is left out too: it is not one without objects.
         """
-        folder = Path(tempfile.mkdtemp(dir=_extracted().name))
-        # 255 bytes is the longest name of a file.
-        last = PurePosixPath(name.replace('\\', '/')).name.encode('utf-8', 'replace')[-100:].decode('utf-8', 'ignore')
-        path = folder / (last or 'photo')
-        path.write_bytes(content)
-        return path
-
-    @contextmanager
-    def faults(self, place: str, kind: str = 'annotation that can not be read'):
-        """Leave out what raises ValueError, TypeError, LookupError or AttributeError, as broken data do, and note why."""
         try:
             yield
         except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
             self.left_out.append((kind, f'{place}: {printable(" ".join(str(error).split()))[:160]}'))
+            if photo:
+                photo.entry[_UNREAD] = True
 
     def files(self) -> list[AnnotationFile]:
-        """The labels of each split.
-
-        Raises:
-            ValueError: If there is no class at all, with the first reason.
-        """
-        if not self._categories:
-            kind, place = next(iter(self.left_out), ('no label file has an object', short(self.source, self.root)))
-            raise ValueError(f'no label of {self.root} can be used: {kind}: {place}; see mmlska check')
+        """The labels of each split; one file without photos and classes, and with the reasons, where nothing can be used."""
+        if not self._categories and not self.left_out:
+            self.left_out.append(('no label file has an object', short(self.source, self.root)))
         categories = [{'id': number, 'name': name} for name, number in self._categories.items()]
+        for item in self._files.values():
+            self._leave_out_unread(item)
         found = [item for item in self._files.values() if item.content['images']]
         if not found:
             found = [AnnotationFile(self.source, None, {'images': [], 'annotations': []})]
@@ -114,6 +106,18 @@ class LabelBuilder:
             item.content['categories'] = categories
         found[0].left_out, found[0].remarks = self.left_out, self.remarks
         return found
+
+    def _leave_out_unread(self, item: AnnotationFile) -> None:
+        """Leave out the photos of which no object can be read, though there are some."""
+        labelled = {annotation['image_id'] for annotation in item.content['annotations']}
+        kept = []
+        for image in item.content['images']:
+            if image.pop(_UNREAD, False) and image['id'] not in labelled:
+                self.left_out.append(('photo of whose objects none can be read', printable(image['file_name'])))
+                item.images.pop(image['file_name'], None)
+            else:
+                kept.append(image)
+        item.content['images'] = kept
 
 
 @dataclass
@@ -158,6 +162,18 @@ class LabelledPhoto:
         self.item.places[len(annotations)] = place
         head = {'id': len(annotations) + 1, 'image_id': self.entry['id'], 'category_id': self.builder.category(name)}
         annotations.append({**head, **entry, 'iscrowd': int(ignore)})
+
+
+def extract_photo(content: bytes, name: str) -> Path:
+    """Write a photo that a label file holds within into a temporary folder, which goes when the program ends.
+
+    Args:
+        content: The file's bytes, of any format.
+        name: What to call it, without folders.
+    """
+    path = Path(tempfile.mkdtemp(dir=_extracted().name)) / name
+    path.write_bytes(content)
+    return path
 
 
 @cache

@@ -6,44 +6,44 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..datasets.coco_labels import area_of, box_of, decoded, mask_of
+from ..datasets.coco_labels import area_of, box_of, is_ignored, mask_of
 from .mask_files import IGNORE
 from .palettes import spelling
-from .shapes import filled
+from .shapes import pixels_of
 
 #: The class of pixels that belong to no object.
 BACKGROUND = 'background'
 _MOST_CLASSES = 255  # indices of 8 bits, less the one without a label
 
 
-def with_background(classes: Sequence[str]) -> tuple[list[str], int]:
-    """The classes of a label map, and what a class's number grows by: 1 where no class is called background, 0 if the first is.
+def with_background(classes: Sequence[str]) -> tuple[list[str], list[int]]:
+    """The classes of a label map, of which the background is the first, and the index there of each of these classes.
 
     Raises:
         ValueError: If there are more classes than a label map holds.
 
     Example:
-        >>> with_background(['cat']), with_background(['Background', 'cat'])
-        ((['background', 'cat'], 1), (['Background', 'cat'], 0))
+        >>> with_background(['cat', 'dog']), with_background(['cat', 'Background'])
+        ((['background', 'cat', 'dog'], [1, 2]), (['Background', 'cat'], [1, 0]))
     """
-    added = int(not classes or spelling(classes[0]) != BACKGROUND)
-    names = [BACKGROUND] * added + list(classes)
+    own = next((name for name in classes if spelling(name) == BACKGROUND), None)
+    names = [own or BACKGROUND, *(name for name in classes if name is not own)]
     if len(names) > _MOST_CLASSES:
         raise ValueError(f'{len(names)} classes are too many for a label map, which holds {_MOST_CLASSES}; merge some')
-    return names, added
+    return names, [names.index(name) for name in classes]
 
 
-def draw_index(objects: Sequence[tuple[int, dict]], size: tuple[int, int], added: int) -> np.ndarray:
+def draw_index(objects: Sequence[tuple[int, dict]], size: tuple[int, int], indices: Sequence[int]) -> np.ndarray:
     """The class of each pixel of an image, (H, W) uint8, 255 where there is no label.
 
     Args:
         objects: Class and sound COCO annotation of each object.
         size: Width and height of the image.
-        added: What is added to a class for its index: 1 where 0 is the background.
+        indices: The index of each class; 0 is the background.
 
     Example:
         >>> large, small = ({'bbox': [0, 0, n, n], 'segmentation': [[0, 0, n, 0, n, n, 0, n]]} for n in (4, 2))
-        >>> draw_index([(1, small), (0, large)], (5, 4), 1)
+        >>> draw_index([(1, small), (0, large)], (5, 4), [1, 2])
         array([[2, 2, 1, 1, 0],
                [2, 2, 1, 1, 0],
                [1, 1, 1, 1, 0],
@@ -52,15 +52,15 @@ def draw_index(objects: Sequence[tuple[int, dict]], size: tuple[int, int], added
     index = np.zeros(size[::-1], np.uint8)
     known = [(label, annotation, _is_known(annotation)) for label, annotation in objects]
     for label, annotation, sure in sorted(known, key=lambda entry: (entry[2], -area_of(entry[1], box_of(entry[1])))):
-        value = label + added if sure else IGNORE
+        value = indices[label] if sure else IGNORE
         mask = mask_of(annotation)
         if mask is None:
             x, y, width, height = box_of(annotation)
             index[max(round(y), 0) : round(y + height), max(round(x), 0) : round(x + width)] = value
         else:
-            index[filled(mask, size) if isinstance(mask, list) else decoded(mask)] = value
+            index[pixels_of(mask, size)] = value
     return index
 
 
 def _is_known(annotation: dict) -> bool:
-    return mask_of(annotation) is not None and not (annotation.get('iscrowd') or annotation.get('ignore'))
+    return mask_of(annotation) is not None and not is_ignored(annotation)

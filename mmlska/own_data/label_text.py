@@ -106,7 +106,8 @@ def read_each(
             found[path] = read(path)
         except (OSError, ValueError) as error:
             first = first or error
-            left_out.append((UNREADABLE, f'{short(path, root)}: {printable(str(error))[:160]}'))
+            reason = printable(str(error).replace(str(path), '').strip())
+            left_out.append((UNREADABLE, f'{short(path, root)}: {reason[:160]}'))
     if first and not found:
         raise ValueError(str(first)) from first
     return found

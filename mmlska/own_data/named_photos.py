@@ -13,6 +13,7 @@ from .folder import split_of, split_of_folders
 from .label_builder import LabelBuilder, LabelledPhoto
 from .label_tables import filled_rows, read_csv
 from .label_text import read_each, short
+from .photo_pairing import not_used
 
 _LONGEST = 200  # characters of a name in a message
 
@@ -99,10 +100,8 @@ class NamedPhotos:
 
     def note_unused(self) -> None:
         """Note the photos that no row names."""
-        unused = self.folder.photos_beside(photo for photo in self._entries if isinstance(photo, Path))
-        self.builder.remarks += [
-            ('photo without a label file, not used', short(path, self.folder.root)) for path in unused
-        ]
+        used = (photo for photo in self._entries if isinstance(photo, Path))
+        self.builder.remarks += not_used(self.folder, used)
 
     def _photo(self, name: str, table: Path, split: str | None) -> Path | tuple[str, str | None] | None:
         """Its file, that of its split where folders speak of it; the name with the split where it is missing, None where it is unclear."""

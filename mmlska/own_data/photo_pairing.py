@@ -12,12 +12,17 @@ from ..text import printable
 from .data_folder import DataFolder, SeveralPhotos, name_key, stem_key
 from .label_text import UNREADABLE, short
 
+#: The kind of remark on a photo of which no label file speaks.
+NOT_USED = 'photo without a label file, not used'
+_NO_PHOTO = 'label file without its photo'
+
 
 @dataclass
 class Pairing:
     """Label files with the photos that they mean, and what fits nothing: kinds of mistakes with their places."""
 
     photos: dict[Path, Path] = field(default_factory=dict)  # label file -> photo
+    unused: list[Path] = field(default_factory=list)  # label files without one
     left_out: list[tuple[str, str]] = field(default_factory=list)
     remarks: list[tuple[str, str]] = field(default_factory=list)
 
@@ -31,23 +36,31 @@ def pair(folder: DataFolder, named: Iterable[tuple[Path, Iterable[str]]], same_p
     """
     out, by_photo = Pairing(), {}
     for label, names in named:
-        place = short(label, folder.root)
+        photo, kind, place = None, _NO_PHOTO, short(label, folder.root)
         try:
             photo = next(filter(None, (folder.photo(name, label) for name in names)), None)
         except SeveralPhotos as error:
-            out.left_out.append(('label file that fits two photos', f'{place} ({error})'))
-            continue
+            kind, place = 'label file that fits two photos', f'{place} ({error})'
+        if photo is None and kind == _NO_PHOTO and folder.unread_photo(label.stem):
+            kind = 'label file whose photo is of a kind that is not read; save it as jpg or png'
         if photo is None or same_place and folder.in_other_places(photo, label):
-            out.left_out.append(('label file without its photo', place))
+            out.left_out.append((kind, place))
+            out.unused.append(label)
         else:
             by_photo.setdefault(photo, []).append(label)
     for photo, labels in by_photo.items():
-        best = max(labels, key=lambda label: folder.nearness(photo, label))  # noqa: B023
+        ranked = sorted(labels, key=lambda label: folder.nearness(photo, label), reverse=True)  # noqa: B023
+        best = ranked[0]
+        if len(ranked) > 1 and folder.nearness(photo, ranked[1]) == folder.nearness(photo, best):
+            place = ' and '.join(short(label, folder.root) for label in ranked[:2])
+            out.left_out.append(('photo with two label files, neither of which is nearer', place))
+            out.unused += ranked
+            continue
         out.photos[best] = photo
+        out.unused += ranked[1:]
         out.left_out += [
             ('second label file of one photo', f'{short(label, folder.root)} beside {short(best, folder.root)}')
-            for label in labels
-            if label != best
+            for label in ranked[1:]
         ]
     return out
 
@@ -68,7 +81,7 @@ def unlabelled(folder: DataFolder, labels: Iterable[Path], used: dict[Path, Path
     for photo in folder.photos_beside(used.values()):
         own = [path for path in by_name.get(name_key(photo.stem), ()) if not folder.in_other_places(photo, path)]
         if not own:
-            out.remarks.append(('photo without a label file, not used', short(photo, folder.root)))
+            out.remarks.append((NOT_USED, short(photo, folder.root)))
         else:
             out.left_out += [(UNREADABLE, short(path, folder.root)) for path in own if path not in known]
     return out
@@ -141,3 +154,9 @@ def frame_photos(folder: DataFolder, label: Path, videos: Mapping[Path, str]) ->
         if rank == ranks[number]:
             found[number].append(path)
     return found
+
+
+def not_used(folder: DataFolder, used: Iterable[Path | None]) -> list[tuple[str, str]]:
+    """What to say of the photos that no label file means: the kind of remark and the place of each."""
+    known = (path for path in used if path is not None)
+    return [(NOT_USED, short(photo, folder.root)) for photo in folder.photos_beside(known)]

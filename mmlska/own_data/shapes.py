@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..datasets.coco_labels import mask_fault
+from ..datasets.coco_labels import decoded, mask_fault
+from ..images import BROKEN
 from ..text import shown
 from .label_text import number
 
@@ -61,12 +62,21 @@ def placed(mask: np.ndarray, left: int, top: int, size: tuple[int, int]) -> dict
         left, top: Where its upper left pixel lies.
         size: Width and height of the photo.
     """
+    from pycocotools import mask as coco_mask
+
     width, height = size
-    whole = np.zeros((height, width), bool)
     x, y = max(left, 0), max(top, 0)
-    part = mask[y - top : height - top if top < height else 0, x - left : width - left if left < width else 0]
-    whole[y : y + part.shape[0], x : x + part.shape[1]] = part != 0
-    return runs_of(whole)
+    part = mask[y - top : max(height - top, 0), x - left : max(width - left, 0)]
+    if not part.size:  # far away
+        x = y = 0
+    columns, rows = np.nonzero(part.T)
+    flat = (columns + x) * height + rows + y  # COCO counts down the columns
+    starts = flat[np.diff(flat, prepend=-2) != 1]
+    ends = flat[np.diff(flat, append=-2) != 1] + 1
+    edges = np.column_stack([starts, ends]).ravel()
+    counts = np.diff(edges, prepend=0, append=width * height)
+    runs = coco_mask.frPyObjects({'size': [height, width], 'counts': counts.tolist()}, height, width)
+    return {'size': [height, width], 'counts': runs['counts'].decode()}
 
 
 def filled(polygons: Sequence[Polygon], size: tuple[int, int], holes: Sequence[Polygon] = ()) -> np.ndarray:
@@ -101,6 +111,11 @@ def filled(polygons: Sequence[Polygon], size: tuple[int, int], holes: Sequence[P
     return inside & ~drawn(holes) if holes else inside
 
 
+def pixels_of(mask: dict | list, size: tuple[int, int]) -> np.ndarray:
+    """The pixels of a mask, (H, W) bool, as :func:`mmlska.datasets.coco_labels.mask_of` returns it: outlines or run lengths."""
+    return filled(mask, size) if isinstance(mask, list) else decoded(mask)
+
+
 def read_mask(content: bytes, most: tuple[int, int]) -> np.ndarray:
     """Decode a picture that a label file holds, (h, w) bool: where it is not transparent, or where it has no transparency not 0.
 
@@ -110,17 +125,18 @@ def read_mask(content: bytes, most: tuple[int, int]) -> np.ndarray:
     Raises:
         ValueError: If it is no picture or larger.
     """
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     try:
         with Image.open(io.BytesIO(content), formats=('PNG', 'JPEG', 'BMP')) as picture:
-            if picture.width > most[0] or picture.height > most[1]:
-                raise ValueError(f'a mask of {picture.width}x{picture.height} pixels in a photo of {most[0]}x{most[1]}')
+            size = picture.size
+            if size[0] > most[0] or size[1] > most[1]:
+                raise ValueError(f'it has {size[0]}x{size[1]} pixels, the photo {most[0]}x{most[1]}')
             if picture.mode in ('RGBA', 'LA', 'PA') or 'transparency' in picture.info:
                 return np.asarray(picture.convert('RGBA').getchannel('A')) != 0
             return np.asarray(picture if picture.mode in ('1', 'L', 'P') else picture.convert('L')) != 0
-    except (OSError, SyntaxError, EOFError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise ValueError(f'a mask that is no picture ({" ".join(str(error).split())[:80]})') from error
+    except (*BROKEN, Image.DecompressionBombError) as error:
+        raise ValueError(f'a mask that can not be read ({" ".join(str(error).split())[:80]})') from error
 
 
 def merged(runs: Sequence[dict]) -> dict:
@@ -134,6 +150,39 @@ def merged(runs: Sequence[dict]) -> dict:
 
     whole = coco_mask.merge(list(runs))
     return {'size': [int(side) for side in whole['size']], 'counts': whole['counts'].decode()}
+
+
+def joined(pieces: Sequence[dict], size: tuple[int, int]) -> dict:
+    """The pieces of one object as one: boxes alone are a box around all, boxes among outlines are outlines.
+
+    Args:
+        pieces: Each with ``box``, ``polygons`` or ``runs``, as :meth:`mmlska.own_data.label_builder.LabelledPhoto.add` takes them.
+        size: Width and height of the photo.
+
+    Raises:
+        ValueError: If an outline has to be drawn and is impossible for the photo.
+
+    Example:
+        >>> joined([{'box': [0, 0, 2, 2]}, {'box': [3, 1, 2, 2]}], (9, 9))
+        {'box': [0, 0, 5, 3]}
+        >>> joined([{'box': [0, 0, 2, 2]}, {'polygons': [[3, 3, 5, 3, 5, 5]]}], (9, 9))
+        {'polygons': [[0, 0, 2, 0, 2, 2, 0, 2], [3, 3, 5, 3, 5, 5]]}
+    """
+    if len(pieces) == 1:
+        return dict(pieces[0])
+    boxes = [_corners(piece['box']) if 'box' in piece else None for piece in pieces]
+    if all(boxes):
+        return {'box': box_around([box for box in boxes if box])}
+    outlines = [one for box, piece in zip(boxes, pieces) for one in ([box] if box else piece.get('polygons', ()))]
+    masks = [piece['runs'] for piece in pieces if 'runs' in piece]
+    if not masks:
+        return {'polygons': outlines}
+    return {'runs': merged([*masks, *([runs_of(filled(outlines, size))] if outlines else [])])}
+
+
+def _corners(box: Sequence[float]) -> Polygon:
+    x, y, width, height = box
+    return [x, y, x + width, y, x + width, y + height, x, y + height]
 
 
 def outline(points: object) -> Polygon:

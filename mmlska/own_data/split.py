@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from ..text import printable
 from .folder import name_hash
 from .sources.source import TrainingLabels
 
@@ -19,7 +20,8 @@ def split_images(labels: TrainingLabels, val_fraction: float) -> tuple[dict[str,
     whole = splits[name]
     others = {key: splits[key] for key in ('val', 'test') if key in splits and key != name}
     # A file of no split beside one for training may hold the same images.
-    note = ', files of no split are not used' if '' in splits and name != '' else ''
+    rest = splits.get('', []) if name else []
+    note = f', {len(rest)} in no split are not used, such as {printable(labels.name_of(rest[0]))}' if rest else ''
     if 'val' in others:
         return {'train': whole, **others}, f'as the folder splits them{note}'
     chosen = choose_val([labels.classes_in(i) for i in whole], [labels.name_of(i) for i in whole], val_fraction)

@@ -104,6 +104,24 @@ def test_outlines_cover_the_same_pixels(tmp_path, to):
     assert np.abs(np.subtract(areas(root), areas(tmp_path / 'new'))).max() <= hole + slack
 
 
+def test_labels_without_an_object_are_not_converted(tmp_path):
+    photo(tmp_path / 'd/a.jpg')
+    coco(tmp_path / 'd/a.json', [image(1, 'a.jpg')], [])
+    with pytest.raises(ValueError, match='the labels of .* have no object that can be used; mmlska check .* says why'):
+        convert_labels(str(tmp_path / 'd'), 'yolo', str(tmp_path / 'new'))
+    assert not (tmp_path / 'new').exists()
+
+
+def test_a_class_called_background_that_is_not_the_first(tmp_path):
+    photo(tmp_path / 'd/a.jpg')
+    labels = [annotation(1, 1, 1, (0, 0, 9, 9)), annotation(2, 1, 2, (20, 0, 9, 9))]
+    coco(tmp_path / 'd/a.json', [image(1, 'a.jpg')], labels, [(1, 'cat'), (2, 'background')])
+    convert_labels(str(tmp_path / 'd'), 'masks', str(tmp_path / 'new'))
+    assert require_source(tmp_path / 'new', 'mmseg').read().classes == ['background', 'cat']
+    index = np.asarray(Image.open(tmp_path / 'new/masks/a.png'))
+    assert (index[0, 0], index[0, 25], index[50, 50]) == (1, 0, 0)
+
+
 def test_files_of_coco(tmp_path):
     convert_labels(str(scene(tmp_path / 'd')), 'coco', str(tmp_path / 'new'))
     content = json.loads((tmp_path / 'new/val.json').read_text())
@@ -123,6 +141,7 @@ def test_yolo_mixes_no_boxes_with_outlines(tmp_path):
     assert lines[1:] == [
         '1 ignored objects are left out: YOLO has none',
         'boxes alone are written: not every object has an outline, and YOLO does not mix them',
+        'no photo is for validation: Ultralytics needs a folder for "val" in data.yaml',
     ]
     text = (tmp_path / 'new/labels/train/a.txt').read_text()
     assert text == '1 0.375000 0.416667 0.500000 0.500000\n0 0.068750 0.091667 0.112500 0.150000\n'

@@ -27,7 +27,7 @@ def test_the_split_depends_on_names_alone_and_keeps_classes_on_both_sides():
         (
             {'train': 3, 'val': 2, '': 4},
             {'train': 3, 'val': 2},
-            'as the folder splits them, files of no split are not used',
+            'as the folder splits them, 4 in no split are not used, such as 0.jpg',
         ),
         ({'train': 5, 'test': 1}, {'train': 4, 'val': 1, 'test': 1}, '0.2 of them held out by a hash of the names'),
         ({'': 5, 'val': 2}, {'train': 5, 'val': 2}, 'as the folder splits them'),

@@ -75,12 +75,12 @@ FLAGS = {
     'flag: data is the folder of the images': (
         None,
         f'train det.py --data {IMAGES}',
-        r'no COCO file in \S*training: .*; or are the labels those in \S*scenes[?] then give that folder',
+        r'no labels for a detector in \S*training: .*; or are the labels those in \S*scenes[?] then give that folder',
     ),
     'flag: data is the folder of the photos': (
         None,
         f'train tiny.py --data {IMAGES}',
-        r'no pair of image and mask in \S*training: .*; or are the labels those in \S*scenes[?] then give that folder',
+        r'no labels for a segmentor in \S*training: .*; or are the labels those in \S*scenes[?] then give that folder',
     ),
     'flag: show dir is a file': (
         saved('w.pth', dict(state_dict={})),

@@ -13,7 +13,8 @@ from test_train_test import ok, run  # noqa: E402
 def test_a_folder_is_written_in_another_format(tmp_path):
     simple(tmp_path / 'my set')
     output = ok(run('convert_weights.py', 'my set', '--to', 'yolo', '--out', 'new set', cwd=tmp_path))
-    assert output.splitlines()[-1] == '6 objects (coco) in 4 photos: new set (yolo)'
+    assert output.splitlines()[-2] == '6 objects (coco) in 4 photos: new set (yolo)'
+    assert output.splitlines()[-1].startswith('no photo is for validation')
     assert (tmp_path / 'new set/data.yaml').read_text().splitlines() == [
         'train: images/train',
         'names:',
@@ -32,8 +33,11 @@ def test_a_folder_is_written_in_another_format(tmp_path):
             'masks is a folder of labels: give --to (coco, yolo, voc, labelme, cvat, masks) and --out NEW_DIR',
         ),
         ('masks --out new', 'masks is a folder of labels: give --to (coco, yolo'),
-        ('masks --to mmlska --out new', 'masks is a folder of labels: give --to (coco, yolo'),
-        ('masks --to yolo --out new --ema', 'masks is a folder of labels: give --to (coco, yolo'),
+        ('masks --to mmlska --out new', "--to 'mmlska' is unknown; use one of coco, yolo, voc, labelme, cvat, masks"),
+        (
+            'masks --to yolo --out new --ema',
+            'masks is a folder of labels: give --to and --out NEW_DIR, and nothing that is for weights',
+        ),
         ('masks --to yolo --out new', 'holds masks of classes; add --instances to take their pieces for objects'),
         (
             'masks --to yolo --out masks/new --instances',

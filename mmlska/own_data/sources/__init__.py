@@ -7,8 +7,10 @@ from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
+from ...images import is_image
 from ..data_folder import DataFolder
 from ..folder import is_file, refuse_leading_out, walk
+from ..label_text import short
 from .boxes_csv import CsvSource
 from .coco import CocoSource
 from .cvat import CvatSource
@@ -39,6 +41,7 @@ SOURCES: list[type[LabelFormat]] = [
     CsvSource,
     MaskSource,
 ]
+_LARGEST = 1 << 20  # bytes of a label file that is only looked at for advice
 _KINDS = {'mmdet': 'a detector', 'mmseg': 'a segmentor'}
 
 
@@ -72,19 +75,23 @@ def find_source(
             raise ValueError('--instances takes objects from masks, for detectors; leave it out')
         return PieceSource.find(folder, palette)
     _check_format(label_format, scope)
+    if palette and label_format not in (None, MaskSource.name):
+        raise ValueError('--palette is for masks; leave it out, or give --format masks')
+    if palette:
+        label_format = MaskSource.name
     kinds = [kind for kind in SOURCES if kind.name in format_names(scope) and label_format in (None, kind.name)]
     if scope == 'mmseg':  # masks first; outlines of objects are drawn
         kinds.sort(key=lambda kind: kind.scope != scope)
     for number, kind in enumerate(kinds):
-        if palette and kind.scope == 'mmdet':
-            continue
         source = kind.find(folder, palette)
         if source is None:
             continue
         if scope == 'mmseg' and isinstance(source, InstanceSource):
             source = LabelMapSource(root, source)
         rest = kinds[number + 1 :]
-        source.also = [other.name for other in rest if other.scope == kind.scope and other.fits(folder)]
+        source.also = [
+            other.name for other in rest if (scope is None or other.scope == kind.scope) and other.fits(folder)
+        ]
         return source
     return None
 
@@ -102,7 +109,7 @@ def require_source(
     source = find_source(root, scope, palette, label_format, instances)
     if source is not None:
         return source
-    wanted = MaskSource.name if instances else label_format
+    wanted = MaskSource.name if instances or palette else label_format
     raise ValueError(nothing_found(root, scope, wanted) + _where_else(root, scope))
 
 
@@ -118,6 +125,12 @@ def nothing_found(root: Path, scope: str | None = None, label_format: str | None
         for kind in SOURCES
         if kind.name not in wanted and kind.fits(folder)
     ]
+    packed = next(folder.with_suffix('.zip', '.rar', '.7z', '.tar', '.gz', '.tgz'), None)
+    strange = next(folder.with_suffix('.json', '.xml', '.csv', '.txt'), None)
+    if packed:
+        parts.append(f'unpack {short(packed, root)}')
+    elif strange and len(parts) == 1:
+        parts.append(f'{short(strange, root)} is none of them')
     if scope == 'mmseg' and not label_format:
         parts.append('put images into images/ and masks of the same names into masks/')
     elif not folder.images:
@@ -136,7 +149,7 @@ def _where_else(root: Path, scope: str) -> str:
     """Advice for people who named the folder of the images: the folder above, if it seems to hold the labels."""
     for above in list(root.parents)[:2]:
         near = _Neighbours(above, root)
-        if any(kind.fits(near) for kind in SOURCES if kind.name in format_names(scope)):
+        if near.files and any(kind.fits(near) for kind in SOURCES if kind.name in format_names(scope)):
             return f'; or are the labels those in {above}? then give that folder'
     return ''
 
@@ -150,5 +163,11 @@ class _Neighbours(DataFolder):
     @cached_property
     def files(self) -> list[Path]:
         folders = [self.root / name for name in ('annotations', 'Annotations', 'labels', 'masks', 'labelTxt')]
-        below = (path for folder in [self.given, *folders] if folder.is_dir() for path in islice(walk(folder), 1000))
-        return [*(path for path in sorted(self.root.iterdir()) if is_file(path)), *below]
+        try:
+            below = [
+                path for folder in [self.given, *folders] if folder.is_dir() for path in islice(walk(folder), 1000)
+            ]
+            files = [*(path for path in sorted(self.root.iterdir()) if is_file(path)), *below]
+            return [path for path in files if is_image(path) or path.stat().st_size <= _LARGEST]
+        except OSError:  # a folder that is closed
+            return []

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...images import is_image
-from ..annotations import AnnotationFile, labelled_as_stored
+from ..annotations import AnnotationFile, labelled_size
 from ..data_folder import DataFolder
 from ..folder import split_of
 from ..label_builder import UNNAMED, LabelBuilder, LabelledPhoto
@@ -129,7 +129,7 @@ def _add(entry: LabelledPhoto, row: _Row, box: list[float], fractions: bool, pho
         header = photos.header(entry)
         if header is None:
             return
-        size = header.stored if labelled_as_stored(entry.entry, header) else header.upright
+        size = labelled_size(entry.entry, header)
         box = [value * size[place % 2] for place, value in enumerate(box)]
     if photos.is_new(entry, row.place, row.name, *box):
         left, top, right, bottom = box

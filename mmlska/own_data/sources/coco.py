@@ -47,7 +47,8 @@ class CocoSource(InstanceSource):
             if isinstance(content, dict) and all(isinstance(content.get(k), list) for k in ('images', 'annotations')):
                 check_entries(path, content)
                 found.append(AnnotationFile(path, split_of(path.relative_to(root)), content))
-        folders = sorted({path.parent for path in folder.images} | {root})
+        above = {place for parent in {path.parent for path in folder.images} for place in (parent, *parent.parents)}
+        folders = sorted({place for place in above if place.is_relative_to(root)} | {root})
         known = set(folder.files)
         for item in found:
             _locate([image.get('file_name') for image in item.content['images']], folders, item, root, known)
@@ -85,7 +86,8 @@ def _locate(names: list, folders: list[Path], item: AnnotationFile, root: Path, 
     def rank(place: tuple[Path, int]):
         folder, skipped = place
         found = [find(folder, skipped, name) for name in sample]
-        hits, elsewhere = sum(path is not None for path, _ in found), sum(out for _, out in found)
+        # Photos of one name in several folders are not one photo.
+        hits, elsewhere = len({path for path, _ in found} - {None}), sum(out for _, out in found)
         near = folder == item.path.parent, split_of(folder / 'x') == item.split
         return hits, elsewhere, -skipped, *near, -len(folder.parts)
 

@@ -16,12 +16,14 @@ from xml.etree.ElementTree import Element
 
 from ...images import read_header
 from ...text import printable
+from ..annotations import labelled_size
 from ..data_folder import DataFolder
 from ..folder import split_of, split_of_folders
 from ..label_builder import LabelBuilder, LabelledPhoto
 from ..label_text import contains, read_each, read_xml, short
-from ..photo_pairing import PhotoEntry, frame_photos, one_entry_each
-from .cvat_shapes import joined, read_shape, whole
+from ..photo_pairing import PhotoEntry, frame_photos, not_used, one_entry_each
+from ..shapes import joined
+from .cvat_shapes import read_shape, whole
 from .instances import InstanceSource
 
 _NO_AREA = ('polyline', 'points', 'skeleton', 'cuboid', 'tag')
@@ -87,12 +89,7 @@ def _read(folder: DataFolder, roots: dict[Path, Element], builder: LabelBuilder)
     builder.left_out += left_out
     for entry in kept:
         _add_photo(entry, builder)
-    used = {entry.photo for entry in entries}
-    builder.remarks += [
-        ('photo without a label file, not used', short(photo, folder.root))
-        for photo in folder.images
-        if photo not in used
-    ]
+    builder.remarks += not_used(folder, (entry.photo for entry in entries))
 
 
 def _images(folder: DataFolder, path: Path, root: Element, builder: LabelBuilder) -> Iterator[PhotoEntry]:
@@ -106,7 +103,7 @@ def _images(folder: DataFolder, path: Path, root: Element, builder: LabelBuilder
             for number, shape in enumerate(image, 1)
         ]
         entry = None
-        with builder.faults(place, 'image that fits no photo or two'):
+        with builder.faults(place, 'image entry that fits no photo, or two'):
             if not name.strip():
                 raise ValueError('it has no name')
             entry = PhotoEntry(path, name, content, folder.photo(name, path))
@@ -189,16 +186,15 @@ def _add_photo(entry: PhotoEntry, builder: LabelBuilder) -> None:
     except (OSError, ValueError):  # check and training name it
         header = None
     if header:
-        said = added.entry.get('width'), added.entry.get('height')
-        _add_shapes(added, content.shapes, header.stored if said == header.stored else header.upright)
+        _add_shapes(added, content.shapes, labelled_size(added.entry, header))
 
 
 def _add_shapes(added: LabelledPhoto, shapes: list[_Shape], size: tuple[int, int]) -> None:
     builder, objects = added.builder, {}
     for count, shape in enumerate(shapes):
-        with builder.faults(shape.place):
+        with builder.faults(shape.place, photo=added):
             if shape.element.tag in _NO_AREA:
-                builder.left_out.append((f'{shape.element.tag}, which is no area', shape.place))
+                builder.remarks.append((f'shape without area: {shape.element.tag}', shape.place))
                 continue
             if not (shape.label or '').strip():
                 raise ValueError('it has no label')
@@ -207,5 +203,5 @@ def _add_shapes(added: LabelledPhoto, shapes: list[_Shape], size: tuple[int, int
             key = count if alone else (shape.label, shape.group)
             objects.setdefault(key, (shape, []))[1].append(piece)
     for shape, pieces in objects.values():
-        with builder.faults(shape.place):
-            added.add(shape.label, shape.place, **(joined(pieces, size) if len(pieces) > 1 else pieces[0]))
+        with builder.faults(shape.place, photo=added):
+            added.add(shape.label, shape.place, **joined(pieces, size))

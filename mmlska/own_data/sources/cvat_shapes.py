@@ -7,10 +7,9 @@ from xml.etree.ElementTree import Element
 
 import numpy as np
 
-from ...datasets.coco_labels import box_of
 from ...text import shown
 from ..label_text import number
-from ..shapes import ellipse, filled, merged, placed, runs_of, turned_box
+from ..shapes import ellipse, placed, turned_box
 
 
 def read_shape(shape: Element, size: tuple[int, int]) -> dict:
@@ -26,22 +25,6 @@ def read_shape(shape: Element, size: tuple[int, int]) -> dict:
     if shape.tag not in _READERS:
         raise ValueError('it is no shape of CVAT 1.1')
     return _READERS[shape.tag](shape, size)
-
-
-def joined(pieces: list[dict], size: tuple[int, int]) -> dict:
-    """The pieces of one object; around them a box, if one of them is a box."""
-    outlines = [outline for piece in pieces for outline in piece.get('polygons', ())]
-    masks = [piece['runs'] for piece in pieces if 'runs' in piece]
-    out: dict = {'polygons': outlines} if outlines else {}
-    if masks:
-        out = {'runs': merged([*masks, *([runs_of(filled(outlines, size))] if outlines else [])])}
-    boxes = [piece['box'] for piece in pieces if 'box' in piece]
-    if boxes:
-        boxes += [box_of({'segmentation': outline}) for outline in out.values()]
-        left, top = (min(box[side] for box in boxes) for side in (0, 1))
-        right, bottom = (max(box[side] + box[side + 2] for box in boxes) for side in (0, 1))
-        out['box'] = [left, top, right - left, bottom - top]
-    return out
 
 
 def _box(shape: Element, size: tuple[int, int]) -> dict:

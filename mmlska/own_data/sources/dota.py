@@ -1,6 +1,6 @@
 """DOTA's turned boxes in photos from above: a text file for each photo, with a line for each object.
 
-A line is ``x1 y1 x2 y2 x3 y3 x4 y4 class difficult``, four corners in pixels; the last word may lack. Two lines may stand above,
+A line is ``x1 y1 x2 y2 x3 y3 x4 y4 class difficult``, four corners in pixels; the last word may be missing. Two lines may stand above,
 ``imagesource:...`` and ``gsd:...``. The files lie in ``labelTxt`` beside ``images``, or beside the photos. mmrotate's cut up photos and
 Roboflow's export for oriented boxes have the same lines. Source: the page of the DOTA data set.
 
@@ -80,7 +80,7 @@ def _add(label: Path, photo: Path, split: str | None, builder: LabelBuilder) -> 
     entry = builder.photo(photo, split)
     for count, words in lines:
         place = f'{short(label, builder.root)} line {count}'
-        with builder.faults(place):
+        with builder.faults(place, photo=entry):
             corners = [number(word) for word in words[:8]]
             if len(words) < 9:
                 raise ValueError(f'{len(words)} words; 8 numbers and a class are needed')

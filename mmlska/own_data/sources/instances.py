@@ -14,7 +14,7 @@ from shlex import quote
 from mmengine.config import Config
 
 from ...colors import distinct_colors
-from ...datasets.coco_labels import area_of, box_of, mask_of, problem
+from ...datasets.coco_labels import area_of, box_of, is_ignored, mask_of, problem
 from ...files import write_atomically, write_text
 from ...images import read_header
 from ...text import counted, printable
@@ -53,6 +53,13 @@ class InstanceSource(LabelFormat):
         ]
 
     def read(self) -> InstanceLabels:
+        reasons = [entry for item in self.files for entry in item.left_out]
+        if reasons and not any(item.content['annotations'] for item in self.files):
+            kind, place = reasons[0]
+            more = f' and {len(reasons) - 1} more' if len(reasons) > 1 else ''
+            raise ValueError(
+                f'no label of {self.root} can be used: {kind}: {place}{more}; mmlska check {quote(str(self.root))} lists all'
+            )
         labels = _clean(self.files, self.root)
         labels.notes += _notes(self.files)
         return labels
@@ -234,8 +241,7 @@ def _clean(files: list[AnnotationFile], root: Path) -> InstanceLabels:
     left_out, numbers, kinds = Counter(), Counter(), {'upright': [], 'stored': [], 'other size': []}
     for item in files:
         split = item.split or ''
-        images = _clean_images(item, root, len(splits.setdefault(split, [])), kinds)
-        splits[split] += images
+        images = _clean_images(item, root, splits.setdefault(split, []), kinds)
         by_id: dict = {}
         for old, image in zip(item.content['images'], images):
             by_id.setdefault(old['id'], image)
@@ -265,8 +271,12 @@ def _clean(files: list[AnnotationFile], root: Path) -> InstanceLabels:
     return InstanceLabels(root, classes, palette, splits, lines, bool(kinds['stored']), left_out)
 
 
-def _clean_images(item: AnnotationFile, root: Path, before: int, kinds: dict) -> list[LabelledImage]:
-    """The clean entries of the images of a file, with ids after those that there are before; odd ones go into ``kinds``."""
+def _clean_images(item: AnnotationFile, root: Path, before: list[LabelledImage], kinds: dict) -> list[LabelledImage]:
+    """The clean entries of the images of a file; odd ones go into ``kinds``.
+
+    Args:
+        before: Those of other files of the split. New ones are added to them; a photo that another file names too keeps its entry.
+    """
     total = len(item.content['images'])
     if item.outside:
         raise ValueError(
@@ -279,10 +289,10 @@ def _clean_images(item: AnnotationFile, root: Path, before: int, kinds: dict) ->
     if missing:
         raise FileNotFoundError(
             f'{item.path} names {len(missing)} of {total} images that are not below {root}: '
-            f'{first_of(missing)}; add them or see mmlska check --fix'
+            f'{first_of(missing)}; add them, or leave their labels out: mmlska check {quote(str(root))} --fix NEW_DIR'
         )
-    images = []
-    for number, image in enumerate(item.content['images'], before + 1):
+    images, known = [], {image.entry['file_name']: image for image in before}
+    for image in item.content['images']:
         path = item.images[image['file_name']]
         header = read_header(path)
         as_stored = labelled_as_stored(image, header)
@@ -293,8 +303,12 @@ def _clean_images(item: AnnotationFile, root: Path, before: int, kinds: dict) ->
             kinds['other size'].append(path.name)
         width, height = header.stored if as_stored else header.upright
         inside = path.relative_to(root).as_posix() if path.is_relative_to(root) else None
-        entry = {'id': number, 'file_name': inside or str(path), 'width': width, 'height': height}
-        images.append(LabelledImage(entry, said='' if inside else str(image['file_name'])))
+        name = inside or str(path)
+        if name not in known:
+            entry = {'id': len(before) + 1, 'file_name': name, 'width': width, 'height': height}
+            known[name] = LabelledImage(entry, said='' if inside else str(image['file_name']))
+            before.append(known[name])
+        images.append(known[name])
     return images
 
 
@@ -303,7 +317,7 @@ def _clean_annotation(annotation: dict, image: dict, category: int, number: int)
     left, top = max(x, 0.0), max(y, 0.0)
     box = [left, top, min(x + width, image['width']) - left, min(y + height, image['height']) - top]
     out = {'id': number, 'image_id': image['id'], 'category_id': category, 'bbox': box}
-    out['iscrowd'] = int(bool(annotation.get('iscrowd')) or bool(annotation.get('ignore')))
+    out['iscrowd'] = int(is_ignored(annotation))
     mask = mask_of(annotation)
     if mask is not None:
         out['segmentation'] = mask

@@ -44,21 +44,25 @@ class LabelMapSource(Source):
 
     def legend(self) -> Legend:
         legend = self.objects.legend()
-        names, added = with_background([name for name, _ in legend])
-        return [(names[0], (0, 0, 0))] * added + legend
+        names, indices = with_background([name for name, _ in legend])
+        colors = {index: color for index, (_, color) in zip(indices, legend)}
+        return [(name, colors.get(index, (0, 0, 0))) for index, name in enumerate(names)]
 
     def samples(self) -> list[tuple[str, Callable[[], Sample | None]]]:
-        added = len(self.legend()) - len(self.objects.legend())
-        return [(name, partial(_sample, read, added)) for name, read in self.objects.samples()]
+        _, indices = with_background([name for name, _ in self.objects.legend()])
+        return [(name, partial(_sample, read, indices)) for name, read in self.objects.samples()]
 
     def repair(self, folder: Path) -> list[str]:
         return self.objects.repair(folder)
 
     def read(self) -> DrawnLabels:
         objects = self.objects.read()
-        classes, added = with_background(objects.classes)
-        palette = [(0, 0, 0)] * added + list(objects.palette)
-        return DrawnLabels(self.root, classes, palette, objects.splits, objects.notes, objects.as_stored, objects)
+        classes, indices = with_background(objects.classes)
+        colors = dict(zip(indices, objects.palette))
+        palette = [colors.get(index, (0, 0, 0)) for index in range(len(classes))]
+        return DrawnLabels(
+            self.root, classes, palette, objects.splits, objects.notes, objects.as_stored, objects, indices
+        )
 
 
 @dataclass
@@ -66,16 +70,13 @@ class DrawnLabels(TrainingLabels):
     """Objects, in images that are :class:`LabelledImage`, of which label maps are drawn when they are written."""
 
     objects: InstanceLabels
-
-    @property
-    def _added(self) -> int:
-        return len(self.classes) - len(self.objects.classes)
+    indices: list[int]  # of their classes in the label maps
 
     def name_of(self, image: LabelledImage) -> str:
         return self.objects.name_of(image)
 
     def classes_in(self, image: LabelledImage) -> set[int]:
-        return {number + self._added for number in self.objects.classes_in(image)}
+        return {self.indices[number] for number in self.objects.classes_in(image)}
 
     def describe(self, images: list[LabelledImage]) -> str:
         return f'{self.objects.describe(images)} drawn into label maps'
@@ -97,16 +98,15 @@ class DrawnLabels(TrainingLabels):
         pairs = []
         for image in images:
             entry = image.entry
-            index = draw_index(
-                [(a['category_id'] - 1, a) for a in image.annotations], (entry['width'], entry['height']), self._added
-            )
+            objects = [(a['category_id'] - 1, a) for a in image.annotations]
             mask = folder / 'masks' / split / f'{entry["file_name"].lstrip("/")}.png'
+            index = draw_index(objects, (entry['width'], entry['height']), self.indices)
             write_atomically(mask, Image.fromarray(index).save)
             pairs.append(MaskPair(self.root / entry['file_name'], mask, split))
         return mask_datasets(self.root, folder, split, pairs, reduce_zero=False)
 
 
-def _sample(read: Callable[[], Sample | None], added: int) -> Sample | None:
+def _sample(read: Callable[[], Sample | None], indices: list[int]) -> Sample | None:
     sample = read()
     if sample is None:
         return None
@@ -115,4 +115,4 @@ def _sample(read: Callable[[], Sample | None], added: int) -> Sample | None:
     except (OSError, ValueError):
         return None
     size = header.stored if sample.as_stored else header.upright
-    return Sample(sample.image, sample.as_stored, index=draw_index(sample.objects, size, added))
+    return Sample(sample.image, sample.as_stored, index=draw_index(sample.objects, size, indices))

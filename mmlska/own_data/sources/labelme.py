@@ -15,13 +15,13 @@ from pathlib import Path, PurePosixPath
 
 from ...images import IMAGE_SUFFIXES, read_header
 from ...text import shown
-from ..annotations import AnnotationFile, labelled_as_stored
-from ..data_folder import DataFolder, has_photo
+from ..annotations import AnnotationFile, labelled_size
+from ..data_folder import DataFolder, SeveralPhotos
 from ..folder import split_of_folders
-from ..label_builder import LabelBuilder, LabelledPhoto
+from ..label_builder import LabelBuilder, extract_photo
 from ..label_text import contains, read_each, read_json, short, unpacked
 from ..photo_pairing import pair, unlabelled
-from ..shapes import Polygon, box_around, ellipse, filled, merged, outline, placed, read_mask, runs_of
+from ..shapes import Polygon, box_around, ellipse, joined, outline, placed, read_mask
 from .instances import InstanceSource
 
 _OUTLINES = ('polygon', 'rotation', 'oriented_rectangle', 'quadrilateral')
@@ -52,9 +52,7 @@ class _Piece:
     name: str
     count: int
     ignore: bool
-    polygon: Polygon
-    is_box: bool = False
-    runs: dict | None = None
+    shape: dict  # ``box``, ``polygons`` or ``runs``
 
 
 def _looks_right(path: Path) -> bool:
@@ -70,11 +68,12 @@ def _read(folder: DataFolder) -> list[AnnotationFile]:
     named, within = {}, []
     for path, content in contents.items():
         names = [name for name in (content.get('imagePath'), path.stem) if isinstance(name, str)]
-        if content['imageData'] and not has_photo(folder, names, path):
+        if content['imageData'] and not _has_photo_near(folder, names, path):
             within.append(path)
         else:
             named[path] = names
-    pairing = pair(folder, named.items())
+    # A single folder of labels may have any name, and that of the photos another.
+    pairing = pair(folder, named.items(), same_place=len({path.parent for path in contents}) > 1)
     rest = unlabelled(folder, labels, pairing.photos, '.json')
     builder.left_out += pairing.left_out + rest.left_out
     builder.remarks += rest.remarks
@@ -82,6 +81,15 @@ def _read(folder: DataFolder) -> list[AnnotationFile]:
     for path in (path for path in labels if path in photos):
         _add_photo(path, contents[path], photos[path], builder)
     return builder.files()
+
+
+def _has_photo_near(folder: DataFolder, names: list[str], path: Path) -> bool:
+    """Whether the photo lies in a file, which is not that of another place."""
+    try:
+        found = next(filter(None, (folder.photo(name, path) for name in names)), None)
+    except SeveralPhotos:
+        return True
+    return found is not None and not folder.in_other_places(found, path)
 
 
 def _content(path: Path) -> dict:
@@ -99,14 +107,17 @@ def _extracted(
     """Label files with the photos that they hold, each under a name that no other photo has."""
     taken = {short(photo, folder.root) for photo in folder.images}
     for path in labels:
-        with builder.faults(short(path, folder.root), 'label file without its photo, whose imageData is none'):
+        with builder.faults(
+            short(path, folder.root), 'label file whose photo is missing and whose imageData is no image'
+        ):
             suffix = PurePosixPath(str(contents[path].get('imagePath'))).suffix
             suffix = suffix if suffix.lower() in IMAGE_SUFFIXES else '.jpg'
-            stem = '_'.join((*path.parent.relative_to(folder.root).parts, path.stem))[-_LONGEST_STEM:]
+            stem = '_'.join((*path.parent.relative_to(folder.root).parts, path.stem))
+            stem = stem.encode('utf-8', 'replace')[-_LONGEST_STEM:].decode('utf-8', 'ignore')
             name, count = stem + suffix, 2
             while name in taken:
                 name, count = f'{stem} ({count}){suffix}', count + 1
-            photo = builder.extract(unpacked(read_json(path).get('imageData')), name)
+            photo = extract_photo(unpacked(read_json(path).get('imageData')), name)
             try:
                 read_header(photo)
             except (OSError, ValueError):  # its message names a file that the user does not know
@@ -124,21 +135,22 @@ def _add_photo(path: Path, content: dict, photo: Path, builder: LabelBuilder) ->
         header = read_header(photo)
     except (OSError, ValueError):  # check and training name it
         return
-    size = header.stored if labelled_as_stored(entry.entry, header) else header.upright
+    size = labelled_size(entry.entry, header)
     place, objects = short(path, root), {}
     for count, shape in enumerate(content['shapes'], 1):
         where = f'{place} shape {count}'
-        with builder.faults(where):
+        with builder.faults(where, photo=entry):
             left_out = _kind_left_out(shape)
             if left_out:
-                builder.left_out.append((left_out, where))
+                builder.remarks.append((left_out, where))
                 continue
             piece = _piece(shape, count, size)
             objects.setdefault((piece.name, _group(shape, count)), []).append(piece)
     for pieces in objects.values():
         where = f'{place} shape{"s" if len(pieces) > 1 else ""} {", ".join(str(piece.count) for piece in pieces)}'
-        with builder.faults(where):
-            _add(entry, pieces, where, size)
+        with builder.faults(where, photo=entry):
+            shape = joined([piece.shape for piece in pieces], size)
+            entry.add(pieces[0].name, where, **shape, ignore=any(piece.ignore for piece in pieces))
 
 
 def _kind_left_out(shape: dict) -> str | None:
@@ -164,24 +176,23 @@ def _piece(shape: dict, count: int, size: tuple[int, int]) -> _Piece:
     flags = flags if isinstance(flags, dict) else {}
     ignore = shape.get('difficult') in _YES or flags.get('difficult') in _YES
     points = outline(shape.get('points'))
-    piece = _Piece(str(label).strip(), count, ignore, points)
+    drawn: dict = {'polygons': [points]}
     if kind in _OUTLINES:
         if len(points) < 6:
             raise ValueError(f'{len(points) // 2} points, an outline has at least 3')
     elif kind == 'rectangle':
         _check_count(points, 2, 4)
-        x, y, width, height = box_around([points])
-        piece.polygon, piece.is_box = [x, y, x + width, y, x + width, y + height, x, y + height], True
+        drawn = {'box': box_around([points])}
     elif kind == 'circle':
         _check_count(points, 2)
         radius = math.dist(points[:2], points[2:])
-        piece.polygon = ellipse(points[0], points[1], radius, radius)
+        drawn = {'polygons': [ellipse(points[0], points[1], radius, radius)]}
     elif kind == 'mask':
         _check_count(points, 2)
-        piece.runs = _mask(shape, points, size)
+        drawn = {'runs': _mask(shape, points, size)}
     else:
         raise ValueError(f'{shown(kind)} is no kind of shape that is read')
-    return piece
+    return _Piece(str(label).strip(), count, ignore, drawn)
 
 
 def _check_count(points: Polygon, *counts: int) -> None:
@@ -196,17 +207,3 @@ def _mask(shape: dict, points: Polygon, size: tuple[int, int]) -> dict:
     if max(abs(width + 1 - mask.shape[1]), abs(height + 1 - mask.shape[0])) > 1:
         raise ValueError(f'a mask of {mask.shape[1]}x{mask.shape[0]} pixels for {width + 1:g}x{height + 1:g}')
     return placed(mask, int(x), int(y), size)
-
-
-def _add(entry: LabelledPhoto, pieces: list[_Piece], place: str, size: tuple[int, int]) -> None:
-    """Add an object, which may be in pieces; rectangles alone have no outline."""
-    name, ignore = pieces[0].name, any(piece.ignore for piece in pieces)
-    outlines = [piece.polygon for piece in pieces if piece.runs is None]
-    masks = [piece.runs for piece in pieces if piece.runs is not None]
-    if masks:
-        drawn = [runs_of(filled(outlines, size))] if outlines else []
-        entry.add(name, place, runs=merged([*masks, *drawn]), ignore=ignore)
-    elif all(piece.is_box for piece in pieces):
-        entry.add(name, place, box=box_around(outlines), ignore=ignore)
-    else:
-        entry.add(name, place, polygons=outlines, ignore=ignore)

@@ -28,7 +28,7 @@ SMALLEST = 9  # pixels: less is the fringe of another piece
 class PieceSource(InstanceSource):
     """The connected pieces of masks."""
 
-    name = 'masks'
+    name = MaskSource.name
 
     @classmethod
     def fits(cls, folder: DataFolder) -> bool:
@@ -42,7 +42,12 @@ class PieceSource(InstanceSource):
             ValueError: If the masks make no sense, or all is background.
         """
         masks = MaskSource.find(folder, palette)
-        return cls(folder.root, _read(masks.read())) if masks else None
+        if masks is None:
+            return None
+        try:
+            return cls(folder.root, _read(masks.read()))
+        except ValueError as error:
+            raise ValueError(f'{error}; mmlska check without --instances lists all mistakes of the masks') from error
 
 
 def _read(masks: MaskLabels) -> list[AnnotationFile]:
@@ -52,11 +57,13 @@ def _read(masks: MaskLabels) -> list[AnnotationFile]:
         builder.remarks.append(
             ('masks without a class called background; each class is one of objects', ', '.join(masks.classes))
         )
+    builder.remarks += [('masks', note) for note in masks.notes]
     for split, pairs in masks.splits.items():
         for pair in pairs:
             photo, place = builder.photo(pair.image, split or None, pair.size), short(pair.mask, masks.root)
             index = read_index(pair, masks.labels)
-            for label, name in enumerate(names):
+            for label in (label for label in np.unique(index).tolist() if label < len(names)):
+                name = names[label]
                 pieces, small = _pieces(index == label) if name else ([], 0)
                 for runs in pieces:
                     photo.add(name, place, runs=runs)

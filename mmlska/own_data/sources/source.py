@@ -32,6 +32,11 @@ class Source(ABC):
     root: Path  # the folder, outside of which nothing is read
     also: Sequence[str] = ()  # further formats that the folder seems to hold for the same kind of models
 
+    def other_formats(self) -> list[str]:
+        """What to say of labels that the folder seems to hold in other formats."""
+        others = ' or '.join(f'--format {name}' for name in self.also)
+        return [f'there are labels in another format too: {others} reads those'] if others else []
+
     @abstractmethod
     def check(self, scale: Sequence[float] | None = None) -> Report:
         """List what is wrong, before the labels are drawn or repaired.

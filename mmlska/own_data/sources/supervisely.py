@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ...images import read_header
 from ...text import shown
-from ..annotations import AnnotationFile, labelled_as_stored
+from ..annotations import AnnotationFile, labelled_size
 from ..data_folder import DataFolder
 from ..folder import split_of, split_of_folders
 from ..label_builder import LabelBuilder, LabelledPhoto
@@ -116,13 +116,13 @@ def _add_photo(path: Path, content: dict, photo: Path, builder: LabelBuilder, me
         header = read_header(photo)
     except (OSError, ValueError):  # check and training name it
         return
-    size = header.stored if labelled_as_stored(entry.entry, header) else header.upright
+    size = labelled_size(entry.entry, header)
     for count, item in enumerate(content['objects'], 1):
         place = f'{short(path, builder.root)} object {count}'
-        with builder.faults(place):
+        with builder.faults(place, photo=entry):
             kind = _kind(item, meta)
             if kind in _WITHOUT_AREA:
-                builder.left_out.append((f'shape without area: {kind}', place))
+                builder.remarks.append((f'shape without area: {kind}', place))
             else:
                 _add(entry, item, kind, place, size)
 

@@ -20,7 +20,7 @@ from ..folder import split_of, split_of_folders
 from ..label_builder import UNNAMED, LabelBuilder, LabelledPhoto
 from ..label_tables import read_csv
 from ..label_text import contains, number, read_each, read_json, short
-from ..photo_pairing import PhotoEntry, one_entry_each
+from ..photo_pairing import PhotoEntry, not_used, one_entry_each
 from ..shapes import Polygon, ellipse
 from .instances import InstanceSource
 
@@ -117,17 +117,13 @@ def _read(folder: DataFolder, files: dict[Path, list], builder: LabelBuilder) ->
     kept, left_out, repeated = one_entry_each(folder, entries)
     builder.left_out += left_out
     builder.remarks += repeated
-    keys = {
-        path: _class_key([region for entry in kept if entry.file == path for region in entry.content]) for path in files
-    }
+    regions: dict[Path, list] = {path: [] for path in files}
+    for entry in kept:
+        regions[entry.file] += entry.content
+    keys = {path: _class_key(found) for path, found in regions.items()}
     for entry in kept:
         _add_photo(entry, keys[entry.file], builder)
-    used = {entry.photo for entry in entries}
-    builder.remarks += [
-        ('photo without a label file, not used', short(photo, folder.root))
-        for photo in folder.images
-        if photo not in used
-    ]
+    builder.remarks += not_used(folder, (entry.photo for entry in entries))
 
 
 def _entry(folder: DataFolder, path: Path, photo: object, builder: LabelBuilder) -> PhotoEntry:
@@ -150,7 +146,7 @@ def _add_photo(entry: PhotoEntry, key: str | None, builder: LabelBuilder) -> Non
     added = builder.photo(photo or entry.name, split or split_of(entry.file.relative_to(builder.root)))
     for count, region in enumerate(entry.content, 1):
         place = f'{file}, {printable(entry.name)}, region {count}'
-        with builder.faults(place):
+        with builder.faults(place, photo=added):
             _add_region(added, region, key, place)
 
 
@@ -160,7 +156,7 @@ def _add_region(added: LabelledPhoto, region: dict, key: str | None, place: str)
         raise ValueError(f'{shown(shape)} is no shape')
     kind = shape.get('name')
     if kind == 'point':
-        builder.left_out.append(('point, which is no area', place))
+        builder.remarks.append(('shape without area: point', place))
         return
     if kind == 'rect':
         drawn: dict = {'box': [_number(shape, side) for side in ('x', 'y', 'width', 'height')]}
@@ -171,7 +167,7 @@ def _add_region(added: LabelledPhoto, region: dict, key: str | None, place: str)
     elif kind in ('polygon', 'polyline'):
         outline = _outline(shape)
         if kind == 'polyline' and not _is_closed(outline):
-            builder.left_out.append(('open polyline, which is no area', place))
+            builder.remarks.append(('shape without area: open polyline', place))
             return
         drawn = {'polygons': [outline]}
     else:

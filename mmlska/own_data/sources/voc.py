@@ -67,7 +67,7 @@ def _read(folder: DataFolder) -> list[AnnotationFile]:
         home = next((place for place in label.parents if place in lists), None)
         keys = [key for key in (stem_key(label.stem), stem_key(photo.name)) if home and key in lists[home]]
         if home and not keys:
-            builder.left_out.append(('xml that no list of ImageSets names', short(label, folder.root)))
+            builder.remarks.append(('xml that no list of ImageSets names', short(label, folder.root)))
             continue
         by_name = split_of_folders(photo.relative_to(folder.root)) or split_of_folders(label.relative_to(folder.root))
         _add(label, photo, lists[home][keys[0]] if home else by_name, masks, builder)
@@ -86,7 +86,7 @@ def _add(label: Path, photo: Path, split: str | None, masks: DataFolder, builder
     if masks.files:
         give_masks(objects, entry, label, photo, masks)
     for thing in objects:
-        with builder.faults(thing['place']):
+        with builder.faults(thing['place'], photo=entry):
             entry.add(**thing)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ...colors import pack_rgb
 from ...images import open_image, read_header
-from ..annotations import labelled_as_stored
+from ..annotations import labelled_size
 from ..data_folder import DataFolder, SeveralPhotos
 from ..label_builder import LabelledPhoto
 from ..label_text import short
@@ -48,7 +48,7 @@ def give_masks(
         return
     if path is None or header is None:
         return
-    size = header.stored if labelled_as_stored(entry.entry, header) else header.upright
+    size = labelled_size(entry.entry, header)
     place = short(path, builder.root)
     with builder.faults(place, 'masks of objects that can not be read'):
         boxed = [thing for thing in objects if 'box' in thing]

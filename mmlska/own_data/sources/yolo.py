@@ -7,7 +7,7 @@ objects. Source: Ultralytics' pages on data sets for detection, segmentation and
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path, PurePosixPath
@@ -17,7 +17,7 @@ import yaml
 from ...images import is_image, read_header
 from ...text import printable, shown
 from ..annotations import AnnotationFile
-from ..data_folder import KIND_WORD, DataFolder, SeveralPhotos, has_photo
+from ..data_folder import KIND_WORD, DataFolder, SeveralPhotos, has_photo, name_key
 from ..folder import split_of_folders
 from ..label_builder import LabelBuilder, LabelledPhoto
 from ..label_text import UNREADABLE, contains, number, read_text, short
@@ -52,6 +52,7 @@ class _Declared:
     splits: dict[str, list[str]] = field(default_factory=dict)
     places: list[str] = field(default_factory=list)  # where folders and lists are counted from
     keypoints: bool = False
+    count: str = ''  # of the classes, as it says
 
 
 @dataclass
@@ -65,11 +66,25 @@ def _read(folder: DataFolder) -> list[AnnotationFile]:
     declared = _declared(folder)
     builder = LabelBuilder(folder.root, declared.file, declared.names.values())
     # A photo without label file has no objects: it must not get those of another photo of its name.
-    pairing = pair(folder, ((path, [path.stem]) for path in _label_files(folder)), same_place=True)
+    files = _label_files(folder)
+    single = (
+        len({path.parent for path in files}) == 1
+    )  # a single folder of labels may have any name, and the photos' another
+    pairing = pair(folder, ((path, [path.stem]) for path in files), same_place=not single)
     builder.left_out += pairing.left_out
+    if declared.names and declared.count not in ('', str(len(declared.names))):
+        place = f'{short(declared.file, folder.root)}: nc {printable(declared.count)[:20]}, {len(declared.names)} names'
+        builder.remarks.append(('number of classes unlike the names, which count', place))
     labels = {photo: label for label, photo in pairing.photos.items()}
     splits = _splits(folder, declared, labels, builder)
-    lines = {photo: _lines(labels[photo], builder) if photo in labels else [] for photo in splits}
+    unused: dict[str, list[Path]] = {}
+    for path in pairing.unused:
+        unused.setdefault(name_key(path.stem), []).append(path)
+    lines: dict[Path, list[_Line] | None] = {}
+    for photo in splits:
+        own = [path for path in unused.get(name_key(photo.stem), ()) if not folder.in_other_places(photo, path)]
+        # One whose label file fits other photos too, or is unreadable, is not one without objects.
+        lines[photo] = _lines(labels[photo], builder) if photo in labels else None if own else []
     names = _names(declared, {line.label for found in lines.values() for line in found or ()}, builder)
     for photo, split in splits.items():
         found = lines[photo]
@@ -77,7 +92,9 @@ def _read(folder: DataFolder) -> list[AnnotationFile]:
             continue
         strange = next((line for line in found if line.label not in names), None)
         if strange:  # what is an object must not be learned as background
-            reason = f'{strange.place}: class {strange.label}, named are {min(names)} to {max(names)}'
+            reason = (
+                f'{strange.place}: class {strange.label} has no name; names are given for {min(names)} to {max(names)}'
+            )
             builder.left_out.append(('photo with an object of a class without name', reason))
             continue
         entry = builder.photo(photo, split)
@@ -86,23 +103,23 @@ def _read(folder: DataFolder) -> list[AnnotationFile]:
         except (OSError, ValueError):  # check and training name it
             continue
         for line in found:
-            with builder.faults(line.place):
+            with builder.faults(line.place, photo=entry):
                 _add(entry, line, names, size, declared.keypoints)
     return builder.files()
 
 
 def _lines(label: Path, builder: LabelBuilder) -> list[_Line] | None:
     """What the lines of a label file say; None where it can't be read."""
-    found, name = [], short(label, builder.root)
+    found, name, lines = [], short(label, builder.root), 0
     with builder.faults(name, UNREADABLE):
         for count, text in enumerate(read_text(label).splitlines(), 1):
             words = text.replace(',', ' ').split()
+            lines += bool(words)
             with builder.faults(f'{name} line {count}'):
                 if words:
-                    found.append(
-                        _Line(f'{name} line {count}', _class_id(words[0]), [number(word) for word in words[1:]])
-                    )
-        return found
+                    values = [number(word) for word in words[1:]]
+                    found.append(_Line(f'{name} line {count}', _class_id(words[0]), values))
+        return found if found or not lines else None
     return None
 
 
@@ -121,7 +138,9 @@ def _add(entry: LabelledPhoto, line: _Line, names: dict[int, str], size: tuple[i
     values = values[:4] if is_box else values
     worst = max(values, key=abs)
     if not 1 - _FARTHEST <= min(values) <= max(values) <= _FARTHEST:
-        raise ValueError(f'{worst:g} is no fraction of the photo; divide pixels by its width and height')
+        raise ValueError(
+            f'{worst:g} is no fraction of the photo; divide pixels by its width and height, percent by 100'
+        )
     pixels = [value * size[place % 2] for place, value in enumerate(values)]
     if is_box:
         x, y, width, height = pixels
@@ -153,14 +172,11 @@ def _names(declared: _Declared, used: set[int], builder: LabelBuilder) -> dict[i
     return names
 
 
-def _label_files(folder: DataFolder) -> Iterator[Path]:
-    """Text files below ``labels``, whose photos may be missing, and those that have the name of a photo."""
-    for path in folder.with_suffix('.txt'):
-        parts = path.relative_to(folder.root).parts[:-1]
-        if path.name not in _NAME_FILES and (
-            any(part.lower() == 'labels' for part in parts) or has_photo(folder, [path.stem], path)
-        ):
-            yield path
+def _label_files(folder: DataFolder) -> list[Path]:
+    """Text files below ``labels``, whose photos may be missing; if there are none, those that have the name of a photo."""
+    texts = [path for path in folder.with_suffix('.txt') if path.name not in _NAME_FILES]
+    below = [path for path in texts if 'labels' in (part.lower() for part in path.relative_to(folder.root).parts[:-1])]
+    return below or [path for path in texts if has_photo(folder, [path.stem], path)]
 
 
 def _looks_right(path: Path) -> bool:
@@ -184,20 +200,15 @@ def _splits(
         for entry in (entry for entry, found in every if not found):
             by_name = [photo for photo in folder.images if split_of_folders(photo.relative_to(folder.root)) == split]
             photos += [photo for photo in by_name if photo not in splits]
-            instead = f'{short(by_name[0].parent, folder.root)} is taken' if by_name else 'nothing is taken instead'
+            instead = f'{short(by_name[0].parent, folder.root)} is taken' if by_name else f'there are no {split} photos'
             builder.remarks.append((f'{file} names a place without photos', f'{shown(entry)}, {instead}'))
         both = [photo for photo in photos if photo in splits]
-        if both:
-            builder.remarks.append(
-                (
-                    f'photos that {file} puts into {split} and another split, where they stay',
-                    f'{len(both)} of {len(photos)}',
-                )
-            )
+        kind = f'photo that {file} puts into {split} and another split, where it stays'
+        builder.remarks += [(kind, short(photo, folder.root)) for photo in both]
         splits.update(dict.fromkeys((photo for photo in photos if photo not in splits), split))
     if splits:
-        builder.left_out += [
-            (f'photo that {file} puts into no split', short(photo, folder.root))
+        builder.remarks += [
+            (f'photo that {file} puts into no split, not used', short(photo, folder.root))
             for photo in labels
             if photo not in splits
         ]
@@ -276,6 +287,8 @@ def _read_declaration(path: Path) -> _Declared | None:
         try:
             content = yaml.load(read_text(path), Loader=yaml.BaseLoader)  # all as text: a class may be called 'no'
         except (yaml.YAMLError, RecursionError) as error:
+            if not re.search(r'(?m)^\s*(names|nc)\s*:', read_text(path)):
+                return None  # of another tool
             raise ValueError(f'{path} is not valid YAML: {printable(" ".join(str(error).split()))[:200]}') from error
     if not isinstance(content, dict) or not {'names', 'nc', *_SPLITS} & content.keys():
         return None
@@ -284,13 +297,15 @@ def _read_declaration(path: Path) -> _Declared | None:
         value = content.get(key) or []
         for entry in value if isinstance(value, list) else [value]:
             if not isinstance(entry, str):
+                if not content.get('names'):
+                    return None  # of another tool
                 raise ValueError(
                     f'{path} has the entry {key}: {shown(entry)}; it must name folders of photos, or lists of them'
                 )
             splits.setdefault(split, []).append(entry)
     names = {} if path.suffix == '.data' else _named(path, content.get('names'))
     places = [place] if isinstance(place := content.get('path'), str) else []
-    return _Declared(path, names, splits, places, 'kpt_shape' in content)
+    return _Declared(path, names, splits, places, 'kpt_shape' in content, str(content.get('nc', '')))
 
 
 def _named(path: Path, names: object) -> dict[int, str]:

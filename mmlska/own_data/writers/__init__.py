@@ -9,12 +9,12 @@ from .coco import write_coco
 from .cvat import write_cvat
 from .labelme import write_labelme
 from .masks import write_masks
-from .photo import LabelledPhoto
+from .photo import PhotoToWrite
 from .voc import write_voc
 from .yolo import write_yolo
 
 #: Each takes the photos, the class names and a new folder, and returns what could not be written, in lines.
-WRITERS: dict[str, Callable[[Sequence[LabelledPhoto], Sequence[str], Path], list[str]]] = {
+WRITERS: dict[str, Callable[[Sequence[PhotoToWrite], Sequence[str], Path], list[str]]] = {
     'coco': write_coco,
     'yolo': write_yolo,
     'voc': write_voc,

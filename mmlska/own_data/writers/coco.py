@@ -6,10 +6,10 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from .photo import LabelledPhoto
+from .photo import PhotoToWrite
 
 
-def write_coco(photos: Sequence[LabelledPhoto], classes: Sequence[str], out: Path) -> list[str]:
+def write_coco(photos: Sequence[PhotoToWrite], classes: Sequence[str], out: Path) -> list[str]:
     """Write all: boxes, outlines, run lengths, crowds."""
     categories = [{'id': number, 'name': name} for number, name in enumerate(classes, 1)]
     for split in dict.fromkeys(photo.split for photo in photos):

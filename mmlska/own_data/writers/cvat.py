@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
-from ...datasets.coco_labels import box_of
-from .photo import LabelledPhoto, is_ignored, outlines
+from ...datasets.coco_labels import box_of, is_ignored
+from .photo import PhotoToWrite, outlines
 
 _SUBSETS = {'train': 'Train', 'val': 'Validation', 'test': 'Test'}
 
 
-def write_cvat(photos: Sequence[LabelledPhoto], classes: Sequence[str], out: Path) -> list[str]:
+def write_cvat(photos: Sequence[PhotoToWrite], classes: Sequence[str], out: Path) -> list[str]:
     """Write boxes and outlines, of which several pieces have a group."""
     root = ElementTree.Element('annotations')
     ElementTree.SubElement(root, 'version').text = '1.1'

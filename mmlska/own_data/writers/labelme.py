@@ -6,11 +6,11 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ...datasets.coco_labels import box_of
-from .photo import LabelledPhoto, flat_names, is_ignored, outlines
+from ...datasets.coco_labels import box_of, is_ignored
+from .photo import PhotoToWrite, flat_names, outlines
 
 
-def write_labelme(photos: Sequence[LabelledPhoto], classes: Sequence[str], out: Path) -> list[str]:
+def write_labelme(photos: Sequence[PhotoToWrite], classes: Sequence[str], out: Path) -> list[str]:
     """Write outlines, of which several pieces have a group, and boxes; ignored objects have the flag ``difficult``."""
     for photo, name in zip(photos, flat_names(photos)):
         target = out / photo.split / name
@@ -28,7 +28,7 @@ def write_labelme(photos: Sequence[LabelledPhoto], classes: Sequence[str], out: 
     return []
 
 
-def _shapes(photo: LabelledPhoto, classes: Sequence[str]) -> Iterator[dict]:
+def _shapes(photo: PhotoToWrite, classes: Sequence[str]) -> Iterator[dict]:
     groups = 0
     for label, annotation in photo.objects:
         pieces = outlines(annotation)

@@ -9,12 +9,12 @@ from pathlib import Path, PurePosixPath
 import cv2
 import numpy as np
 
-from ...datasets.coco_labels import decoded, mask_of
+from ...datasets.coco_labels import box_of, decoded, mask_of
 from ..image_copies import copy_image
 
 
 @dataclass
-class LabelledPhoto:
+class PhotoToWrite:
     """A photo of a data set."""
 
     path: Path
@@ -30,29 +30,26 @@ class LabelledPhoto:
         copy_image(self.path, target, self.as_stored)
 
 
-def flat_names(photos: Sequence[LabelledPhoto]) -> list[str]:
+def flat_names(photos: Sequence[PhotoToWrite]) -> list[str]:
     """A file name without folders for each photo, of which no two differ by their suffix or by upper and lower case alone.
 
     Example:
-        >>> photos = [LabelledPhoto(Path(), name, '', (1, 1), False) for name in ('a/1.jpg', 'b/1.png', 'c/1_2.jpg')]
+        >>> photos = [PhotoToWrite(Path(), name, '', (1, 1), False) for name in ('a/1.jpg', 'b/1.png', 'c/1_2.jpg')]
         >>> flat_names(photos)
         ['1.jpg', '1_2.png', '1_2_2.jpg']
     """
     taken: set[str] = set()
+    numbers: dict[str, int] = {}  # the next one behind a stem
     out = []
     for photo in photos:
         file = PurePosixPath(photo.name)
-        stem, number = file.stem, 2
+        stem = file.stem
         while stem.casefold() in taken:
-            stem, number = f'{file.stem}_{number}', number + 1
+            numbers[file.stem] = numbers.get(file.stem, 1) + 1
+            stem = f'{file.stem}_{numbers[file.stem]}'
         taken.add(stem.casefold())
         out.append(stem + file.suffix)
     return out
-
-
-def is_ignored(annotation: dict) -> bool:
-    """Whether an object is one that is neither learned nor counted."""
-    return bool(annotation.get('iscrowd') or annotation.get('ignore'))
 
 
 def outlines(annotation: dict) -> list[list[float]]:
@@ -63,15 +60,17 @@ def outlines(annotation: dict) -> list[list[float]]:
     mask = mask_of(annotation)
     if mask is None or isinstance(mask, list):
         return mask or []
-    pixels = decoded(mask).astype(np.uint8)
+    left, top, width, height = (int(side) for side in box_of({'segmentation': mask}))
+    pixels = decoded(mask)[top : top + height, left : left + width].astype(np.uint8)
     # Twice the size, so that the border runs along the outside of the pixels and not through their centres.
     large = np.pad(pixels.repeat(2, 0).repeat(2, 1), 1)
     found, _ = cv2.findContours(large, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    pieces = [_border(contour[:, 0].astype(float)) for contour in found]
+    pieces = [_border(contour[:, 0].astype(float), left, top) for contour in found]
     return [piece for piece in pieces if len(piece) >= 6]
 
 
-def _border(corners: np.ndarray) -> list[float]:
+def _border(corners: np.ndarray, left: int, top: int) -> list[float]:
     """Corners of pixels of half the size, in a frame of one, as points on the border of the whole pixels."""
     points = (corners - 1) / 2
-    return [float(value) for value in np.where(points % 1 == 0, points, points + 0.5).ravel()]
+    points = np.where(points % 1 == 0, points, points + 0.5) + (left, top)
+    return [float(value) for value in points.ravel()]

@@ -10,14 +10,14 @@ import numpy as np
 from PIL import Image
 
 from ...colors import distinct_colors
-from ...datasets.coco_labels import area_of, box_of, decoded, mask_of
-from ..shapes import filled
-from .photo import LabelledPhoto, flat_names, is_ignored
+from ...datasets.coco_labels import area_of, box_of, is_ignored, mask_of
+from ..shapes import pixels_of
+from .photo import PhotoToWrite, flat_names
 
 _MOST_MASKS = 254  # numbers of 8 bits, less 0 and the border
 
 
-def write_voc(photos: Sequence[LabelledPhoto], classes: Sequence[str], out: Path) -> list[str]:
+def write_voc(photos: Sequence[PhotoToWrite], classes: Sequence[str], out: Path) -> list[str]:
     """Write boxes, and masks as pictures of numbered objects, small ones over large ones; ignored objects are ``difficult``."""
     lists: dict[str, list[str]] = {}
     without_masks = 0
@@ -42,7 +42,7 @@ def write_voc(photos: Sequence[LabelledPhoto], classes: Sequence[str], out: Path
     )
 
 
-def _write_xml(file: Path, photo: LabelledPhoto, name: str, classes: Sequence[str], drawn: bool) -> None:
+def _write_xml(file: Path, photo: PhotoToWrite, name: str, classes: Sequence[str], drawn: bool) -> None:
     def add(parent: ElementTree.Element, tag: str, text: object = None) -> ElementTree.Element:
         element = ElementTree.SubElement(parent, tag)
         element.text = None if text is None else str(text)
@@ -68,13 +68,12 @@ def _write_xml(file: Path, photo: LabelledPhoto, name: str, classes: Sequence[st
     ElementTree.ElementTree(root).write(file, encoding='utf-8', xml_declaration=True)
 
 
-def _write_objects(file: Path, photo: LabelledPhoto) -> None:
+def _write_objects(file: Path, photo: PhotoToWrite) -> None:
     numbers = np.zeros(photo.size[::-1], np.uint8)
     masks = [annotation for _, annotation in photo.objects if mask_of(annotation) is not None]
     numbered = list(enumerate(masks, 1))
     for number, annotation in sorted(numbered, key=lambda entry: -area_of(entry[1], box_of(entry[1]))):
-        mask = mask_of(annotation)
-        numbers[filled(mask, photo.size) if isinstance(mask, list) else decoded(mask)] = number
+        numbers[pixels_of(mask_of(annotation), photo.size)] = number
     picture = Image.fromarray(numbers, 'P')
     picture.putpalette([0, 0, 0, *(value for color in distinct_colors(_MOST_MASKS) for value in color)])
     file.parent.mkdir(parents=True, exist_ok=True)

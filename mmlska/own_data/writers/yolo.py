@@ -7,23 +7,19 @@ from pathlib import Path, PurePosixPath
 
 import yaml
 
-from ...datasets.coco_labels import box_of
-from .photo import LabelledPhoto, flat_names, is_ignored, outlines
+from ...datasets.coco_labels import box_of, is_ignored
+from .photo import PhotoToWrite, flat_names, outlines
 
 
-def write_yolo(photos: Sequence[LabelledPhoto], classes: Sequence[str], out: Path) -> list[str]:
+def write_yolo(photos: Sequence[PhotoToWrite], classes: Sequence[str], out: Path) -> list[str]:
     """Write boxes, or outlines: pieces of one object are joined by lines of no width, as Ultralytics joins them."""
-    kept = [annotation for photo in photos for _, annotation in photo.objects if not is_ignored(annotation)]
-    with_outlines = bool(kept) and all(map(outlines, kept))
-    ignored = sum(len(photo.objects) for photo in photos) - len(kept)
-    for photo, name in zip(photos, flat_names(photos)):
+    objects = [[(label, a, outlines(a)) for label, a in photo.objects if not is_ignored(a)] for photo in photos]
+    every = [pieces for found in objects for _, _, pieces in found]
+    with_outlines = bool(every) and all(every)
+    for photo, name, found in zip(photos, flat_names(photos), objects):
         split = photo.split or 'train'
         photo.copy_to(out / 'images' / split / name)
-        lines = [
-            _line(label, _outline(annotation) if with_outlines else _box(annotation), photo.size)
-            for label, annotation in photo.objects
-            if not is_ignored(annotation)
-        ]
+        lines = [_line(label, _joined(p) if with_outlines else _box(a), photo.size) for label, a, p in found]
         file = out / 'labels' / split / f'{PurePosixPath(name).stem}.txt'
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(''.join(lines), encoding='utf-8')
@@ -31,9 +27,12 @@ def write_yolo(photos: Sequence[LabelledPhoto], classes: Sequence[str], out: Pat
     places = {split: f'images/{split}' for split in ('train', 'val', 'test') if split in splits}
     content = {**places, 'names': dict(enumerate(classes))}
     (out / 'data.yaml').write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding='utf-8')
+    ignored = sum(len(photo.objects) for photo in photos) - len(every)
     notes = [f'{ignored} ignored objects are left out: YOLO has none'] if ignored else []
-    if not with_outlines and any(map(outlines, kept)):
+    if not with_outlines and any(every):
         notes.append('boxes alone are written: not every object has an outline, and YOLO does not mix them')
+    if 'val' not in places:
+        notes.append('no photo is for validation: Ultralytics needs a folder for "val" in data.yaml')
     return notes
 
 
@@ -47,8 +46,8 @@ def _box(annotation: dict) -> list[float]:
     return [x + width / 2, y + height / 2, width, height]
 
 
-def _outline(annotation: dict) -> list[float]:
-    first, *others = outlines(annotation)
+def _joined(pieces: list[list[float]]) -> list[float]:
+    first, *others = pieces
     joined = [*first, *first[:2]] if others else first
     for piece in others:
         joined = [*joined, *piece, *piece[:2], *first[:2]]

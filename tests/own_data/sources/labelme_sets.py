@@ -48,8 +48,9 @@ def objects(root):
 
 
 def left_out(root):
-    """The first shape that check finds fault with: kind and place."""
-    found = [f for f in check_folder(str(root), label_format='labelme').report.findings if f.level == 'error']
+    """The shapes and files that are not read: kind and place."""
+    findings = check_folder(str(root), label_format='labelme').report.findings
+    found = [f for f in findings if f.level == 'error' or f.kind.startswith('shape ')]
     return [(finding.kind, place) for finding in found for place in finding.places]
 
 

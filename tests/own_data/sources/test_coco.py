@@ -84,6 +84,7 @@ def test_layouts(layout, tmp_path):
     assert train[0]['inputs'].shape[0] == 3
     assert val[1]['data_samples'].metainfo['ori_shape'] == SIZE[::-1]
     assert val.metainfo['classes'][0] == 'cat'
+    assert len({built.get_data_info(i)['img_path'] for built in (build(cfg), val) for i in range(len(built))}) == 5
     assert all(len(labels) == 1 for labels in instances(cfg, 'val').values())
     if layout is layout_roboflow:
         assert val.metainfo['classes'] == ('cat',)

@@ -82,7 +82,7 @@ PIECES = {
         (('polygon', 'other polygon'), [10, 10, 30, 10], 200),
         (('polygon', 'mask'), [10, 10, 42, 22], 104),
         (('mask', 'mask'), [50, 30, 2, 2], 4),
-        (('polygon', 'other polygon', 'mask', 'box'), [5, 8, 47, 24], 204),
+        (('polygon', 'other polygon', 'mask', 'box'), [5, 8, 47, 24], 684),
         (('box', 'other box'), [5, 8, 55, 22], 55 * 22),
     ],
 )
@@ -108,8 +108,8 @@ def test_shapes_without_number_or_with_group_0_stay_alone(tmp_path):
 def test_what_is_no_area_is_left_out(kind, tmp_path):
     root = image_set(tmp_path, BOX, f'<{kind} label="cat" points="1,1;2,2;3,9"/>')
     assert len(only(root)) == 1
-    assert findings(root)[f'{kind}, which is no area'] == [f'annotations.xml, a.jpg, {kind} 2']
-    assert any(f'1 x {kind}, which is no area' in note for note in read(root).notes)
+    assert findings(root)[f'shape without area: {kind}'] == [f'annotations.xml, a.jpg, {kind} 2']
+    assert any(f'1 x shape without area: {kind}' in note for note in read(root).notes)
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ def test_names_of_two_photos_and_of_none(tmp_path):
     body = ''.join(f'<image{name} {SIZE}>{BOX}</image>' for name in (' name="a.jpg"', '', ' name="b.jpg"'))
     write(root / 'annotations.xml', body)
     assert len(only(root)) == 1
-    assert len(findings(root)['image that fits no photo or two']) == 2
+    assert len(findings(root)['image entry that fits no photo, or two']) == 2
 
 
 @pytest.mark.parametrize('content', ['<annotations><meta><task>', '<!DOCTYPE a><annotations><meta/></annotations>'])

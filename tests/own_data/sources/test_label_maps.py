@@ -41,7 +41,7 @@ def test_outlines_become_label_maps(tmp_path):
 def test_order_and_what_is_no_label():
     square = lambda left, side, **more: annotation(1, 1, 1, (left, 0, side, side), **more)  # noqa: E731
     bare = {'bbox': [0, 0, 9, 2]}
-    index = draw_index([(1, square(0, 2)), (0, square(0, 4)), (0, square(6, 3, iscrowd=1)), (0, bare)], (10, 5), 1)
+    index = draw_index([(1, square(0, 2)), (0, square(0, 4)), (0, square(6, 3, iscrowd=1)), (0, bare)], (10, 5), [1, 2])
     assert index.tolist() == [
         [2, 2, 1, 1, 255, 255, 255, 255, 255, 0],
         [2, 2, 1, 1, 255, 255, 255, 255, 255, 0],

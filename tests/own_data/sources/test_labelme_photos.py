@@ -91,7 +91,7 @@ def test_broken_photos_within(data, tmp_path):
     write(tmp_path / 'b.json', shape(), imageData=data)
     assert list(images(read(tmp_path))) == ['a.jpg']
     ((kind, place),) = left_out(tmp_path)
-    assert kind == 'label file without its photo, whose imageData is none'
+    assert kind == 'label file whose photo is missing and whose imageData is no image'
     assert place.startswith('b.json: ')
 
 

@@ -154,15 +154,15 @@ def test_an_ellipse_turns_clockwise(tmp_path):
 @pytest.mark.parametrize(
     ('shape', 'kind'),
     [
-        ({'name': 'point', 'cx': 3, 'cy': 3}, 'point, which is no area'),
-        (points('polyline', (10, 10), (40, 10), (40, 30)), 'open polyline, which is no area'),
+        ({'name': 'point', 'cx': 3, 'cy': 3}, 'shape without area: point'),
+        (points('polyline', (10, 10), (40, 10), (40, 30)), 'shape without area: open polyline'),
     ],
 )
 def test_what_is_no_area_is_left_out(shape, kind, tmp_path):
     root = photo_set(tmp_path, region(), region(shape))
     assert len(only(root)) == 1
     assert findings(root)[kind] == ['via_region_data.json, a.jpg, region 2']
-    assert any(f'left out: 1 x {kind}' in note for note in read(root).notes)
+    assert any(f'1 x {kind}' in note for note in read(root).notes)
 
 
 @pytest.mark.parametrize(

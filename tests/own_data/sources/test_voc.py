@@ -202,7 +202,7 @@ def test_what_is_voc_and_what_is_not(tmp_path):
     assert xml_root(tmp_path / 'E.XML') == 'annotation'
     assert VocSource.fits(DataFolder(tmp_path))
     with pytest.raises(ValueError, match=r'no label of .* can be used: label file that can not be read: '):
-        find_source(tmp_path, 'mmdet', label_format='voc')
+        find_source(tmp_path, 'mmdet', label_format='voc').read()
 
 
 def test_a_broken_photo_is_named(tmp_path):

@@ -83,8 +83,10 @@ def test_validation_on_the_training_photos_is_not_taken(tmp_path):
     root = ultralytics(tmp_path / 'd', 'names: [cat]\ntrain: train/images\nval: train/images\n')
     labels = read(root)
     assert numbers(labels) == {'train': 3}
-    assert '1 x photos that data.yaml puts into val and another split, where they stay: 3 of 3' in labels.notes
-    assert any('photo that data.yaml puts into no split: val/images/0.jpg' in note for note in labels.notes)
+    assert labels.notes[0].startswith(
+        '3 x photo that data.yaml puts into val and another split, where it stays: train/images/0'
+    )
+    assert any('photo that data.yaml puts into no split, not used: val/images/0.jpg' in note for note in labels.notes)
 
 
 @pytest.mark.parametrize('names', ['classes.txt', 'obj.names', 'labels/classes.txt'])
@@ -175,7 +177,8 @@ def test_a_class_beyond_the_names(tmp_path):
     labels = read(root)
     assert numbers(labels) == {'train': 2, 'val': 3}  # the photo is no background
     assert labels.notes == [
-        'left out: 1 x photo with an object of a class without name: train/labels/1.txt line 2: class 7, named are 0 to 1'
+        'left out: 1 x photo with an object of a class without name: train/labels/1.txt line 2: class 7 has no name; '
+        'names are given for 0 to 1'
     ]
 
 
