@@ -85,7 +85,7 @@ ROOMS: dict[str, Room] = {
     ),
     'own_data': Room(
         "a user's folder: sources and writers (one file a label format), check, split, repair, convert, adapt a config",
-        ('colors', 'datasets', 'engine', 'files', 'images', 'text'),
+        ('colors', 'datasets', 'engine', 'files', 'images', 'infer', 'text'),
         ('PIL', 'cv2', 'mmengine', 'numpy', 'pycocotools', 'yaml'),
     ),
     'analysis': Room(

@@ -1,26 +1,11 @@
 # RetinaNet for photos with boxes, small enough for two CPU cores, from the weights that come with the package: for `--data DIR`.
-_base_ = [
-    '../_base_/models/retinanet_van_lska.py',
-    '../_base_/datasets/scenes_instance.py',
-    '../_base_/schedules/cpu_det.py',
-    '../_base_/det_runtime.py',
-]
+_base_ = 'retinanet_van_lska_t_scenes.py'
 
-norm_cfg = dict(type='BN', requires_grad=True)
 model = dict(
-    backbone=dict(
-        drop_path_rate=0.0, init_cfg=dict(type='Pretrained', checkpoint='mmlska://van_lska_t_k23_tiny_imagenet_112')
-    ),
+    backbone=dict(init_cfg=dict(type='Pretrained', checkpoint='mmlska://van_lska_t_k23_tiny_imagenet_112')),
     # Photos are scaled to 320 pixels: four levels with anchors of 24 to 305 pixels hold what is on them.
-    neck=dict(out_channels=96, num_outs=4, norm_cfg=norm_cfg),
-    bbox_head=dict(
-        num_classes=5,
-        in_channels=96,
-        feat_channels=96,
-        stacked_convs=2,
-        norm_cfg=norm_cfg,
-        anchor_generator=dict(octave_base_scale=3, strides=[8, 16, 32, 64]),
-    ),
+    neck=dict(out_channels=96, num_outs=4),
+    bbox_head=dict(in_channels=96, feat_channels=96, anchor_generator=dict(strides=[8, 16, 32, 64])),
 )
 
 scale = (320, 320)
@@ -42,8 +27,6 @@ test_pipeline = [
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(batch_size=1, dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
-val_evaluator = dict(metric='bbox')
-test_evaluator = val_evaluator
 
 # The backbone has learnt already.
 optim_wrapper = dict(optimizer=dict(lr=1e-3), paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=0.5))))

@@ -8,6 +8,7 @@ from ..command_line import tool_parser
 from ..engine.config import load_config
 from ..infer import FORMATS, Predictor, resolve
 from ..infer.files import predict_files
+from ..own_data.predictions import LABEL_FORMATS
 from ..text import counted
 from ..weights import use_safe_reader
 
@@ -19,7 +20,7 @@ def make_parser() -> argparse.ArgumentParser:
     add('--config', required=True, help='config file, or its name in `mmlska configs`')
     add('--checkpoint', required=True, help='checkpoint of a training with that config')
     add('--out', required=True, type=out_folder, help='folder for the predictions')
-    add('--format', choices=list(FORMATS), default='json', help='of the predictions')
+    add('--format', choices=[*FORMATS, *LABEL_FORMATS], default='json', help='of the predictions')
     add('--score-thr', type=float, default=0.3, help='leave out instances of a lower score')
     add('--overlays', action=argparse.BooleanOptionalAction, default=True, help='draw into OUT/overlays')
     add('--batch-size', type=int, default=1, help='images or tiles predicted together')
@@ -42,7 +43,7 @@ def main() -> None:
             Predictor(load_config(args.config), args.checkpoint, args.device, args.dtype, args.deploy),
             items,
             args.out,
-            args.format,
+            LABEL_FORMATS.get(args.format, args.format),
             score_thr=args.score_thr,
             overlays=args.overlays,
             batch_size=args.batch_size,

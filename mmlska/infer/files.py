@@ -11,14 +11,14 @@ from mmengine.utils import ProgressBar
 from .prediction import Prediction
 from .predictor import Predictor
 from .sources import Source, is_video
-from .writers import FileNames, write_predictions
+from .writers import FileNames, Writer, write_predictions
 
 
 def predict_files(
     predictor: Predictor,
     items: Sequence[Source],
     out: Path,
-    format: str,
+    format: str | Writer,
     *,
     score_thr: float = 0.3,
     overlays: bool = True,

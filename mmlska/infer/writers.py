@@ -15,9 +15,11 @@ from ..files import write_bytes, write_text
 from .prediction import Prediction, check_score_thr, encode_mask
 from .sources import is_video
 
+Writer = Callable[[Iterable[Prediction], Path, float], list[Path]]
+
 
 def write_predictions(
-    predictions: Iterable[Prediction], out: str | Path, format: str, *, score_thr: float = 0.3
+    predictions: Iterable[Prediction], out: str | Path, format: str | Writer, *, score_thr: float = 0.3
 ) -> list[Path]:
     """Write predictions into a folder, each as soon as it is there.
 
@@ -27,7 +29,8 @@ def write_predictions(
         format: 'coco': one predictions.json with images, annotations (with ``score``) and categories; a segmentor gives one annotation
             for each class in an image. 'json': ``to_dict()`` of each image, a segmentation as run lengths of each class. 'png': the
             index mask, or of a detector the number of the instance, from 1 in the order of its scores, 0 elsewhere (16 bit).
-            'labelme': polygons, or boxes where there are no masks, of images in files.
+            'labelme': polygons, or boxes where there are no masks, of images in files. Or a function of another format, which takes the
+            predictions, the folder and the threshold, and returns the files.
         score_thr: Leave out instances of a lower score.
 
     Returns:
@@ -38,6 +41,8 @@ def write_predictions(
             'labelme' for a video or an array.
     """
     check_score_thr(score_thr)
+    if callable(format):
+        return format(predictions, Path(out), score_thr)
     if format not in FORMATS:
         raise ValueError(f'format={format!r} is unknown; choose one of {", ".join(map(repr, FORMATS))}')
     return FORMATS[format](predictions, Path(out), score_thr)
@@ -214,7 +219,7 @@ def _dump(path: Path, content: dict) -> Path:
     return write_text(path, json.dumps(content))
 
 
-FORMATS: dict[str, Callable[[Iterable[Prediction], Path, float], list[Path]]] = {
+FORMATS: dict[str, Writer] = {
     'coco': _coco,
     'json': _json,
     'png': _png,
