@@ -40,14 +40,6 @@ def add_trust_checkpoint(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_label_options(parser: argparse._ActionsContainer) -> None:
-    """Add ``--format NAME`` and ``--instances``."""
-    help = 'read labels of this format, where DIR holds several: coco, yolo, voc ...'
-    parser.add_argument('--format', dest='label_format', metavar='NAME', help=help)
-    help = 'take each connected piece of a class in masks for one object'
-    parser.add_argument('--instances', action='store_true', help=help)
-
-
 def add_debug(parser: argparse.ArgumentParser) -> None:
     """Add ``--debug``."""
     parser.add_argument('--debug', action='store_true', help='show the traceback of a wrong setting')

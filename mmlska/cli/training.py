@@ -12,7 +12,7 @@ from ..engine.training_options import add_training_options
 from ..own_data.adapt_config import own_work_dir
 from ..own_data.check import check_config, check_folder
 from ..own_data.training import use_data_and_options
-from .options import add_label_options
+from .labels import LABEL_OPTIONS, add_label_options, label_options
 from .runner import prepared_config, runner_parser
 
 
@@ -34,8 +34,6 @@ def training_parser() -> argparse.ArgumentParser:
     add('--data', metavar='DIR', help=data)
     add_label_options(group)
     add('--val-fraction', type=float, help='share held out where DIR has no split of its own; by default 0.2')
-    palette = 'names and colours of the classes in masks; by default DIR/classes.json'
-    add('--palette', metavar='FILE', help=palette)
     check = 'list what is wrong with the data first, and stop if there are errors'
     add('--check', action='store_true', help=check)
     return parser
@@ -46,7 +44,7 @@ def parse_training() -> argparse.Namespace:
     parser = training_parser()
     args = parser.parse_args()
     if not args.data and not _own_options(args).keys() <= {'epochs'}:
-        parser.error('--val-fraction, --format, --instances and --palette go with --data; without it use --cfg-options')
+        parser.error(f'--val-fraction, {LABEL_OPTIONS} go with --data; without it use --cfg-options')
     if args.fsdp and args.channels_last is None:  # the default without a GPU, and nothing that FSDP can spread
         args.channels_last = False
     return args
@@ -66,8 +64,7 @@ def training_config(args: argparse.Namespace) -> Config:
     cfg = prepared_config(args, work_dir=own_work_dir(args.config, args.data) if args.data else None)
     first = os.environ.get('RANK', '0') == '0'
     if args.check:
-        own = dict(palette=args.palette, label_format=args.label_format, instances=args.instances)
-        checked = check_folder(args.data, cfg=cfg, **own) if args.data else check_config(cfg)
+        checked = check_folder(args.data, cfg=cfg, **label_options(args)) if args.data else check_config(cfg)
         if first:
             print(checked.report.text(), flush=True)
         if checked.report.errors:
@@ -82,5 +79,5 @@ def training_config(args: argparse.Namespace) -> Config:
 
 def _own_options(args: argparse.Namespace) -> dict:
     """The options of :func:`mmlska.own_data.adapt_config.use_own_data` that were given."""
-    options = ('val_fraction', 'epochs', 'palette', 'label_format', 'instances')
-    return {name: value for name in options if (value := getattr(args, name)) not in (None, False)}
+    given = {name: value for name in ('val_fraction', 'epochs') if (value := getattr(args, name)) is not None}
+    return {**given, **label_options(args)}

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from ..catalog import nearest_names
 from ..cli.errors import user_errors
-from ..cli.options import add_debug, add_label_options, out_file
+from ..cli.labels import LABEL_OPTIONS, add_label_options, label_options
+from ..cli.options import add_debug, out_file
 from ..command_line import tool_parser
 from ..engine.config import find_config, load_config
 from ..own_data.check import check_config, check_folder
@@ -23,9 +24,6 @@ def make_parser() -> argparse.ArgumentParser:
         'data', metavar='DIR|CONFIG', help='a folder of images and labels, or a config that names its data'
     )
     parser.add_argument('--config', help='with DIR: compare the boxes with the anchors of this config')
-    parser.add_argument(
-        '--palette', metavar='FILE', help='names and colours of the classes in masks; by default DIR/classes.json'
-    )
     add_label_options(parser)
     parser.add_argument('--json', type=out_file, metavar='FILE', help='write the report there too')
     parser.add_argument('--sheet', type=out_file, metavar='PNG', help='draw samples with their labels there')
@@ -41,16 +39,12 @@ def main() -> None:
             check_target(args.fix)
         # What is nearly the name of a config is refused with the names.
         if not Path(args.data).is_dir() and (find_config(args.data) or nearest_names(args.data)):
-            if args.label_format or args.instances or args.palette:
-                raise ValueError(
-                    '--format, --instances and --palette go with a folder; the config says how its data are read'
-                )
+            if label_options(args):
+                raise ValueError(f'{LABEL_OPTIONS} go with a folder; the config says how its data are read')
             checked = check_config(load_config(args.data))
         else:
             cfg = load_config(args.config) if args.config else None
-            checked = check_folder(
-                args.data, cfg=cfg, palette=args.palette, label_format=args.label_format, instances=args.instances
-            )
+            checked = check_folder(args.data, cfg=cfg, **label_options(args))
         if Path(args.data).is_dir():
             print('; '.join([f'format {checked.source.name}', *checked.source.other_formats()]))
         print(checked.report.text())
