@@ -41,7 +41,7 @@ SOURCES: list[type[LabelFormat]] = [
     CsvSource,
     MaskSource,
 ]
-_LARGEST = 1 << 20  # bytes of a label file that is only looked at for advice
+_LARGEST = 1 << 26  # bytes of a label file that is only looked at for advice
 _KINDS = {'mmdet': 'a detector', 'mmseg': 'a segmentor'}
 
 

@@ -55,9 +55,8 @@ def _read(folder: DataFolder) -> list[AnnotationFile]:
     said = read_each(every, _photo_name, folder.root, builder.left_out)
     named = {label: name for label, name in said.items() if name is not None}
     stems = {stem_key(label.stem) for label in named}
-    several = (
-        len({label.parent for label in named}) > 1
-    )  # a single folder of labels may have any name, and the photos' another
+    # A single folder of labels may have any name, and that of the photos another.
+    several = len({label.parent for label in named}) > 1
     pairing = pair(photos, ((label, _names(label, name, stems)) for label, name in named.items()), same_place=several)
     rest = unlabelled(photos, (label for label in every if said.get(label, '') is not None), pairing.photos, '.xml')
     builder.left_out += pairing.left_out + rest.left_out

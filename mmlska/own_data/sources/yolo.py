@@ -66,11 +66,10 @@ def _read(folder: DataFolder) -> list[AnnotationFile]:
     declared = _declared(folder)
     builder = LabelBuilder(folder.root, declared.file, declared.names.values())
     # A photo without label file has no objects: it must not get those of another photo of its name.
+    # A single folder of labels may have any name, though, and that of the photos another.
     files = _label_files(folder)
-    single = (
-        len({path.parent for path in files}) == 1
-    )  # a single folder of labels may have any name, and the photos' another
-    pairing = pair(folder, ((path, [path.stem]) for path in files), same_place=not single)
+    several = len({path.parent for path in files}) > 1
+    pairing = pair(folder, ((path, [path.stem]) for path in files), same_place=several)
     builder.left_out += pairing.left_out
     if declared.names and declared.count not in ('', str(len(declared.names))):
         place = f'{short(declared.file, folder.root)}: nc {printable(declared.count)[:20]}, {len(declared.names)} names'
