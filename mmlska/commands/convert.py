@@ -39,7 +39,7 @@ def main() -> None:
         convert_folder(parser, args)
         return
     if args.out or label_options(args):
-        parser.error(f'--out, {LABEL_OPTIONS} go with a folder of labels, and {args.source} is none')
+        parser.error(f'--out, {LABEL_OPTIONS} go with a folder of labels, and {args.source} is no folder')
     if args.inspect == bool(args.target):
         parser.error('give a file to write, or --inspect')
     if args.to and args.to not in written_layouts():

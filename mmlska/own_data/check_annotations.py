@@ -41,7 +41,7 @@ def check_annotations(
         return report
     for kind, text in notes:
         report.add(WARNING, kind, text)
-    counts, in_images, seen = Counter(), Counter(), {}
+    counts, in_images, seen, sides = Counter(), Counter(), {}, {}
     for item in files:
         for other in _check_images(report, item):
             first = seen.setdefault(other, item)
@@ -49,7 +49,7 @@ def check_annotations(
                 names = first.path.name, item.path.name
                 one, two = (first.split, item.split) if names[0] == names[1] else names
                 report.add(ERROR, f'image in {one} and in {two}', other.name)
-        found = _check_annotations(report, item, mapping, wanted is not None, scale)
+        found = _check_annotations(report, item, mapping, wanted is not None, scale, sides.setdefault(item.split, []))
         counts.update(label for labels in found for label in labels)
         in_images.update(label for labels in found for label in set(labels))
     report.classes = {name: counts[i] for i, name in enumerate(classes)}
@@ -59,7 +59,7 @@ def check_annotations(
             report.add(WARNING, 'class without annotations', name)
     for one, two in alike(classes):
         report.add(WARNING, 'class names that differ by a letter or two; are they one class?', f'{one!r} and {two!r}')
-    check_splits(report, files)
+    check_splits(report, files, sides)
     if wanted is not None:
         _check_names(report, files, list(wanted))
     return report
@@ -105,9 +105,17 @@ def _check_images(report: Report, item: AnnotationFile) -> list[Path]:
 
 
 def _check_annotations(
-    report: Report, item: AnnotationFile, mapping: dict, as_is: bool, scale: Sequence[float] | None
+    report: Report,
+    item: AnnotationFile,
+    mapping: dict,
+    as_is: bool,
+    scale: Sequence[float] | None,
+    sides: list[float],
 ) -> list[list[int]]:
-    """Check the annotations of a file, whether or not mmdet will read it as it is; return the classes in each image."""
+    """Check the annotations of a file, whether or not mmdet will read it as it is; return the classes in each image.
+
+    ``sides`` gets the square root of the share of its image that each sound box has.
+    """
     images = {image.get('id'): image for image in item.content['images']}
     category_ids = {number for path, number in mapping if path == item.path}
     found: dict = {number: [] for number in images}
@@ -140,6 +148,7 @@ def _check_annotations(
         crowds[annotation['image_id']] += bool(annotation.get('iscrowd'))
         width, height = box_of(annotation)[2:]
         report.box_sizes.append((width * height) ** 0.5 * _resized_by(image, scale))
+        sides.append((width * height / (image['width'] * image['height'])) ** 0.5)
     for number, count in ids.items():
         if count > 1:
             report.add(ERROR, 'annotation id used twice', f'{number} in {item.path.name}')

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from statistics import median
 
-from ..datasets.coco_labels import box_of, has_size, problem
 from ..files import file_sha256
 from .annotations import AnnotationFile
 from .palettes import spelling
@@ -20,8 +19,12 @@ _FEWEST_BOXES, _MOST_TIMES = 20, 3
 _SHORTEST_NAME, _LONGEST_NAME = 5, 60  # 'cat' and 'car' are two animals
 
 
-def check_splits(report: Report, files: Sequence[AnnotationFile]) -> None:
-    """Compare the photos of the splits by content, and their numbers."""
+def check_splits(report: Report, files: Sequence[AnnotationFile], sides: Mapping[str | None, list[float]]) -> None:
+    """Compare the photos of the splits by content, their numbers, and the sizes of what is on them.
+
+    Args:
+        sides: Of each split, the square root of the share of its image that each box has.
+    """
     counts = Counter(item.split for item in files for _ in item.images)
     if 0 < counts['train'] < counts['val']:
         report.add(
@@ -29,7 +32,7 @@ def check_splits(report: Report, files: Sequence[AnnotationFile]) -> None:
             'fewer images to train on than to validate with; are they swapped?',
             f'{counts["train"]} and {counts["val"]}',
         )
-    _compare_sizes(report, files)
+    _compare_sizes(report, *(sides.get(split, []) for split in ('train', 'val')))
     by_size: dict[int, list[tuple[str, Path]]] = {}
     for item in files:
         for path in dict.fromkeys(item.images.values()):
@@ -40,17 +43,8 @@ def check_splits(report: Report, files: Sequence[AnnotationFile]) -> None:
             _compare(report, photos)
 
 
-def _compare_sizes(report: Report, files: Sequence[AnnotationFile]) -> None:
+def _compare_sizes(report: Report, train: list[float], val: list[float]) -> None:
     """Warn where the objects of training and validation differ much in size, as those of other photos do."""
-    sides: dict[str | None, list[float]] = {}
-    for item in files:
-        images = {image['id']: image for image in item.content['images']}
-        for annotation in item.content['annotations']:
-            image = images.get(annotation.get('image_id'))
-            if image and has_size(image) and not problem(annotation, image, {annotation.get('category_id')}):
-                _, _, width, height = box_of(annotation)
-                sides.setdefault(item.split, []).append((width * height / (image['width'] * image['height'])) ** 0.5)
-    train, val = (sides.get(split, []) for split in ('train', 'val'))
     if min(len(train), len(val)) < _FEWEST_BOXES:
         return
     small, large = sorted((median(train), median(val)))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from operator import itemgetter
 from pathlib import Path, PurePosixPath
 
 from ..images import IMAGE_SUFFIXES, is_image
@@ -37,6 +38,7 @@ class DataFolder:
     """A folder, resolved, with the regular files in it; nothing outside of it is ever read."""
 
     root: Path
+    _places: dict[Path, tuple[frozenset[str], str | None]] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
     def files(self) -> list[Path]:
@@ -78,17 +80,13 @@ class DataFolder:
     def _place_of(self, path: Path) -> tuple[frozenset[str], str | None]:
         """The places of the folder of a file, and the split that it speaks of."""
         folder = path.parent
-        if folder not in self._known:
+        if folder not in self._places:
             inside = folder.is_relative_to(self.root)
             parts = folder.relative_to(self.root).parts if inside else ()
             named = (' '.join(w for w in _WORD.findall(name_key(part)) if not KIND_WORD.fullmatch(w)) for part in parts)
             split = split_of_folders(path.relative_to(self.root)) if inside else None
-            self._known[folder] = frozenset(filter(None, named)), split
-        return self._known[folder]
-
-    @cached_property
-    def _known(self) -> dict[Path, tuple[frozenset[str], str | None]]:
-        return {}
+            self._places[folder] = frozenset(filter(None, named)), split
+        return self._places[folder]
 
     @cached_property
     def _unread(self) -> set[str]:
@@ -103,7 +101,7 @@ class DataFolder:
 
         The name may lack its suffix or have another one, differ in upper and lower case, and begin with folders of another machine.
         Of several photos of that name the one counts that is named best, and then the one nearest to the label file. A photo in a
-        folder of another split than the label file's is none.
+        folder of another split than the label file's does not count.
 
         Raises:
             SeveralPhotos: If two fit equally well.
@@ -128,7 +126,9 @@ class DataFolder:
         fitting = [photo for photo in fitting if not photo.is_mask] or fitting
         if len(fitting) < 2:
             return fitting[0].path if fitting else None
-        ranked = sorted(((self._rank(photo, wanted, places), photo) for photo in fitting), key=_first, reverse=True)
+        ranked = sorted(
+            ((self._rank(photo, wanted, places), photo) for photo in fitting), key=itemgetter(0), reverse=True
+        )
         if ranked[0][0] == ranked[1][0]:
             names = (short(photo.path, self.root) for _, photo in ranked[:2])
             raise SeveralPhotos(' or '.join(names))
@@ -152,10 +152,6 @@ class DataFolder:
         """How much the folders of two files have in common, and how little they differ, but for words such as ``images``."""
         first, second = self._place_of(photo)[0], self._place_of(label)[0]
         return len(first & second), -len(first ^ second)
-
-
-def _first(pair: tuple) -> tuple:
-    return pair[0]
 
 
 @dataclass(frozen=True)

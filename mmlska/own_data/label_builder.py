@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -77,7 +77,9 @@ class LabelBuilder:
         return LabelledPhoto(self, item, entry)
 
     @contextmanager
-    def faults(self, place: str, kind: str = 'annotation that can not be read', photo: LabelledPhoto | None = None):
+    def faults(
+        self, place: str, kind: str = 'annotation that can not be read', photo: LabelledPhoto | None = None
+    ) -> Iterator[None]:
         """Leave out what raises ValueError, TypeError, LookupError or AttributeError, as broken data do, and note why.
 
         Args:

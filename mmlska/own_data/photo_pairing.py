@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def pair(folder: DataFolder, named: Iterable[tuple[Path, Iterable[str]]], same_p
         else:
             by_photo.setdefault(photo, []).append(label)
     for photo, labels in by_photo.items():
-        ranked = sorted(labels, key=lambda label: folder.nearness(photo, label), reverse=True)  # noqa: B023
+        ranked = sorted(labels, key=partial(folder.nearness, photo), reverse=True)
         best = ranked[0]
         if len(ranked) > 1 and folder.nearness(photo, ranked[1]) == folder.nearness(photo, best):
             place = ' and '.join(short(label, folder.root) for label in ranked[:2])
@@ -111,7 +112,7 @@ def one_entry_each(folder: DataFolder, entries: Iterable[PhotoEntry]) -> tuple[l
         else:
             by_photo.setdefault(entry.photo, []).append(entry)
     for photo, claims in by_photo.items():
-        best = max(claims, key=lambda entry: folder.nearness(photo, entry.file))  # noqa: B023
+        best = max(claims, key=lambda entry, photo=photo: folder.nearness(photo, entry.file))
         kept.append(best)
         for entry in (entry for entry in claims if entry is not best):
             files = (short(one.file, folder.root) for one in (entry, best))

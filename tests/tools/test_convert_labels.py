@@ -47,7 +47,7 @@ def test_a_folder_is_written_in_another_format(tmp_path):
         ('w.pth x.pth --to yolo', '--to yolo is no layout of weights; use one of mmlska, '),
         (
             'w.pth x.pth --out new',
-            '--out, --format, --instances and --palette go with a folder of labels, and w.pth is none',
+            '--out, --format, --instances and --palette go with a folder of labels, and w.pth is no folder',
         ),
     ],
 )

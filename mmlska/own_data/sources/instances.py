@@ -52,7 +52,8 @@ class InstanceSource(LabelFormat):
             if image.get('file_name') in item.images
         ]
 
-    def read(self) -> InstanceLabels:
+    def _refuse_nothing(self) -> None:
+        """Raise ValueError, with the first reason, where no label file could be used."""
         reasons = [entry for item in self.files for entry in item.left_out]
         if reasons and not any(item.content['annotations'] for item in self.files):
             kind, place = reasons[0]
@@ -60,11 +61,15 @@ class InstanceSource(LabelFormat):
             raise ValueError(
                 f'no label of {self.root} can be used: {kind}: {place}{more}; mmlska check {quote(str(self.root))} lists all'
             )
+
+    def read(self) -> InstanceLabels:
+        self._refuse_nothing()
         labels = _clean(self.files, self.root)
         labels.notes += _notes(self.files)
         return labels
 
     def repair(self, folder: Path) -> list[str]:
+        self._refuse_nothing()
         broken, merged, copies = set(), [], ImageCopies(self.root, folder / 'images')
         for item in self.files:
             images, seen, paths = [], set(), {}
@@ -168,11 +173,9 @@ class InstanceLabels(TrainingLabels):
         total = sum(self.left_out.values())
         return [f'{total} annotations left out: {reasons} (mmlska check names them)'] if total else []
 
-    def _ignore_boxes_without_mask(self, cfg: Config) -> list[str]:
-        """Make the annotations without a mask, among others with one, regions that neither training nor evaluation counts."""
+    def refuse_boxes_alone(self, cfg: Config) -> None:
+        """Raise ValueError, for a model that needs masks, where nothing that is trained on has one."""
         learned = [a for image in self.splits[self.learned] for a in image.annotations]
-        every = [(image.entry, a) for images in self.splits.values() for image in images for a in image.annotations]
-        bare = [(entry, annotation) for entry, annotation in every if 'segmentation' not in annotation]
         if learned and not any('segmentation' in annotation for annotation in learned):
             arch = cfg.model.get('backbone', {}).get('arch')
             arch = arch if arch in ('t', 's', 'b') else 't'
@@ -180,6 +183,12 @@ class InstanceLabels(TrainingLabels):
                 f'the {len(learned)} annotations to train on in {self.root} have boxes without masks, which {cfg.model.type} needs; '
                 f'train a box detector: configs/retinanet_van_lska_{arch}.py'
             )
+
+    def _ignore_boxes_without_mask(self, cfg: Config) -> list[str]:
+        """Make the annotations without a mask, among others with one, regions that neither training nor evaluation counts."""
+        self.refuse_boxes_alone(cfg)
+        every = [(image.entry, a) for images in self.splits.values() for image in images for a in image.annotations]
+        bare = [(entry, annotation) for entry, annotation in every if 'segmentation' not in annotation]
         for entry, annotation in bare:
             x, y, w, h = annotation['bbox']
             right, bottom = min(x + w, entry['width']), min(y + h, entry['height'])

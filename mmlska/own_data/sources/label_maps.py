@@ -82,13 +82,9 @@ class DrawnLabels(TrainingLabels):
         return f'{self.objects.describe(images)} drawn into label maps'
 
     def adapt(self, cfg: Config) -> list[str]:
+        self.objects.refuse_boxes_alone(cfg)
         learned = [a for image in self.splits[self.learned] for a in image.annotations]
         bare = sum('segmentation' not in annotation for annotation in learned)
-        if learned and bare == len(learned):
-            raise ValueError(
-                f'the {bare} annotations to train on in {self.root} have boxes without outlines, which {cfg.model.type} needs; '
-                f'train a box detector: configs/retinanet_van_lska_t.py'
-            )
         use_mask_files(cfg)
         note = f'{bare} of {len(learned)} annotations to train on have no outline: their boxes are no label'
         return [*self.objects.left_out_notes(), *([note] if bare else [])]

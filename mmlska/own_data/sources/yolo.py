@@ -7,25 +7,21 @@ objects. Source: Ultralytics' pages on data sets for detection, segmentation and
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-import yaml
-
-from ...images import is_image, read_header
+from ...images import read_header
 from ...text import printable, shown
 from ..annotations import AnnotationFile
-from ..data_folder import KIND_WORD, DataFolder, SeveralPhotos, has_photo, name_key
+from ..data_folder import DataFolder, has_photo, name_key
 from ..folder import split_of_folders
 from ..label_builder import LabelBuilder, LabelledPhoto
-from ..label_text import UNREADABLE, contains, number, read_text, short
+from ..label_text import UNREADABLE, number, read_text, short
 from ..photo_pairing import pair
 from .instances import InstanceSource
+from .yolo_declaration import NAME_FILES, Declaration, class_id, photos_of, read_declaration
 
-_SPLITS = {'train': 'train', 'val': 'val', 'valid': 'val', 'validation': 'val', 'test': 'test'}
-_NAME_FILES = ('classes.txt', 'obj.names', '_darknet.labels', 'predefined_classes.txt')
 _FARTHEST = 2  # an outline may leave the photo a little; larger numbers count pixels
 
 
@@ -44,18 +40,6 @@ class YoloSource(InstanceSource):
 
 
 @dataclass
-class _Declared:
-    """What data.yaml, obj.data or a list of names says."""
-
-    file: Path
-    names: dict[int, str] = field(default_factory=dict)
-    splits: dict[str, list[str]] = field(default_factory=dict)
-    places: list[str] = field(default_factory=list)  # where folders and lists are counted from
-    keypoints: bool = False
-    count: str = ''  # of the classes, as it says
-
-
-@dataclass
 class _Line:
     place: str
     label: int
@@ -63,7 +47,7 @@ class _Line:
 
 
 def _read(folder: DataFolder) -> list[AnnotationFile]:
-    declared = _declared(folder)
+    declared = read_declaration(folder)
     builder = LabelBuilder(folder.root, declared.file, declared.names.values())
     # A photo without label file has no objects: it must not get those of another photo of its name.
     # A single folder of labels may have any name, though, and that of the photos another.
@@ -117,16 +101,9 @@ def _lines(label: Path, builder: LabelBuilder) -> list[_Line] | None:
             with builder.faults(f'{name} line {count}'):
                 if words:
                     values = [number(word) for word in words[1:]]
-                    found.append(_Line(f'{name} line {count}', _class_id(words[0]), values))
+                    found.append(_Line(f'{name} line {count}', class_id(words[0]), values))
         return found if found or not lines else None
     return None
-
-
-def _class_id(word: str) -> int:
-    value = number(word)
-    if value < 0 or value != int(value):
-        raise ValueError(f'class {shown(word)} is no whole number from 0')
-    return int(value)
 
 
 def _add(entry: LabelledPhoto, line: _Line, names: dict[int, str], size: tuple[int, int], keypoints: bool) -> None:
@@ -148,7 +125,7 @@ def _add(entry: LabelledPhoto, line: _Line, names: dict[int, str], size: tuple[i
         entry.add(names[line.label], line.place, polygons=[pixels])
 
 
-def _names(declared: _Declared, used: set[int], builder: LabelBuilder) -> dict[int, str]:
+def _names(declared: Declaration, used: set[int], builder: LabelBuilder) -> dict[int, str]:
     """The name of each class id. Ids from 1 are recognised where each name has one; where there is one name alone, all ids mean it."""
     names = declared.names
     if not names:
@@ -173,7 +150,7 @@ def _names(declared: _Declared, used: set[int], builder: LabelBuilder) -> dict[i
 
 def _label_files(folder: DataFolder) -> list[Path]:
     """Text files below ``labels``, whose photos may be missing; if there are none, those that have the name of a photo."""
-    texts = [path for path in folder.with_suffix('.txt') if path.name not in _NAME_FILES]
+    texts = [path for path in folder.with_suffix('.txt') if path.name not in NAME_FILES]
     below = [path for path in texts if 'labels' in (part.lower() for part in path.relative_to(folder.root).parts[:-1])]
     return below or [path for path in texts if has_photo(folder, [path.stem], path)]
 
@@ -182,19 +159,19 @@ def _looks_right(path: Path) -> bool:
     """Whether a text file begins with a line of a class and at least four numbers, and not with one of DOTA's, in pixels."""
     try:
         words = next(filter(None, (line.replace(',', ' ').split() for line in read_text(path).splitlines())), [])
-        values = [_class_id(words[0]), *map(number, words[1:])]
+        values = [class_id(words[0]), *map(number, words[1:])]
         return len(values) >= 5 and not (len(values) in (9, 10) and max(values[1:]) > _FARTHEST)
     except (OSError, ValueError, IndexError):
         return False
 
 
 def _splits(
-    folder: DataFolder, declared: _Declared, labels: dict[Path, Path], builder: LabelBuilder
+    folder: DataFolder, declared: Declaration, labels: dict[Path, Path], builder: LabelBuilder
 ) -> dict[Path, str | None]:
     """The photos with their splits: as declared, else all in the folders of labelled ones, by the names of these folders."""
     file, splits = short(declared.file, folder.root), {}
     for split, entries in declared.splits.items():
-        every = [(entry, _resolve(folder, declared, entry)) for entry in entries]
+        every = [(entry, photos_of(folder, declared, entry)) for entry in entries]
         photos = list(dict.fromkeys(chain.from_iterable(found for _, found in every)))
         for entry in (entry for entry, found in every if not found):
             by_name = [photo for photo in folder.images if split_of_folders(photo.relative_to(folder.root)) == split]
@@ -216,106 +193,3 @@ def _splits(
     return {
         photo: split_of_folders(photo.relative_to(folder.root)) for photo in folder.images if photo.parent in places
     }
-
-
-def _resolve(folder: DataFolder, declared: _Declared, entry: str) -> list[Path]:
-    """The photos of a folder, of a list or of a name that data.yaml gives; the beginning of the path may be foreign."""
-    entry = entry.replace('\\', '/')
-    if PurePosixPath(entry).suffix.lower() == '.txt':
-        lists = [path for path in folder.files if path.name == PurePosixPath(entry).name]
-        best = max(lists, key=lambda path: folder.nearness(path, declared.file), default=None)
-        lines = read_text(best).splitlines() if best else []
-        return [photo for line in lines if line.strip() and (photo := _photo(folder, line, best))]
-    if is_image(Path(entry)):
-        photo = _photo(folder, entry, declared.file)
-        return [photo] if photo else []
-    above = {place for photo in folder.images for place in photo.parents if place.is_relative_to(folder.root)}
-    for whole in [*(f'{place}/{entry}' for place in declared.places), entry]:
-        parts = [part for part in PurePosixPath(whole).parts if part not in ('/', '.', '..')]
-        for first in range(len(parts) + 1):
-            if first and not any(not KIND_WORD.fullmatch(part.lower()) for part in parts[first:]):
-                break  # 'images' alone is nobody's in particular
-            for home in (declared.file.parent, folder.root):
-                if home.joinpath(*parts[first:]) in above:
-                    return [photo for photo in folder.images if photo.is_relative_to(home.joinpath(*parts[first:]))]
-    return []
-
-
-def _photo(folder: DataFolder, name: str, label: Path) -> Path | None:
-    try:
-        return folder.photo(name, label)
-    except SeveralPhotos:
-        return None
-
-
-def _declared(folder: DataFolder) -> _Declared:
-    """What the folder's data.yaml and lists of names say.
-
-    Raises:
-        ValueError: If one is broken, or two name the classes differently.
-    """
-    files = sorted(
-        folder.with_suffix('.yaml', '.yml', '.data'), key=lambda path: (len(path.parts), path.name != 'data.yaml')
-    )
-    found = [declared for path in files if (declared := _read_declaration(path))]
-    listed = [path for path in folder.files if path.name in _NAME_FILES]
-    lists = [
-        _Declared(path, dict(enumerate(filter(None, map(str.strip, read_text(path).splitlines()))))) for path in listed
-    ]
-    named = [declared for declared in (*found, *lists) if declared.names]
-    other = next((declared for declared in named if declared.names != named[0].names), None)
-    if other:
-        raise ValueError(
-            f'{named[0].file} and {other.file} name the classes differently; delete one, or give a folder with one of them'
-        )
-    first = next((declared for declared in found if declared.splits), None) or next(iter((*found, *lists)), None)
-    if first is None:
-        return _Declared(folder.root)
-    first.names = named[0].names if named else {}
-    return first
-
-
-def _read_declaration(path: Path) -> _Declared | None:
-    """Read data.yaml, or Darknet's obj.data; None for a file of another purpose."""
-    if path.suffix == '.data':
-        pairs = (line.split('=', 1) for line in read_text(path).splitlines() if '=' in line)
-        content = {key.strip(): value.strip() for key, value in pairs}
-    else:
-        if not contains(path, b'names') and not contains(path, b'nc:'):
-            return None
-        try:
-            content = yaml.load(read_text(path), Loader=yaml.BaseLoader)  # all as text: a class may be called 'no'
-        except (yaml.YAMLError, RecursionError) as error:
-            if not re.search(r'(?m)^\s*(names|nc)\s*:', read_text(path)):
-                return None  # of another tool
-            raise ValueError(f'{path} is not valid YAML: {printable(" ".join(str(error).split()))[:200]}') from error
-    if not isinstance(content, dict) or not {'names', 'nc', *_SPLITS} & content.keys():
-        return None
-    splits: dict[str, list[str]] = {}
-    for key, split in _SPLITS.items():
-        value = content.get(key) or []
-        for entry in value if isinstance(value, list) else [value]:
-            if not isinstance(entry, str):
-                if not content.get('names'):
-                    return None  # of another tool
-                raise ValueError(
-                    f'{path} has the entry {key}: {shown(entry)}; it must name folders of photos, or lists of them'
-                )
-            splits.setdefault(split, []).append(entry)
-    names = {} if path.suffix == '.data' else _named(path, content.get('names'))
-    places = [place] if isinstance(place := content.get('path'), str) else []
-    return _Declared(path, names, splits, places, 'kpt_shape' in content, str(content.get('nc', '')))
-
-
-def _named(path: Path, names: object) -> dict[int, str]:
-    """The class names as a list or a dict has them."""
-    if isinstance(names, str):
-        names = names.split(',') if names else []
-    if names is None or isinstance(names, list):
-        names = dict(enumerate(names or []))
-    if not isinstance(names, dict) or not all(isinstance(name, str) and name.strip() for name in names.values()):
-        raise ValueError(f'{path} has the names {shown(names)}; write a list such as [cat, dog]')
-    try:
-        return {_class_id(str(label)): name.strip() for label, name in names.items()}
-    except ValueError as error:
-        raise ValueError(f'{path}, names: {error}') from error

@@ -22,5 +22,5 @@ def write_coco(photos: Sequence[PhotoToWrite], classes: Sequence[str], out: Path
                 numbers = {'id': len(annotations) + 1, 'image_id': len(images), 'category_id': label + 1}
                 annotations.append({**annotation, **numbers})
         content = {'images': images, 'annotations': annotations, 'categories': categories}
-        (out / f'{split or "all"}.json').write_text(json.dumps(content, ensure_ascii=False), encoding='utf-8')
+        (out / f'{split or "all"}.json').write_text(json.dumps(content), encoding='utf-8')
     return []

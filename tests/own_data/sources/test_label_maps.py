@@ -39,7 +39,9 @@ def test_outlines_become_label_maps(tmp_path):
 
 
 def test_order_and_what_is_no_label():
-    square = lambda left, side, **more: annotation(1, 1, 1, (left, 0, side, side), **more)  # noqa: E731
+    def square(left, side, **more):
+        return annotation(1, 1, 1, (left, 0, side, side), **more)
+
     bare = {'bbox': [0, 0, 9, 2]}
     index = draw_index([(1, square(0, 2)), (0, square(0, 4)), (0, square(6, 3, iscrowd=1)), (0, bare)], (10, 5), [1, 2])
     assert index.tolist() == [
@@ -61,7 +63,7 @@ def test_boxes_alone_are_refused(tmp_path):
         photo(tmp_path / 'd' / f'{i}.jpg')
     bare = [annotation(i + 1, i, 1, segmentation=[]) for i in range(2)]
     coco(tmp_path / 'd/a.json', [image(i, f'{i}.jpg') for i in range(2)], bare)
-    with pytest.raises(ValueError, match='the 2 annotations to train on in .* have boxes without outlines, which Enc'):
+    with pytest.raises(ValueError, match='the 2 annotations to train on in .* have boxes without masks, which Enc'):
         adapt(UPERNET, tmp_path / 'd', tmp_path / 'work')
     assert not (tmp_path / 'work').exists()
 

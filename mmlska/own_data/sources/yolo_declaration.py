@@ -1,0 +1,141 @@
+"""What YOLO's data.yaml, Darknet's obj.data or a list of names says: the classes, and the photos of the splits."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+import yaml
+
+from ...images import is_image
+from ...text import printable, shown
+from ..data_folder import KIND_WORD, DataFolder, SeveralPhotos
+from ..label_text import contains, number, read_text
+
+_SPLITS = {'train': 'train', 'val': 'val', 'valid': 'val', 'validation': 'val', 'test': 'test'}
+#: Lists of class names beside labels.
+NAME_FILES = ('classes.txt', 'obj.names', '_darknet.labels', 'predefined_classes.txt')
+
+
+@dataclass
+class Declaration:
+    """What data.yaml, obj.data or a list of names says."""
+
+    file: Path
+    names: dict[int, str] = field(default_factory=dict)
+    splits: dict[str, list[str]] = field(default_factory=dict)
+    places: list[str] = field(default_factory=list)  # where folders and lists are counted from
+    keypoints: bool = False
+    count: str = ''  # of the classes, as it says
+
+
+def class_id(word: str) -> int:
+    value = number(word)
+    if value < 0 or value != int(value):
+        raise ValueError(f'class {shown(word)} is no whole number from 0')
+    return int(value)
+
+
+def read_declaration(folder: DataFolder) -> Declaration:
+    """What the folder's data.yaml and lists of names say.
+
+    Raises:
+        ValueError: If one is broken, or two name the classes differently.
+    """
+    files = sorted(
+        folder.with_suffix('.yaml', '.yml', '.data'), key=lambda path: (len(path.parts), path.name != 'data.yaml')
+    )
+    found = [declared for path in files if (declared := _read_file(path))]
+    listed = [path for path in folder.files if path.name in NAME_FILES]
+    lists = [
+        Declaration(path, dict(enumerate(filter(None, map(str.strip, read_text(path).splitlines())))))
+        for path in listed
+    ]
+    named = [declared for declared in (*found, *lists) if declared.names]
+    other = next((declared for declared in named if declared.names != named[0].names), None)
+    if other:
+        raise ValueError(
+            f'{named[0].file} and {other.file} name the classes differently; delete one, or give a folder with one of them'
+        )
+    first = next((declared for declared in found if declared.splits), None) or next(iter((*found, *lists)), None)
+    if first is None:
+        return Declaration(folder.root)
+    first.names = named[0].names if named else {}
+    return first
+
+
+def _read_file(path: Path) -> Declaration | None:
+    """Read data.yaml, or Darknet's obj.data; None for a file of another purpose."""
+    if path.suffix == '.data':
+        pairs = (line.split('=', 1) for line in read_text(path).splitlines() if '=' in line)
+        content = {key.strip(): value.strip() for key, value in pairs}
+    else:
+        if not contains(path, b'names') and not contains(path, b'nc:'):
+            return None
+        try:
+            content = yaml.load(read_text(path), Loader=yaml.BaseLoader)  # all as text: a class may be called 'no'
+        except (yaml.YAMLError, RecursionError) as error:
+            if not re.search(r'(?m)^\s*(names|nc)\s*:', read_text(path)):
+                return None  # of another tool
+            raise ValueError(f'{path} is not valid YAML: {printable(" ".join(str(error).split()))[:200]}') from error
+    if not isinstance(content, dict) or not {'names', 'nc', *_SPLITS} & content.keys():
+        return None
+    splits: dict[str, list[str]] = {}
+    for key, split in _SPLITS.items():
+        value = content.get(key) or []
+        for entry in value if isinstance(value, list) else [value]:
+            if not isinstance(entry, str):
+                if not content.get('names'):
+                    return None  # of another tool
+                raise ValueError(
+                    f'{path} has the entry {key}: {shown(entry)}; it must name folders of photos, or lists of them'
+                )
+            splits.setdefault(split, []).append(entry)
+    names = {} if path.suffix == '.data' else _named(path, content.get('names'))
+    places = [place] if isinstance(place := content.get('path'), str) else []
+    return Declaration(path, names, splits, places, 'kpt_shape' in content, str(content.get('nc', '')))
+
+
+def _named(path: Path, names: object) -> dict[int, str]:
+    """The class names as a list or a dict has them."""
+    if isinstance(names, str):
+        names = names.split(',') if names else []
+    if names is None or isinstance(names, list):
+        names = dict(enumerate(names or []))
+    if not isinstance(names, dict) or not all(isinstance(name, str) and name.strip() for name in names.values()):
+        raise ValueError(f'{path} has the names {shown(names)}; write a list such as [cat, dog]')
+    try:
+        return {class_id(str(label)): name.strip() for label, name in names.items()}
+    except ValueError as error:
+        raise ValueError(f'{path}, names: {error}') from error
+
+
+def photos_of(folder: DataFolder, declared: Declaration, entry: str) -> list[Path]:
+    """The photos of a folder, of a list or of a name that data.yaml gives; the beginning of the path may be foreign."""
+    entry = entry.replace('\\', '/')
+    if PurePosixPath(entry).suffix.lower() == '.txt':
+        lists = [path for path in folder.files if path.name == PurePosixPath(entry).name]
+        best = max(lists, key=lambda path: folder.nearness(path, declared.file), default=None)
+        lines = read_text(best).splitlines() if best else []
+        return [photo for line in lines if line.strip() and (photo := _photo(folder, line, best))]
+    if is_image(Path(entry)):
+        photo = _photo(folder, entry, declared.file)
+        return [photo] if photo else []
+    above = {place for photo in folder.images for place in photo.parents if place.is_relative_to(folder.root)}
+    for whole in [*(f'{place}/{entry}' for place in declared.places), entry]:
+        parts = [part for part in PurePosixPath(whole).parts if part not in ('/', '.', '..')]
+        for first in range(len(parts) + 1):
+            if first and not any(not KIND_WORD.fullmatch(part.lower()) for part in parts[first:]):
+                break  # 'images' alone is nobody's in particular
+            for home in (declared.file.parent, folder.root):
+                if home.joinpath(*parts[first:]) in above:
+                    return [photo for photo in folder.images if photo.is_relative_to(home.joinpath(*parts[first:]))]
+    return []
+
+
+def _photo(folder: DataFolder, name: str, label: Path) -> Path | None:
+    try:
+        return folder.photo(name, label)
+    except SeveralPhotos:
+        return None
