@@ -12,7 +12,7 @@ from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
 HERE = Path(__file__).resolve().parent
-EXTRAS = ('det', 'seg', 'all', 'onedl', 'openmmlab', 'triton', 'export', 'app', 'robustness', 'dev')
+EXTRAS = ('det', 'seg', 'all', 'onedl', 'openmmlab', 'triton', 'export', 'app', 'robustness', 'bands', 'dev')
 DATA = ['weights/*.yml', 'weights/shipped/*']
 # The C++ kernels: the folder of each, from the package's on, and the file that includes all others of it.
 KERNELS = {'ops/cpu': 'ops.cpp', 'mmcv_ops': 'kernels.cpp'}

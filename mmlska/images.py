@@ -27,7 +27,7 @@ MAX_PIXELS = 178_956_970
 #: Bytes above which a file is not read: OpenCV takes no more at once.
 MAX_BYTES = (1 << 31) - 1
 
-_WHAT_TO_DO = 'leave it out or replace it'
+WHAT_TO_DO = 'leave it out or replace it'
 #: What Pillow raises for broken files beside an error of its own.
 BROKEN = OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, ArithmeticError, struct.error, MemoryError
 
@@ -147,12 +147,15 @@ def read_header(path: str | Path, max_pixels: int | None = MAX_PIXELS) -> Header
     return Header(size, upright)
 
 
-def read_photo(path: str | Path, *, as_stored: bool = False, max_pixels: int | None = MAX_PIXELS) -> np.ndarray:
+def read_photo(
+    path: str | Path, *, as_stored: bool = False, max_pixels: int | None = MAX_PIXELS, flag: int | None = None
+) -> np.ndarray:
     """Read an image as OpenMMLab's pipelines do: (H, W, 3) uint8 in BGR order, turned as its EXIF data say.
 
     Args:
         as_stored: Leave it as it is stored.
         max_pixels: As for :func:`open_image`; None leaves it at OpenCV's own limit, 2^30.
+        flag: What OpenCV makes of it, by default ``cv2.IMREAD_COLOR``.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -160,8 +163,12 @@ def read_photo(path: str | Path, *, as_stored: bool = False, max_pixels: int | N
     """
     import cv2
 
-    flag = cv2.IMREAD_COLOR | (cv2.IMREAD_IGNORE_ORIENTATION if as_stored else 0)
+    flag = cv2.IMREAD_COLOR if flag is None else flag
+    flag |= cv2.IMREAD_IGNORE_ORIENTATION if as_stored else 0
     with _measured(path, max_pixels) as (file, _, size):
+        if os.fstat(file.fileno()).st_size > MAX_BYTES:
+            name = printable(str(path))
+            raise ImageError(f'{name} has more than {MAX_BYTES} bytes, which are not read at once; make it smaller')
         file.seek(0)
         try:
             # imdecode, as imread cannot open every file name on every system, and so that the bytes are those that were measured.
@@ -236,7 +243,7 @@ def _x(size: tuple[int, ...]) -> str:
 
 def _unreadable(path: str | Path, reason: object) -> ImageError:
     return ImageError(
-        f'{printable(str(path))} is not an image that OpenCV can read ({" ".join(str(reason).split())}); {_WHAT_TO_DO}'
+        f'{printable(str(path))} is not an image that OpenCV can read ({" ".join(str(reason).split())}); {WHAT_TO_DO}'
     )
 
 
@@ -268,8 +275,6 @@ def _measured(path: str | Path, max_pixels: int | None) -> Iterator[tuple[Binary
                 f'{name} has {width}x{height} pixels, more than the {max_pixels / 1e6:.3g} million that are read; '
                 f'make it smaller or cut it up'
             )
-        if os.fstat(file.fileno()).st_size > MAX_BYTES:
-            raise ImageError(f'{name} has more than {MAX_BYTES} bytes, which are not read; make it smaller')
         yield file, kind, (width, height)
 
 
@@ -284,7 +289,7 @@ def _errors(path: str | Path) -> Iterator[None]:
         raise
     except (*BROKEN, Image.DecompressionBombError) as error:
         reason = ' '.join(str(error).split())
-        raise ImageError(f'{printable(str(path))} is not a readable image: {reason}; {_WHAT_TO_DO}') from error
+        raise ImageError(f'{printable(str(path))} is not a readable image: {reason}; {WHAT_TO_DO}') from error
 
 
 def _pillow(file: BinaryIO, kind: str) -> Image:

@@ -42,7 +42,11 @@ OWN_DATA = {
     'raccoon_voc': ('retinanet_van_lska_t_small', ['--epochs', '30']),
     'ships_yolo': ('retinanet_van_lska_t_small', ['--epochs', '12']),
     'ships_yolo/train': ('retinanet_van_lska_t_small', ['--epochs', '12']),
+    'scenes_five_bands': ('retinanet_van_lska_t_small', ['--epochs', '12', '--bands', '5', '4', '1']),
+    'scenes_one_band': ('retinanet_van_lska_t_small', ['--epochs', '12']),
 }
+# The sets of these that are made here.
+BANDS = {'scenes_five_bands': 5, 'scenes_one_band': 1}
 # The metrics that a results file keeps, as the runner names them.
 KEPT = ('coco/bbox_mAP_50', 'coco/bbox_mAP', 'coco/segm_mAP_50', 'coco/segm_mAP', 'mIoU')
 
@@ -56,6 +60,11 @@ def run_demo(name: str, work_root: Path, seed: int) -> dict:
     if name in OWN_DATA:
         train += ['--data', f'data/{name}', *extra]
         config = f'{work_dir}/{Path(config).name}'  # the config that the training leaves
+    commands = [train]
+    if name in BANDS:
+        counts = ['--train', '200', '--val', '50', '--bands', str(BANDS[name])]
+        commands.insert(0, ['tools/make_scenes.py', f'data/{name}', *counts])
+        subprocess.run([sys.executable, *commands[0]], cwd=ROOT, check=True)
     start = time.time()
     subprocess.run([sys.executable, *train], cwd=ROOT, check=True)
     minutes = (time.time() - start) / 60
@@ -66,7 +75,7 @@ def run_demo(name: str, work_root: Path, seed: int) -> dict:
     return {
         'metrics': {key: metrics[key] for key in KEPT if key in metrics},
         'train_minutes': round(minutes, 1),
-        'commands': [shlex.join(['python', *train]), shlex.join(['python', *test])],
+        'commands': [shlex.join(['python', *command]) for command in (*commands, test)],
         **run_environment(),
     }
 
@@ -112,7 +121,7 @@ def main() -> None:
     unknown = set(args.names) - {*DEMOS, *OWN_DATA}
     if unknown:
         parser.error(f'no demo named {", ".join(sorted(unknown))}; choose from {", ".join((*DEMOS, *OWN_DATA))}')
-    if any('scenes' in name for name in args.names):
+    if any('scenes' in name for name in args.names if name in DEMOS):
         write_scenes(Path(os.environ.get('MMLSKA_DATA', ROOT / 'data')) / 'scenes')
     for name in args.names:
         kind, names = ('own_data', OWN_DATA) if name in OWN_DATA else ('demo', DEMOS)

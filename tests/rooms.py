@@ -35,6 +35,12 @@ ROOMS: dict[str, Room] = {
     'colors': Room('colours of classes, and packed ones', (), ('numpy',)),
     'image_headers': Room('size and format of a picture from its first bytes', (), ()),
     'images': Room('the one reader of pictures; suffixes, sizes', ('image_headers', 'text'), ('PIL', 'cv2', 'numpy')),
+    'tiff_windows': Room('TIFF files of any channels and bits, by window', ('images', 'text'), ('numpy', 'tifffile')),
+    'bands': Room(
+        'images of any channels and bits: what a file holds, reading it, a picture of it',
+        ('images', 'text', 'tiff_windows'),
+        ('cv2', 'numpy'),
+    ),
     'cost': Room('parameters, multiply-adds, memory and time of any module', (), ('torch',)),
     'results': Room(
         'results files with their provenance, tables, figures, sections of pages', ('files',), ('matplotlib', 'torch')
@@ -61,13 +67,13 @@ ROOMS: dict[str, Room] = {
     ),
     'datasets': Room(
         'generated scenes, corruptions, transforms, labels of COCO files',
-        ('colors', 'files', 'images', 'text'),
-        ('cv2', 'imagecorruptions', 'mmengine', 'numpy', 'pycocotools'),
+        ('bands', 'colors', 'files', 'images', 'text'),
+        ('cv2', 'imagecorruptions', 'mmengine', 'numpy', 'pycocotools', 'tifffile'),
     ),
     'engine': Room(
         'training and testing: configs, checks before a run, options, resuming, recovery',
         (
-            *('catalog', 'chatter', 'command_line', 'cost', 'datasets', 'files', 'images', 'log', 'metric_names'),
+            *('bands', 'catalog', 'chatter', 'command_line', 'cost', 'datasets', 'files', 'images', 'log', 'metric_names'),
             *('mmcv_ops', 'models', 'text', 'weights'),
         ),
         ('mmcv', 'mmengine', 'numpy', 'rich', 'torch', 'yaml', 'yapf'),
@@ -80,18 +86,19 @@ ROOMS: dict[str, Room] = {
     'mmpretrain_classifier': Room('an old name, for configs of earlier versions', ('classification',), ()),
     'infer': Room(
         'predictions of images, and their files and overlays',
-        ('colors', 'engine', 'files', 'images', 'models', 'text', 'weights'),
+        ('bands', 'colors', 'engine', 'files', 'images', 'models', 'text', 'weights'),
         ('PIL', 'cv2', 'mmcv', 'mmengine', 'numpy', 'pycocotools', 'torch'),
     ),
     'own_data': Room(
         "a user's folder: sources and writers (one file a label format), check, split, repair, convert, adapt a config",
-        ('colors', 'datasets', 'engine', 'files', 'images', 'infer', 'text'),
+        ('bands', 'colors', 'datasets', 'engine', 'files', 'images', 'infer', 'text'),
         ('PIL', 'cv2', 'mmengine', 'numpy', 'pycocotools', 'yaml'),
     ),
     'analysis': Room(
         'cost, receptive field, robustness, shape bias, errors: functions that return data, and their figures',
         (
             *(
+                'bands',
                 'colors',
                 'cost',
                 'datasets',
@@ -110,13 +117,13 @@ ROOMS: dict[str, Room] = {
     ),
     'report': Room(
         'report.html of a training: what the run keeps for it, its sections, its page',
-        (*('analysis', 'command_line', 'datasets', 'engine', 'files', 'images', 'metric_names', 'results', 'text'),),
+        (*('analysis', 'bands', 'command_line', 'datasets', 'engine', 'files', 'images', 'metric_names', 'results', 'text'),),
         ('cv2', 'matplotlib', 'mmengine', 'numpy', 'torch'),
     ),
     'export': Room(
         'files for other runtimes, their parity and their metrics',
-        ('datasets', 'engine', 'files', 'images', 'infer', 'metric_names', 'models', 'results', 'version'),
-        ('cv2', 'mmdet', 'mmengine', 'numpy', 'onnx', 'onnxruntime', 'torch'),
+        ('bands', 'datasets', 'engine', 'files', 'images', 'infer', 'metric_names', 'models', 'results', 'version'),
+        ('cv2', 'mmdet', 'mmengine', 'numpy', 'onnx', 'onnxruntime', 'tifffile', 'torch'),
     ),
     'api': Room(
         'a model as one object: `mmlska.load`, its results and what they can be made into',

@@ -53,7 +53,7 @@ def measure_config(cfg: Config, height: int, width: int) -> Complexity:
     if cfg.default_scope not in ('mmdet', 'mmseg'):
         return _measure_classifier(cfg.model, height, width)
     model = MODELS.build(cfg.model).eval()
-    image = torch.zeros(3, height, width, dtype=torch.uint8)
+    image = torch.zeros(_channels(cfg.model), height, width, dtype=torch.uint8)
     sample = _sample(cfg.default_scope, height, width)
     data = model.data_preprocessor(dict(inputs=[image], data_samples=[sample]))
     model.forward = partial(model.forward, data_samples=data['data_samples'])
@@ -85,8 +85,13 @@ class _Classifier(nn.Module):
 def _measure_classifier(model_cfg: ConfigDict, height: int, width: int) -> Complexity:
     model = _Classifier(model_cfg).eval()
     with torch.no_grad():
-        flops = _count_flops(FlopAnalyzer(model, torch.zeros(1, 3, height, width)), model_cfg, [])
+        flops = _count_flops(FlopAnalyzer(model, torch.zeros(1, _channels(model_cfg), height, width)), model_cfg, [])
     return _complexity(model, flops, (height, width))
+
+
+def _channels(model_cfg: ConfigDict) -> int:
+    """Channels of the images that a model takes."""
+    return model_cfg.backbone.get('in_channels', 3)
 
 
 def _keep_all_proposals(rpn_head: nn.Module) -> list[int]:

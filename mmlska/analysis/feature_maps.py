@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import cv2
 import numpy as np
 import torch
+from mmengine.config import Config
 from torch import Tensor, nn
 
+from ..bands import BandReader, picture_of
 from ..engine.config import find_path
+from ..engine.image_reading import band_reader
 from ..images import read_photo
 from ..models.attention import ATTENTIONS
-from .photos import model_input
+from .photos import in_fours, model_input
 
 #: The kinds of maps that :func:`maps_over_photo` makes.
 KINDS = ('attention', 'eigencam')
@@ -84,24 +88,42 @@ def eigen_cams(backbone: nn.Module, image: Tensor) -> list[np.ndarray]:
     return [eigen_cam(output[0]) for output in ([outputs] if isinstance(outputs, Tensor) else outputs)]
 
 
-def read_scaled(path: str, size: int | None = None) -> np.ndarray:
-    """Read a photo, its longer side scaled to ``size`` pixels if that is given: (H, W, 3) uint8, BGR.
+def scaled_input(cfg: Config, path: str, size: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Read an image for the model of a config, its longer side scaled to ``size`` pixels if that is given.
+
+    Returns:
+        What :func:`maps_over_photo` takes, and a picture of it, (H, W, 3) uint8, RGB.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the size is too small, or OpenCV cannot read the file.
+        ValueError: If the size is too small, or the file cannot be read, or is no image for the model.
+    """
+    reader = band_reader(cfg)
+    image = read_scaled(path, size, reader)
+    return image, (image if reader is None else picture_of(image, reader.shown))[..., ::-1]
+
+
+def read_scaled(path: str, size: int | None = None, reader: BandReader | None = None) -> np.ndarray:
+    """Read a photo, its longer side scaled to ``size`` pixels if that is given: (H, W, 3) uint8, BGR.
+
+    With the ``reader`` of a model of other images it is (H, W, C), uint8 or float32, in the order of the file.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the size is too small, or the file cannot be read, or is no image for the reader.
     """
     found = find_path(path)
     if found is None:
         raise FileNotFoundError(f'photo {path} does not exist; name an image file')
     if size is not None and size < 32:
         raise ValueError(f'--size {size} is too small; give 32 pixels or more')
-    photo = read_photo(found)
+    photo = read_photo(found) if reader is None else reader.read(found)
     if size is None:
         return photo
     scale = size / max(photo.shape[:2])
     height, width = (max(1, round(n * scale)) for n in photo.shape[:2])
-    return cv2.resize(photo, (width, height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    kind = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    return in_fours(partial(cv2.resize, dsize=(width, height), interpolation=kind), photo)
 
 
 def maps_over_photo(
@@ -116,7 +138,7 @@ def maps_over_photo(
 
     Args:
         model: A detector or segmentor in eval mode.
-        photo: (H, W, 3) uint8, BGR.
+        photo: (H, W, 3) uint8, BGR; for a model of other images (H, W, C), as its reader gives it.
         kinds: Some of ``KINDS``.
         stages: Stages to draw, 1 is the finest; all by default.
         blocks: The attention of every block, not of the last in each stage.

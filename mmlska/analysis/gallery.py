@@ -10,7 +10,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..images import read_photo, shrink
+from ..bands import read_picture
+from ..images import shrink
 from ..text import printable
 from .overlaps import NOT_LABELLED
 from .predictions import BoxImage, MapImage, Predictions
@@ -114,7 +115,7 @@ def _write_pictures(folder: Path, stem: str, image: BoxImage | MapImage, predict
     """Write the pictures of one image; return their names and the size of the image."""
     try:
         # Turned by their EXIF data where the test turned them.
-        pixels = read_photo(image.path, as_stored=predictions.as_stored)
+        pixels = read_picture(image.path, as_stored=predictions.as_stored, bands=predictions.bands)
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f'image {printable(image.path)} cannot be read; give the config of that test'

@@ -1,8 +1,9 @@
-"""Photos for the analyses: from a config or a folder to tensors."""
+"""Photos, and the images of models that read others, for the analyses: from a config or a folder to tensors."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,10 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 from torch import Tensor, nn
 
+from ..bands import BandReader
 from ..engine.checks import check_data
 from ..engine.config import datasets_of
+from ..engine.image_reading import band_reader
 from ..images import read_photo, square
 
 
@@ -31,13 +34,54 @@ def dataset_photos(cfg: Config, split: str) -> list[Path]:
     return [Path(data.get_data_info(i)['img_path']) for data in built for i in range(len(data))]
 
 
+def require_photos(cfg: Config, need: str) -> None:
+    """Raise ValueError if the model of a config reads images of other channels or more bits, where ``need`` takes photos."""
+    reader = band_reader(cfg)
+    if reader is not None:
+        raise ValueError(
+            f'the model reads {reader.pixels}, and {need} photos of 8 bits in colours; use a model that was trained on such photos'
+        )
+
+
 def model_input(model: nn.Module, image: np.ndarray) -> Tensor:
-    """Normalise a (H, W, 3) uint8 BGR image, and pad it, as the model's config says: (1, 3, H', W')."""
+    """Normalise an image, and pad it, as the model's config says.
+
+    Args:
+        model: A detector or segmentor.
+        image: (H, W, 3) uint8, BGR; for a model of ``LoadBands`` (H, W, C), uint8 or float32, as its reader gives it.
+
+    Returns:
+        (1, C, H', W').
+
+    Raises:
+        ValueError: If the model takes another number of channels.
+    """
+    mean = getattr(model.data_preprocessor, 'mean', None)
+    # One mean may stand for all channels.
+    if mean is not None and len(mean) not in (1, image.shape[2]):
+        raise ValueError(
+            f'an image has {image.shape[2]} channels, and the model takes {len(mean)}; give images as those of its training'
+        )
     pixels = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
     return model.data_preprocessor(dict(inputs=[pixels]))['inputs']
 
 
-def square_inputs(model: nn.Module, paths: Sequence[Path], size: int) -> Iterator[Tensor]:
-    """Yield each photo as a normalised square (1, 3, size, size)."""
+def square_inputs(
+    model: nn.Module, paths: Sequence[Path], size: int, reader: BandReader | None = None
+) -> Iterator[Tensor]:
+    """Yield each image as a normalised square (1, C, size, size); ``reader`` is the model's, None for photos.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ImageError: If it cannot be read, or is no image for the reader.
+    """
     for path in paths:
-        yield model_input(model, square(read_photo(path), size))
+        image = read_photo(path) if reader is None else reader.read(path)
+        yield model_input(model, in_fours(partial(square, size=size), image))
+
+
+def in_fours(scale: Callable[[np.ndarray], np.ndarray], image: np.ndarray) -> np.ndarray:
+    """Scale an (H, W, C) image by a function for four channels at most, which is what OpenCV averages areas of."""
+    parts = [scale(np.ascontiguousarray(image[..., first : first + 4])) for first in range(0, image.shape[2], 4)]
+    # It drops the axis of one channel.
+    return np.concatenate([part.reshape(*part.shape[:2], -1) for part in parts], axis=2)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..colors import distinct_colors
 from ..engine.checks import check_data
-from ..engine.evaluation_options import image_reading
+from ..engine.image_reading import picture_reading
 from ..engine.launch import build_test_runner
 from ..weights.checkpoint_file import DamagedFile, read_pickle_file
 
@@ -67,6 +67,7 @@ class Predictions:
         images: One entry for each image, in the order of the data set.
         metrics: What the evaluators of the config reported; empty where the predictions were read from a file.
         as_stored: Whether the model saw photos as they are stored, not turned as their EXIF data say; labels count pixels likewise.
+        bands: Which channels of the images are shown, as for :func:`mmlska.bands.read_picture`; none for photos.
     """
 
     task: str
@@ -75,6 +76,7 @@ class Predictions:
     images: list[BoxImage] | list[MapImage]
     metrics: dict[str, float]
     as_stored: bool = False
+    bands: tuple[int, ...] = ()
 
 
 class _Collect(Hook):
@@ -158,7 +160,7 @@ def _predictions(cfg: Config, dataset, images: list, metrics: dict[str, float]) 
         palette=palette,
         images=images,
         metrics=metrics,
-        as_stored=image_reading(cfg).get('color_type') in ('color_ignore_orientation', 'unchanged'),
+        **picture_reading(cfg),
     )
 
 

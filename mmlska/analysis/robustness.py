@@ -23,6 +23,7 @@ from ..engine.config import datasets_of, evaluators_of
 from ..engine.launch import build_test_runner
 from ..files import file_sha256
 from ..results import read_results, resume_results, write_json
+from .photos import require_photos
 
 CLEAN = 'clean'
 
@@ -152,8 +153,9 @@ def evaluate(
 
     Raises:
         FileNotFoundError: If data or the checkpoint are missing.
-        ValueError: If a setting does not fit, or ``out`` holds results of something else.
+        ValueError: If a setting does not fit, the model reads no photos, or ``out`` holds results of something else.
     """
+    require_photos(cfg, 'corruptions need')
     missing = [s for s in severities if s not in SEVERITIES]
     if missing or not severities or not corruptions:
         raise ValueError(f'severities {list(severities)} must be some of {", ".join(map(str, SEVERITIES))}')

@@ -23,6 +23,7 @@ from mmengine.config import Config
 from ..datasets.scenes import SHAPES, TEXTURES
 from ..images import MAX_PIXELS, images_below
 from .overlaps import box_iou
+from .photos import require_photos
 from .predictions import MapImage, predict
 
 #: Classes of the published cue-conflict images.
@@ -301,8 +302,9 @@ def measure_shape_bias(cfg: Config, checkpoint: str, root: str | Path, score_thr
         background.
 
     Raises:
-        ValueError: If the model lacks a class of the scenes, or the config has other test data.
+        ValueError: If the model lacks a class of the scenes or reads no photos, or the config has other test data.
     """
+    require_photos(cfg, 'the scenes are')
     scenes = read_conflict_scenes(root)
     predictions = predict(cfg, checkpoint)
     wanted = {name for objects in scenes.values() for item in objects for name in (item.shape, item.texture)}

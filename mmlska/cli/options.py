@@ -40,6 +40,12 @@ def add_trust_checkpoint(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_bands(parser: argparse._ActionsContainer) -> None:
+    """Add ``--bands N [N N]``."""
+    help = 'channels to show as red, green and blue, or one as grey, of images that are no photos: 3 2 1'
+    parser.add_argument('--bands', type=int, nargs='+', default=[], metavar='N', help=help)
+
+
 def add_debug(parser: argparse.ArgumentParser) -> None:
     """Add ``--debug``."""
     parser.add_argument('--debug', action='store_true', help='show the traceback of a wrong setting')

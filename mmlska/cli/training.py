@@ -13,6 +13,7 @@ from ..own_data.adapt_config import own_work_dir
 from ..own_data.check import check_config, check_folder
 from ..own_data.training import use_data_and_options
 from .labels import LABEL_OPTIONS, add_label_options, label_options
+from .options import add_bands
 from .runner import prepared_config, runner_parser
 
 
@@ -33,6 +34,7 @@ def training_parser() -> argparse.ArgumentParser:
     data = 'train on the images and labels in a folder; see docs/own_data.md'
     add('--data', metavar='DIR', help=data)
     add_label_options(group)
+    add_bands(group)
     add('--val-fraction', type=float, help='share held out where DIR has no split of its own; by default 0.2')
     check = 'list what is wrong with the data first, and stop if there are errors'
     add('--check', action='store_true', help=check)
@@ -44,7 +46,7 @@ def parse_training() -> argparse.Namespace:
     parser = training_parser()
     args = parser.parse_args()
     if not args.data and not _own_options(args).keys() <= {'epochs'}:
-        parser.error(f'--val-fraction, {LABEL_OPTIONS} go with --data; without it use --cfg-options')
+        parser.error(f'--val-fraction, --bands, {LABEL_OPTIONS} go with --data; without it use --cfg-options')
     if args.fsdp and args.channels_last is None:  # the default without a GPU, and nothing that FSDP can spread
         args.channels_last = False
     return args
@@ -80,4 +82,4 @@ def training_config(args: argparse.Namespace) -> Config:
 def _own_options(args: argparse.Namespace) -> dict:
     """The options of :func:`mmlska.own_data.adapt_config.use_own_data` that were given."""
     given = {name: value for name in ('val_fraction', 'epochs') if (value := getattr(args, name)) is not None}
-    return {**given, **label_options(args)}
+    return {**given, **label_options(args), **(dict(bands=args.bands) if args.bands else {})}

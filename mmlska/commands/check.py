@@ -7,7 +7,7 @@ from pathlib import Path
 from ..catalog import nearest_names
 from ..cli.errors import user_errors
 from ..cli.labels import LABEL_OPTIONS, add_label_options, label_options
-from ..cli.options import add_debug, out_file
+from ..cli.options import add_bands, add_debug, out_file
 from ..command_line import tool_parser
 from ..engine.config import find_config, load_config
 from ..own_data.check import check_config, check_folder
@@ -27,6 +27,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_label_options(parser)
     parser.add_argument('--json', type=out_file, metavar='FILE', help='write the report there too')
     parser.add_argument('--sheet', type=out_file, metavar='PNG', help='draw samples with their labels there')
+    add_bands(parser)
     parser.add_argument('--fix', metavar='NEW_DIR', help='write a corrected copy of the data there')
     add_debug(parser)
     return parser
@@ -51,7 +52,7 @@ def main() -> None:
         if args.json:
             write_json(args.json, checked.report.as_dict())
         if args.sheet:
-            print(f'{write_sheet(args.sheet, checked.source)} samples: {args.sheet}')
+            print(f'{write_sheet(args.sheet, checked.source, bands=args.bands)} samples: {args.sheet}')
         if args.fix:
             print(f'corrected copy: {args.fix}', *write_repaired(args.fix, checked.source), sep='\n  ')
     sys.exit(1 if checked.report.errors else 0)

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from ..analysis.feature_maps import KINDS, maps_over_photo, read_scaled
+from ..analysis.feature_maps import KINDS, maps_over_photo, scaled_input
 from ..analysis.figures import photo_maps
 from ..cli.errors import user_errors
 from ..cli.options import add_cfg_options, add_debug, add_trust_checkpoint, out_file
@@ -36,10 +36,11 @@ def main() -> None:
     args = make_parser().parse_args()
     with user_errors(debug=args.debug):
         use_safe_reader(trust=args.trust_checkpoint)
-        photo = read_scaled(args.photo, args.size)
-        model = build_model(load_config(args.config, args.cfg_options), args.checkpoint, args.seed)
-        maps = maps_over_photo(model, photo, args.kinds, args.stages, blocks=args.blocks)
+        cfg = load_config(args.config, args.cfg_options)
+        values, picture = scaled_input(cfg, args.photo, args.size)
+        model = build_model(cfg, args.checkpoint, args.seed)
+        maps = maps_over_photo(model, values, args.kinds, args.stages, blocks=args.blocks)
         weights = 'random weights' if args.checkpoint is None else Path(args.checkpoint).name
         title = f'{Path(args.config).stem}, {weights}, {Path(args.photo).name}'
         columns = 5 if args.blocks else min(4, len(maps))
-        print(f'picture: {save_figure(photo_maps(photo[..., ::-1], maps, title, columns), args.out)}')
+        print(f'picture: {save_figure(photo_maps(picture, maps, title, columns), args.out)}')

@@ -29,6 +29,8 @@ def make_parser() -> argparse.ArgumentParser:
     short = dict(dest='texture', action='store_const', const='conflict', default=argparse.SUPPRESS)
     add('--conflict', **short, help='--texture conflict')
     add('--seed', type=int, default=default['seed'], help='another seed, other scenes')
+    bands = 'write 16-bit TIFF files of so many bands: 1 is grey, above 3 the classes differ in brightness'
+    add('--bands', type=int, metavar='N', help=bands)
     add('--overwrite', action='store_true', help='replace scenes that OUT holds already')
     add('--preview', type=out_file, metavar='PNG', help='picture of the first 16 training scenes with labels')
     add_debug(parser)
@@ -39,7 +41,7 @@ def main() -> None:
     args = make_parser().parse_args()
     options = dict(size=args.size, num_classes=args.classes, difficulty=args.difficulty)
     options.update(texture=args.texture, seed=args.seed)
-    counts = dict(num_train=args.train, num_val=args.val)
+    counts = dict(num_train=args.train, num_val=args.val, bands=args.bands)
     with user_errors(debug=args.debug):
         progress = count_every_hundred('scenes')
         summary = scenes.write_scenes(args.out, overwrite=args.overwrite, progress=progress, **counts, **options)

@@ -3,9 +3,10 @@
 import argparse
 
 from ..cli.errors import user_errors
-from ..cli.options import DTYPES, add_debug, add_trust_checkpoint, out_folder
+from ..cli.options import DTYPES, add_bands, add_debug, add_trust_checkpoint, out_folder
 from ..command_line import tool_parser
 from ..engine.config import load_config
+from ..engine.image_reading import show_bands
 from ..infer import FORMATS, Predictor, resolve
 from ..infer.files import predict_files
 from ..own_data.predictions import LABEL_FORMATS
@@ -23,6 +24,7 @@ def make_parser() -> argparse.ArgumentParser:
     add('--format', choices=[*FORMATS, *LABEL_FORMATS], default='json', help='of the predictions')
     add('--score-thr', type=float, default=0.3, help='leave out instances of a lower score')
     add('--overlays', action=argparse.BooleanOptionalAction, default=True, help='draw into OUT/overlays')
+    add_bands(parser)
     add('--batch-size', type=int, default=1, help='images or tiles predicted together')
     add('--tile', type=int, default=0, help='cut larger images into tiles of so many pixels; 0 never')
     add('--overlap', type=int, help='pixels that tiles share; by default an eighth of --tile')
@@ -38,9 +40,10 @@ def main() -> None:
     args = make_parser().parse_args()
     with user_errors(debug=args.debug):
         use_safe_reader(trust=args.trust_checkpoint)
-        items = resolve(args.input)
+        items, cfg = resolve(args.input), load_config(args.config)
+        show_bands(cfg, args.bands)
         files = predict_files(
-            Predictor(load_config(args.config), args.checkpoint, args.device, args.dtype, args.deploy),
+            Predictor(cfg, args.checkpoint, args.device, args.dtype, args.deploy),
             items,
             args.out,
             LABEL_FORMATS.get(args.format, args.format),

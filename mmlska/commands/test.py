@@ -3,7 +3,9 @@
 import argparse
 
 from ..cli.errors import user_errors
+from ..cli.options import add_bands
 from ..cli.runner import prepared_config, runner_parser
+from ..engine.image_reading import show_bands
 from ..engine.processes import leave_processes
 from ..export.evaluate import build_evaluation
 from ..images import ImageError
@@ -17,6 +19,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument('checkpoint', nargs='?', help='checkpoint file, or mmlska://NAME')
     parser.add_argument('--onnx', metavar='FILE', help='evaluate this file of mmlska export instead of a checkpoint')
     parser.add_argument('--show-dir', help='folder for pictures of labels (left) and predictions (right)')
+    add_bands(parser)
     parser.add_argument('--out', help='predictions: a .pkl file, a .json file (detection) or a folder (segmentation)')
     parser.add_argument('--deploy', action='store_true', help='fold norms and layer scales of the backbone away first')
     parser.add_argument('--tta', action='store_true', help='average over flips and scales')
@@ -27,6 +30,7 @@ def main() -> None:
     args = make_parser().parse_args()
     with user_errors(debug=args.debug):
         cfg = prepared_config(args)
+        show_bands(cfg, args.bands)
         runner = build_evaluation(
             cfg,
             args.checkpoint,

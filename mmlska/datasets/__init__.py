@@ -1,6 +1,7 @@
 """Data: generated scenes and transforms; importing this registers the transforms."""
 
+from .bands import BandDistortion, LoadBands
 from .corruption import CorruptImage
 from .transforms import LoadColorAnnotations, color_to_index
 
-__all__ = ['CorruptImage', 'LoadColorAnnotations', 'color_to_index']
+__all__ = ['BandDistortion', 'CorruptImage', 'LoadBands', 'LoadColorAnnotations', 'color_to_index']

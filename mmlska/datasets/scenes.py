@@ -18,12 +18,14 @@ import cv2
 import numpy as np
 
 from ..files import write_atomically
+from .scene_bands import band_image, write_bands
 from .scene_drawing import DIFFICULTIES, SHAPES, TEXTURES, paint_scene, place_objects
 
 GENERATOR = 'mmlska.datasets.scenes'
 VERSION = 1  # Raise it when pixels or files change: an older set is then refused, never mixed up.
 SPLITS = ('training', 'validation')
 TEXTURE_MODES = ('random', 'class', 'conflict')
+_MOST_BANDS = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,12 +151,14 @@ def write_scenes(
     difficulty: str = 'medium',
     texture: str = 'random',
     seed: int = 0,
+    bands: int | None = None,
     overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict:
     """Write a data set of scenes under ``root``: all of it, or nothing.
 
-    COCO format: ``images/{training,validation}/000000.png`` and ``annotations/instances_{training,validation}.json``
+    COCO format: ``images/{training,validation}/000000.png`` (``.tif`` of ``bands``) and
+    ``annotations/instances_{training,validation}.json``
     (category ids from 1; each annotation names its ``texture``). ADE20K layout: the same images with the index masks
     of ``semantic_mask`` in ``annotations/{training,validation}/000000.png``. ``scenes.json``: the parameters, the
     names and the number of objects per class.
@@ -163,6 +167,8 @@ def write_scenes(
         root: Folder to make; it may be there if it is empty.
         num_train, num_val: Images for training and for validation.
         size, num_classes, difficulty, texture, seed: See ``make_scene``.
+        bands: Write the images as TIFF of so many bands in 16 bits; see :func:`mmlska.datasets.scene_bands.band_image`. None for PNG
+            in colours.
         overwrite: Replace scenes that are there already; a folder that holds anything else is never replaced.
         progress: Called as ``progress(done, total)`` after each image.
 
@@ -179,6 +185,9 @@ def write_scenes(
         raise ValueError('num_train and num_val are both 0; use at least one image')
     options = _check_parameters(size, num_classes, difficulty, texture, seed)
     parameters = {'num_train': num_train, 'num_val': num_val, **options}
+    if bands is not None:  # scenes in colours are described as before there were others
+        _check_integer('bands', bands, 1, _MOST_BANDS)
+        parameters['bands'] = bands
     root = Path(root).expanduser().resolve()
     present = _read_summary(root)
     if present is not None and not overwrite:
@@ -201,9 +210,15 @@ def write_scenes(
             dataset = _empty_coco(parameters)
             for index in range(count):
                 scene = make_scene(index, split=split, **options)
-                _write_png(new / f'images/{split}/{index:06d}.png', scene.image)
+                name = f'{index:06d}.png' if bands is None else f'{index:06d}.tif'
+                if bands is None:
+                    _write_png(new / f'images/{split}/{name}', scene.image)
+                else:
+                    write_bands(
+                        new / f'images/{split}/{name}', band_image(scene, bands, (seed, SPLITS.index(split), index))
+                    )
                 _write_png(new / f'annotations/{split}/{index:06d}.png', semantic_mask(scene))
-                _add_to_coco(dataset, index, scene)
+                _add_to_coco(dataset, index, scene, name)
                 if progress is not None:
                     progress(start + index + 1, num_train + num_val)
             (new / f'annotations/instances_{split}.json').write_text(json.dumps(dataset))
@@ -230,10 +245,11 @@ def _difference(root: Path, present: dict, parameters: dict) -> str:
     if present['version'] != VERSION:
         return f'generator version {present["version"]}'
     then = present['parameters']
-    changed = [f'{name} {then.get(name)}' for name, value in parameters.items() if then.get(name) != value]
+    names = dict.fromkeys([*parameters, *then])
+    changed = [f'{name} {then.get(name)}' for name in names if then.get(name) != parameters.get(name)]
     if not changed:
         for split, count in zip(SPLITS, (parameters['num_train'], parameters['num_val'])):
-            files = [len(list((root / kind / split).glob('*.png'))) for kind in ('images', 'annotations')]
+            files = [len(list((root / kind / split).glob('*.*'))) for kind in ('images', 'annotations')]
             if files != [count, count] or not (root / f'annotations/instances_{split}.json').is_file():
                 changed.append(f'{split} incomplete')
     return ', '.join(changed)
@@ -249,9 +265,9 @@ def _empty_coco(parameters: dict) -> dict:
     }
 
 
-def _add_to_coco(dataset: dict, index: int, scene: Scene) -> None:
+def _add_to_coco(dataset: dict, index: int, scene: Scene, name: str) -> None:
     height, width = scene.image.shape[:2]
-    dataset['images'].append({'id': index, 'file_name': f'{index:06d}.png', 'height': height, 'width': width})
+    dataset['images'].append({'id': index, 'file_name': name, 'height': height, 'width': width})
     for item in scene.instances:
         annotation = {
             'id': len(dataset['annotations']) + 1,  # not from 0, which COCOeval reads as "unmatched"

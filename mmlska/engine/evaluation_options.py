@@ -10,13 +10,7 @@ from ..files import check_writable
 from ..log import log
 from ..text import shown
 from .config import add_hook, datasets_of, evaluators_of
-
-
-def image_reading(cfg: Config) -> dict[str, str]:
-    """How the test of a config reads its images: ``color_type`` and ``imdecode_backend`` where it names them."""
-    transforms = (transform for dataset in datasets_of(cfg, 'test') for transform in dataset.get('pipeline', []))
-    loader = next((transform for transform in transforms if transform['type'] == 'LoadImageFromFile'), {})
-    return {key: loader[key] for key in ('color_type', 'imdecode_backend') if key in loader}
+from .image_reading import band_reader, image_reading
 
 
 def use_overlays(cfg: Config, folder: str) -> None:
@@ -29,7 +23,9 @@ def use_overlays(cfg: Config, folder: str) -> None:
         raise ValueError(
             '--show-dir draws boxes and masks, which a classifier has not; --out FILE.pkl writes its predictions'
         )
-    add_hook(cfg, 'OverlayHook', out_dir=str(Path(folder).absolute()), **image_reading(cfg))
+    reader = band_reader(cfg)
+    reading = image_reading(cfg) if reader is None else dict(bands=list(reader.shown), as_stored=reader.as_stored)
+    add_hook(cfg, 'OverlayHook', out_dir=str(Path(folder).absolute()), **reading)
 
 
 def use_predictions(cfg: Config, out: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
@@ -13,6 +14,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from .. import mmcv_ops
+from ..bands import read_picture
 from ..images import read_header
 from ..models import fold_for_inference
 from .processes import bare_model
@@ -38,12 +40,22 @@ class OverlayHook(Hook):
         out_dir: Folder for the pictures; made when the first one is written.
         score_thr: Detections below this score are not drawn.
         color_type, imdecode_backend: Those of ``LoadImageFromFile`` in the test pipeline, which decide whether EXIF data turn a photo.
+        bands: Which channels, from 1, are red, green and blue, or one for grey, for a model of ``LoadBands``; none are the first three,
+            or the first. None for a model of photos.
+        as_stored: Do not turn such images as their EXIF data say.
     """
 
     def __init__(
-        self, out_dir: str, score_thr: float = 0.3, color_type: str = 'color', imdecode_backend: str = 'cv2'
+        self,
+        out_dir: str,
+        score_thr: float = 0.3,
+        color_type: str = 'color',
+        imdecode_backend: str = 'cv2',
+        bands: Sequence[int] | None = None,
+        as_stored: bool = False,
     ) -> None:
         self.out_dir, self.score_thr = Path(out_dir), score_thr
+        self._bands, self._as_stored = bands, as_stored
         # Always three channels to draw on; 'unchanged' does not turn a photo either.
         flag = 'color' if color_type in ('color', 'grayscale') else 'color_ignore_orientation'
         self._reading = dict(flag=flag, backend=imdecode_backend)
@@ -51,18 +63,24 @@ class OverlayHook(Hook):
 
     def after_test_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs: Sequence | None = None) -> None:
         """Draw the samples of one batch."""
-        from mmcv import bgr2rgb, imread  # mmcv is there whenever a Runner tests an mmdet or mmseg model
-
         for sample in outputs or ():
             options = dict(pred_score_thr=self.score_thr) if 'pred_instances' in sample else {}
-            read_header(sample.img_path)  # imread would take every format, and any size
             runner.visualizer.add_datasample(
                 'overlay',
-                bgr2rgb(imread(sample.img_path, **self._reading)),
+                self._read(sample.img_path),
                 data_sample=sample.cpu(),
                 out_file=str(self.out_dir / f'{unused_name(Path(sample.img_path).stem, self._written)}.png'),
                 **options,
             )
+
+    def _read(self, path: str) -> np.ndarray:
+        """A picture of a test image, (H, W, 3) uint8, RGB."""
+        if self._bands is not None:
+            return np.ascontiguousarray(read_picture(path, as_stored=self._as_stored, bands=self._bands)[..., ::-1])
+        from mmcv import bgr2rgb, imread  # mmcv is there whenever a Runner tests an mmdet or mmseg model
+
+        read_header(path)  # imread would take every format, and any size
+        return bgr2rgb(imread(path, **self._reading))
 
 
 @HOOKS.register_module()

@@ -96,6 +96,16 @@ def _use_pretrained(cfg: Config, checkpoint: str) -> None:
         # Another checkpoint, but adapt= and strict= as the config has them.
         options = configured if isinstance(configured, dict) and configured.get('type') == 'Pretrained' else {}
         backbone.init_cfg = dict(options, type='Pretrained', checkpoint=checkpoint)
+        if backbone.get('in_channels', 3) != 3:
+            adapt_channels(backbone.init_cfg)
+
+
+def adapt_channels(init_cfg: dict) -> None:
+    """Let an ``init_cfg`` of type 'Pretrained' load weights of another number of input channels."""
+    given = init_cfg.get('adapt') or ()
+    names = [given] if isinstance(given, str) else list(given)
+    if 'in_channels' not in names:
+        init_cfg['adapt'] = [*names, 'in_channels']
 
 
 def _use_zero1(cfg: Config) -> None:

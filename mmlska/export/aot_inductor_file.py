@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from .formats import Job
+from .metadata import channels_of
 from .parity import Parity
 from .torch_export_file import compare_program, export_program
 
@@ -17,5 +18,6 @@ DECODES_BOXES = False
 
 def write(path: Path, job: Job) -> Parity:
     """Compile the graph of a job and compare the package with the model."""
-    torch._inductor.aoti_compile_and_package(export_program(job.graph), package_path=str(path))
+    program = export_program(job.graph, channels_of(job.facts['input']))
+    torch._inductor.aoti_compile_and_package(program, package_path=str(path))
     return compare_program(torch._inductor.aoti_load_package(str(path)), job)

@@ -11,7 +11,9 @@ from mmengine.registry import MODELS
 from mmengine.runner import Runner
 from mmengine.structures import InstanceData, PixelData
 
+from ..bands import PHOTO, Pixels
 from ..engine.config import remove_hooks
+from ..engine.image_reading import band_reader
 from ..engine.launch import build_test_runner
 from ..images import read_header
 from .metadata import network_of
@@ -85,7 +87,8 @@ def use_onnx(cfg: Config, file: str) -> None:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no ONNX file of mmlska, of a part only, or of a model with other classes or of another kind.
+        ValueError: If it is no ONNX file of mmlska, of a part only, or of a model with other classes, of other images or of another
+            kind.
     """
     from .onnx_predictor import OnnxPredictor
 
@@ -101,6 +104,11 @@ def use_onnx(cfg: Config, file: str) -> None:
             differs = f'knows {len(predictor.classes)} classes, the config {head.num_classes}'
         elif facts.get('network', network) != network:  # files of mmlska before it wrote this have no such key
             differs = f'holds {facts["network"]}, but the config is {network}'
+    reader, bands = band_reader(cfg), facts['input'].get('bands')
+    reads = Pixels(bands['count'], bands['dtype']) if bands else PHOTO
+    wanted_pixels = PHOTO if reader is None else reader.pixels
+    if not differs and reads != wanted_pixels:
+        differs = f'reads images of {reads}, the config of {wanted_pixels}'
     if differs:
         raise ValueError(f'{file} {differs}; give the config it was exported with')
     cfg.model = dict(type='OnnxModel', file=str(Path(file).absolute()))

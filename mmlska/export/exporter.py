@@ -10,6 +10,7 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
+from ..engine.image_reading import band_reader
 from ..files import write_atomically
 from ..infer.model import load_model
 from .formats import Job, format_file
@@ -76,7 +77,8 @@ def export(
     model, dataset_meta = load_model(cfg, checkpoint)
     rule = input_rule(cfg)
     graph, names, kind = graph_of(model, part)
-    photos, source = read_photos(photos)
+    reader = band_reader(cfg)
+    photos, source = read_photos(photos, reader, rule)
     head = getattr(model, 'decode_head', None)
     facts = dict(
         kind=kind,
@@ -89,7 +91,7 @@ def export(
         threshold=getattr(head, 'threshold', None),
         dtype=precision,
     )
-    job = Job(model, graph, names, facts, int8, _reference(model, kind), photos, source)
+    job = Job(model, graph, names, facts, int8, _reference(model, kind), photos, source, reader)
     parities: list[Parity] = []
 
     def write(unfinished: str) -> None:

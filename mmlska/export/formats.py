@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
+from ..bands import BandReader
+
 #: The file that writes each format, imported when it is asked for, as some need packages of their own. It has ``SUFFIX``;
 #: ``PRECISIONS``, of 'fp32', 'fp16' and 'int8'; ``DECODES_BOXES``, whether RetinaNet's boxes come out of its files; and
 #: ``write(path, job)``, which writes a file and returns its :class:`~mmlska.export.parity.Parity` with the model.
@@ -28,9 +30,10 @@ class Job:
         names: Names of the graph's outputs.
         facts: What the file is to say about itself: ``kind``, ``classes``, the rule for its ``input``, ``dtype`` and more.
         int8: A folder of images to calibrate int8 on, or None.
-        reference: The outputs as the model gave them when it was trained, for a batch (N, 3, H, W).
-        photos: BGR images to compare on.
+        reference: The outputs as the model gave them when it was trained, for a batch (N, C, H, W).
+        photos: Images to compare on, in BGR order, or as the reader gives them.
         source: Where they are from.
+        reader: How images are read that are no photos of 8 bits; None for photos.
     """
 
     model: nn.Module
@@ -41,6 +44,7 @@ class Job:
     reference: Callable[[Tensor], Sequence[Tensor]]
     photos: list[np.ndarray]
     source: str
+    reader: BandReader | None = None
 
 
 def format_file(name: str) -> ModuleType:

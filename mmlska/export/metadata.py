@@ -6,7 +6,9 @@ from typing import Any
 
 from mmengine.config import Config
 
+from ..bands import BandReader
 from ..engine.config import datasets_of
+from ..engine.image_reading import band_reader
 from ..infer.predictor import _type
 
 
@@ -15,10 +17,12 @@ def input_rule(cfg: Config) -> dict[str, Any]:
 
     Returns:
         ``resize`` (None, or ``scale`` (width, height) or ``scale_factor``, and ``keep_ratio``), ``mean``, ``std``, ``channels`` ('RGB'
-        or 'BGR'), ``pad_divisor`` and ``pad_value`` (to the right and below, after normalisation).
+        or 'BGR', the order of photos; 'bands' for other images, in the order of the file), ``pad_divisor`` and ``pad_value`` (to the
+        right and below, after normalisation). For other images also ``bands``: ``count`` of channels, ``dtype`` of the files and ``fill``
+        of each channel, [] for 0; and ``as_stored`` if files are not turned as their EXIF data say.
 
     Raises:
-        ValueError: If the test pipeline does more than that.
+        ValueError: If the test pipeline does more than that, or its settings for other images do not fit together.
     """
     dataset = next(datasets_of(cfg, 'test'), {})
     steps = [step for step in dataset.get('pipeline') or () if not _type(step).startswith(('Load', 'Pack'))]
@@ -31,14 +35,39 @@ def input_rule(cfg: Config) -> dict[str, Any]:
         )
     if preprocessor.get('rgb_to_bgr'):
         raise ValueError('data_preprocessor has rgb_to_bgr; an exported model takes images in BGR order')
+    reader = band_reader(cfg)
+    count = 3 if reader is None else reader.channels
+    mean, std = list(preprocessor.get('mean') or [0.0] * count), list(preprocessor.get('std') or [1.0] * count)
+    order: dict[str, Any] = dict(channels='RGB' if preprocessor.get('bgr_to_rgb') else 'BGR')
+    if reader is not None:
+        order = _bands(reader, preprocessor)
+        # One number stands for all channels, as it does for the model.
+        mean, std = (values * count if len(values) == 1 else values for values in (mean, std))
+        if {len(mean), len(std)} != {count}:
+            raise ValueError(
+                f'data_preprocessor has {len(mean)} means and {len(std)} stds for {count} channels; give one of each for each channel'
+            )
     return dict(
         resize=_resize(steps[0]) if steps else None,
-        mean=list(preprocessor.get('mean') or [0.0] * 3),
-        std=list(preprocessor.get('std') or [1.0] * 3),
-        channels='RGB' if preprocessor.get('bgr_to_rgb') else 'BGR',
+        mean=mean,
+        std=std,
+        **order,
         pad_divisor=padding.get('size_divisor') or padding.get('pad_size_divisor') or 1,
         pad_value=preprocessor.get('pad_value', preprocessor.get('pad_val', 0)),
     )
+
+
+def _bands(reader: BandReader, preprocessor: dict) -> dict[str, Any]:
+    """What the rule says of images that are no photos of 8 bits."""
+    if preprocessor.get('bgr_to_rgb') and reader.channels == 3:
+        raise ValueError('data_preprocessor has bgr_to_rgb, but LoadBands gives RGB; set bgr_to_rgb=False')
+    bands = dict(count=reader.channels, dtype=reader.dtype, fill=list(reader.fill))
+    return dict(channels='bands', bands=dict(bands, as_stored=True) if reader.as_stored else bands)
+
+
+def channels_of(rule: dict[str, Any]) -> int:
+    """How many channels the input has by its rule."""
+    return rule['bands']['count'] if 'bands' in rule else 3
 
 
 def network_of(cfg: Config) -> str:

@@ -19,12 +19,13 @@ import torch
 from onnx import TensorProto, helper
 from torch import nn
 
-from ..infer.sources import read_images, resolve
+from ..infer.sources import resolve
 from ..version import __version__
 from .formats import Job
 from .graphs import RetinaDecode
+from .metadata import channels_of
 from .onnx_predictor import METADATA, open_session, prepare
-from .parity import Parity, compare, compare_detections
+from .parity import Parity, compare, compare_detections, read_examples
 
 SUFFIX = '.onnx'
 PRECISIONS = ('fp32', 'fp16', 'int8')
@@ -37,11 +38,12 @@ CALIBRATION_IMAGES = 100
 
 def write(path: Path, job: Job) -> Parity:
     """Write the graph of a job, of RetinaNet with its decoding, and compare the file with the model."""
-    network, facts, rule = to_onnx(job.graph, job.names), job.facts, job.facts['input']
+    facts, rule = job.facts, job.facts['input']
+    network = to_onnx(job.graph, job.names, channels_of(rule))
     if job.int8:
         files = resolve(job.int8)
         files = files[:: -(-len(files) // CALIBRATION_IMAGES)]
-        network = to_int8(network, (prepare(image, rule, name)[0] for name, image in read_images(files)))
+        network = to_int8(network, (prepare(image, rule, name)[0] for name, image in read_examples(files, job.reader)))
     elif facts['dtype'] == 'fp16':
         network = to_fp16(network)
     has_detections = facts['kind'] == 'RetinaNet'
@@ -65,10 +67,10 @@ def write(path: Path, job: Job) -> Parity:
     return Parity(differences, count, job.source)
 
 
-def to_onnx(graph: nn.Module, output_names: Sequence[str]) -> onnx.ModelProto:
+def to_onnx(graph: nn.Module, output_names: Sequence[str], channels: int = 3) -> onnx.ModelProto:
     """Export a module that takes one image batch; batch, height and width stay free."""
     free = {0: 'batch', 2: 'height', 3: 'width'}
-    return _export(graph, (torch.rand(2, 3, 96, 130),), (free,), ['image'], output_names)
+    return _export(graph, (torch.rand(2, channels, 96, 130),), (free,), ['image'], output_names)
 
 
 def with_detections(maps: onnx.ModelProto, head: nn.Module) -> onnx.ModelProto:
@@ -145,7 +147,7 @@ def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def to_int8(model: onnx.ModelProto, images: Iterable[np.ndarray]) -> onnx.ModelProto:
-    """Convolutions in int8, by onnxruntime's static quantisation; a map's range is the mean of those in prepared images (1, 3, H, W)."""
+    """Convolutions in int8, by onnxruntime's static quantisation; a map's range is the mean of those in prepared images (1, C, H, W)."""
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
     class Reader(CalibrationDataReader):

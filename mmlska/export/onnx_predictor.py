@@ -6,6 +6,7 @@
     for prediction in predictor(['photo.jpg']):
         print(prediction.to_dict(score_thr=0.3))
 
+A model of other images than photos of 8 bits needs ``onnx_bands.py``, from the same folder, beside it, and tifffile for TIFF files.
 Nothing here may import torch, mmlska or anything of OpenMMLab.
 """
 
@@ -15,6 +16,7 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +28,12 @@ import onnxruntime
 METADATA = 'mmlska'
 #: What is read of a folder.
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
-#: Pixels above which an image is not made an input: 770 MB in float32.
+#: Pixels of three channels above which an image is not made an input: 770 MB in float32.
 MAX_PIXELS = 64_000_000
 #: What files of these formats start with; OpenCV reads more, by decoders that are tried less.
 _STARTS = (b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n', b'BM', b'II*\0', b'MM\0*', b'II+\0', b'MM\0+', b'RIFF')
+#: Types of the values of images, by NumPy's names.
+_DTYPES = ['uint8', 'uint16', 'uint32', 'uint64', 'int8', 'int16', 'int32', 'int64', 'float16', 'float32', 'float64']
 #: Inputs and outputs of the whole models, by the kind in the metadata.
 _VALUES = {
     'segmentor': ({'image'}, {'logits'}),
@@ -43,7 +47,7 @@ class OnnxPrediction:
 
     Attributes:
         name: The image's path, '' for an array.
-        image: The image, uint8 of shape (H, W, 3) in BGR order.
+        image: The image: a photo as uint8 of shape (H, W, 3) in BGR order, else (H, W, C) as the model reads it, uint8 or float32.
         classes: Names of the classes.
         instances: Of a detector: boxes (N, 4) in pixels, scores (N,), labels (N,), best first.
         index_mask: Of a segmentor: the class of each pixel, (H, W).
@@ -111,15 +115,17 @@ class OnnxPredictor:
         """Predict images one by one.
 
         Args:
-            inputs: An image file, a folder (its images, without its subfolders, by name), an array of uint8 (H, W, 3) in BGR order, or
-                a list of these.
+            inputs: An image file, a folder (its images, without its subfolders, by name), an array, or a list of these. Arrays are uint8
+                (H, W, 3) in BGR order; where ``metadata['input']`` has ``bands``, (H, W, C) of any real type, channels in the order
+                of the files, of one channel also (H, W).
 
         Raises:
             FileNotFoundError: If an image does not exist or a folder has none.
-            ValueError: If one can't be read or resized, or the file predicts what its metadata don't know.
+            ValueError: If one can't be read or resized or does not fit the model, or the file predicts what its metadata don't know.
         """
+        bands = self.metadata['input'].get('bands')
         items = inputs if isinstance(inputs, (list, tuple)) else [inputs]
-        return [self._predict(*_read(image)) for image in [each for item in items for each in _images(item)]]
+        return [self._predict(*_read(image, bands)) for image in [each for item in items for each in _images(item)]]
 
     def _predict(self, name: str, image: np.ndarray) -> OnnxPrediction:
         tensor, (height, width) = prepare(image, self.metadata['input'], name)
@@ -206,20 +212,28 @@ def read_metadata(session: onnxruntime.InferenceSession, file: str | Path) -> di
 def check_metadata(metadata: Any, file: str | Path) -> None:
     """Raise ValueError, which names the file and the key, if something in the metadata of a file could not be used."""
     rule = metadata.get('input') if isinstance(metadata, dict) else None
-    resize = rule.get('resize') if isinstance(rule, dict) else None
-    for owner, prefix in ((metadata, ''), (rule, 'input.'), (resize, 'input.resize.')):
-        if prefix == 'input.resize.' and resize is None:  # images keep their size
-            continue
+    resize, bands = (rule.get(key) if isinstance(rule, dict) else None for key in ('resize', 'bands'))
+    has_bands = isinstance(rule, dict) and (rule.get('channels') == 'bands' or bands is not None)
+    for owner, prefix in ((metadata, ''), (rule, 'input.'), (bands, 'input.bands.'), (resize, 'input.resize.')):
+        if (prefix == 'input.bands.' and not has_bands) or (prefix == 'input.resize.' and resize is None):
+            continue  # photos; images keep their size
         for key, (fits, wanted) in _KEYS[prefix].items():
             there = isinstance(owner, dict) and key in owner
             if not there or not fits(owner[key]):
                 found = f'{prefix}{key}={owner[key]!r:.60}' if there else f'no {prefix}{key}'
                 raise ValueError(f'{file} has {found} in its metadata, {wanted} belongs there; export the model again')
+    count, wrong = bands['count'] if has_bands else 3, ''
+    fill = bands['fill'] or rule['mean'] if has_bands else [0]
+    lists = {'mean': rule['mean'], 'std': rule['std'], 'bands.fill': fill}
+    for key, values in lists.items():
+        if len(values) != count and (has_bands or len(values) != 1):
+            wrong = f'input.{key}={values!r:.60} in its metadata, a list of {count} numbers belongs there'
+    if has_bands and rule['channels'] != 'bands':
+        wrong = f'input.channels={rule["channels"]!r} in its metadata, {"bands"!r} belongs there'
     if resize and (resize['scale'] is None) == (resize['scale_factor'] is None):
-        raise ValueError(
-            f'{file} has input.resize={resize!r:.100} in its metadata; scale or scale_factor belongs there, and not both; '
-            f'export the model again'
-        )
+        wrong = f'input.resize={resize!r:.100} in its metadata; scale or scale_factor belongs there, and not both'
+    if wrong:
+        raise ValueError(f'{file} has {wrong}; export the model again')
 
 
 def _number(low: float, high: float, kinds: tuple[type, ...] = (int, float)) -> Callable[[Any], bool]:
@@ -261,11 +275,16 @@ _KEYS: dict[str, dict[str, tuple[Callable[[Any], bool], str]]] = {
     ),
     'input.': dict(
         resize=(lambda value: value is None or isinstance(value, dict), 'a rule or null'),
-        mean=(_numbers(1, 3, low=-1e6, high=1e6), 'a list of 3 numbers'),
-        std=(_numbers(1, 3, low=1e-6, high=1e6), 'a list of 3 numbers above 0'),
-        channels=(lambda value: value in ('RGB', 'BGR'), "'RGB' or 'BGR'"),
+        mean=(_numbers(*range(1, 513), low=-1e30, high=1e30), 'a list of numbers, one for each channel,'),
+        std=(_numbers(*range(1, 513), low=1e-30, high=1e30), 'a list of numbers above 0, one for each channel,'),
+        channels=(lambda value: value in ('RGB', 'BGR', 'bands'), "'RGB', 'BGR' or 'bands'"),
         pad_divisor=(_number(1, 4096, (int,)), 'a whole number from 1 to 4096'),
         pad_value=(_number(-1e6, 1e6), 'a number'),
+    ),
+    'input.bands.': dict(
+        count=(_number(1, 512, (int,)), 'a whole number from 1 to 512'),
+        dtype=(lambda value: value in _DTYPES, f'one of {", ".join(_DTYPES)}'),
+        fill=(_numbers(*range(513), low=-1e30, high=1e30), 'a list of numbers'),
     ),
     'input.resize.': dict(
         scale=(_or_none(_numbers(2, low=1, high=100_000, kinds=(int,))), 'a width and a height or null'),
@@ -279,12 +298,12 @@ def prepare(image: np.ndarray, rule: dict[str, Any], name: str = '') -> tuple[np
     """Resize, normalise and pad an image as the model's test pipeline does.
 
     Args:
-        image: uint8 of shape (H, W, 3) in BGR order.
+        image: (H, W, 3) in BGR order; of a model of bands (H, W, C) as it reads them, of one channel also (H, W).
         rule: The metadata's ``input``.
         name: What messages call the image.
 
     Returns:
-        float32 of shape (1, 3, H', W'), and height and width without padding.
+        float32 of shape (1, C, H', W'), and height and width without padding.
 
     Raises:
         ValueError: If the image is so elongated that resizing leaves no pixel of its shorter side, or becomes too large.
@@ -299,13 +318,15 @@ def prepare(image: np.ndarray, rule: dict[str, Any], name: str = '') -> tuple[np
             )
     divisor = rule['pad_divisor']
     right, below = -size[0] % divisor, -size[1] % divisor
-    if (size[0] + right) * (size[1] + below) > MAX_PIXELS:
+    most = MAX_PIXELS * 3 // max(rule['bands']['count'] if 'bands' in rule else 3, 3)
+    if (size[0] + right) * (size[1] + below) > most:
         raise ValueError(
             f'image {name or "array"} becomes {size[0] + right}x{size[1] + below} pixels by the rule in the metadata, more than '
-            f'{MAX_PIXELS // 10**6} million; make it smaller'
+            f'{most / 1e6:.3g} million; make it smaller'
         )
     if rule['resize']:
         image = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
+    image = image.reshape(*image.shape[:2], -1)  # OpenCV drops the axis of one channel
     if rule['channels'] == 'RGB':
         image = image[:, :, ::-1]
     tensor = (image.astype(np.float32) - np.array(rule['mean'], np.float32)) / np.array(rule['std'], np.float32)
@@ -337,8 +358,11 @@ def _images(item: str | Path | np.ndarray) -> list:
     return found
 
 
-def _read(item: str | Path | np.ndarray) -> tuple[str, np.ndarray]:
+def _read(item: str | Path | np.ndarray, bands: dict[str, Any] | None = None) -> tuple[str, np.ndarray]:
+    """Name and image, of a model of ``bands`` as it reads them."""
     if isinstance(item, np.ndarray):
+        if bands:
+            return '', _onnx_bands().from_array(item, bands)
         if item.dtype != np.uint8 or item.ndim != 3 or item.shape[2] != 3 or 0 in item.shape:
             raise ValueError(
                 f'array of shape {item.shape} and dtype {item.dtype} is not an image; give uint8 (H, W, 3) in BGR'
@@ -351,12 +375,23 @@ def _read(item: str | Path | np.ndarray) -> tuple[str, np.ndarray]:
         try:
             content = Path(item).read_bytes()
             if content.startswith(_STARTS) and not _is_animated(content):
-                image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+                if bands:
+                    image = _onnx_bands().from_file(item, content, bands)
+                else:
+                    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
         except (OSError, cv2.error):
             pass
     if image is None:
         raise ValueError(f'{item} is not an image that OpenCV can read; it may be broken, leave it out or replace it')
     return str(item), image
+
+
+def _onnx_bands() -> Any:
+    """The file beside this one that reads what is no photo of 8 bits."""
+    try:
+        return import_module('.onnx_bands', __package__) if __package__ else import_module('onnx_bands')
+    except ModuleNotFoundError as error:
+        raise ValueError('this model needs onnx_bands.py beside onnx_predictor.py; copy it there too') from error
 
 
 def _is_animated(content: bytes) -> bool:

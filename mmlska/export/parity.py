@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..bands import BandReader
 from ..datasets.scenes import make_scene
 from ..engine.config import find_path
 from ..infer.sources import read_images, resolve
@@ -51,15 +52,49 @@ class Parity:
         return f'largest difference {self.largest:.1e} ({sizes}) on {self.source}{extra}'
 
 
-def read_photos(folder: str | Path | None) -> tuple[list[np.ndarray], str]:
-    """The photos to compare on, the first in a folder, by default data/demo_photos or generated scenes; and where they are from."""
+def read_photos(
+    folder: str | Path | None, reader: BandReader | None = None, rule: dict | None = None
+) -> tuple[list[np.ndarray], str]:
+    """The photos to compare on, the first in a folder, by default data/demo_photos or generated scenes; and where they are from.
+
+    Args:
+        folder: The folder, or None.
+        reader: How the model reads images that are no photos of 8 bits. Without a folder its images are made from photos, each channel
+            from red, green or blue in turn, spread over its mean and two standard deviations on both sides.
+        rule: The input rule, which the reader goes with.
+
+    Returns:
+        Images (H, W, 3) in BGR order, or (H, W, C) as the reader gives them; and a few words.
+    """
+    if folder and reader is not None:
+        files = resolve(folder)[:_MOST]
+        return [image for _, image in read_examples(files, reader)], f'{len(files)} images of {folder}'
     found = folder or find_path(_PHOTOS)
     if found:
         files = resolve(found)[:_MOST]
-        return [image for _, image in read_images(files)], f'{len(files)} photos of {folder or _PHOTOS}'
-    settings = dict(split='training', size=256, num_classes=5, difficulty='hard', texture='random', seed=0)
-    scenes = [make_scene(i, **settings) for i in range(2)]
-    return [np.ascontiguousarray(scene.image[..., ::-1]) for scene in scenes], 'generated scenes'
+        photos, source = [image for _, image in read_images(files)], f'{len(files)} photos of {folder or _PHOTOS}'
+    else:
+        settings = dict(split='training', size=256, num_classes=5, difficulty='hard', texture='random', seed=0)
+        scenes = [make_scene(i, **settings) for i in range(2)]
+        photos, source = [np.ascontiguousarray(scene.image[..., ::-1]) for scene in scenes], 'generated scenes'
+    if reader is None:
+        return photos, source
+    count = f'{reader.channels} channel{"" if reader.channels == 1 else "s"}'
+    return [_as_bands(photo, rule) for photo in photos], f'{source} made into {count}'
+
+
+def read_examples(files: Sequence[Path | np.ndarray], reader: BandReader | None) -> Iterator[tuple[str, np.ndarray]]:
+    """Images one by one as the model gets them, each with its name; :func:`mmlska.infer.sources.resolve` lists the files."""
+    if reader is None:
+        return read_images(files)
+    return ((str(file), reader.read(file)) for file in files)
+
+
+def _as_bands(photo: np.ndarray, rule: dict) -> np.ndarray:
+    """A photo as an image of any channels, float32 (H, W, C): black is two standard deviations below a channel's mean."""
+    mean, std = (np.array(rule[key], np.float32) for key in ('mean', 'std'))
+    planes = photo[..., np.arange(len(mean)) % 3].astype(np.float32)
+    return mean + std * (planes / np.float32(255 / 4) - 2)
 
 
 def compare(
@@ -71,9 +106,9 @@ def compare(
     """The largest difference at each size.
 
     Args:
-        run: What the exported file gives for a batch (N, 3, H, W).
+        run: What the exported file gives for a batch (N, C, H, W).
         reference: What the model gives.
-        photos: BGR images; all of them make one batch.
+        photos: As :func:`read_photos` gives them; all of them make one batch.
         rule: The input rule, whose normalisation is used.
 
     Raises:
@@ -93,7 +128,7 @@ def compare(
 
 
 def photo_batch(photos: Sequence[np.ndarray], size: tuple[int, int], rule: dict) -> np.ndarray:
-    """Photos of one size, normalised, as (N, 3, H, W)."""
+    """Photos of one size, normalised, as (N, C, H, W)."""
     from .onnx_predictor import prepare
 
     plain = dict(rule, resize=None, pad_divisor=1)

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from .formats import Job
+from .metadata import channels_of
 from .parity import Parity, compare
 
 SUFFIX = '.pt2'
@@ -20,18 +21,18 @@ DECODES_BOXES = False
 
 def write(path: Path, job: Job) -> Parity:
     """Write the graph of a job and compare the file with the model."""
-    program = export_program(job.graph)
+    program = export_program(job.graph, channels_of(job.facts['input']))
     with open(path, 'wb') as file:
         torch.export.save(program, file)
     with open(path, 'rb') as file:
         return compare_program(torch.export.load(file).module(), job)
 
 
-def export_program(graph: nn.Module) -> torch.export.ExportedProgram:
+def export_program(graph: nn.Module, channels: int = 3) -> torch.export.ExportedProgram:
     """Trace a module that takes one image batch; batch, height and width stay free."""
     free = dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC)
     with torch.no_grad():
-        return torch.export.export(graph.eval(), (torch.rand(2, 3, 96, 130),), dynamic_shapes=(free,))
+        return torch.export.export(graph.eval(), (torch.rand(2, channels, 96, 130),), dynamic_shapes=(free,))
 
 
 def compare_program(loaded: Callable, job: Job) -> Parity:

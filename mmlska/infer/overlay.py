@@ -43,7 +43,7 @@ def draw_prediction(
     # mmdet varies the colours of masks by NumPy's global generator; the same prediction shall give the same picture.
     state = np.random.get_state()  # noqa: NPY002
     np.random.seed(0)  # noqa: NPY002
-    pixels = np.ascontiguousarray(shrink(prediction.image, MAX_SIDE)[..., ::-1])
+    pixels = np.ascontiguousarray(prediction.picture(MAX_SIDE)[..., ::-1])
     try:
         write_atomically(
             out_file,

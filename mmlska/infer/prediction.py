@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..bands import BandFile, picture_of
+from ..images import shrink
+
 
 def check_score_thr(score_thr: float) -> None:
     """Raise ValueError for a threshold of scores that is not between 0 and 1."""
@@ -24,9 +27,18 @@ class Prediction:
     """
 
     name: str  # the image's path; path#frame for a frame of a video, '' for an array
-    image: np.ndarray  # uint8 of shape (H, W, 3) in BGR order
+    image: (
+        np.ndarray | BandFile
+    )  # uint8 of shape (H, W, 3) in BGR order, or what the model reads instead; a large file is not read
     sample: Any
     classes: tuple[str, ...]  # by label
+    shown: tuple[int, ...] | None = (
+        None  # where the image is no photo: its channels, from 1, in pictures; () for the first ones
+    )
+
+    def picture(self, side: int) -> np.ndarray:
+        """The image to draw on, (h, w, 3) uint8 in BGR order, with a longer side of at most ``side`` pixels."""
+        return shrink(self.image, side) if self.shown is None else picture_of(self.image, self.shown, side)
 
     @property
     def is_segmentation(self) -> bool:

@@ -13,18 +13,17 @@ from mmengine.dataset import Compose
 from mmengine.registry import VISUALIZERS, init_default_scope
 from mmengine.structures import InstanceData, PixelData
 
+from ..bands import BandFile
 from ..engine.config import datasets_of, load_config
 from ..engine.hooks import to_channels_last
+from ..engine.image_reading import band_reader
 from ..engine.precision import float32_after_autocast
 from ..models import fold_for_inference
 from .model import load_model
 from .overlay import draw_prediction
 from .prediction import Prediction, encode_mask
-from .sources import Source, image_size, is_video, read_images, resolve
+from .sources import MAX_PIXELS, Source, image_size, is_video, read_images, resolve, window_of
 from .tiles import Blender, check_tile, cut_by_tile, drop_pieces
-
-#: Above so many pixels an image is predicted in tiles or refused: results are as large as the image, once for each mask or class.
-MAX_PIXELS = 64_000_000
 
 _DTYPES = {'fp32': None, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 _META_KEYS = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'pad_shape', 'scale_factor', 'padding_size')
@@ -33,7 +32,8 @@ _META_KEYS = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'pad_shape', 'scal
 class Predictor:
     """A trained detector or segmentor of mmdet or mmseg that predicts images.
 
-    The config's own test pipeline prepares the images. Images are in BGR order, as OpenCV reads them, and boxes in pixels.
+    The config's own test pipeline prepares the images. Photos are in BGR order, as OpenCV reads them, images of other channels or more
+    bits in the order of their files, and boxes in pixels.
 
     Args:
         config: Config file, or a Config as :func:`mmlska.engine.config.load_config` returns it.
@@ -42,6 +42,9 @@ class Predictor:
         dtype: 'fp32', or 'bf16' or (on a GPU) 'fp16' for backbone and neck; heads always run in float32, as mmcv's operators need it.
         deploy: Fold norms and layer scales of the backbone into its convolutions: the same outputs, up to rounding, faster.
         trust: Let the checkpoint run code; only if you know its maker. By default as :func:`mmlska.weights.safe_reading` says, else no.
+
+    Attributes:
+        reader: How images are read where the model takes no photos; else None.
 
     Raises:
         FileNotFoundError: If config or checkpoint do not exist.
@@ -70,6 +73,8 @@ class Predictor:
         if dtype == 'fp16' and self.device.type == 'cpu':
             raise ValueError("dtype='fp16' needs a GPU; use 'bf16' or 'fp32' on the CPU")
         self.cfg = config if isinstance(config, Config) else load_config(str(config))
+        self.reader = band_reader(self.cfg)
+        self._shown = tuple(self.reader.shown) if self.reader else None
         model, self.dataset_meta = load_model(self.cfg, checkpoint, trust=trust)
         if deploy and any(type(m).__name__ == 'VAN_LSKA' for m in model.modules()):
             model = fold_for_inference(model, inplace=True)
@@ -98,10 +103,11 @@ class Predictor:
 
         Args:
             inputs: An image or video file, a folder, a glob pattern, an array of uint8 (H, W, 3) in BGR order, an image of Pillow, or a
-                list of these.
+                list of these. Where the model takes no photos, arrays have its channels and type.
             batch_size: Images, or tiles of an image, that are predicted together.
             tile: Cut images larger than so many pixels, in either direction, into tiles of this side; 0 never does. Each tile is prepared
-                as an image of its own. Boxes are merged by the model's NMS, logits are blended.
+                as an image of its own. Boxes are merged by the model's NMS, logits are blended. A TIFF file of more than 64 million
+                pixels is read tile by tile.
             overlap: Pixels that neighbouring tiles share at least, up to a third of ``tile``; by default an eighth. Instances
                 larger than it may be found in pieces.
 
@@ -116,11 +122,12 @@ class Predictor:
             check_tile(tile, overlap)
         elif overlap:
             raise ValueError(f'overlap={overlap} is that of tiles; give tile, for example 1024, too')
-        return self._stream(resolve(inputs), batch_size, tile, overlap or 0)
+        return self._stream(resolve(inputs, self.reader), batch_size, tile, overlap or 0)
 
     def _stream(self, items: list, batch_size: int, tile: int, overlap: int) -> Iterator[Prediction]:
         waiting: list[tuple[str, np.ndarray, dict]] = []
-        for index, (name, image) in enumerate(read_images(items if tile else _small_enough(items))):
+        found = read_images(items if tile else _small_enough(items), self.reader, by_window=bool(tile))
+        for index, (name, image) in enumerate(found):
             height, width = image.shape[:2]
             if tile and max(height, width) > tile:
                 yield from self._finish(waiting)
@@ -155,7 +162,7 @@ class Predictor:
         """Predict what waits; nothing does afterwards."""
         samples = self._run([packed for *_, packed in waiting]) if waiting else []
         for (name, image, _), sample in zip(waiting, samples):
-            yield Prediction(name, image, sample, self.classes)
+            yield Prediction(name, image, sample, self.classes, self._shown)
         waiting.clear()
 
     def _run(self, batch: list[dict]) -> list:
@@ -164,7 +171,7 @@ class Predictor:
         with torch.inference_mode():
             return [sample.cpu() for sample in self.model.test_step(data)]
 
-    def _tiled(self, name: str, image: np.ndarray, batch_size: int, tile: int, overlap: int) -> Prediction:
+    def _tiled(self, name: str, image: np.ndarray | BandFile, batch_size: int, tile: int, overlap: int) -> Prediction:
         height, width = image.shape[:2]
         threshold = getattr(self.model.decode_head, 'threshold', None) if self.is_segmentor else None
         blender = Blender(height, width, tile, overlap, threshold or 0.0)
@@ -172,7 +179,7 @@ class Predictor:
         found = []
         for start in range(0, len(places), batch_size):
             batch = places[start : start + batch_size]
-            views = [np.ascontiguousarray(image[y:y_end, x:x_end]) for y, x, y_end, x_end in batch]
+            views = [window_of(image, self.reader, y, y_end, x, x_end) for y, x, y_end, x_end in batch]
             samples = self._run([self._prepare(name, view, start + i) for i, view in enumerate(views)])
             for i, (place, sample) in enumerate(zip(batch, samples)):
                 if self.is_segmentor:
@@ -185,7 +192,8 @@ class Predictor:
             sample.pred_sem_seg = PixelData(data=torch.from_numpy(blender.mask)[None])
         else:
             sample.pred_instances = self._merged(found)
-        return Prediction(name, image, sample, self.classes)
+        shown = self._shown or () if isinstance(image, BandFile) else self._shown
+        return Prediction(name, image, sample, self.classes, shown)
 
     def _merged(self, found: list[dict[str, np.ndarray]]) -> InstanceData:
         """Instances of all tiles without doubles."""
@@ -208,12 +216,13 @@ class Predictor:
         """What the network gets to see of an image.
 
         Args:
-            image: uint8 of shape (H, W, 3) in BGR order.
+            image: uint8 of shape (H, W, 3) in BGR order, or what the model reads instead.
 
         Returns:
             The resized, normalised and padded image, (1, 3, H', W'), and what the pipeline noted, such as ``scale_factor`` (of the width,
             of the height).
         """
+        (image,) = resolve(image, self.reader)
         packed = self._prepare('', image, 0)
         data = dict(inputs=[packed['inputs']], data_samples=[packed['data_samples']])
         return self.model.data_preprocessor(data, False)['inputs'], packed['data_samples'].metainfo

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
+from ..bands import GREY, PHOTO, BandFile, BandReader, picture_of, pixels_of
 from ..images import IMAGE_SUFFIXES, ImageError, bgr_pixels, folders_below, is_image, read_header, read_photo
 from ..text import printable
 
@@ -20,18 +21,25 @@ VIDEO_SUFFIXES = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v')
 Source: TypeAlias = str | Path | np.ndarray | Image.Image
 
 
-def resolve(inputs: Source | Sequence[Source]) -> list[Path | np.ndarray]:
+#: Pixels above which a TIFF file that is predicted in tiles is read by window, and any other image without tiles is refused.
+MAX_PIXELS = 64_000_000
+
+
+def resolve(inputs: Source | Sequence[Source], reader: BandReader | None = None) -> list[Path | np.ndarray]:
     """List the files and arrays that an input stands for.
 
     Args:
         inputs: An image or video file, a folder (its images, without its subfolders, by name), a glob pattern, an image as an array of
             uint8 of shape (H, W, 3) in BGR order as OpenCV reads it, an image of Pillow, or a list of these.
+        reader: What a model reads that takes no photos; arrays must then be (H, W, C) of its channels and type, or of floats.
 
     Raises:
         FileNotFoundError: If a file does not exist, a folder has no images or a pattern matches nothing.
         TypeError: If an input is none of these.
         ValueError: If an array is not an image, or a path is a URL or that of a pipe or a device.
     """
+    if isinstance(inputs, (np.ndarray, Image.Image)) and reader is not None:
+        return [_bands_of(inputs, reader)]
     if isinstance(inputs, np.ndarray):
         if inputs.dtype != np.uint8 or inputs.ndim != 3 or inputs.shape[2] != 3 or 0 in inputs.shape:
             raise ValueError(
@@ -41,7 +49,7 @@ def resolve(inputs: Source | Sequence[Source]) -> list[Path | np.ndarray]:
     if isinstance(inputs, Image.Image):
         return [bgr_pixels(inputs)]
     if isinstance(inputs, (list, tuple)):
-        return [item for each in inputs for item in resolve(each)]
+        return [item for each in inputs for item in resolve(each, reader)]
     if not isinstance(inputs, (str, Path)):
         raise TypeError(
             f'input of type {type(inputs).__name__}; give a path, an array (H, W, 3) in BGR, an image of Pillow or a list of them'
@@ -73,6 +81,21 @@ def resolve(inputs: Source | Sequence[Source]) -> list[Path | np.ndarray]:
     )
 
 
+def _bands_of(image: np.ndarray | Image.Image, reader: BandReader) -> np.ndarray:
+    """An array or an image of Pillow as the model gets it."""
+    if isinstance(image, Image.Image):
+        image = ImageOps.exif_transpose(image)
+        image = np.asarray(image.convert('L') if reader.pixels == GREY else image)
+    array = image[..., None] if image.ndim == 2 else image
+    fits = array.ndim == 3 and array.shape[2] == reader.channels and 0 not in array.shape
+    if not fits or (array.dtype != reader.dtype and array.dtype.kind != 'f'):
+        raise ValueError(
+            f'array of shape {image.shape} and dtype {image.dtype} does not fit; the model reads {reader.pixels}: give {reader.dtype} of '
+            f'shape (H, W, {reader.channels})'
+        )
+    return reader.finish(array)
+
+
 def _matches(pattern: Path) -> set[Path]:
     """What glob.glob(pattern, recursive=True) finds, but of the folders that ** stands for each real one once.
 
@@ -87,19 +110,58 @@ def _matches(pattern: Path) -> set[Path]:
     return {match for folder in folders for match in _matches(Path(glob.escape(folder), *rest))}
 
 
-def read_images(items: Iterable[Path | np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
+def read_images(
+    items: Iterable[Path | np.ndarray], reader: BandReader | None = None, *, by_window: bool = False
+) -> Iterator[tuple[str, np.ndarray | BandFile]]:
     """Read what :func:`resolve` listed, one image at a time, each with its name: the path, '' for an array, path#frame for a video.
 
+    Args:
+        items: The files and arrays.
+        reader: What a model reads that takes no photos.
+        by_window: Only open TIFF files of more than :data:`MAX_PIXELS`, of which the windows that are asked for are read then.
+
     Raises:
-        ValueError: If a file is neither an image nor a video that OpenCV can read.
+        ValueError: If a file is neither an image nor a video that OpenCV can read, or has not the pixels that the model reads.
     """
     for item in items:
         if isinstance(item, np.ndarray):
             yield '', item
         elif is_video(item):
-            yield from _frames(item)
+            yield from ((name, _frame_for(frame, name, reader)) for name, frame in _frames(item))
         else:
-            yield str(item), read_photo(item, max_pixels=None)  # what may be large is the caller's to say
+            large = by_window and _is_large_tiff(item)
+            if reader is not None:  # what may be large is the caller's to say
+                yield str(item), reader.open(item) if large else reader.read(item, max_pixels=None)
+            elif large and pixels_of(item).is_photo:
+                yield str(item), BandFile(item)
+            else:
+                yield str(item), read_photo(item, max_pixels=None)
+
+
+def window_of(
+    image: np.ndarray | BandFile, reader: BandReader | None, y: int, y_end: int, x: int, x_end: int
+) -> np.ndarray:
+    """Rows and columns of an image of :func:`read_images` as the model's pipeline takes them: BGR of a photo, else all channels."""
+    part = image[y:y_end, x:x_end]
+    if isinstance(image, BandFile):
+        part = reader.finish(part) if reader is not None else picture_of(part)
+    return np.ascontiguousarray(part)
+
+
+def _is_large_tiff(path: Path) -> bool:
+    size = image_size(path)
+    if size is None or size[0] * size[1] <= MAX_PIXELS:
+        return False
+    with open(path, 'rb') as file:
+        return file.read(2) in (b'II', b'MM')
+
+
+def _frame_for(frame: np.ndarray, name: str, reader: BandReader | None) -> np.ndarray:
+    if reader is None:
+        return frame
+    if reader.pixels != GREY:
+        raise ValueError(f'{name} has {PHOTO}, and the model reads {reader.pixels}; give such images')
+    return reader.finish(frame[..., ::-1])
 
 
 def image_size(path: Path) -> tuple[int, int] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from mmengine.config import Config
@@ -10,6 +11,7 @@ from mmengine.config import Config
 from ..text import counted, printable
 from .config_edits import each_transform, first_dataset, heads, set_datasets
 from .folder import find_folder
+from .pixels import use_pixels
 from .schedule import check_length, scale_schedule
 from .sources import SOURCES, require_source
 from .split import split_images
@@ -29,6 +31,7 @@ def use_own_data(
     palette: str | None = None,
     label_format: str | None = None,
     instances: bool = False,
+    bands: Sequence[int] = (),
 ) -> list[str]:
     """Train a config on a folder of images with labels of objects or masks; see docs/own_data.md.
 
@@ -46,6 +49,7 @@ def use_own_data(
         label_format: One of :func:`mmlska.own_data.sources.format_names`, where the folder has labels in several; by default the
             first of them that fits.
         instances: Train a detector on masks: each connected piece of a class is an object.
+        bands: See :func:`mmlska.own_data.pixels.use_pixels`.
 
     Returns:
         Lines to print: the summary first, then what was found odd.
@@ -73,6 +77,8 @@ def use_own_data(
         each_transform(cfg, 'LoadImageFromFile', lambda t: t.update(color_type='color_ignore_orientation'))
     parts, split_note = split_images(labels, val_fraction)
     trained = labels.trained(cfg, parts['train'])
+    files = {split: [labels.path_of(image) for image in images] for split, images in parts.items()}
+    notes += use_pixels(cfg, files, bands, labels.as_stored)
     first_dataset(cfg, 'train')
     check_length(cfg, epochs)
     folder = (

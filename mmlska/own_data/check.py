@@ -9,15 +9,18 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 
+from ..bands import PHOTO
 from ..colors import pack_rgb
 from ..engine.checks import check_data
 from ..engine.config import datasets_of
+from ..engine.image_reading import band_reader
 from ..files import is_inside
 from .annotations import AnnotationFile, check_entries
 from .config_edits import first_dataset, heads
 from .folder import LEADS_OUT, find_folder, is_file, leading_out, refuse_leading_out
 from .label_text import read_json
 from .mask_files import Labels, MaskPair
+from .pixels import check_pixels
 from .report import ERROR, WARNING, Report
 from .sources import find_source, nothing_found
 from .sources.coco import CocoSource
@@ -60,6 +63,7 @@ def check_folder(
         refuse_leading_out(root)
         raise ValueError(nothing_found(root, scope, MaskSource.name if instances or palette else label_format))
     report = _check(source, cfg)
+    check_pixels(report)
     for path in leading_out(root):
         report.add(ERROR, LEADS_OUT, str(path.relative_to(root)))
     return Checked(report, source)
@@ -111,6 +115,8 @@ def check_config(cfg: Config) -> Checked:
         outside = [pair for pair, inside in every if not inside]
         source = MaskSource(root, pairs, labels=_labels(cfg, datasets[0][1], names))
     report = _check(source, cfg)
+    reader = band_reader(cfg)
+    check_pixels(report, PHOTO if reader is None else reader.pixels)
     for pair in outside:
         report.add(ERROR, LEADS_OUT, f'{pair.image} or {pair.mask}')
     for path, head in heads(cfg.model):

@@ -8,9 +8,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from ..bands import check_bands, pixels_of, read_picture
 from ..datasets.coco_labels import box_of, draw_mask
 from ..files import write_bytes
-from ..images import read_photo
 from .folder import name_hash
 from .mask_files import IGNORE
 from .sources.source import Legend, Sample, Source
@@ -18,22 +18,23 @@ from .sources.source import Legend, Sample, Source
 _TILE = 320
 
 
-def write_sheet(path: str | Path, source: Source, count: int = 12) -> int:
+def write_sheet(path: str | Path, source: Source, count: int = 12, bands: Sequence[int] = ()) -> int:
     """Write a PNG of samples, chosen by a hash of their names, with the labels painted over them.
 
     Args:
         path: The picture to write.
         source: Labels that were checked.
         count: Number of samples; fewer are drawn, and their number returned, where no more can be.
+        bands: The channels, from 1, for red, green and blue, or one for grey; by default the first three, or the first.
 
     Raises:
-        ValueError: If no sample can be drawn.
+        ValueError: If no sample can be drawn, or an image has no such channels.
         FileExistsError: If the picture is there and no regular file, such as a link.
     """
     legend, tiles, pixels = source.legend(), [], False
     for _, read in sorted(source.samples(), key=lambda named: name_hash(named[0])):
         sample = read()
-        tile = _tile(sample, legend) if sample else None
+        tile = _tile(sample, legend, bands) if sample else None
         if tile is not None:
             tiles.append(tile)
             pixels = pixels or sample.index is not None
@@ -54,12 +55,18 @@ def write_sheet(path: str | Path, source: Source, count: int = 12) -> int:
     return drawn
 
 
-def _tile(sample: Sample, legend: Legend) -> np.ndarray | None:
+def _tile(sample: Sample, legend: Legend, bands: Sequence[int]) -> np.ndarray | None:
     """An image as training sees it with its labels, RGB; None where it can't be read."""
     try:
-        pixels = np.ascontiguousarray(read_photo(sample.image, as_stored=sample.as_stored)[..., ::-1])
+        channels = pixels_of(sample.image).channels
     except (OSError, ValueError):
         return None
+    check_bands(bands, channels)  # outside of both: a wrong number is no fault of an image
+    try:
+        picture = read_picture(sample.image, as_stored=sample.as_stored, bands=bands)
+    except (OSError, ValueError):
+        return None
+    pixels = np.ascontiguousarray(picture[..., ::-1])
     if sample.index is None:
         painted = _paint_objects(pixels, sample.objects, legend)
     elif sample.index.shape == pixels.shape[:2]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
 
+from ..bands import INSTALL, PHOTO, BandFile, Pixels, pixels_of
 from ..images import MAX_PIXELS, Header, ImageTooLarge, open_image, read_header, read_photo
 from ..text import printable
 from .folder import is_file
 
 ERROR, WARNING = 'error', 'warning'
+_STRIP = 1 << 24  # values that are checked at once
 TOO_LARGE = f'image of more than the {MAX_PIXELS / 1e6:.3g} million pixels that are read'
 
 
@@ -46,6 +48,8 @@ class Report:
     box_sizes: list[float] = field(default_factory=list)  # square root of the area, pixels of the network's input
     anchor_sizes: list[float] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
+    pixels: dict[Pixels, list[str]] = field(default_factory=dict)  # kind -> names of its images
+    dim: list[str] = field(default_factory=list)  # names of those of 16 bits that are nearly black in 8
 
     def add(self, level: str, kind: str, place: str) -> None:
         """Note one place of a problem."""
@@ -68,8 +72,11 @@ class Report:
 
     def as_dict(self) -> dict:
         """The report for a JSON file."""
-        content = asdict(self)
-        del content['box_sizes']
+        content = {
+            item.name: getattr(self, item.name) for item in fields(self) if item.name not in ('box_sizes', 'dim')
+        }
+        content['findings'] = [asdict(finding) for finding in self.findings]
+        content['pixels'] = {str(kind): len(names) for kind, names in self.pixels.items()}
         sizes = [list(row) for row in self.histogram()]
         return dict(content, box_size_histogram=sizes, errors=self.errors, warnings=self.count(WARNING))
 
@@ -88,6 +95,10 @@ class Report:
         lines = [
             f'{self.images} images, {self.labels} {"masks" if self.unit == "pixels" else self.unit}, {len(self.classes)} classes'
         ]
+        if self.pixels.keys() - {PHOTO}:
+            lines.append(
+                f'  pixels: {", ".join(f"{kind}: {len(names)}" for kind, names in sorted(self.pixels.items()))}'
+            )
         total = max(sum(self.classes.values()), 1)
         names = {name: printable(name)[:200] for name in self.classes}
         width = max([len(name) for name in names.values()] + [5])
@@ -119,14 +130,34 @@ def check_image(report: Report, path: Path) -> Header | None:
         return None
     try:
         header = read_header(path)
-        with open_image(path) as image:
-            image.load()  # OpenCV takes half a JPEG for a whole one
-            deep = image.mode.startswith('I') or image.mode == 'F'
-        pixels = read_photo(path)
+        pixels = pixels_of(path)
+        if pixels.is_photo:
+            with open_image(path) as image:
+                image.load()  # OpenCV takes half a JPEG for a whole one
+            read_photo(path)
+        else:
+            _check_values(report, path, pixels)
     except (ValueError, OSError) as error:
         kind = TOO_LARGE if isinstance(error, ImageTooLarge) else 'image that can not be decoded'
-        report.add(ERROR, kind, path.name)
+        needs = INSTALL in str(error)
+        report.add(ERROR, f'image that needs {INSTALL}' if needs else kind, path.name)
         return None
-    if deep and pixels.max() < 16:
-        report.add(WARNING, '16-bit image that is nearly black when read in 8 bits; stretch its values', path.name)
+    report.pixels.setdefault(pixels, []).append(path.name)
     return header
+
+
+def _check_values(report: Report, path: Path, pixels: Pixels) -> None:
+    """Decode an image that is no photo of 8 bits, strip by strip."""
+    file = BandFile(path)
+    height, width, channels = file.shape
+    step = max(_STRIP // (width * channels), 1)
+    most, finite = 0.0, False
+    for top in range(0, height, step):
+        values = file[top : top + step, :]
+        values = values[np.isfinite(values)]
+        if values.size:
+            most, finite = max(most, float(values.max())), True
+    if not finite:
+        report.add(ERROR, 'image without a number', path.name)
+    if pixels.dtype == 'uint16' and most < 16 * 256:
+        report.dim.append(path.name)

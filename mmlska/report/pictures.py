@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from torch import Tensor
 
+from ..bands import picture_of
 from ..images import shrink
 from ..text import printable
 
@@ -76,9 +77,24 @@ def encode(pixels: np.ndarray, limit: int) -> str:
         pixels = shrink(pixels, max(pixels.shape[:2]) // 2)
 
 
-def pixels_of(image: Tensor, rgb: bool = False) -> np.ndarray:
-    """An image of a batch, (3, H, W) or (1, H, W) with values 0 to 255, as (H, W, 3) uint8 in BGR; ``rgb`` where it has the other order."""
-    pixels = image.detach().cpu().numpy().transpose(1, 2, 0).clip(0, 255).astype(np.uint8)
+def pixels_of(image: Tensor, rgb: bool = False, bands: Sequence[int] | None = None) -> np.ndarray:
+    """An image of a batch as a picture.
+
+    Args:
+        image: (3, H, W) or (1, H, W) with values 0 to 255; of ``LoadBands`` (C, H, W) of any values.
+        rgb: It is in that order, not in BGR.
+        bands: Of ``LoadBands``: the channels, from 1, that are red, green and blue; none are the first three, or the first.
+
+    Returns:
+        (H, W, 3) uint8 in BGR order.
+
+    Raises:
+        ValueError: If there are no such channels.
+    """
+    values = image.detach().cpu().numpy().transpose(1, 2, 0)
+    if bands is not None:
+        return picture_of(values, bands)
+    pixels = values.clip(0, 255).astype(np.uint8)
     if pixels.shape[2] != 3:
         pixels = np.repeat(pixels[..., :1], 3, 2)
     return np.ascontiguousarray(pixels[..., ::-1] if rgb else pixels)

@@ -17,9 +17,10 @@ from mmengine.config import Config
 from ..analysis.curves import Curve, read_scalars
 from ..analysis.errors import object_confusion, precision_curves
 from ..analysis.overlaps import iou_of_classes
+from ..bands import read_picture
 from ..command_line import sibling
 from ..engine.resume import find_resumable
-from ..images import read_photo, shrink
+from ..images import shrink
 from ..metric_names import METRICS, in_percent
 from ..results import run_environment
 from ..text import counted
@@ -189,7 +190,7 @@ def _shown(shown: Shown, kept: Validation) -> str:
         text = f'labelled {classes[int(shown.truth)]}, predicted {classes[int(shown.found)]}'
         return figure(Picture('', shown.path, (1, 1), note=text), classes, palette)
     try:
-        photo = read_photo(shown.path, as_stored=kept.as_stored)
+        photo = read_picture(shown.path, as_stored=kept.as_stored, bands=kept.bands)
     except (OSError, ValueError) as error:
         return f'<p class="missing">{shown_text(error)}</p>'
     size, small, pair = photo.shape[1::-1], shrink(photo, SIDE), []

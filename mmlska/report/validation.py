@@ -16,7 +16,7 @@ from torch import Tensor
 from ..analysis.overlaps import pixel_confusion
 from ..analysis.predictions import BoxImage, MapImage, Predictions, as_array, classes_of, labelled_image
 from ..datasets.coco_labels import draw_mask, mask_fault, mask_of
-from ..engine.evaluation_options import image_reading
+from ..engine.image_reading import band_reader, picture_reading
 from ..files import write_atomically
 from ..images import shrink, spread
 from .pictures import encode, instance_map, pixels_of
@@ -53,7 +53,7 @@ class Validation:
 
     Attributes:
         task: 'detection', 'segmentation' or 'classification'.
-        classes, palette, as_stored: As in :class:`mmlska.analysis.predictions.Predictions`.
+        classes, palette, as_stored, bands: As in :class:`mmlska.analysis.predictions.Predictions`.
         source: Which validation it was.
         total: Number of images in the validation data.
         counted: How many of them are in ``images`` or ``confusion``.
@@ -72,10 +72,11 @@ class Validation:
     images: list[BoxImage]
     confusion: np.ndarray
     shown: list[Shown]
+    bands: tuple[int, ...] = ()
 
     def predictions(self) -> Predictions:
         """The boxes, as the functions of :mod:`mmlska.analysis.errors` take them."""
-        return Predictions(self.task, self.classes, self.palette, self.images, {}, self.as_stored)
+        return Predictions(self.task, self.classes, self.palette, self.images, {}, self.as_stored, self.bands)
 
 
 @dataclass
@@ -102,7 +103,7 @@ class ValidationRecord:
 
     def __init__(self, dataset: Any, cfg: Config, every: int = 1, limit: int = MAX_IMAGES) -> None:
         self._dataset, self._every, self._position = dataset, every, 0
-        self._as_stored = image_reading(cfg).get('color_type') in ('color_ignore_orientation', 'unchanged')
+        self._reading, self._bands = picture_reading(cfg), shown_bands(cfg)
         self._classes, self._palette = classes_of(dataset)
         self.chosen = spread(range(0, len(dataset), every), limit)
         self._wanted, self._to_show = set(self.chosen), set(spread(self.chosen, SHOWN))
@@ -156,8 +157,8 @@ class ValidationRecord:
         confusion[truth, found] = 1
         self._count('classification', confusion)
         if index in self._to_show:
-            jpeg = encode(shrink(pixels_of(image, rgb=not hasattr(self._dataset, 'get_data_info')), SIDE), BYTES)
-            self._kept.shown.append(Shown(jpeg, np.array(found), np.array(truth)))
+            pixels = pixels_of(image, not hasattr(self._dataset, 'get_data_info'), self._bands)
+            self._kept.shown.append(Shown(encode(shrink(pixels, SIDE), BYTES), np.array(found), np.array(truth)))
 
     def _count(self, task: str, confusion: np.ndarray) -> None:
         self._kept.task = task
@@ -176,7 +177,7 @@ class ValidationRecord:
             task=kept.task,
             classes=self._classes,
             palette=self._palette,
-            as_stored=self._as_stored,
+            **self._reading,
             source=source,
             total=len(self._dataset),
             counted=kept.number,
@@ -205,6 +206,12 @@ def _labelled_masks(info: dict) -> np.ndarray:
         sound = mask is not None and mask_fault(mask, size[1], size[0]) is None
         masks.append(draw_mask(label, size, drawn[0] / size[0], drawn) if sound else np.zeros(drawn, bool))
     return instance_map(np.array(masks), SIDE) if masks else np.zeros((0, 0), np.int16)
+
+
+def shown_bands(cfg: Config) -> tuple[int, ...] | None:
+    """Which channels of the images in a batch are shown, for :func:`mmlska.report.pictures.pixels_of`; None for photos."""
+    reader = band_reader(cfg)
+    return None if reader is None else tuple(reader.shown)
 
 
 def read_validation(path: Path) -> Validation:
@@ -241,6 +248,7 @@ def read_validation(path: Path) -> Validation:
                 images=images,
                 confusion=arrays['confusion'] if 'confusion' in arrays.files else np.zeros((0, 0), int),
                 shown=shown,
+                bands=tuple(about.get('bands', ())),  # files of earlier versions have none
             )
         except (KeyError, TypeError) as error:
             raise ValueError(f'{path} is no validation of a training: {error}; validate again') from error

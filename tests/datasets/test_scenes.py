@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+from mmlska.bands import BandFile, Pixels
 from mmlska.datasets import scenes
 from mmlska.datasets.scenes import SHAPES, TEXTURES, make_scene, semantic_mask, write_scenes
 
@@ -189,6 +190,32 @@ def test_other_scenes_are_replaced_only_when_told(tmp_path):
     assert write_scenes(root, **changed, overwrite=True)['created']
     assert len(list((root / 'images/validation').iterdir())) == 1
     assert [path.name for path in tmp_path.iterdir()] == ['scenes']
+
+
+@pytest.mark.parametrize('bands', [1, 3, 5])
+def test_scenes_of_bands_are_those_in_colours_in_16_bits(bands, tmp_path):
+    write_scenes(tmp_path / 'colours', **SMALL)
+    summary = write_scenes(tmp_path / 'bands', **SMALL, bands=bands)
+    assert not write_scenes(tmp_path / 'bands', **SMALL, bands=bands)['created']
+    with pytest.raises(FileExistsError, match=rf'holds other scenes \(bands {bands}\); use --overwrite'):
+        write_scenes(tmp_path / 'bands', **SMALL)
+    with pytest.raises(ValueError, match='bands 65 is impossible; use 1 to 64'):
+        write_scenes(tmp_path / 'others', **SMALL, bands=65)
+    image = BandFile(tmp_path / 'bands/images/training/000001.tif')
+    assert image.pixels == Pixels(bands, 'uint16')
+    colours = cv2.imread(str(tmp_path / 'colours/images/training/000001.png'))[..., ::-1].astype(float)
+    steps = (image[:, :].astype(float) - 1000) / 200
+    wanted = colours if bands > 1 else colours.mean(2, keepdims=True)
+    assert np.abs(steps[..., :3] - wanted).max() < 0.01
+    if bands > 3:
+        index = cv2.imread(str(tmp_path / 'bands/annotations/training/000001.png'), 0)
+        means = [steps[index == label, 4].mean() for label in np.unique(index)]
+        assert np.diff(means).min() > 20
+    images = json.loads((tmp_path / 'bands/annotations/instances_training.json').read_text())['images']
+    assert {image['file_name'] for image in images} == {
+        path.name for path in (tmp_path / 'bands/images/training').iterdir()
+    }
+    assert summary['parameters']['bands'] == bands
 
 
 def test_incomplete_scenes_are_noticed(tmp_path):

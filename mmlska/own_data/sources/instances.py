@@ -154,6 +154,9 @@ class InstanceLabels(TrainingLabels):
     def name_of(self, image: LabelledImage) -> str:
         return image.name
 
+    def path_of(self, image: LabelledImage) -> Path:
+        return self.root / image.entry['file_name']
+
     def classes_in(self, image: LabelledImage) -> set[int]:
         return {annotation['category_id'] - 1 for annotation in image.annotations}
 

@@ -75,6 +75,9 @@ class DrawnLabels(TrainingLabels):
     def name_of(self, image: LabelledImage) -> str:
         return self.objects.name_of(image)
 
+    def path_of(self, image: LabelledImage) -> Path:
+        return self.objects.path_of(image)
+
     def classes_in(self, image: LabelledImage) -> set[int]:
         return {self.indices[number] for number in self.objects.classes_in(image)}
 

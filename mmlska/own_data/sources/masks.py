@@ -149,6 +149,9 @@ class MaskLabels(TrainingLabels):
     def name_of(self, image: MaskPair) -> str:
         return '/'.join(image.image.parts[-3:])
 
+    def path_of(self, image: MaskPair) -> Path:
+        return image.image
+
     def classes_in(self, image: MaskPair) -> set[int]:
         return {number for number in classes_in(image, self.labels) if number >= 0}
 

@@ -126,6 +126,10 @@ class TrainingLabels(ABC):
         """A name of an image; its hash decides about the split."""
 
     @abstractmethod
+    def path_of(self, image: Any) -> Path:
+        """The file of an image."""
+
+    @abstractmethod
     def classes_in(self, image: Any) -> set[int]:
         """The classes that an image has."""
 

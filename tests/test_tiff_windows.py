@@ -1,0 +1,212 @@
+"""Windows of TIFF files in the forms that programs write: against the array that was written."""
+
+from contextlib import suppress
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from mmlska.bands import BandFile, BandReader, Pixels, pixels_of
+from mmlska.images import ImageError
+from mmlska.tiff_windows import TiffWindows
+
+RNG = np.random.default_rng(0)
+PLANES = RNG.integers(0, 65535, (5, 131, 170), dtype=np.uint16)
+IMAGE = PLANES.transpose(1, 2, 0)
+EIGHT = (IMAGE // 256).astype(np.uint8)
+FLOATS = IMAGE.astype(np.float32) / 7
+WINDOWS = [np.s_[:, :], np.s_[37:101, 60:165], np.s_[130:131, 0:1], np.s_[0:64, 64:128], np.s_[5:5, 3:9]]
+
+FORMS = {
+    'one strip a plane': (PLANES, IMAGE, dict(photometric='minisblack')),
+    'planes in strips': (
+        PLANES,
+        IMAGE,
+        dict(photometric='minisblack', planarconfig='separate', compression='zlib', rowsperstrip=17),
+    ),
+    'planes in tiles, big, other byte order': (
+        PLANES,
+        IMAGE,
+        dict(
+            photometric='minisblack',
+            planarconfig='separate',
+            compression='zlib',
+            tile=(64, 128),
+            bigtiff=True,
+            byteorder='>',
+        ),
+    ),
+    'channels in tiles': (
+        IMAGE,
+        IMAGE,
+        dict(photometric='rgb', tile=(64, 48), compression='zlib', predictor=True, extrasamples=['unspecified'] * 2),
+    ),
+    'uncompressed channels': (IMAGE, IMAGE, dict(photometric='minisblack', planarconfig='contig', byteorder='>')),
+    'lzw': (IMAGE, IMAGE, dict(photometric='minisblack', planarconfig='contig', compression='lzw', predictor=True)),
+    'zstd': (IMAGE, IMAGE, dict(photometric='minisblack', planarconfig='contig', compression='zstd')),
+    'imagej': (PLANES, IMAGE, dict(imagej=True, metadata={'axes': 'CYX'})),
+    'floats': (
+        FLOATS,
+        FLOATS,
+        dict(photometric='minisblack', planarconfig='contig', compression='zlib', predictor=True),
+    ),
+    'signed': (
+        PLANES.view(np.int16),
+        IMAGE.view(np.int16),
+        dict(photometric='minisblack', planarconfig='separate', compression='zlib'),
+    ),
+    'four of 8 bits': (EIGHT[..., :4], EIGHT[..., :4], dict(photometric='rgb', extrasamples=['unspecified'])),
+    'transparency of 16 bits': (
+        IMAGE[..., :4],
+        IMAGE[..., :3],
+        dict(photometric='rgb', extrasamples=['unassalpha'], compression='zlib'),
+    ),
+    'one channel': (IMAGE[..., 0], IMAGE[..., :1], dict(compression='zlib', tile=(64, 64))),
+    'pages of colours': (
+        np.stack([EIGHT[..., :3], EIGHT[..., 2:]]),
+        np.concatenate([EIGHT[..., :3], EIGHT[..., 2:]], -1),
+        dict(photometric='rgb'),
+    ),
+}
+
+
+@pytest.mark.parametrize('form', FORMS)
+def test_windows_are_those_of_the_array(form, tmp_path):
+    written, wanted, options = FORMS[form]
+    if options.get('compression') in ('lzw', 'zstd'):
+        pytest.importorskip('imagecodecs')
+    tifffile.imwrite(tmp_path / 'a.tif', written, **options)
+    file = BandFile(tmp_path / 'a.tif')
+    assert file.shape == wanted.shape
+    assert file.pixels == Pixels(wanted.shape[2], wanted.dtype.name)
+    for window in WINDOWS:
+        found = file[window]
+        assert found.dtype == wanted.dtype
+        assert np.array_equal(found, wanted[window])
+
+
+@pytest.mark.parametrize('described', [True, False])
+def test_pages_are_channels_and_overviews_are_not(described, tmp_path):
+    with tifffile.TiffWriter(tmp_path / 'a.tif') as file:
+        for plane in PLANES:
+            file.write(
+                plane, compression='zlib', photometric='minisblack', metadata={} if described else None, rowsperstrip=50
+            )
+        file.write(PLANES[0, ::2, ::2], subfiletype=1, metadata=None)
+        file.write(PLANES[0], subfiletype=1, metadata=None)  # as large as the image, and still an overview
+    assert np.array_equal(BandFile(tmp_path / 'a.tif')[:, :], IMAGE)
+
+
+def forget_tiles(path):
+    """Make a file of tiles one of which nothing is stored."""
+    with tifffile.TiffFile(path, mode='r+b') as file:
+        for name in ('TileOffsets', 'TileByteCounts'):
+            tag = file.pages[0].tags[name]
+            tag.overwrite([0] * tag.count)
+
+
+def test_parts_that_are_not_stored_are_zero(tmp_path):
+    tifffile.imwrite(tmp_path / 'a.tif', IMAGE, tile=(32, 32), photometric='minisblack', planarconfig='contig')
+    forget_tiles(tmp_path / 'a.tif')
+    assert not BandFile(tmp_path / 'a.tif')[10:70, 3:90].any()
+
+
+def test_a_window_reads_the_tiles_that_it_touches(tmp_path, monkeypatch):
+    tifffile.imwrite(
+        tmp_path / 'a.tif', IMAGE, tile=(32, 32), photometric='minisblack', planarconfig='contig', compression='zlib'
+    )
+    with tifffile.TiffFile(tmp_path / 'a.tif') as file:
+        parts = file.pages[0].dataoffsets
+    sought, seek = [], tifffile.FileHandle.seek
+    monkeypatch.setattr(tifffile.FileHandle, 'seek', lambda self, at, *more: sought.append(at) or seek(self, at, *more))
+    assert np.array_equal(BandFile(tmp_path / 'a.tif')[33:60, 60:70], IMAGE[33:60, 60:70])
+    assert [parts.index(at) for at in sought if at in parts] == [7, 8]  # six tiles a row
+
+
+def test_values_without_data_are_nan(tmp_path):
+    values = FLOATS.copy()
+    values[5:9, 7:11] = -9999
+    tifffile.imwrite(
+        tmp_path / 'a.tif',
+        values,
+        photometric='minisblack',
+        planarconfig='contig',
+        extratags=[(42113, 's', 0, '-9999', True)],
+    )
+    found = BandFile(tmp_path / 'a.tif')[:, :]
+    assert np.isnan(found[5:9, 7:11]).all()
+    assert np.isfinite(found).sum() == found.size - 16 * 5
+
+
+def test_photos_stay_photos(tmp_path):
+    opaque = EIGHT[..., :4].copy()
+    opaque[..., 3] = 255
+    tifffile.imwrite(tmp_path / 'a.tif', opaque, photometric='rgb', extrasamples=['unassalpha'])
+    assert pixels_of(tmp_path / 'a.tif') == Pixels(3, 'uint8')
+    assert np.array_equal(BandFile(tmp_path / 'a.tif')[:, :], opaque[..., :3])
+    Image.fromarray(EIGHT[..., 0]).convert('P').save(tmp_path / 'p.tif')
+    Image.fromarray(IMAGE[..., 0] > 9999).save(tmp_path / 'b.tif', compression='group4')
+    assert pixels_of(tmp_path / 'p.tif') == Pixels(3, 'uint8')
+    assert pixels_of(tmp_path / 'b.tif') == Pixels(1, 'uint8')
+    assert set(np.unique(BandFile(tmp_path / 'b.tif')[:, :])) == {0, 255}
+
+
+def test_what_is_not_read_is_said_in_a_line(tmp_path):
+    tifffile.imwrite(
+        tmp_path / 'turned.tif', PLANES, photometric='minisblack', metadata=None, extratags=[(274, 'H', 1, 6, True)]
+    )
+    with pytest.raises(ImageError, match='its orientation tag is 6; save it upright, with the tag 1'):
+        pixels_of(tmp_path / 'turned.tif')
+    tifffile.imwrite(tmp_path / 'complex.tif', FLOATS[..., 0].astype(np.complex64))
+    with pytest.raises(ImageError, match='its values are of type complex64; save them as integers or floats'):
+        pixels_of(tmp_path / 'complex.tif')
+    tifffile.imwrite(tmp_path / 'many.tif', np.zeros((600, 8, 8), np.uint8), photometric='minisblack')
+    with pytest.raises(ImageError, match='it has 600 channels, more than 512; save those that are needed'):
+        pixels_of(tmp_path / 'many.tif')
+
+
+@pytest.mark.parametrize('cut', [9, 60, 200, 5000])
+def test_damage_is_an_image_error(cut, tmp_path):
+    tifffile.imwrite(
+        tmp_path / 'a.tif', IMAGE, tile=(32, 32), photometric='minisblack', planarconfig='contig', compression='zlib'
+    )
+    content = (tmp_path / 'a.tif').read_bytes()
+    (tmp_path / 'a.tif').write_bytes(content[:cut])
+    with pytest.raises(ImageError):
+        BandFile(tmp_path / 'a.tif')[:, :]
+    broken = bytearray(content)
+    rng = np.random.default_rng(cut)
+    for at in rng.integers(8, len(content), 400):
+        broken[at] = rng.integers(256)
+    (tmp_path / 'b.tif').write_bytes(broken)
+    with suppress(ImageError):  # some bytes are pixels
+        BandFile(tmp_path / 'b.tif')[:, :]
+
+
+def test_a_compression_without_its_codec_says_what_to_install(tmp_path, monkeypatch):
+    tifffile.imwrite(
+        tmp_path / 'a.tif', IMAGE, tile=(32, 32), photometric='minisblack', planarconfig='contig', compression='zlib'
+    )
+
+    def missing(self):
+        raise KeyError("<COMPRESSION.LZW: 5> requires the 'imagecodecs' package")
+
+    monkeypatch.setattr(tifffile.TiffPage, 'decode', property(missing))
+    with pytest.raises(ImageError, match='pip install imagecodecs, or save it without compression'):
+        TiffWindows(tmp_path / 'a.tif').read(0, 10, 0, 10)
+
+
+def test_three_pages_of_8_bits_are_no_photo(tmp_path):
+    pages = EIGHT[..., :3].transpose(2, 0, 1)
+    tifffile.imwrite(tmp_path / 'a.tif', pages, photometric='minisblack')
+    kind = pixels_of(tmp_path / 'a.tif')
+    assert (str(kind), kind.is_photo) == ('3 channels of 8 bits in pages', False)
+    assert np.array_equal(BandReader(3, 'uint8').read(tmp_path / 'a.tif'), EIGHT[..., :3])
+
+
+def test_parts_that_are_not_stored_have_no_data_where_the_file_names_such_a_value(tmp_path):
+    tags = [(42113, 's', 0, '-5', True)]
+    tifffile.imwrite(tmp_path / 'a.tif', IMAGE[..., 0].astype(np.int16), tile=(32, 32), extratags=tags)
+    forget_tiles(tmp_path / 'a.tif')
+    assert np.isnan(BandFile(tmp_path / 'a.tif')[10:70, 3:90]).all()
