@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from .images import MAX_PIXELS, ImageError, ImageTooLarge, open_image, read_header, read_photo, shrink
+from .images import MAX_PIXELS, Header, ImageError, ImageTooLarge, open_image, read_header, read_photo, shrink
 from .text import printable
 from .tiff_windows import TiffWindows
 
+#: Pixels above which a TIFF file of 8 bits is read by window.
+LARGE = 64_000_000
 #: How to read what is no photo of 8 bits.
 INSTALL = 'pip install "mmlska[bands]"'
 
@@ -37,6 +39,7 @@ class Pixels:
     channels: int
     dtype: str  # NumPy's name
     paged: bool = False  # the channels lie in pages of 8 bits, so that other programs read the first one alone
+    alpha: bool = field(default=False, compare=False)  # a TIFF file has transparency too, which is left out
 
     def __str__(self) -> str:
         kind = np.dtype(self.dtype)
@@ -65,21 +68,26 @@ def pixels_of(path: str | Path) -> Pixels:
         FileNotFoundError: If there is no such file.
         ImageError: If it is no image, or one that only the extra ``bands`` reads, which is not installed.
     """
-    read_header(path, max_pixels=None)
+    return _inspect(path)[0]
+
+
+def _inspect(path: str | Path) -> tuple[Pixels, Header, TiffWindows | None]:
+    """What a file holds, its sizes, and its windows if it is a TIFF file that tifffile reads."""
+    header = read_header(path, max_pixels=None)
     with open(path, 'rb') as file:
         start = file.read(32)
     if start[:8] == b'\x89PNG\r\n\x1a\n':
         bits, colour = struct.unpack('BB', start[24:26])
-        return Pixels(1 if colour in (0, 4) else 3, 'uint16' if bits == 16 else 'uint8')
-    if start[:2] in (b'II', b'MM'):
-        windows = _windows(path)
-        if windows is not None and not windows.plain:
-            kind = Pixels(windows.shape[2], windows.dtype.name)
-            return replace(kind, paged=True) if kind.is_photo else kind
-        if windows is not None:
-            return Pixels(1 if windows.grey else 3, 'uint8')
+        return Pixels(1 if colour in (0, 4) else 3, 'uint16' if bits == 16 else 'uint8'), header, None
+    windows = _windows(path) if start[:2] in (b'II', b'MM') else None
+    if windows is not None:
+        channels, dtype = (
+            (1 if windows.grey else 3, 'uint8') if windows.plain else (windows.shape[2], windows.dtype.name)
+        )
+        paged = not windows.plain and dtype == 'uint8' and channels in (1, 3)
+        return Pixels(channels, dtype, paged, windows.alpha), header, windows
     with open_image(path, max_pixels=None) as image:
-        return Pixels(1 if image.mode in ('1', 'L', 'LA', 'La') else 3, 'uint8')
+        return Pixels(1 if image.mode in ('1', 'L', 'LA', 'La') else 3, 'uint8'), header, None
 
 
 def _windows(path: str | Path) -> TiffWindows | None:
@@ -120,19 +128,13 @@ class BandFile:
 
     def __init__(self, path: str | Path, *, as_stored: bool = False) -> None:
         self.path, self.as_stored = path, as_stored
-        self.pixels = pixels_of(path)
-        header = read_header(path, max_pixels=None)
+        self.pixels, header, windows = _inspect(path)
         width, height = header.stored if as_stored else header.upright
         self.shape = (height, width, self.pixels.channels)
-        self._windows: TiffWindows | None = None
         self._whole: np.ndarray | None = None
-        with open(path, 'rb') as file:
-            is_tiff = file.read(2) in (b'II', b'MM')
-        # A photo may need turning, or a converter of its colours; one too large for that is read as it is.
-        if is_tiff and (not self.pixels.is_photo or height * width > MAX_PIXELS):
-            self._windows = _windows(path)
-            if self._windows is not None and self._windows.plain and self._windows.converted:
-                self._windows = None
+        # OpenCV reads photos as everywhere else here, as long as they are not too large for that.
+        use = windows is not None and (not windows.plain or (windows.readable and height * width > LARGE))
+        self._windows = windows if use else None
 
     @property
     def by_window(self) -> bool:
@@ -147,11 +149,10 @@ class BandFile:
                 self._whole = self._read_whole()
             return self._whole[slice(*rows), slice(*columns)]
         values = self._windows.read(*rows, *columns)
-        if self._windows.nodata is not None:
-            missing = values == self._windows.nodata
-            if missing.any():
-                values = np.where(missing, np.float32(np.nan), values.astype(np.float32, copy=False))
-        return values
+        if self._windows.nodata is None or self.pixels.is_photo:
+            return values
+        # In every window floats, whether or not a pixel of it has no data.
+        return np.where(values == self._windows.nodata, np.float32(np.nan), values.astype(np.float32))
 
     def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
         values = self[:, :]
@@ -212,7 +213,7 @@ class BandReader:
         file = BandFile(path, as_stored=self.as_stored)
         if not file.pixels.fits(self.pixels):
             raise ImageError(
-                f'{printable(str(path))} has {file.pixels}, and the model reads {self.pixels}; give such images'
+                f'{printable(str(path))} has {file.pixels}, and the model reads {self.pixels}; give images of that kind'
             )
         return file
 

@@ -40,7 +40,7 @@ def read_size(file: BinaryIO) -> tuple[str, tuple[int, int]]:
     """
     start = file.read(32)
     if start[:3] == b'\xff\xd8\xff':
-        return 'JPEG', _jpeg_size(file)
+        return 'JPEG', jpeg_size(file)
     if start[:8] == b'\x89PNG\r\n\x1a\n':
         return 'PNG', _png_size(file, start)
     if start[:2] == b'BM':
@@ -69,7 +69,7 @@ def _png_size(file: BinaryIO, start: bytes) -> tuple[int, int]:
     return 0, 0
 
 
-def _jpeg_size(file: BinaryIO) -> tuple[int, int]:
+def jpeg_size(file: BinaryIO) -> tuple[int, int]:
     """The size in the first frame header, found as libjpeg finds it; that library refuses a file with a second one."""
     at = 2
     for _ in range(_MOST_PARTS):
@@ -89,6 +89,30 @@ def _jpeg_size(file: BinaryIO) -> tuple[int, int]:
             break
         at += max(length, 2)
     return 0, 0
+
+
+def count_tiff_pages(file: BinaryIO) -> int:
+    """How many pages a TIFF file has that is open at its start.
+
+    Raises:
+        ValueError: If one of them is followed by an earlier one, or they are too many.
+        OSError, struct.error: If they are broken.
+    """
+    start = file.read(16)
+    order = '<' if start[:2] == b'II' else '>'
+    number, size, offset, place = ('Q', 20, 'Q', 8) if b'+' in start[2:4] else ('H', 12, 'I', 4)
+    at, seen = struct.unpack_from(order + offset, start, place)[0], set()
+    while at:
+        if at in seen:
+            raise ValueError('its pages form a circle')
+        if len(seen) == _MOST_PARTS:
+            raise ValueError(f'it has more than {_MOST_PARTS} pages')
+        seen.add(at)
+        file.seek(at)
+        (count,) = struct.unpack(order + number, file.read(struct.calcsize(f'={number}')))
+        file.seek(count * size, 1)
+        (at,) = struct.unpack(order + offset, file.read(struct.calcsize(f'={offset}')))
+    return len(seen)
 
 
 def _tiff_size(file: BinaryIO, order: str, *, big: bool) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from mmlska.datasets.scenes import SHAPES, make_scene, semantic_mask
 
 def bands_of(scene, channels: int, dtype: str, seed: int = 0) -> np.ndarray:
     """A scene as (H, W, C) of 16 bits, of 8, or of floats from 0 to 1."""
-    values = band_image(scene, channels, seed)
+    values = band_image(scene.image, semantic_mask(scene) - 1, channels, seed)
     steps = (values.astype(np.float32) - 1000) / 200
     return values if dtype == 'uint16' else steps.astype(np.uint8) if dtype == 'uint8' else (steps / 255).astype(dtype)
 

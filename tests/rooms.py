@@ -35,7 +35,9 @@ ROOMS: dict[str, Room] = {
     'colors': Room('colours of classes, and packed ones', (), ('numpy',)),
     'image_headers': Room('size and format of a picture from its first bytes', (), ()),
     'images': Room('the one reader of pictures; suffixes, sizes', ('image_headers', 'text'), ('PIL', 'cv2', 'numpy')),
-    'tiff_windows': Room('TIFF files of any channels and bits, by window', ('images', 'text'), ('numpy', 'tifffile')),
+    'tiff_windows': Room(
+        'TIFF files of any channels and bits, by window', ('image_headers', 'images', 'text'), ('numpy', 'tifffile')
+    ),
     'bands': Room(
         'images of any channels and bits: what a file holds, reading it, a picture of it',
         ('images', 'text', 'tiff_windows'),
@@ -73,7 +75,18 @@ ROOMS: dict[str, Room] = {
     'engine': Room(
         'training and testing: configs, checks before a run, options, resuming, recovery',
         (
-            *('bands', 'catalog', 'chatter', 'command_line', 'cost', 'datasets', 'files', 'images', 'log', 'metric_names'),
+            *(
+                'bands',
+                'catalog',
+                'chatter',
+                'command_line',
+                'cost',
+                'datasets',
+                'files',
+                'images',
+                'log',
+                'metric_names',
+            ),
             *('mmcv_ops', 'models', 'text', 'weights'),
         ),
         ('mmcv', 'mmengine', 'numpy', 'rich', 'torch', 'yaml', 'yapf'),
@@ -117,7 +130,20 @@ ROOMS: dict[str, Room] = {
     ),
     'report': Room(
         'report.html of a training: what the run keeps for it, its sections, its page',
-        (*('analysis', 'bands', 'command_line', 'datasets', 'engine', 'files', 'images', 'metric_names', 'results', 'text'),),
+        (
+            *(
+                'analysis',
+                'bands',
+                'command_line',
+                'datasets',
+                'engine',
+                'files',
+                'images',
+                'metric_names',
+                'results',
+                'text',
+            ),
+        ),
         ('cv2', 'matplotlib', 'mmengine', 'numpy', 'torch'),
     ),
     'export': Room(
@@ -127,7 +153,7 @@ ROOMS: dict[str, Room] = {
     ),
     'api': Room(
         'a model as one object: `mmlska.load`, its results and what they can be made into',
-        ('chatter', 'engine', 'environment', 'export', 'infer', 'own_data', 'report', 'weights'),
+        ('bands', 'chatter', 'engine', 'environment', 'export', 'infer', 'own_data', 'report', 'weights'),
         ('IPython', 'PIL', 'mmengine', 'numpy', 'pycocotools', 'supervision', 'torch'),
     ),
     'yolo': Room(

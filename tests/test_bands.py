@@ -84,7 +84,7 @@ def test_grey_models_take_colours_and_no_other_kinds(tmp_path):
     grey = BandReader(1, 'uint8').read(tmp_path / 'a.png')
     assert np.array_equal(grey[..., 0], cv2.cvtColor(EIGHT, cv2.COLOR_RGB2GRAY))
     five(tmp_path / 'b.tif')
-    wrong = 'b.tif has 5 channels of 16 bits, and the model reads {}; give such images'
+    wrong = 'b.tif has 5 channels of 16 bits, and the model reads {}; give images of that kind'
     for reader, reads in (
         (BandReader(1, 'uint8'), '1 channel of 8 bits'),
         (BandReader(4, 'uint16'), '4 channels of 16 bits'),

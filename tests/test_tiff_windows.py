@@ -1,7 +1,9 @@
 """Windows of TIFF files in the forms that programs write: against the array that was written."""
 
+import struct
 from contextlib import suppress
 
+import cv2
 import numpy as np
 import pytest
 import tifffile
@@ -19,6 +21,18 @@ FLOATS = IMAGE.astype(np.float32) / 7
 WINDOWS = [np.s_[:, :], np.s_[37:101, 60:165], np.s_[130:131, 0:1], np.s_[0:64, 64:128], np.s_[5:5, 3:9]]
 
 FORMS = {
+    'transparency among the channels': (
+        IMAGE,
+        IMAGE[..., [0, 1, 2, 4]],
+        dict(photometric='rgb', extrasamples=['assocalpha', 'unspecified'], compression='zlib', tile=(64, 64)),
+    ),
+    'transparency among planes': (
+        PLANES,
+        IMAGE[..., [0, 1, 2, 4]],
+        dict(
+            photometric='rgb', planarconfig='separate', extrasamples=['unassalpha', 'unspecified'], compression='zlib'
+        ),
+    ),
     'one strip a plane': (PLANES, IMAGE, dict(photometric='minisblack')),
     'planes in strips': (
         PLANES,
@@ -210,3 +224,108 @@ def test_parts_that_are_not_stored_have_no_data_where_the_file_names_such_a_valu
     tifffile.imwrite(tmp_path / 'a.tif', IMAGE[..., 0].astype(np.int16), tile=(32, 32), extratags=tags)
     forget_tiles(tmp_path / 'a.tif')
     assert np.isnan(BandFile(tmp_path / 'a.tif')[10:70, 3:90]).all()
+
+
+def test_a_circle_of_pages_and_a_flood_of_them_end_at_once(tmp_path):
+    tifffile.imwrite(tmp_path / 'a.tif', PLANES, photometric='minisblack', metadata=None)
+    content = bytearray((tmp_path / 'a.tif').read_bytes())
+    with tifffile.TiffFile(tmp_path / 'a.tif') as file:
+        first, last = file.pages[0].offset, file.pages[-1].offset
+    count = struct.unpack_from('<H', content, last)[0]
+    struct.pack_into('<I', content, last + 2 + 12 * count, first)
+    (tmp_path / 'circle.tif').write_bytes(content)
+    with pytest.raises(
+        ImageError, match='circle.tif is not a readable TIFF file: its pages form a circle; leave it out'
+    ):
+        pixels_of(tmp_path / 'circle.tif')
+    with tifffile.TiffWriter(tmp_path / 'flood.tif') as file:
+        for _ in range(4097):
+            file.write(np.zeros((2, 2), np.uint16), metadata=None)
+    with pytest.raises(ImageError, match='it has more than 4096 pages'):
+        pixels_of(tmp_path / 'flood.tif')
+
+
+def test_a_part_with_more_pixels_than_its_place_is_not_decoded(tmp_path):
+    imagecodecs = pytest.importorskip('imagecodecs')
+    options = dict(photometric='minisblack', tile=(32, 32), compression='jpeg')
+    tifffile.imwrite(tmp_path / 'a.tif', np.repeat(EIGHT[None, ..., 0], 2, 0), **options)
+    bomb = imagecodecs.jpeg_encode(np.zeros((900, 900), np.uint8))
+    with tifffile.TiffFile(tmp_path / 'a.tif', mode='r+b') as file:
+        page = file.pages[0]
+        at = file.filehandle.seek(0, 2)
+        file.filehandle.write(bomb)
+        page.tags['TileOffsets'].overwrite([at] * len(page.dataoffsets))
+        page.tags['TileByteCounts'].overwrite([len(bomb)] * len(page.dataoffsets))
+    with pytest.raises(ImageError, match='a part has more pixels than its place'):
+        BandFile(tmp_path / 'a.tif')[:40, :40]
+    tifffile.imwrite(
+        tmp_path / 'b.tif', IMAGE, planarconfig='contig', photometric='minisblack', tile=(32, 32), compression='jpegxl'
+    )
+    with pytest.raises(ImageError, match='its compression is JPEGXL.*; save it with one of none, LZW, JPEG, deflate'):
+        BandFile(tmp_path / 'b.tif')[:40, :40]
+
+
+def test_a_large_piece_is_not_decoded_again_and_again(tmp_path, monkeypatch):
+    tifffile.imwrite(
+        tmp_path / 'a.tif', IMAGE, planarconfig='contig', photometric='minisblack', compression='zlib', rowsperstrip=131
+    )
+    monkeypatch.setattr('mmlska.tiff_windows._LARGEST_PART', 1000)
+    assert np.array_equal(BandFile(tmp_path / 'a.tif')[:, :], IMAGE)
+    with pytest.raises(
+        ImageError, match='170x131 pixels of it are compressed in one piece; save it in tiles of 512 pixels'
+    ):
+        BandFile(tmp_path / 'a.tif')[:50, :50]
+
+
+def test_values_of_8_bits_are_floats_in_every_window_of_a_file_with_a_value_for_none(tmp_path):
+    values = EIGHT[..., :4].copy()
+    values[:30] = 7
+    values[30:] = values[30:].clip(8)
+    tags = [(42113, 's', 0, '7', True)]
+    tifffile.imwrite(
+        tmp_path / 'a.tif', values, photometric='minisblack', planarconfig='contig', tile=(16, 16), extratags=tags
+    )
+    file = BandFile(tmp_path / 'a.tif')
+    assert np.isnan(file[:30, :]).all()
+    assert file[40:50, :].dtype == np.float32
+    assert np.array_equal(file[40:50, :], values[40:50])
+
+
+def test_a_value_for_none_that_the_type_does_not_have_is_passed_over(tmp_path):
+    tags = [(42113, 's', 0, '-9999', True)]
+    tifffile.imwrite(tmp_path / 'a.tif', IMAGE, photometric='minisblack', planarconfig='contig', extratags=tags)
+    assert np.array_equal(BandFile(tmp_path / 'a.tif')[:, :], IMAGE)
+
+
+def test_palettes_of_few_bits_are_photos(tmp_path):
+    picture = Image.fromarray(EIGHT[..., 0] // 32).convert('P')
+    picture.save(tmp_path / 'a.tif', bits=4)
+    assert pixels_of(tmp_path / 'a.tif') == Pixels(3, 'uint8')
+
+
+@pytest.mark.parametrize('kind', ['rgb', 'grey', 'jpeg', 'nodata', 'turned', 'white is zero', 'palette'])
+def test_large_photos_are_the_same_by_window(kind, tmp_path, monkeypatch):
+    photo = cv2.resize(EIGHT[::8, ::8, :3], (170, 131), interpolation=cv2.INTER_CUBIC)
+    options = dict(tile=(32, 32), photometric='rgb', metadata=None)
+    if kind in ('grey', 'white is zero'):
+        photo = photo[..., 0]
+        options['photometric'] = 'minisblack' if kind == 'grey' else 'miniswhite'
+    if kind == 'jpeg':
+        pytest.importorskip('imagecodecs')
+        options |= dict(compression='jpeg', photometric='ycbcr', subsampling=(1, 1))
+    if kind == 'nodata':
+        options['extratags'] = [(42113, 's', 0, str(photo[40, 40, 0]), True)]
+    if kind == 'turned':
+        options['extratags'] = [(274, 'H', 1, 6, True)]
+    if kind == 'palette':
+        Image.fromarray(photo[..., 0]).convert('P').save(tmp_path / 'a.tif')
+    else:
+        tifffile.imwrite(tmp_path / 'a.tif', photo, **options)
+    small = BandFile(tmp_path / 'a.tif')
+    wanted = small[:, :]
+    monkeypatch.setattr('mmlska.bands.LARGE', 1000)
+    large = BandFile(tmp_path / 'a.tif')
+    assert (small.by_window, large.by_window) == (False, kind not in ('turned', 'white is zero', 'palette'))
+    assert large.shape == wanted.shape
+    assert np.abs(large[10:90, 20:90].astype(int) - wanted[10:90, 20:90]).max() <= (2 if kind == 'jpeg' else 0)
+    assert large[10:90, 20:90].dtype == np.uint8

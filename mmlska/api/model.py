@@ -109,7 +109,8 @@ class Model:
 
         Args:
             source: A picture: a file, an array of uint8 (H, W, 3) in BGR order as OpenCV reads it, or an image of Pillow. Or many: a
-                folder, a pattern such as 'photos/*.jpg', a video, or a list of any of these. Nothing is downloaded: no URLs.
+                folder, a pattern such as 'photos/*.jpg', a video, or a list of any of these. Nothing is downloaded: no URLs. Where the
+                model takes no photos, arrays are (H, W, C) of its channels.
             score_thr: Leave out instances of a lower score.
             stream: Give an iterator that predicts picture after picture and holds no more than a batch.
             batch_size: Pictures, or tiles of a picture, that are predicted together.
@@ -145,6 +146,7 @@ class Model:
         palette: str | None = None,
         label_format: str | None = None,
         instances: bool = False,
+        bands: Sequence[int] = (),
         work_dir: str | Path | None = None,
         resume: bool | str = False,
         pretrained: str | None = None,
@@ -168,7 +170,8 @@ class Model:
         Args:
             data: Folder of images with labels of objects or masks, see docs/own_data.md; by default the data sets of the config.
             epochs: How often training sees each image; by default as the recipe.
-            val_fraction, palette, label_format, instances: How to use ``data``; see :func:`mmlska.own_data.adapt_config.use_own_data`.
+            val_fraction, palette, label_format, instances, bands: How to use ``data``; see
+                :func:`mmlska.own_data.adapt_config.use_own_data`.
             work_dir: A folder without a training, for logs and checkpoints. By default ``work_dirs/<config>`` or, with ``data``,
                 ``work_dirs/<config>_<folder>``, with a number behind it if there is a training already.
             resume: Continue the training in ``work_dir``, by default the newest; or from this checkpoint.
@@ -192,8 +195,7 @@ class Model:
         """
         given = dict(epochs=epochs, val_fraction=val_fraction, palette=palette, label_format=label_format)
         own = {name: value for name, value in given.items() if value is not None}
-        if instances:
-            own['instances'] = True
+        own |= {name: value for name, value in (('instances', instances), ('bands', bands)) if value}
         if data is None and not own.keys() <= {'epochs'}:
             raise ValueError(f'{", ".join(own)} go with data; give a folder, or settings of the config by cfg_options')
         data = None if data is None else str(data)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image, ImageShow
 
+from ..bands import BandFile
 from ..infer import Prediction, Predictor
 from ..infer.writers import FileNames, coco_annotations, labelme_project, to_json
 
@@ -48,8 +49,11 @@ class Result:
         return self.prediction.name
 
     @property
-    def image(self) -> np.ndarray:
-        """The picture: uint8 of shape (H, W, 3) in BGR order."""
+    def image(self) -> np.ndarray | BandFile:
+        """The picture: uint8 of shape (H, W, 3) in BGR order; of a model that takes no photos (H, W, C), what it reads.
+
+        A TIFF file that was predicted in tiles because it is large is not read; slices of it are.
+        """
         return self.prediction.image
 
     @property

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from .scenes import Scene
 
 _LOW, _STEP = 1000, 200  # value of black, and of each step of 8 bits
 _CLASS, _BAND, _NOISE = 40, 5, 4  # steps between classes and between bands, and the deviation of the noise in steps
 
 
-def band_image(scene: Scene, bands: int, seed: int | Sequence[int]) -> np.ndarray:
+def band_image(colours: np.ndarray, labels: np.ndarray, bands: int, seed: int | Sequence[int]) -> np.ndarray:
     """A scene in 16 bits: one band is grey, three are its colours, and in each further one every class has its own brightness.
 
     Args:
-        scene: The scene.
+        colours: The scene, (H, W, 3) uint8.
+        labels: Its classes from 1, 0 elsewhere, (H, W).
         bands: Number of bands.
         seed: Of the noise in the further bands.
 
@@ -27,18 +24,13 @@ def band_image(scene: Scene, bands: int, seed: int | Sequence[int]) -> np.ndarra
         (H, W, bands) uint16.
 
     Example:
-        >>> from .scenes import make_scene
-        >>> scene = make_scene(0, split='training', seed=0, size=48, num_classes=3, difficulty='easy', texture='random')
-        >>> image = band_image(scene, 5, seed=0)
+        >>> image = band_image(np.zeros((48, 64, 3), np.uint8), np.zeros((48, 64), np.uint8), 5, seed=0)
         >>> image.shape, str(image.dtype)
-        ((48, 48, 5), 'uint16')
+        ((48, 64, 5), 'uint16')
     """
-    colours = scene.image.astype(np.float32)
+    colours, labels = colours.astype(np.float32), labels.astype(np.float32)
     planes = [colours.mean(axis=2)] if bands < 3 else [colours[..., i] for i in range(3)]
     rng = np.random.default_rng(seed)
-    labels = np.zeros(colours.shape[:2], np.float32)
-    for item in scene.instances:
-        labels[item.mask] = item.category + 1
     for band in range(bands - len(planes)):
         planes.append(_CLASS * labels + _BAND * band + rng.normal(0, _NOISE, labels.shape))
     return (np.stack(planes, axis=-1).clip(0, 255) * _STEP + _LOW).astype(np.uint16)

@@ -211,13 +211,12 @@ def write_scenes(
             for index in range(count):
                 scene = make_scene(index, split=split, **options)
                 name = f'{index:06d}.png' if bands is None else f'{index:06d}.tif'
+                labels, file = semantic_mask(scene), new / f'images/{split}/{name}'
                 if bands is None:
-                    _write_png(new / f'images/{split}/{name}', scene.image)
+                    _write_png(file, scene.image)
                 else:
-                    write_bands(
-                        new / f'images/{split}/{name}', band_image(scene, bands, (seed, SPLITS.index(split), index))
-                    )
-                _write_png(new / f'annotations/{split}/{index:06d}.png', semantic_mask(scene))
+                    write_bands(file, band_image(scene.image, labels - 1, bands, (seed, SPLITS.index(split), index)))
+                _write_png(new / f'annotations/{split}/{index:06d}.png', labels)
                 _add_to_coco(dataset, index, scene, name)
                 if progress is not None:
                     progress(start + index + 1, num_train + num_val)

@@ -10,7 +10,7 @@ from ..files import check_writable
 from ..log import log
 from ..text import shown
 from .config import add_hook, datasets_of, evaluators_of
-from .image_reading import band_reader, image_reading
+from .image_reading import band_reader, image_reading, picture_reading
 
 
 def use_overlays(cfg: Config, folder: str) -> None:
@@ -23,8 +23,7 @@ def use_overlays(cfg: Config, folder: str) -> None:
         raise ValueError(
             '--show-dir draws boxes and masks, which a classifier has not; --out FILE.pkl writes its predictions'
         )
-    reader = band_reader(cfg)
-    reading = image_reading(cfg) if reader is None else dict(bands=list(reader.shown), as_stored=reader.as_stored)
+    reading = image_reading(cfg) if band_reader(cfg) is None else picture_reading(cfg)
     add_hook(cfg, 'OverlayHook', out_dir=str(Path(folder).absolute()), **reading)
 
 

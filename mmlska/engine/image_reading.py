@@ -55,4 +55,14 @@ def picture_reading(cfg: Config) -> dict[str, Any]:
 def _loader(cfg: Config, kind: str) -> dict[str, Any]:
     """The settings of the step of the test pipeline that reads images; {} if it is of another kind."""
     steps = (step for dataset in datasets_of(cfg, 'test') for step in dataset.get('pipeline', []))
-    return next((step for step in steps if step['type'] == kind), {})
+    return next((step for step in steps if step_name(step) == kind), {})
+
+
+def step_name(step: dict[str, Any]) -> str:
+    """The name of a step of a pipeline, without its scope.
+
+    Example:
+        >>> step_name(dict(type='mmdet.Resize'))
+        'Resize'
+    """
+    return str(step['type'] if isinstance(step['type'], str) else step['type'].__name__).rpartition('.')[2]

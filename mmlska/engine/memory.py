@@ -99,7 +99,7 @@ def activation_bytes(
         module._forward_hooks.clear()  # those of whoever watches the original
         if with_cp is not None and hasattr(module, 'with_cp'):
             module.with_cp = with_cp
-    images = torch.empty(batch, 3, height, width, dtype=dtype, device='meta')
+    images = torch.empty(batch, getattr(backbone, 'in_channels', 3), height, width, dtype=dtype, device='meta')
     return saved_bytes(lambda: copied(images), copied.parameters())
 
 

@@ -8,8 +8,7 @@ from mmengine.config import Config
 
 from ..bands import BandReader
 from ..engine.config import datasets_of
-from ..engine.image_reading import band_reader
-from ..infer.predictor import _type
+from ..engine.image_reading import band_reader, step_name
 
 
 def input_rule(cfg: Config) -> dict[str, Any]:
@@ -25,11 +24,11 @@ def input_rule(cfg: Config) -> dict[str, Any]:
         ValueError: If the test pipeline does more than that, or its settings for other images do not fit together.
     """
     dataset = next(datasets_of(cfg, 'test'), {})
-    steps = [step for step in dataset.get('pipeline') or () if not _type(step).startswith(('Load', 'Pack'))]
+    steps = [step for step in dataset.get('pipeline') or () if not step_name(step).startswith(('Load', 'Pack'))]
     preprocessor = cfg.model.data_preprocessor
     padding = (preprocessor.get('test_cfg') or {}) if cfg.default_scope == 'mmseg' else preprocessor
-    if len(steps) > 1 or any(_type(step) != 'Resize' for step in steps) or padding.get('size'):
-        names = ', '.join(_type(step) for step in steps)
+    if len(steps) > 1 or any(step_name(step) != 'Resize' for step in steps) or padding.get('size'):
+        names = ', '.join(step_name(step) for step in steps)
         raise ValueError(
             f'the test pipeline has the steps {names}; an exported model can be given one Resize and padding'
         )

@@ -6,6 +6,7 @@ Nothing here may import torch, mmlska or anything of OpenMMLab.
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,17 @@ from typing import Any
 import cv2
 import numpy as np
 
+#: Channels of an image.
+MAX_CHANNELS = 512
 #: Bytes that the values of a TIFF file may have.
 MAX_BYTES = 1 << 31
 
 _NODATA, _ORIENTATION = 42113, 274  # tags of TIFF files, the first one GDAL's
 _OVERVIEW_OR_MASK = 1 | 4  # bits of the tag NewSubfileType
+_ALPHA = (1, 2)  # kinds of extra samples
+_MOST_PAGES = 4096
+#: None, LZW, JPEG, deflate, PackBits, LZMA and ZSTD, the ones that mmlska reads.
+_COMPRESSIONS = (1, 5, 7, 8, 32946, 32773, 34925, 50000)
 _CONVERTED = (3, 5, 6, 8)  # photometric interpretations of which colours are made: palette, CMYK, YCbCr, CIELAB
 
 
@@ -77,7 +84,7 @@ def from_file(path: str | Path, content: bytes, bands: dict[str, Any]) -> np.nda
             f'{n} channel{"s" if n > 1 else ""} of {kind}'
             for n, kind in ((values.shape[2], values.dtype), (count, dtype))
         )
-        raise ValueError(f'{path} has {found}, and the model reads {wanted}; give such images')
+        raise ValueError(f'{path} has {found}, and the model reads {wanted}; give images of that kind')
     return _finite(values, bands['fill'], nodata)
 
 
@@ -99,36 +106,66 @@ def _read_tiff(path: str | Path) -> tuple[np.ndarray | None, float | None, bool]
             f'{path} is a TIFF file, which this model reads with tifffile; pip install tifffile'
         ) from error
     try:
+        _check_pages(path)
         with tifffile.TiffFile(path) as file:
             first = file.pages[0]
             pages = [page for page in file.pages if (page.shaped, page.dtype) == (first.shaped, first.dtype)]
             pages = [page for page in pages if page is first or not int(page.subfiletype) & _OVERVIEW_OR_MASK]
             separate, depth, height, width, contiguous = first.shaped
             samples = separate * contiguous
-            kept = samples - sum(int(kind) in (1, 2) for kind in first.extrasamples) or samples  # without transparency
-            stack = file.series[0] if file.is_imagej and len(pages) == 1 else first  # ImageJ may list one page of many
+            extra = [int(kind) for kind in first.extrasamples]
+            used = [i for i in range(samples) if i < samples - len(extra) or extra[i - samples] not in _ALPHA]
+            used = used or list(range(samples))
+            kept = len(used)
+            # ImageJ may list one page of many.
+            stack = file.series[0] if file.is_imagej and len(pages) == samples == 1 else first
             count = kept * len(pages) * (math.prod(stack.shape) // math.prod(first.shaped))
             if count == kept and _is_plain(first, kept):
                 return None, None, kept == 1 and int(first.photometric) not in _CONVERTED
-            if depth > 1 or count > 512 or first.tags.valueof(_ORIENTATION, 1) != 1:
-                raise ValueError('it is a volume, not upright or of more than 512 channels')
+            if depth > 1:
+                raise ValueError(f'it is a volume of {depth} layers in one page; save each layer as a page')
+            if count > MAX_CHANNELS:
+                raise ValueError(f'it has {count} channels, more than {MAX_CHANNELS}; save those that are needed')
+            turned = first.tags.valueof(_ORIENTATION, 1)
+            if turned != 1:
+                raise ValueError(f'its orientation tag is {turned}; save it upright, with the tag 1')
+            if int(first.compression) not in _COMPRESSIONS:
+                raise ValueError(f'its compression is {first.compression.name}; save it with deflate')
             if height * width * count * np.dtype(first.dtype).itemsize > MAX_BYTES:
                 raise ValueError(f'it has {width}x{height} pixels of {count} channels, too many to be read at once')
             nodata = _number(first.tags.valueof(_NODATA))
             if stack is not first and count > kept:
                 return stack.asarray().reshape(count, height, width).transpose(1, 2, 0), nodata, False
             planes = [page.asarray(squeeze=False)[:, 0].transpose(1, 2, 0, 3) for page in pages]
-            planes = [plane.reshape(height, width, samples)[..., :kept] for plane in planes]
+            planes = [plane.reshape(height, width, samples)[..., used] for plane in planes]
             return np.concatenate(planes, axis=2), nodata, False
     except Exception as error:  # tifffile's own kinds are many
         reason = ' '.join(str(error).split())[:200]
-        raise ValueError(f'{path} is a TIFF file that is not read: {reason}; save it again or leave it out') from error
+        fix = '' if '; ' in reason else '; save it again or leave it out'
+        raise ValueError(f'{path} is a TIFF file that is not read: {reason}{fix}') from error
+
+
+def _check_pages(path: str | Path) -> None:
+    """Raise ValueError if the pages of a TIFF file are very many, or form a circle, in which tifffile would go round."""
+    with open(path, 'rb') as file:
+        start = file.read(16)
+        order = '<' if start[:2] == b'II' else '>'
+        number, size, offset, place = ('Q', 20, 'Q', 8) if b'+' in start[2:4] else ('H', 12, 'I', 4)
+        at, seen = struct.unpack_from(order + offset, start, place)[0], set()
+        while at:
+            if at in seen or len(seen) == _MOST_PAGES:
+                raise ValueError(f'its pages form a circle, or are more than {_MOST_PAGES}')
+            seen.add(at)
+            file.seek(at)
+            (count,) = struct.unpack(order + number, file.read(struct.calcsize(f'={number}')))
+            file.seek(count * size, 1)
+            (at,) = struct.unpack(order + offset, file.read(struct.calcsize(f'={offset}')))
 
 
 def _is_plain(page: Any, kept: int) -> bool:
-    """Whether a page is grey or in colours, of 8 bits."""
+    """Whether a page is grey or in colours, of 8 bits or less."""
     in_colours = int(page.photometric) in _CONVERTED or kept in (1, 3)
-    return page.bitspersample == 1 or (page.bitspersample == 8 and page.dtype == np.uint8 and in_colours)
+    return page.bitspersample <= 8 and page.dtype in (np.uint8, bool) and in_colours
 
 
 def _number(text: Any) -> float | None:

@@ -26,15 +26,15 @@ class Prediction:
     lengths and a segmentor's logits are not kept.
     """
 
-    name: str  # the image's path; path#frame for a frame of a video, '' for an array
-    image: (
-        np.ndarray | BandFile
-    )  # uint8 of shape (H, W, 3) in BGR order, or what the model reads instead; a large file is not read
+    # The image's path; path#frame for a frame of a video, '' for an array.
+    name: str
+    # uint8 of shape (H, W, 3) in BGR order; where the model takes no photos, (H, W, C). A large TIFF file is not read.
+    image: np.ndarray | BandFile
     sample: Any
-    classes: tuple[str, ...]  # by label
-    shown: tuple[int, ...] | None = (
-        None  # where the image is no photo: its channels, from 1, in pictures; () for the first ones
-    )
+    # By label.
+    classes: tuple[str, ...]
+    # Where the image is no photo: its channels, from 1, in pictures; () for the first ones.
+    shown: tuple[int, ...] | None = None
 
     def picture(self, side: int) -> np.ndarray:
         """The image to draw on, (h, w, 3) uint8 in BGR order, with a longer side of at most ``side`` pixels."""

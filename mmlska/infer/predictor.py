@@ -16,7 +16,7 @@ from mmengine.structures import InstanceData, PixelData
 from ..bands import BandFile
 from ..engine.config import datasets_of, load_config
 from ..engine.hooks import to_channels_last
-from ..engine.image_reading import band_reader
+from ..engine.image_reading import band_reader, step_name
 from ..engine.precision import float32_after_autocast
 from ..models import fold_for_inference
 from .model import load_model
@@ -106,8 +106,8 @@ class Predictor:
                 list of these. Where the model takes no photos, arrays have its channels and type.
             batch_size: Images, or tiles of an image, that are predicted together.
             tile: Cut images larger than so many pixels, in either direction, into tiles of this side; 0 never does. Each tile is prepared
-                as an image of its own. Boxes are merged by the model's NMS, logits are blended. A TIFF file of more than 64 million
-                pixels is read tile by tile.
+                as an image of its own. Boxes are merged by the model's NMS, logits are blended. A TIFF file of more than 192 MB is
+                read tile by tile.
             overlap: Pixels that neighbouring tiles share at least, up to a third of ``tile``; by default an eighth. Instances
                 larger than it may be found in pieces.
 
@@ -219,7 +219,7 @@ class Predictor:
             image: uint8 of shape (H, W, 3) in BGR order, or what the model reads instead.
 
         Returns:
-            The resized, normalised and padded image, (1, 3, H', W'), and what the pipeline noted, such as ``scale_factor`` (of the width,
+            The resized, normalised and padded image, (1, C, H', W'), and what the pipeline noted, such as ``scale_factor`` (of the width,
             of the height).
         """
         (image,) = resolve(image, self.reader)
@@ -259,8 +259,8 @@ class Predictor:
 def image_pipeline(cfg: Config) -> Compose:
     """The test pipeline of a config without its steps that read files; ValueError if it has none."""
     dataset = next(datasets_of(cfg, 'test'), {})
-    steps = [dict(step) for step in dataset.get('pipeline') or () if not _type(step).startswith('Load')]
-    if not steps or not _type(steps[-1]).startswith('Pack'):
+    steps = [dict(step) for step in dataset.get('pipeline') or () if not step_name(step).startswith('Load')]
+    if not steps or not step_name(steps[-1]).startswith('Pack'):
         raise ValueError(
             f'{cfg.filename} has no test pipeline that ends by packing; give a config with test_dataloader'
         )
@@ -284,10 +284,6 @@ def _check_size(name: str | Path | int, width: int, height: int) -> None:
             f'image {name} has {width}x{height} pixels, more than {MAX_PIXELS // 10**6} million: '
             f'predict it in tiles (tile=1024, --tile 1024)'
         )
-
-
-def _type(step: dict) -> str:
-    return str(step['type'] if isinstance(step['type'], str) else step['type'].__name__).rpartition('.')[2]
 
 
 def find_device(name: str) -> torch.device:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,7 +13,7 @@ from typing import TypeAlias
 import numpy as np
 from PIL import Image, ImageOps
 
-from ..bands import GREY, PHOTO, BandFile, BandReader, picture_of, pixels_of
+from ..bands import GREY, LARGE, PHOTO, BandFile, BandReader, picture_of, pixels_of
 from ..images import IMAGE_SUFFIXES, ImageError, bgr_pixels, folders_below, is_image, read_header, read_photo
 from ..text import printable
 
@@ -21,8 +22,9 @@ VIDEO_SUFFIXES = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v')
 Source: TypeAlias = str | Path | np.ndarray | Image.Image
 
 
-#: Pixels above which a TIFF file that is predicted in tiles is read by window, and any other image without tiles is refused.
-MAX_PIXELS = 64_000_000
+#: Pixels above which an image is predicted in tiles or refused, and bytes above which a TIFF file is then read by window.
+MAX_PIXELS = LARGE
+_MAX_BYTES = 3 * LARGE
 
 
 def resolve(inputs: Source | Sequence[Source], reader: BandReader | None = None) -> list[Path | np.ndarray]:
@@ -118,7 +120,7 @@ def read_images(
     Args:
         items: The files and arrays.
         reader: What a model reads that takes no photos.
-        by_window: Only open TIFF files of more than :data:`MAX_PIXELS`, of which the windows that are asked for are read then.
+        by_window: Only open large TIFF files, of which the windows that are asked for are read then.
 
     Raises:
         ValueError: If a file is neither an image nor a video that OpenCV can read, or has not the pixels that the model reads.
@@ -129,13 +131,21 @@ def read_images(
         elif is_video(item):
             yield from ((name, _frame_for(frame, name, reader)) for name, frame in _frames(item))
         else:
-            large = by_window and _is_large_tiff(item)
-            if reader is not None:  # what may be large is the caller's to say
-                yield str(item), reader.open(item) if large else reader.read(item, max_pixels=None)
-            elif large and pixels_of(item).is_photo:
-                yield str(item), BandFile(item)
-            else:
-                yield str(item), read_photo(item, max_pixels=None)
+            yield str(item), _read(item, reader, by_window)
+
+
+def _read(path: Path, reader: BandReader | None, by_window: bool) -> np.ndarray | BandFile:
+    """An image; what may be large is the caller's to say."""
+    if reader is not None:
+        file = reader.open(path)
+    else:
+        file = BandFile(path) if by_window and _is_large_tiff(path) and pixels_of(path).is_photo else None
+    if file is None:
+        return read_photo(path, max_pixels=None)
+    size = math.prod(file.shape) * np.dtype(file.pixels.dtype).itemsize
+    if by_window and file.by_window and size > _MAX_BYTES:
+        return file
+    return read_photo(path, max_pixels=None) if reader is None else reader.finish(file[:, :])
 
 
 def window_of(
@@ -160,7 +170,7 @@ def _frame_for(frame: np.ndarray, name: str, reader: BandReader | None) -> np.nd
     if reader is None:
         return frame
     if reader.pixels != GREY:
-        raise ValueError(f'{name} has {PHOTO}, and the model reads {reader.pixels}; give such images')
+        raise ValueError(f'{name} has {PHOTO}, and the model reads {reader.pixels}; give images of that kind')
     return reader.finish(frame[..., ::-1])
 
 

@@ -9,11 +9,9 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 
-from ..bands import PHOTO
 from ..colors import pack_rgb
 from ..engine.checks import check_data
 from ..engine.config import datasets_of
-from ..engine.image_reading import band_reader
 from ..files import is_inside
 from .annotations import AnnotationFile, check_entries
 from .config_edits import first_dataset, heads
@@ -115,8 +113,7 @@ def check_config(cfg: Config) -> Checked:
         outside = [pair for pair, inside in every if not inside]
         source = MaskSource(root, pairs, labels=_labels(cfg, datasets[0][1], names))
     report = _check(source, cfg)
-    reader = band_reader(cfg)
-    check_pixels(report, PHOTO if reader is None else reader.pixels)
+    check_pixels(report, cfg)
     for pair in outside:
         report.add(ERROR, LEADS_OUT, f'{pair.image} or {pair.mask}')
     for path, head in heads(cfg.model):

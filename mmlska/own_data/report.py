@@ -13,6 +13,7 @@ from ..text import printable
 from .folder import is_file
 
 ERROR, WARNING = 'error', 'warning'
+ALPHA = 'TIFF file with transparency, which is left out; if that is a channel, save it as an unspecified extra sample'
 _STRIP = 1 << 24  # values that are checked at once
 TOO_LARGE = f'image of more than the {MAX_PIXELS / 1e6:.3g} million pixels that are read'
 
@@ -50,6 +51,7 @@ class Report:
     findings: list[Finding] = field(default_factory=list)
     pixels: dict[Pixels, list[str]] = field(default_factory=dict)  # kind -> names of its images
     dim: list[str] = field(default_factory=list)  # names of those of 16 bits that are nearly black in 8
+    clear: list[str] = field(default_factory=list)  # names of those with transparency
 
     def add(self, level: str, kind: str, place: str) -> None:
         """Note one place of a problem."""
@@ -73,7 +75,9 @@ class Report:
     def as_dict(self) -> dict:
         """The report for a JSON file."""
         content = {
-            item.name: getattr(self, item.name) for item in fields(self) if item.name not in ('box_sizes', 'dim')
+            item.name: getattr(self, item.name)
+            for item in fields(self)
+            if item.name not in ('box_sizes', 'dim', 'clear')
         }
         content['findings'] = [asdict(finding) for finding in self.findings]
         content['pixels'] = {str(kind): len(names) for kind, names in self.pixels.items()}
@@ -143,6 +147,8 @@ def check_image(report: Report, path: Path) -> Header | None:
         report.add(ERROR, f'image that needs {INSTALL}' if needs else kind, path.name)
         return None
     report.pixels.setdefault(pixels, []).append(path.name)
+    if pixels.alpha:
+        report.clear.append(path.name)
     return header
 
 
@@ -158,6 +164,6 @@ def _check_values(report: Report, path: Path, pixels: Pixels) -> None:
         if values.size:
             most, finite = max(most, float(values.max())), True
     if not finite:
-        report.add(ERROR, 'image without a number', path.name)
+        report.add(ERROR, 'image of which every pixel is NaN, infinite or without data', path.name)
     if pixels.dtype == 'uint16' and most < 16 * 256:
         report.dim.append(path.name)

@@ -41,5 +41,7 @@ def test_counted_activations_follow_size_and_precision():
     assert activation_bytes(net, 2, 128, 96) == pytest.approx(base * 2, rel=0.01)
     assert activation_bytes(net, 2, 64, 96, torch.bfloat16) == pytest.approx(base / 2, rel=0.05)
     assert activation_bytes(net, 2, 64, 96, with_cp=True) < base / 3
+    more = VAN_LSKA(dict(embed_dims=[16], depths=[2], ffn_ratios=[4]), k_size=11, out_indices=0, in_channels=5)
+    assert activation_bytes(more, 2, 64, 96) == pytest.approx(base + 2 * 2 * 64 * 96 * 4, rel=0.001)
     # by hand: the first convolution keeps its input, the images
     assert base > 2 * 3 * 64 * 96 * 4

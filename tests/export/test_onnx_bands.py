@@ -113,7 +113,7 @@ def test_refused_tiff_files(tmp_path, monkeypatch):
     bands = dict(count=4, dtype='uint16', fill=[])
     tifffile.imwrite(tmp_path / 'turned.tif', values, photometric='minisblack', extratags=[(274, 'H', 1, 6, True)])
     with pytest.raises(
-        ValueError, match='turned.tif is a TIFF file that is not read: it is a volume, not upright or of'
+        ValueError, match='turned.tif is a TIFF file that is not read: its orientation tag is 6; save it upright, with'
     ):
         onnx_predictor._read(tmp_path / 'turned.tif', bands)
     tifffile.imwrite(tmp_path / 'a.tif', values, photometric='minisblack')

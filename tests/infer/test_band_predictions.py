@@ -36,6 +36,12 @@ def model(request, tmp_path_factory):
     return predictor, root / 'images', BandFile(root / 'images' / name)[:, :], name
 
 
+def by_window(monkeypatch):
+    """Call small files large."""
+    for name in ('mmlska.infer.sources.MAX_PIXELS', 'mmlska.infer.sources._MAX_BYTES', 'mmlska.bands.LARGE'):
+        monkeypatch.setattr(name, 1000)
+
+
 def facts(prediction):
     found = prediction.to_dict()
     return found['mask'] if 'mask' in found else [(i['box'], i['score'], i['label']) for i in found['instances']]
@@ -98,7 +104,7 @@ def test_tiles_by_window_are_those_of_the_whole_image(model, tmp_path, monkeypat
         planarconfig='contig' if array.ndim == 3 else None,
         compression='zlib',
     )
-    monkeypatch.setattr('mmlska.infer.sources.MAX_PIXELS', 1000)
+    by_window(monkeypatch)
     sizes, getitem = [], BandFile.__getitem__
 
     def watched(self, window):
@@ -150,8 +156,7 @@ def test_large_tiff_photos_are_read_by_window_too(grey, tiny_models, tmp_path, m
     tifffile.imwrite(tmp_path / 'a.tif', photo[..., 0] if grey else photo, tile=(32, 32), compression='zlib')
     (whole,) = predictor(tmp_path / 'a.tif', tile=64)
     assert np.array_equal(whole.image, photo[..., ::-1])
-    monkeypatch.setattr('mmlska.infer.sources.MAX_PIXELS', 1000)
-    monkeypatch.setattr('mmlska.bands.MAX_PIXELS', 1000)
+    by_window(monkeypatch)
     (windows,) = predictor(tmp_path / 'a.tif', tile=64)
     assert isinstance(windows.image, BandFile)
     assert np.array_equal(whole.index_mask, windows.index_mask)

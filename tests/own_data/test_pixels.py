@@ -14,7 +14,8 @@ from tiny_models import TINY_MASK_RCNN, TINY_UPERNET
 from mmlska.bands import PHOTO, BandReader, Pixels
 from mmlska.engine.image_reading import band_reader, show_bands
 from mmlska.own_data.check import check_config, check_folder
-from mmlska.own_data.pixels import pixels_in, statistics
+from mmlska.own_data.pixel_statistics import statistics
+from mmlska.own_data.pixels import pixels_in
 
 SMALL = 'configs/demo/retinanet_van_lska_t_small.py'
 
@@ -145,11 +146,11 @@ def test_statistics_leave_out_what_is_no_number(tmp_path):
     values[..., 2] = 7
     values[:20, :20, 0], values[0, 0, 1] = np.nan, np.inf
     tifffile.imwrite(tmp_path / 'a.tif', values, photometric='minisblack', planarconfig='contig')
-    mean, std, constant = statistics([tmp_path / 'a.tif'], BandReader(3, 'float32'))
+    mean, std, notes = statistics([tmp_path / 'a.tif'], BandReader(3, 'float32'))
     first, second = values[..., 0][np.isfinite(values[..., 0])], values[..., 1][np.isfinite(values[..., 1])]
     assert mean == pytest.approx([first.mean(), second.mean(), 7], rel=1e-5)
     assert std == pytest.approx([first.std(), second.std(), 1], rel=1e-4)
-    assert constant == [3]
+    assert notes == ['channel 3 has one value alone']
 
 
 def test_statistics_of_a_large_image_come_from_windows(tmp_path, monkeypatch):
@@ -158,7 +159,7 @@ def test_statistics_of_a_large_image_come_from_windows(tmp_path, monkeypatch):
     values[:, 450:] //= 3
     tifffile.imwrite(tmp_path / 'a.tif', values, tile=(64, 64), compression='zlib')
     exact, deviation, _ = statistics([tmp_path / 'a.tif'], BandReader(1, 'uint16'))
-    monkeypatch.setattr('mmlska.own_data.pixels._WHOLE', 1000)
+    monkeypatch.setattr('mmlska.own_data.pixel_statistics._WHOLE', 1000)
     mean, std, _ = statistics([tmp_path / 'a.tif'], BandReader(1, 'uint16'))
     assert mean == pytest.approx(exact, rel=0.05)
     assert std == pytest.approx(deviation, rel=0.05)
@@ -177,7 +178,7 @@ def test_check_counts_the_kinds_and_names_what_has_no_number(tmp_path):
     assert '  pixels: 2 channels of 32-bit floats: 4' in report.text().splitlines()
     assert report.as_dict()['pixels'] == {'2 channels of 32-bit floats': 4}
     assert [(f.kind, f.places) for f in report.findings if f.level == 'error'] == [
-        ('image without a number', ['2.tif'])
+        ('image of which every pixel is NaN, infinite or without data', ['2.tif'])
     ]
     json.dumps(report.as_dict())
     content = (root / 'images/1.tif').read_bytes()
@@ -217,3 +218,79 @@ def test_masks_of_grey_images_stay_masks(tmp_path):
     sample = build(cfg)[0]
     assert sample['inputs'].shape[0] == 1
     assert sample['data_samples'].gt_sem_seg.data.max() <= 2
+
+
+def test_values_far_from_the_others_are_named(tmp_path):
+    values = np.random.default_rng(0).random((50, 60, 2)).astype(np.float32)
+    values[:3, :20, 1] = -9999
+    tifffile.imwrite(tmp_path / 'a.tif', values, photometric='minisblack', planarconfig='contig')
+    *_, notes = statistics([tmp_path / 'a.tif'], BandReader(2, 'float32'))
+    assert len(notes) == 1
+    assert notes[0].startswith('channel 2 has values from -9999 to 0.99')
+    assert 'name them in the GDAL nodata tag, or make them NaN' in notes[0]
+    tags = [(42113, 's', 0, '-9999', True)]
+    tifffile.imwrite(tmp_path / 'a.tif', values, photometric='minisblack', planarconfig='contig', extratags=tags)
+    mean, _, notes = statistics([tmp_path / 'a.tif'], BandReader(2, 'float32'))
+    assert mean[1] == pytest.approx(0.5, abs=0.05)
+    assert not notes
+
+
+def test_a_config_of_bands_is_adapted_anew(tmp_path):
+    (tmp_path / 'tiny.py').write_text(TINY_UPERNET)
+    five, four = (band_set(tmp_path / str(n), count=4, channels=n, masks=True) for n in (5, 4))
+    cfg, _ = adapt(str(tmp_path / 'tiny.py'), five, tmp_path / 'work')
+    cfg.dump(str(tmp_path / 'five.py'))
+    same, _ = adapt(str(tmp_path / 'five.py'), five, tmp_path / 'work')
+    assert same.model == cfg.model
+    other, _ = adapt(str(tmp_path / 'five.py'), four, tmp_path / 'work_4')
+    assert (
+        band_reader(other).channels == other.model.backbone.in_channels == len(other.model.data_preprocessor.mean) == 4
+    )
+    assert {step.channels for step in build_config(other, 'train') if step.type == 'LoadBands'} == {4}
+    photos = mask_set(tmp_path / 'photos')
+    with pytest.raises(
+        ValueError, match='the images are photos, and the config reads 5 channels of 16 bits; give the config'
+    ):
+        adapt(str(tmp_path / 'five.py'), photos, tmp_path / 'other')
+    assert not (tmp_path / 'other').exists()
+
+
+@pytest.mark.parametrize('channels', [1, 3])
+def test_check_of_a_config_of_photos_or_grey_ones_names_other_images(channels, tmp_path):
+    kind = (
+        dict(channels=1, dtype='uint8', suffix='.png')
+        if channels == 1
+        else dict(channels=3, dtype='uint8', suffix='.png')
+    )
+    root = band_set(tmp_path / 'd', count=5, **kind)
+    cfg, _ = adapt(MASK_RCNN, root, tmp_path / 'work')
+    assert not check_config(cfg).report.errors
+    (root / 'images/2.png').unlink()
+    tifffile.imwrite(
+        root / 'images/2.png', np.zeros((96, 96, 5), np.uint16), photometric='minisblack', planarconfig='contig'
+    )
+    reads = '1 channel of 8 bits' if channels == 1 else 'photos'
+    kinds = {f.kind: f.places for f in check_config(cfg).report.findings}
+    assert kinds[f'image of 5 channels of 16 bits, where the config reads {reads}'] == ['2.png']
+
+
+def test_transparency_of_tiff_files_is_said_to_be_left_out(tmp_path):
+    root = band_set(tmp_path / 'd', count=4, channels=4)
+    for path in (root / 'images').iterdir():
+        values = tifffile.imread(path)
+        tifffile.imwrite(path, values, photometric='rgb', extrasamples=['unassalpha'])
+    cfg, lines = adapt(MASK_RCNN, root, tmp_path / 'work')
+    assert band_reader(cfg).channels == 3
+    note = (
+        'TIFF file with transparency, which is left out; if that is a channel, save it as an unspecified extra sample'
+    )
+    assert any(line.startswith(f'{note}: 4 x ') for line in lines)
+    assert {f.kind: len(f.places) for f in check_folder(str(root)).report.findings}[note] == 4
+
+
+def test_steps_for_photos_are_named(tmp_path):
+    (tmp_path / 'tiny.py').write_text(TINY_UPERNET)
+    settings = {'train_dataloader.dataset.pipeline.1.type': 'YOLOXHSVRandomAug'}
+    root = band_set(tmp_path / 'd', count=4, masks=True)
+    _, lines = adapt(str(tmp_path / 'tiny.py'), root, tmp_path / 'work', settings)
+    assert 'the training pipeline has YOLOXHSVRandomAug, made for photos: leave out what stops the training' in lines

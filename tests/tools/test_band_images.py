@@ -67,7 +67,7 @@ def test_from_the_check_to_the_export(name, tmp_path):
     wrong = run('predict.py', 'photo.png', *options, '--out', 'other', cwd=photo_in(tmp_path))
     last = wrong.stderr.strip().splitlines()[-1]
     assert wrong.returncode == 2
-    assert f'photo.png has 3 channels of 8 bits, and the model reads {pixels}; give such images' in last
+    assert f'photo.png has 3 channels of 8 bits, and the model reads {pixels}; give images of that kind' in last
     assert 'Traceback' not in wrong.stderr
 
 
