@@ -38,19 +38,21 @@ class Pixels:
 
     channels: int
     dtype: str  # NumPy's name
-    paged: bool = False  # the channels lie in pages of 8 bits, so that other programs read the first one alone
+    # Of 8 bits, and OpenCV does not read them: they lie in pages, or are compressed in a way that it does not know.
+    by_tifffile: bool = False
     alpha: bool = field(default=False, compare=False)  # a TIFF file has transparency too, which is left out
 
     def __str__(self) -> str:
         kind = np.dtype(self.dtype)
         bits = 8 * kind.itemsize
         values = f'{bits}-bit floats' if kind.kind == 'f' else f'{"signed " if kind.kind == "i" else ""}{bits} bits'
-        return f'{self.channels} {"channel" if self.channels == 1 else "channels"} of {values}{" in pages" if self.paged else ""}'
+        channels = f'{self.channels} {"channel" if self.channels == 1 else "channels"} of {values}'
+        return f'{channels} that only tifffile reads' if self.by_tifffile else channels
 
     @property
     def is_photo(self) -> bool:
         """Whether it is grey or in colours, of 8 bits, as every program reads it."""
-        return self.dtype == 'uint8' and self.channels in (1, 3) and not self.paged
+        return self.dtype == 'uint8' and self.channels in (1, 3) and not self.by_tifffile
 
     def fits(self, wanted: Pixels) -> bool:
         """Whether a model that reads the ``wanted`` pixels takes these; one of grey photos takes those in colours."""
@@ -84,8 +86,8 @@ def _inspect(path: str | Path) -> tuple[Pixels, Header, TiffWindows | None]:
         channels, dtype = (
             (1 if windows.grey else 3, 'uint8') if windows.plain else (windows.shape[2], windows.dtype.name)
         )
-        paged = not windows.plain and dtype == 'uint8' and channels in (1, 3)
-        return Pixels(channels, dtype, paged, windows.alpha), header, windows
+        by_tifffile = not windows.plain and dtype == 'uint8' and channels in (1, 3)
+        return Pixels(channels, dtype, by_tifffile, windows.alpha), header, windows
     with open_image(path, max_pixels=None) as image:
         return Pixels(1 if image.mode in ('1', 'L', 'LA', 'La') else 3, 'uint8'), header, None
 

@@ -41,6 +41,7 @@ _COMPRESSIONS = {
     34925: 'LZMA',
     50000: 'ZSTD',
 }
+_NOT_IN_OPENCV = (34925, 50000)
 _LARGEST_PART = 1 << 28  # bytes that are decoded for a window of a larger image
 _BROKEN = (*BROKEN, RuntimeError, AttributeError, zlib.error, lzma.LZMAError)
 
@@ -54,7 +55,7 @@ class TiffWindows:
     Attributes:
         shape: (H, W, C).
         dtype: NumPy's type of the values.
-        plain: Whether this is one page of 8 bits or less, grey or in colours, which OpenCV reads too.
+        plain: Whether this is one page of 8 bits or less, grey or in colours, of a compression that OpenCV knows.
         grey: Whether such a page is grey.
         readable: Whether windows of such a page are what OpenCV gives; it makes colours of some values, and turns some images.
         alpha: Whether the file has transparency, which is left out.
@@ -99,6 +100,7 @@ class TiffWindows:
         self.plain = (
             self.shape[2] == len(self._used)
             and bits <= 8
+            and compression not in _NOT_IN_OPENCV
             and self.dtype in (np.uint8, bool)
             and (colours or len(self._used) in (1, 3))
         )
@@ -200,8 +202,12 @@ class TiffWindows:
             raise
         except _BROKEN as error:
             reason = ' '.join(str(error).strip('"').split())[:200]
-            fix = 'pip install imagecodecs, or save it without compression' if 'imagecodecs' in reason else WHAT_TO_DO
-            raise ImageError(f'{printable(str(self.path))} is not a readable TIFF file: {reason}; {fix}') from error
+            if 'imagecodecs' in reason:
+                raise _unread(
+                    self.path, f'{reason}; pip install imagecodecs, or save it without compression'
+                ) from error
+            name = printable(str(self.path))
+            raise ImageError(f'{name} is a TIFF file that is cut off or damaged ({reason}); {WHAT_TO_DO}') from error
         finally:
             logger.disabled = before
 

@@ -215,7 +215,7 @@ def test_three_pages_of_8_bits_are_no_photo(tmp_path):
     pages = EIGHT[..., :3].transpose(2, 0, 1)
     tifffile.imwrite(tmp_path / 'a.tif', pages, photometric='minisblack')
     kind = pixels_of(tmp_path / 'a.tif')
-    assert (str(kind), kind.is_photo) == ('3 channels of 8 bits in pages', False)
+    assert (str(kind), kind.is_photo) == ('3 channels of 8 bits that only tifffile reads', False)
     assert np.array_equal(BandReader(3, 'uint8').read(tmp_path / 'a.tif'), EIGHT[..., :3])
 
 
@@ -235,7 +235,7 @@ def test_a_circle_of_pages_and_a_flood_of_them_end_at_once(tmp_path):
     struct.pack_into('<I', content, last + 2 + 12 * count, first)
     (tmp_path / 'circle.tif').write_bytes(content)
     with pytest.raises(
-        ImageError, match='circle.tif is not a readable TIFF file: its pages form a circle; leave it out'
+        ImageError, match='circle.tif is a TIFF file that is cut off or damaged .its pages form a circle.; leave it out'
     ):
         pixels_of(tmp_path / 'circle.tif')
     with tifffile.TiffWriter(tmp_path / 'flood.tif') as file:
@@ -329,3 +329,20 @@ def test_large_photos_are_the_same_by_window(kind, tmp_path, monkeypatch):
     assert large.shape == wanted.shape
     assert np.abs(large[10:90, 20:90].astype(int) - wanted[10:90, 20:90]).max() <= (2 if kind == 'jpeg' else 0)
     assert large[10:90, 20:90].dtype == np.uint8
+
+
+@pytest.mark.parametrize('compression', ['zstd', 'lzma'])
+def test_photos_of_a_compression_that_opencv_does_not_know(compression, tmp_path):
+    pytest.importorskip('imagecodecs')
+    tifffile.imwrite(tmp_path / 'a.tif', EIGHT[..., :3], photometric='rgb', compression=compression)
+    assert not pixels_of(tmp_path / 'a.tif').is_photo
+    assert np.array_equal(BandReader(3, 'uint8').read(tmp_path / 'a.tif'), EIGHT[..., :3])
+
+
+def test_gdals_value_for_none_of_floats_says_nothing_in_the_log(tmp_path, capfd):
+    values = FLOATS.copy()
+    values[3:5] = np.finfo(np.float32).min
+    tags = [(42113, 's', 0, '-3.4028234663852886e+38', True)]
+    tifffile.imwrite(tmp_path / 'a.tif', values, photometric='minisblack', planarconfig='contig', extratags=tags)
+    assert np.isnan(BandFile(tmp_path / 'a.tif')[:, :]).sum() == 2 * 170 * 5
+    assert capfd.readouterr() == ('', '')

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
+from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
 from ..bands import BandReader
@@ -63,7 +64,8 @@ def model_input(model: nn.Module, image: np.ndarray) -> Tensor:
             f'an image has {image.shape[2]} channels, and the model takes {len(mean)}; give images as those of its training'
         )
     pixels = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
-    return model.data_preprocessor(dict(inputs=[pixels]))['inputs']
+    # mmseg's notes its padding in the sample.
+    return model.data_preprocessor(dict(inputs=[pixels], data_samples=[BaseDataElement()]))['inputs']
 
 
 def square_inputs(

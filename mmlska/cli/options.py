@@ -43,12 +43,21 @@ def add_trust_checkpoint(parser: argparse.ArgumentParser) -> None:
 def add_bands(parser: argparse._ActionsContainer) -> None:
     """Add ``--bands N [N N]``."""
     help = 'channels to show as red, green and blue, or one as grey, of images that are no photos: 3 2 1'
-    parser.add_argument('--bands', type=int, nargs='+', default=[], metavar='N', help=help)
+    parser.add_argument('--bands', type=_band, nargs='+', default=[], metavar='N', help=help)
 
 
 def add_debug(parser: argparse.ArgumentParser) -> None:
     """Add ``--debug``."""
     parser.add_argument('--debug', action='store_true', help='show the traceback of a wrong setting')
+
+
+def _band(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f'{shown(text)} is no number of a channel; give files before --bands'
+        ) from error
 
 
 def out_file(text: str) -> Path:

@@ -38,7 +38,7 @@ def show_bands(cfg: Config, bands: Sequence[int]) -> None:
     reader = band_reader(cfg)
     if reader is None:
         raise ValueError(
-            f'--bands {" ".join(map(str, bands))} is for images of other channels than photos; leave it out'
+            f'--bands {" ".join(map(str, bands))} is not needed: photos are shown in their colours; leave it out'
         )
     check_bands(bands, reader.channels)
     _loader(cfg, 'LoadBands')['shown'] = list(bands)

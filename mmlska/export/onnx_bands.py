@@ -163,9 +163,10 @@ def _check_pages(path: str | Path) -> None:
 
 
 def _is_plain(page: Any, kept: int) -> bool:
-    """Whether a page is grey or in colours, of 8 bits or less."""
+    """Whether a page is grey or in colours, of 8 bits or less, as OpenCV reads it."""
     in_colours = int(page.photometric) in _CONVERTED or kept in (1, 3)
-    return page.bitspersample <= 8 and page.dtype in (np.uint8, bool) and in_colours
+    is_known = int(page.compression) not in (34925, 50000)  # LZMA and ZSTD, which OpenCV does not know
+    return page.bitspersample <= 8 and page.dtype in (np.uint8, bool) and in_colours and is_known
 
 
 def _number(text: Any) -> float | None:

@@ -103,7 +103,8 @@ class Predictor:
 
         Args:
             inputs: An image or video file, a folder, a glob pattern, an array of uint8 (H, W, 3) in BGR order, an image of Pillow, or a
-                list of these. Where the model takes no photos, arrays have its channels and type.
+                list of these. Where the model takes no photos, arrays have its channels and type, in the order of
+                the files: red comes before blue.
             batch_size: Images, or tiles of an image, that are predicted together.
             tile: Cut images larger than so many pixels, in either direction, into tiles of this side; 0 never does. Each tile is prepared
                 as an image of its own. Boxes are merged by the model's NMS, logits are blended. A TIFF file of more than 192 MB is

@@ -12,6 +12,7 @@ from mmengine.registry import DATASETS, init_default_scope
 from ..colors import pack_rgb
 from ..engine.checks import check_data
 from ..engine.config import datasets_of
+from ..engine.image_reading import band_reader
 from ..files import is_inside
 from .annotations import AnnotationFile, check_entries
 from .config_edits import first_dataset, heads
@@ -62,6 +63,13 @@ def check_folder(
         raise ValueError(nothing_found(root, scope, MaskSource.name if instances or palette else label_format))
     report = _check(source, cfg)
     check_pixels(report)
+    reader = None if cfg is None else band_reader(cfg)
+    if (
+        reader is not None
+        and report.pixels
+        and all(kind.is_photo and not kind.fits(reader.pixels) for kind in report.pixels)
+    ):
+        report.add(ERROR, f'photos, where the config reads {reader.pixels}', str(root))
     for path in leading_out(root):
         report.add(ERROR, LEADS_OUT, str(path.relative_to(root)))
     return Checked(report, source)

@@ -8,6 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from ..bands import BandReader
+from ..images import ImageError
+from ..text import counted
+from .report import first_of
 
 _VALUES = 1 << 18  # of each image, of which the mean and the deviation are computed
 _WHOLE = 1 << 24  # pixels of an image that is read whole for them
@@ -23,17 +26,23 @@ def statistics(paths: Iterable[Path], reader: BandReader) -> tuple[list[float], 
     Pixels without a finite value do not count. A deviation of 0, of a channel with one value, is given as 1.
 
     Returns:
-        Both, and lines on channels with one value alone, or with values far from most of them.
+        Both, and lines on images that do not count, and on channels with one value alone or with values far from most of them.
 
     Raises:
         FileNotFoundError: If an image is missing.
-        ImageError: If one holds other pixels or is damaged.
     """
     count, total, squares = (np.zeros(reader.channels) for _ in range(3))
     low, high, some = np.full(reader.channels, np.inf), np.full(reader.channels, -np.inf), []
+    broken, empty = [], []
     for path in paths:
-        values = _sample(path, reader)
+        try:
+            values = _sample(path, reader)
+        except ImageError:  # which stops the training, or is passed over as its options say
+            broken.append(path.name)
+            continue
         finite = np.isfinite(values)
+        if not finite.any():
+            empty.append(path.name)
         low = np.minimum(low, np.where(finite, values, np.inf).min(axis=0))
         high = np.maximum(high, np.where(finite, values, -np.inf).max(axis=0))
         some.append(np.where(finite, values, np.nan)[:: max(len(values) // _KEPT, 1)])
@@ -46,6 +55,9 @@ def statistics(paths: Iterable[Path], reader: BandReader) -> tuple[list[float], 
     flat = std <= 1e-6 * np.maximum(np.abs(mean), 1e-6)
     std[flat] = 1.0
     notes = [f'channel {channel} has one value alone' for channel in np.flatnonzero(flat) + 1]
+    for names, what in ((broken, 'that cannot be read'), (empty, 'without a finite value')):
+        if names:
+            notes.append(f'the normalisation leaves out {counted(len(names), "image")} {what}: {first_of(names)}')
     if some:
         notes += _far_values(np.concatenate(some), low, high)
     return _rounded(mean), _rounded(std), notes

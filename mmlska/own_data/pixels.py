@@ -16,6 +16,7 @@ from .config_edits import each_transform, first_dataset
 from .pixel_statistics import statistics
 from .report import ALPHA, ERROR, WARNING, Report, first_of
 
+SEVERAL = 'images of several kinds'
 _IMAGES = 100  # whose values the normalisation is computed from
 # Steps that know photos alone, and take a value for each of three channels or change colours.
 _FOR_PHOTOS = {
@@ -50,17 +51,18 @@ def pixels_in(kinds: Mapping[Pixels, Sequence[str]]) -> tuple[Pixels | None, str
     if len(kinds) == 1:
         (only,) = kinds
         return (None if only.is_photo and only != GREY else only), ''
-    if all(kind.is_photo for kind in kinds):
-        return None, ''
     found = '; '.join(f'{len(names)} of {kind} ({first_of(list(names)[:1])})' for kind, names in sorted(kinds.items()))
+    if all(kind.is_photo for kind in kinds):
+        few = len(kinds[GREY]) > sum(map(len, kinds.values())) / 2
+        return None, f'{SEVERAL} are read as photos in colours: {found}' if few else ''
     if all(map(_becomes_photo, kinds)):
-        return None, f'images of several kinds are read as photos of 8 bits: {found}'
-    raise ValueError(f'images of several kinds cannot be trained on together: {found}; give those of one kind')
+        return None, f'{SEVERAL} are read as photos of 8 bits: {found}'
+    raise ValueError(f'{SEVERAL} cannot be trained on together: {found}; put each kind into a folder of its own')
 
 
 def _becomes_photo(pixels: Pixels) -> bool:
     """Whether OpenCV reads such an image as a photo of 8 bits."""
-    return pixels.channels in (1, 3) and pixels.dtype in ('uint8', 'uint16') and not pixels.paged
+    return pixels.channels in (1, 3) and pixels.dtype in ('uint8', 'uint16') and not pixels.by_tifffile
 
 
 def use_pixels(
@@ -152,7 +154,7 @@ def _use_channels(cfg: Config, channels: int) -> str:
     if not isinstance(init, dict) or init.get('type') != 'Pretrained':
         return f'in_channels={channels}'
     adapt_channels(init)
-    return f'in_channels={channels}: the first convolution of the pretrained weights is adapted'
+    return f'in_channels={channels}: pretrained weights are adapted in their first convolution'
 
 
 def check_pixels(report: Report, cfg: Config | None = None) -> None:
@@ -178,11 +180,11 @@ def check_pixels(report: Report, cfg: Config | None = None) -> None:
         try:
             pixels, note = pixels_in(kinds)
         except ValueError as error:
-            report.add(ERROR, 'images of several kinds', str(error))
+            report.add(ERROR, SEVERAL, str(error).removeprefix(f'{SEVERAL} '))
             return
         as_photos = pixels is None
         if note:
-            report.add(WARNING, 'images of several kinds', note)
+            report.add(WARNING, SEVERAL, note.removeprefix(f'{SEVERAL} '))
     if as_photos:
         for name in report.dim:
             report.add(WARNING, '16-bit image that is nearly black when read in 8 bits; stretch its values', name)

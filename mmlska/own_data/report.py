@@ -139,12 +139,10 @@ def check_image(report: Report, path: Path) -> Header | None:
             with open_image(path) as image:
                 image.load()  # OpenCV takes half a JPEG for a whole one
             read_photo(path)
-        else:
-            _check_values(report, path, pixels)
+        elif not _check_values(report, path, pixels):
+            return None
     except (ValueError, OSError) as error:
-        kind = TOO_LARGE if isinstance(error, ImageTooLarge) else 'image that can not be decoded'
-        needs = INSTALL in str(error)
-        report.add(ERROR, f'image that needs {INSTALL}' if needs else kind, path.name)
+        report.add(ERROR, _kind_of(error), path.name)
         return None
     report.pixels.setdefault(pixels, []).append(path.name)
     if pixels.alpha:
@@ -152,8 +150,18 @@ def check_image(report: Report, path: Path) -> Header | None:
     return header
 
 
-def _check_values(report: Report, path: Path, pixels: Pixels) -> None:
-    """Decode an image that is no photo of 8 bits, strip by strip."""
+def _kind_of(error: Exception) -> str:
+    """What a report calls an image that cannot be read."""
+    if isinstance(error, ImageTooLarge):
+        return TOO_LARGE
+    if INSTALL in str(error):
+        return f'image that needs {INSTALL}'
+    _, unread, reason = str(error).partition(' is not read: ')
+    return f'image that is not read: {reason}' if unread else 'image that can not be decoded'
+
+
+def _check_values(report: Report, path: Path, pixels: Pixels) -> bool:
+    """Decode an image that is no photo of 8 bits, strip by strip; whether it has a finite value."""
     file = BandFile(path)
     height, width, channels = file.shape
     step = max(_STRIP // (width * channels), 1)
@@ -167,3 +175,4 @@ def _check_values(report: Report, path: Path, pixels: Pixels) -> None:
         report.add(ERROR, 'image of which every pixel is NaN, infinite or without data', path.name)
     if pixels.dtype == 'uint16' and most < 16 * 256:
         report.dim.append(path.name)
+    return finite

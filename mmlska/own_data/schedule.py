@@ -84,7 +84,8 @@ def _processes(cfg: Config) -> int:
 
 def _recipe(cfg: Config) -> tuple[bool, int]:
     """Whether the training of a config counts epochs, and how many of them, or of iterations, it has."""
-    by_epoch = cfg.train_cfg.get('by_epoch', cfg.train_cfg.get('type') != 'IterBasedTrainLoop')
+    # The loop has other names in the config that a training leaves.
+    by_epoch = cfg.train_cfg.get('by_epoch', 'max_iters' not in cfg.train_cfg)
     return by_epoch, cfg.train_cfg.max_epochs if by_epoch else cfg.train_cfg.max_iters
 
 

@@ -1,5 +1,7 @@
 """Analyses of models that read images of several bands, or of one channel: they take the models' own images, or refuse at once."""
 
+from types import SimpleNamespace
+
 import cv2
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ import torch
 from band_models import band_config, band_model
 from band_sets import band_set, write_image
 from error_models import DETECTOR, SEGMENTOR, small_config
+from mmengine.registry import MODELS
 
 from mmlska.analysis.complexity import measure_config
 from mmlska.analysis.error_gallery import write_error_gallery
@@ -171,3 +174,18 @@ def test_a_config_of_bands_reads_its_own_validation_images(tmp_path):
     values, picture = scaled_input(cfg, str(root / 'images/1.tif'))
     assert picture.shape == (96, 96, 3)
     assert np.array_equal(picture[..., ::-1], read_picture(root / 'images/1.tif'))
+
+
+@pytest.mark.parametrize('channels', [3, 4])
+def test_a_segmentor_that_pads_its_test_images_gets_padded_ones(channels):
+    mean, std = [3.0] * channels, [2.0] * channels
+    settings = dict(type='mmseg.SegDataPreProcessor', test_cfg=dict(size_divisor=32))
+    if channels == 3:
+        preprocessor = MODELS.build(dict(settings, mean=mean, std=std))
+    else:
+        settings['wraps'] = settings.pop('type')
+        preprocessor = MODELS.build(dict(settings, type='BandsPreprocessor', mean=mean, std=std))
+    image = np.full((20, 40, channels), 7, np.uint8)
+    found = model_input(SimpleNamespace(data_preprocessor=preprocessor), image)
+    assert found.shape == (1, channels, 32, 64)
+    assert (found[..., :20, :40] == 2).all()

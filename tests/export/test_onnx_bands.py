@@ -53,6 +53,8 @@ def stored(folder: Path) -> dict[str, tuple[Path, dict]]:
         grey=(bytes_[..., 0], dict(photometric='minisblack'), (1, 'uint8')),
         white_is_0=(bytes_[..., 0], dict(photometric='miniswhite'), (1, 'uint8')),
         colours=(bytes_[..., :3], dict(photometric='rgb'), (1, 'uint8')),
+        zstd=(bytes_[..., :3], dict(photometric='rgb', compression='zstd'), (3, 'uint8')),
+        alpha_among=(five, dict(photometric='rgb', extrasamples=['assocalpha', 'unspecified']), (4, 'uint16')),
     )
     found = {}
     for name, (values, options, pixels) in tiffs.items():

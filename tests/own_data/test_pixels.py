@@ -16,6 +16,7 @@ from mmlska.engine.image_reading import band_reader, show_bands
 from mmlska.own_data.check import check_config, check_folder
 from mmlska.own_data.pixel_statistics import statistics
 from mmlska.own_data.pixels import pixels_in
+from mmlska.own_data.repair import write_repaired
 
 SMALL = 'configs/demo/retinanet_van_lska_t_small.py'
 
@@ -81,7 +82,7 @@ def test_the_whole_config_follows_the_pixels(config, kind, tmp_path):
 
 def test_pretrained_weights_are_adapted_and_said_so(tmp_path):
     cfg, lines = adapt(SMALL, band_set(tmp_path / 'd', count=4), tmp_path / 'work')
-    assert 'in_channels=5: the first convolution of the pretrained weights is adapted' in lines
+    assert 'in_channels=5: pretrained weights are adapted in their first convolution' in lines
     init_default_scope('mmdet')
     model = MODELS.build(cfg.model)
     model.backbone.init_weights()
@@ -102,7 +103,9 @@ def test_a_set_of_photos_trains_as_before(tmp_path):
     mixed, others = adapt(RETINANET, tmp_path / 'd', tmp_path / 'work')
     assert mixed.model == before.model
     assert others == lines
-    with pytest.raises(ValueError, match='--bands 3 2 1 is for images of other channels than photos; leave it out'):
+    with pytest.raises(
+        ValueError, match='--bands 3 2 1 is not needed: photos are shown in their colours; leave it out'
+    ):
         adapt(RETINANET, tmp_path / 'd', tmp_path / 'other', bands=[3, 2, 1])
     assert not (tmp_path / 'other').exists()
 
@@ -166,7 +169,9 @@ def test_statistics_of_a_large_image_come_from_windows(tmp_path, monkeypatch):
 
 
 def test_kinds():
-    assert pixels_in({PHOTO: ['a'], Pixels(1, 'uint8'): ['b']}) == (None, '')
+    assert pixels_in({PHOTO: ['a', 'c'], Pixels(1, 'uint8'): ['b']}) == (None, '')
+    note = 'images of several kinds are read as photos in colours: 2 of 1 channel of 8 bits (b); 1 of 3 channels of 8 bits (a)'
+    assert pixels_in({PHOTO: ['a'], Pixels(1, 'uint8'): ['b', 'c']}) == (None, note)
     assert pixels_in({Pixels(1, 'uint8'): ['b']}) == (Pixels(1, 'uint8'), '')
     assert pixels_in({Pixels(3, 'uint16'): ['b']}) == (Pixels(3, 'uint16'), '')
 
@@ -175,8 +180,8 @@ def test_check_counts_the_kinds_and_names_what_has_no_number(tmp_path):
     root = band_set(tmp_path / 'd', count=4, channels=2, dtype='float32')
     write_image(root / 'images/2.tif', np.full((96, 96, 2), np.nan, np.float32))
     report = check_folder(str(root)).report
-    assert '  pixels: 2 channels of 32-bit floats: 4' in report.text().splitlines()
-    assert report.as_dict()['pixels'] == {'2 channels of 32-bit floats': 4}
+    assert '  pixels: 2 channels of 32-bit floats: 3' in report.text().splitlines()
+    assert report.as_dict()['pixels'] == {'2 channels of 32-bit floats': 3}
     assert [(f.kind, f.places) for f in report.findings if f.level == 'error'] == [
         ('image of which every pixel is NaN, infinite or without data', ['2.tif'])
     ]
@@ -294,3 +299,36 @@ def test_steps_for_photos_are_named(tmp_path):
     root = band_set(tmp_path / 'd', count=4, masks=True)
     _, lines = adapt(str(tmp_path / 'tiny.py'), root, tmp_path / 'work', settings)
     assert 'the training pipeline has YOLOXHSVRandomAug, made for photos: leave out what stops the training' in lines
+
+
+def test_a_damaged_image_stops_training_and_not_the_normalisation(tmp_path):
+    root = band_set(tmp_path / 'd', count=4)
+    content = (root / 'images/1.tif').read_bytes()
+    (root / 'images/1.tif').write_bytes(content[: len(content) * 2 // 3])
+    write_image(root / 'images/2.tif', np.zeros((96, 96, 5), np.uint16))
+    mean, _, notes = statistics([root / 'images/0.tif', root / 'images/1.tif'], BandReader(5, 'uint16'))
+    alone, *_ = statistics([root / 'images/0.tif'], BandReader(5, 'uint16'))
+    assert mean == alone
+    assert notes == ['the normalisation leaves out 1 image that cannot be read: 1.tif']
+
+
+def test_check_gives_the_reason_and_fix_leaves_such_images_out(tmp_path):
+    root = band_set(tmp_path / 'd', count=4, channels=2, dtype='float32')
+    tifffile.imwrite(root / 'images/0.tif', np.zeros((96, 96), np.complex64))
+    write_image(root / 'images/1.tif', np.full((96, 96, 2), np.nan, np.float32))
+    checked = check_folder(str(root))
+    kinds = {f.kind: f.places for f in checked.report.findings if f.level == 'error'}
+    assert kinds['image that is not read: its values are of type complex64; save them as integers or floats'] == [
+        '0.tif'
+    ]
+    write_repaired(str(tmp_path / 'new'), checked.source)
+    assert sorted(path.name for path in (tmp_path / 'new/images').iterdir()) == ['2.tif', '3.tif']
+    assert not check_folder(str(tmp_path / 'new')).report.errors
+
+
+def test_check_of_photos_with_a_config_of_bands(tmp_path):
+    (tmp_path / 'tiny.py').write_text(TINY_MASK_RCNN)
+    cfg, _ = adapt(str(tmp_path / 'tiny.py'), band_set(tmp_path / 'd', count=4), tmp_path / 'work')
+    assert not check_folder(str(tmp_path / 'd'), cfg=cfg).report.errors
+    kinds = [f.kind for f in check_folder(str(simple(tmp_path / 'photos')), cfg=cfg).report.findings]
+    assert 'photos, where the config reads 5 channels of 16 bits' in kinds

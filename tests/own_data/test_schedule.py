@@ -58,6 +58,15 @@ def test_a_recipe_of_iterations():
     assert cfg.param_scheduler[1].end == cfg.train_cfg.max_iters == 2500
 
 
+@pytest.mark.parametrize(('recipe', 'loop'), [('upernet', 'RepeatableIterLoop'), ('mask_rcnn', 'RepeatableEpochLoop')])
+def test_the_config_that_a_training_leaves_is_scaled_as_its_recipe(recipe, loop):
+    first, left = (load_config(f'configs/{recipe}_van_lska_t.py') for _ in range(2))
+    left.train_cfg = dict(left.train_cfg, type=loop)
+    left.train_cfg.pop('by_epoch', None)
+    assert scale_schedule(left, 500, 10) == scale_schedule(first, 500, 10)
+    assert left.param_scheduler == first.param_scheduler
+
+
 def test_a_recipe_is_never_made_longer_than_it_is_by_itself():
     cfg = load_config('configs/upernet_van_lska_t.py')
     scale_schedule(cfg, 20210, None)
