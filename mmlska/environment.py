@@ -159,6 +159,7 @@ def environment_report(probe: Probe | None = None, *, threads: str = '') -> Repo
         problem.capability('segmentation', (*_OPERATORS, 'mmseg', 'mmseg.models')),
         _fused(probe, problem, gpu),
         problem.capability('export', ('torch', 'mmengine', 'onnx', 'onnxscript', 'onnxruntime')),
+        problem.capability('bands in TIFF', ('mmengine', 'tifffile', 'imagecodecs')),
         problem.capability('YOLO', ('torch', 'mmengine', 'ultralytics')),
     ]
     return Report(tuple(components), tuple(capabilities))

@@ -20,19 +20,21 @@ SEVERAL = 'images of several kinds'
 _IMAGES = 100  # whose values the normalisation is computed from
 # Steps that know photos alone, and take a value for each of three channels or change colours.
 _FOR_PHOTOS = {
-    *(
-        'Albu',
-        'AutoAugment',
-        'CachedMixUp',
-        'CachedMosaic',
-        'CLAHE',
-        'ColorJitter',
-        'ColorTransform',
-        'CutOut',
-        'MixUp',
-        'Mosaic',
-    ),
-    *('RandAugment', 'RandomErasing', 'RandomGrayscale', 'Rerange', 'YOLOXHSVRandomAug'),
+    'Albu',
+    'AutoAugment',
+    'CachedMixUp',
+    'CachedMosaic',
+    'CLAHE',
+    'ColorJitter',
+    'ColorTransform',
+    'CutOut',
+    'MixUp',
+    'Mosaic',
+    'RandAugment',
+    'RandomErasing',
+    'RandomGrayscale',
+    'Rerange',
+    'YOLOXHSVRandomAug',
 }
 
 
@@ -53,8 +55,8 @@ def pixels_in(kinds: Mapping[Pixels, Sequence[str]]) -> tuple[Pixels | None, str
         return (None if only.is_photo and only != GREY else only), ''
     found = '; '.join(f'{len(names)} of {kind} ({first_of(list(names)[:1])})' for kind, names in sorted(kinds.items()))
     if all(kind.is_photo for kind in kinds):
-        few = len(kinds[GREY]) > sum(map(len, kinds.values())) / 2
-        return None, f'{SEVERAL} are read as photos in colours: {found}' if few else ''
+        mostly_grey = len(kinds[GREY]) > sum(map(len, kinds.values())) / 2
+        return None, f'{SEVERAL} are read as photos in colours: {found}' if mostly_grey else ''
     if all(map(_becomes_photo, kinds)):
         return None, f'{SEVERAL} are read as photos of 8 bits: {found}'
     raise ValueError(f'{SEVERAL} cannot be trained on together: {found}; put each kind into a folder of its own')

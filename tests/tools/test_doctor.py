@@ -25,7 +25,7 @@ ONEDL = {
     'mmseg': 'onedl-mmsegmentation',
 }
 ORIGINAL = {'mmcv': 'mmcv', 'mmengine': 'mmengine', 'mmdet': 'mmdet', 'mmseg': 'mmsegmentation'}
-EXTRAS = ('onnx', 'onnxscript', 'onnxruntime', 'ultralytics')
+EXTRAS = ('onnx', 'onnxscript', 'onnxruntime', 'tifffile', 'imagecodecs', 'ultralytics')
 
 
 class Fake(Probe):
