@@ -42,7 +42,7 @@ def add_trust_checkpoint(parser: argparse.ArgumentParser) -> None:
 
 def add_bands(parser: argparse._ActionsContainer) -> None:
     """Add ``--bands N [N N]``."""
-    help = 'channels to show as red, green and blue, or one as grey, of images that are no photos: 3 2 1'
+    help = 'channels of multi-band images to show as red, green and blue, or one as grey: 3 2 1'
     parser.add_argument('--bands', type=_band, nargs='+', default=[], metavar='N', help=help)
 
 
