@@ -81,6 +81,8 @@ def _inspect(path: str | Path) -> tuple[Pixels, Header, TiffWindows | None]:
     if start[:8] == b'\x89PNG\r\n\x1a\n':
         bits, colour = struct.unpack('BB', start[24:26])
         return Pixels(1 if colour in (0, 4) else 3, 'uint16' if bits == 16 else 'uint8'), header, None
+    if start[:4] == b'RIFF':  # WebP has colours only, and Pillow makes room for all of its pixels at once
+        return PHOTO, header, None
     windows = _windows(path) if start[:2] in (b'II', b'MM') else None
     if windows is not None:
         channels, dtype = (

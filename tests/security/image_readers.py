@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from mmlska import images
+from mmlska import bands, images
 from mmlska.analysis import gallery, photos, predictions
 from mmlska.app.views import read_photo
 from mmlska.classification import PhotoFolder
@@ -29,6 +29,11 @@ def opened(path: str) -> None:
 
 def predicted(path: str) -> None:
     list(sources.read_images(predictor._small_enough(sources.resolve(path))))
+
+
+def as_bands(path: str) -> None:
+    kind = bands.pixels_of(path)
+    bands.BandReader(kind.channels, kind.dtype).read(path)
 
 
 def pretrained(path: str) -> None:
@@ -59,6 +64,8 @@ READERS = {
     'photo': images.read_photo,
     'opened': opened,
     'predicted': predicted,
+    'as bands': as_bands,
+    'as a picture': bands.read_picture,
     'tiled': lambda path: list(sources.read_images(sources.resolve(path))),
     'on the page': lambda path: read_photo(path, 50),
     'analysed': photos.read_photo,

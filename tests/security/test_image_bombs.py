@@ -24,6 +24,7 @@ REPOSITORY = Path(__file__).parents[2]
 DRIVER = Path(__file__).with_name('image_readers.py')
 READ = (
     'header', 'photo', 'opened', 'predicted', 'on the page', 'analysed', 'pretrained', 'in the gallery', 'overlaid',
+    'as bands', 'as a picture',
 )  # fmt: skip
 pytestmark = pytest.mark.skipif(sys.platform != 'linux', reason='memory is limited as Linux does')
 
