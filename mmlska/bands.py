@@ -13,14 +13,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from .images import MAX_PIXELS, Header, ImageError, ImageTooLarge, open_image, read_header, read_photo, shrink
+from .images import MAX_PIXELS, Header, ImageError, ImageTooLarge, NotRead, open_image, read_header, read_photo, shrink
 from .text import printable
 from .tiff_windows import TiffWindows
 
 #: Pixels above which a TIFF file of 8 bits is read by window.
 LARGE = 64_000_000
-#: How to read what is no photo of 8 bits.
-INSTALL = 'pip install "mmlska[bands]"'
 
 _STRIP = 1 << 26  # values that a picture of a large image is made of at once
 _SAMPLED = 1 << 18  # values that the contrast of a picture is chosen by
@@ -107,7 +105,7 @@ def _windows(path: str | Path) -> TiffWindows | None:
                 return None
     except ImageError:
         pass
-    raise ImageError(f'{printable(str(path))} is no photo of 8 bits, and reading it needs tifffile: {INSTALL}')
+    raise NotRead(path, 'it is no photo of 8 bits, and tifffile is missing; pip install "mmlska[bands]"')
 
 
 class BandFile:

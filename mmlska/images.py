@@ -40,6 +40,14 @@ class ImageTooLarge(ImageError):
     """An image with more pixels than the limit."""
 
 
+class NotRead(ImageError):
+    """A sound image of a kind that is not read; ``reason`` says why, and what to do."""
+
+    def __init__(self, path: str | Path, reason: str) -> None:
+        super().__init__(f'{printable(str(path))} is not read: {reason}')
+        self.reason = reason
+
+
 @dataclass(frozen=True)
 class Header:
     """Size of an image file; ``upright`` is the size after its EXIF orientation, which viewers and OpenCV apply.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .image_headers import ORIENTATION, count_tiff_pages, jpeg_size
-from .images import BROKEN, MAX_BYTES, WHAT_TO_DO, ImageError, ImageTooLarge
+from .images import BROKEN, MAX_BYTES, WHAT_TO_DO, ImageError, ImageTooLarge, NotRead
 from .text import printable
 
 if TYPE_CHECKING:
@@ -111,15 +111,15 @@ class TiffWindows:
         if self.plain:
             return
         if depth > 1:
-            raise _unread(self.path, f'it is a volume of {depth} layers in one page; save each layer as a page')
+            raise NotRead(self.path, f'it is a volume of {depth} layers in one page; save each layer as a page')
         if self.shape[2] > MAX_CHANNELS:
-            raise _unread(
+            raise NotRead(
                 self.path, f'it has {self.shape[2]} channels, more than {MAX_CHANNELS}; save those that are needed'
             )
         if turned != 1:
-            raise _unread(self.path, f'its orientation tag is {turned}; save it upright, with the tag 1')
+            raise NotRead(self.path, f'its orientation tag is {turned}; save it upright, with the tag 1')
         if self.dtype.kind not in 'uif':
-            raise _unread(self.path, f'its values are of type {self.dtype}; save them as integers or floats')
+            raise NotRead(self.path, f'its values are of type {self.dtype}; save them as integers or floats')
 
     def read(self, top: int, bottom: int, left: int, right: int) -> np.ndarray:
         """The rows ``top`` to ``bottom`` and the columns ``left`` to ``right``, (h, w, C).
@@ -167,11 +167,11 @@ class TiffWindows:
         compression = int(page.compression)
         if compression not in _COMPRESSIONS:
             allowed = ', '.join(dict.fromkeys(_COMPRESSIONS.values()))
-            raise _unread(self.path, f'its compression is {page.compression.name}; save it with one of {allowed}')
+            raise NotRead(self.path, f'its compression is {page.compression.name}; save it with one of {allowed}')
         rows, columns = (page.tilelength, page.tilewidth) if page.is_tiled else (min(page.rowsperstrip, height), width)
         size = rows * columns * samples * page.dtype.itemsize
         if size > (MAX_BYTES if (bottom - top, right - left) == (height, width) else _LARGEST_PART):
-            raise _unread(
+            raise NotRead(
                 self.path, f'{columns}x{rows} pixels of it are compressed in one piece; save it in tiles of 512 pixels'
             )
         down, across = -(-height // rows), -(-width // columns)
@@ -203,7 +203,7 @@ class TiffWindows:
         except _BROKEN as error:
             reason = ' '.join(str(error).strip('"').split())[:200]
             if 'imagecodecs' in reason:
-                raise _unread(
+                raise NotRead(
                     self.path, f'{reason}; pip install imagecodecs, or save it without compression'
                 ) from error
             name = printable(str(self.path))
@@ -249,7 +249,3 @@ def _paste(out: np.ndarray, values: np.ndarray, y: int, x: int, channel: int) ->
     y1, x1 = min(y + values.shape[0], height), min(x + values.shape[1], width)
     if y1 > y0 and x1 > x0:
         out[y0:y1, x0:x1, channel : channel + values.shape[2]] = values[y0 - y : y1 - y, x0 - x : x1 - x]
-
-
-def _unread(path: str | Path, reason: str) -> ImageError:
-    return ImageError(f'{printable(str(path))} is not read: {reason}')

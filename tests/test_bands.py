@@ -55,6 +55,7 @@ def test_png_of_16_bits(values, tmp_path):
     cv2.imwrite(str(tmp_path / 'a.png'), values[..., ::-1] if values.shape[2] == 3 else values[..., 0])
     assert pixels_of(tmp_path / 'a.png') == Pixels(values.shape[2], 'uint16')
     assert np.array_equal(BandFile(tmp_path / 'a.png')[3:20, 5:], values[3:20, 5:])
+    assert np.array_equal(np.asarray(BandFile(tmp_path / 'a.png')), values)
 
 
 @pytest.mark.parametrize('as_stored', [True, False])
@@ -166,6 +167,7 @@ def test_without_tifffile_photos_are_read_and_others_say_what_to_install(tmp_pat
     assert np.array_equal(BandFile(tmp_path / 'photo.tif')[:, :], EIGHT)
     for name in ('five.tif', 'deep.tif'):
         with pytest.raises(
-            ImageError, match=r'is no photo of 8 bits, and reading it needs tifffile: pip install "mmlska\[bands\]"'
+            ImageError,
+            match=r'is not read: it is no photo of 8 bits, and tifffile is missing; pip install "mmlska\[bands\]"',
         ):
             pixels_of(tmp_path / name)

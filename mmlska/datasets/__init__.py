@@ -1,6 +1,6 @@
 """Data: generated scenes and transforms; importing this registers the transforms."""
 
-from .bands import BandDistortion, LoadBands
+from .band_transforms import BandDistortion, LoadBands
 from .corruption import CorruptImage
 from .transforms import LoadColorAnnotations, color_to_index
 

@@ -19,13 +19,13 @@ import torch
 from onnx import TensorProto, helper
 from torch import nn
 
-from ..infer.sources import resolve
+from ..infer.sources import read_images, resolve
 from ..version import __version__
 from .formats import Job
 from .graphs import RetinaDecode
 from .metadata import channels_of
 from .onnx_predictor import METADATA, open_session, prepare
-from .parity import Parity, compare, compare_detections, read_examples
+from .parity import Parity, compare, compare_detections
 
 SUFFIX = '.onnx'
 PRECISIONS = ('fp32', 'fp16', 'int8')
@@ -43,7 +43,7 @@ def write(path: Path, job: Job) -> Parity:
     if job.int8:
         files = resolve(job.int8)
         files = files[:: -(-len(files) // CALIBRATION_IMAGES)]
-        network = to_int8(network, (prepare(image, rule, name)[0] for name, image in read_examples(files, job.reader)))
+        network = to_int8(network, (prepare(image, rule, name)[0] for name, image in read_images(files, job.reader)))
     elif facts['dtype'] == 'fp16':
         network = to_fp16(network)
     has_detections = facts['kind'] == 'RetinaNet'

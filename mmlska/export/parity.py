@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,7 +68,7 @@ def read_photos(
     """
     if folder and reader is not None:
         files = resolve(folder)[:_MOST]
-        return [image for _, image in read_examples(files, reader)], f'{len(files)} images of {folder}'
+        return [image for _, image in read_images(files, reader)], f'{len(files)} images of {folder}'
     found = folder or find_path(_PHOTOS)
     if found:
         files = resolve(found)[:_MOST]
@@ -81,13 +81,6 @@ def read_photos(
         return photos, source
     count = f'{reader.channels} channel{"" if reader.channels == 1 else "s"}'
     return [_as_bands(photo, rule) for photo in photos], f'{source} made into {count}'
-
-
-def read_examples(files: Sequence[Path | np.ndarray], reader: BandReader | None) -> Iterator[tuple[str, np.ndarray]]:
-    """Images one by one as the model gets them, each with its name; :func:`mmlska.infer.sources.resolve` lists the files."""
-    if reader is None:
-        return read_images(files)
-    return ((str(file), reader.read(file)) for file in files)
 
 
 def _as_bands(photo: np.ndarray, rule: dict) -> np.ndarray:

@@ -45,7 +45,7 @@ def pixels_in(kinds: Mapping[Pixels, Sequence[str]]) -> tuple[Pixels | None, str
         kinds: The names of the images of each kind.
 
     Returns:
-        The pixels, None for photos in colours, and a note where images of several kinds are read as photos.
+        The pixels, None for photos in colours, and a note on :data:`SEVERAL` where they are read as photos.
 
     Raises:
         ValueError: If they can be read as one neither as they are nor as photos.
@@ -56,10 +56,10 @@ def pixels_in(kinds: Mapping[Pixels, Sequence[str]]) -> tuple[Pixels | None, str
     found = '; '.join(f'{len(names)} of {kind} ({first_of(list(names)[:1])})' for kind, names in sorted(kinds.items()))
     if all(kind.is_photo for kind in kinds):
         mostly_grey = len(kinds[GREY]) > sum(map(len, kinds.values())) / 2
-        return None, f'{SEVERAL} are read as photos in colours: {found}' if mostly_grey else ''
+        return None, f'they are read as photos in colours; {found}' if mostly_grey else ''
     if all(map(_becomes_photo, kinds)):
-        return None, f'{SEVERAL} are read as photos of 8 bits: {found}'
-    raise ValueError(f'{SEVERAL} cannot be trained on together: {found}; put each kind into a folder of its own')
+        return None, f'they are read as photos of 8 bits; {found}'
+    raise ValueError(f'they cannot be trained on together: {found}; put each kind into a folder of its own')
 
 
 def _becomes_photo(pixels: Pixels) -> bool:
@@ -95,8 +95,11 @@ def use_pixels(
         kinds.setdefault(kind, []).append(path.name)
         if kind.alpha:
             clear.append(path.name)
-    pixels, note = pixels_in(kinds)
-    lines = [note] if note else []
+    try:
+        pixels, note = pixels_in(kinds)
+    except ValueError as error:
+        raise ValueError(f'{SEVERAL}: {error}') from error
+    lines = [f'{SEVERAL}: {note}'] if note else []
     if clear:
         lines.append(f'{ALPHA}: {len(clear)} x {first_of(clear)}')
     before = band_reader(cfg)
@@ -182,11 +185,11 @@ def check_pixels(report: Report, cfg: Config | None = None) -> None:
         try:
             pixels, note = pixels_in(kinds)
         except ValueError as error:
-            report.add(ERROR, SEVERAL, str(error).removeprefix(f'{SEVERAL} '))
+            report.add(ERROR, SEVERAL, str(error))
             return
         as_photos = pixels is None
         if note:
-            report.add(WARNING, SEVERAL, note.removeprefix(f'{SEVERAL} '))
+            report.add(WARNING, SEVERAL, note)
     if as_photos:
         for name in report.dim:
             report.add(WARNING, '16-bit image that is nearly black when read in 8 bits; stretch its values', name)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..bands import INSTALL, PHOTO, BandFile, Pixels, pixels_of
-from ..images import MAX_PIXELS, Header, ImageTooLarge, open_image, read_header, read_photo
+from ..bands import PHOTO, BandFile, Pixels, pixels_of
+from ..images import MAX_PIXELS, Header, ImageTooLarge, NotRead, open_image, read_header, read_photo
 from ..text import printable
 from .folder import is_file
 
@@ -154,10 +154,7 @@ def _kind_of(error: Exception) -> str:
     """What a report calls an image that cannot be read."""
     if isinstance(error, ImageTooLarge):
         return TOO_LARGE
-    if INSTALL in str(error):
-        return f'image that needs {INSTALL}'
-    _, unread, reason = str(error).partition(' is not read: ')
-    return f'image that is not read: {reason}' if unread else 'image that can not be decoded'
+    return f'image that is not read: {error.reason}' if isinstance(error, NotRead) else 'image that can not be decoded'
 
 
 def _check_values(report: Report, path: Path, pixels: Pixels) -> bool:

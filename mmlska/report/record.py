@@ -28,7 +28,7 @@ from ..files import write_text
 from ..images import shrink
 from ..results import run_environment
 from .pictures import Picture, encode, instance_map, paint, pixels_of
-from .validation import ValidationRecord, shown_bands
+from .validation import ValidationRecord, bands_in_pictures
 
 FOLDER = 'report'
 #: So many batches are kept, so many images of each, with a longer side of so many pixels and at most so many bytes.
@@ -155,7 +155,7 @@ def batch_pictures(batch: Any, cfg: Config, classes: Sequence[str], palette: Seq
     pictures, settings = [], cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
     # OpenCV's order, but for a preprocessor that expects the other one, and photos in memory.
     rgb = bool(settings.get('rgb_to_bgr')) or 'labels' in batch
-    bands = shown_bands(cfg)
+    bands = bands_in_pictures(cfg)
     for number, image in enumerate(batch['inputs'][:IMAGES_OF_BATCH]):
         sample = batch['data_samples'][number] if 'data_samples' in batch else dict(label=batch['labels'][number])
         pictures.append(_labelled(pixels_of(image, rgb, bands), sample, classes, palette))

@@ -103,7 +103,7 @@ class ValidationRecord:
 
     def __init__(self, dataset: Any, cfg: Config, every: int = 1, limit: int = MAX_IMAGES) -> None:
         self._dataset, self._every, self._position = dataset, every, 0
-        self._reading, self._bands = picture_reading(cfg), shown_bands(cfg)
+        self._reading, self._bands = picture_reading(cfg), bands_in_pictures(cfg)
         self._classes, self._palette = classes_of(dataset)
         self.chosen = spread(range(0, len(dataset), every), limit)
         self._wanted, self._to_show = set(self.chosen), set(spread(self.chosen, SHOWN))
@@ -208,7 +208,7 @@ def _labelled_masks(info: dict) -> np.ndarray:
     return instance_map(np.array(masks), SIDE) if masks else np.zeros((0, 0), np.int16)
 
 
-def shown_bands(cfg: Config) -> tuple[int, ...] | None:
+def bands_in_pictures(cfg: Config) -> tuple[int, ...] | None:
     """Which channels of the images in a batch are shown, for :func:`mmlska.report.pictures.pixels_of`; None for photos."""
     reader = band_reader(cfg)
     return None if reader is None else tuple(reader.shown)

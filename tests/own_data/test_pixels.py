@@ -115,7 +115,7 @@ def test_photos_of_8_and_16_bits_are_read_in_8_and_other_mixtures_refused(tmp_pa
     deep = np.full((60, 80), 40_000, np.uint16)
     cv2.imwrite(str(root / 'images/1.png'), deep)
     cfg, lines = adapt(RETINANET, root, tmp_path / 'work')
-    note = 'images of several kinds are read as photos of 8 bits: 1 of 1 channel of 16 bits (1.png); 3 of 3 channels of 8 bits'
+    note = 'images of several kinds: they are read as photos of 8 bits; 1 of 1 channel of 16 bits (1.png); 3 of 3 channels of 8 bits'
     assert note in str(lines)
     assert build_config(cfg, 'train')[0].type == 'LoadImageFromFile'
     report = check_folder(str(root)).report
@@ -125,7 +125,7 @@ def test_photos_of_8_and_16_bits_are_read_in_8_and_other_mixtures_refused(tmp_pa
     tifffile.imwrite(
         root / 'images/1.png', np.zeros((60, 80, 5), np.uint16), photometric='minisblack', planarconfig='contig'
     )
-    wrong = r'cannot be trained on together: 3 of 3 channels of 8 bits \(.\.png\); 1 of 5 channels of 16 bits \(1.png\)'
+    wrong = r'kinds: they cannot be trained on together: 3 of 3 channels of 8 bits \(.\.png\); 1 of 5 channels of 16 bits \(1.png\)'
     with pytest.raises(ValueError, match=wrong):
         adapt(RETINANET, root, tmp_path / 'other')
     assert not (tmp_path / 'other').exists()
@@ -170,7 +170,7 @@ def test_statistics_of_a_large_image_come_from_windows(tmp_path, monkeypatch):
 
 def test_kinds():
     assert pixels_in({PHOTO: ['a', 'c'], Pixels(1, 'uint8'): ['b']}) == (None, '')
-    note = 'images of several kinds are read as photos in colours: 2 of 1 channel of 8 bits (b); 1 of 3 channels of 8 bits (a)'
+    note = 'they are read as photos in colours; 2 of 1 channel of 8 bits (b); 1 of 3 channels of 8 bits (a)'
     assert pixels_in({PHOTO: ['a'], Pixels(1, 'uint8'): ['b', 'c']}) == (None, note)
     assert pixels_in({Pixels(1, 'uint8'): ['b']}) == (Pixels(1, 'uint8'), '')
     assert pixels_in({Pixels(3, 'uint16'): ['b']}) == (Pixels(3, 'uint16'), '')

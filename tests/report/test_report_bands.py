@@ -22,7 +22,7 @@ from mmlska.engine.launch import build_train_runner, prepare
 from mmlska.report import record_run, report_training
 from mmlska.report.pictures import pixels_of
 from mmlska.report.record import batch_pictures
-from mmlska.report.validation import read_validation, shown_bands
+from mmlska.report.validation import bands_in_pictures, read_validation
 from mmlska.weights import use_safe_reader
 
 BANDS = (4, 2, 1)
@@ -46,7 +46,7 @@ def test_a_batch_is_drawn_as_the_config_says():
     cfg = Config(
         dict(model=dict(data_preprocessor=dict(type='BandsPreprocessor')), test_dataloader=dict(dataset=dataset))
     )
-    assert shown_bands(cfg) == BANDS
+    assert bands_in_pictures(cfg) == BANDS
     image = torch.zeros(5, 40, 40, dtype=torch.uint8)
     image[3, :, 20:] = 255
     sample = DetDataSample(metainfo=dict(img_path='a.tif'))
