@@ -43,6 +43,8 @@ ROOMS: dict[str, Room] = {
         ('images', 'text', 'tiff_windows'),
         ('cv2', 'numpy'),
     ),
+    'image_windows': Room('images that are used in parts: large TIFF files by window', ('bands', 'images'), ('numpy',)),
+    'tiles': Room('where the tiles of a large image lie, and how their results become one', (), ('numpy',)),
     'cost': Room('parameters, multiply-adds, memory and time of any module', (), ('torch',)),
     'results': Room(
         'results files with their provenance, tables, figures, sections of pages', ('files',), ('matplotlib', 'torch')
@@ -68,9 +70,9 @@ ROOMS: dict[str, Room] = {
         ('mmengine', 'torch'),
     ),
     'datasets': Room(
-        'generated scenes, corruptions, transforms, labels of COCO files',
-        ('bands', 'colors', 'files', 'images', 'text'),
-        ('cv2', 'imagecorruptions', 'mmengine', 'numpy', 'pycocotools', 'tifffile'),
+        'generated scenes, corruptions, transforms, labels of COCO files, data sets of tiles',
+        ('bands', 'colors', 'files', 'image_windows', 'images', 'text', 'tiles'),
+        ('cv2', 'imagecorruptions', 'mmengine', 'numpy', 'pycocotools', 'tifffile', 'torch'),
     ),
     'engine': Room(
         'training and testing: configs, checks before a run, options, resuming, recovery',
@@ -83,13 +85,14 @@ ROOMS: dict[str, Room] = {
                 'cost',
                 'datasets',
                 'files',
+                'image_windows',
                 'images',
                 'log',
                 'metric_names',
             ),
-            *('mmcv_ops', 'models', 'text', 'weights'),
+            *('mmcv_ops', 'models', 'text', 'tiles', 'weights'),
         ),
-        ('mmcv', 'mmengine', 'numpy', 'rich', 'torch', 'yaml', 'yapf'),
+        ('cv2', 'mmcv', 'mmengine', 'numpy', 'pycocotools', 'rich', 'torch', 'yaml', 'yapf'),
     ),
     'classification': Room(
         'classifiers, pretraining, ImageNet robustness',
@@ -99,12 +102,12 @@ ROOMS: dict[str, Room] = {
     'mmpretrain_classifier': Room('an old name, for configs of earlier versions', ('classification',), ()),
     'infer': Room(
         'predictions of images, and their files and overlays',
-        ('bands', 'colors', 'engine', 'files', 'images', 'models', 'text', 'weights'),
-        ('PIL', 'cv2', 'mmcv', 'mmengine', 'numpy', 'pycocotools', 'torch'),
+        ('bands', 'colors', 'engine', 'files', 'image_windows', 'images', 'models', 'text', 'tiles', 'weights'),
+        ('PIL', 'cv2', 'mmengine', 'numpy', 'pycocotools', 'torch'),
     ),
     'own_data': Room(
         "a user's folder: sources and writers (one file a label format), check, split, repair, convert, adapt a config",
-        ('bands', 'colors', 'datasets', 'engine', 'files', 'images', 'infer', 'text'),
+        ('bands', 'colors', 'datasets', 'engine', 'files', 'image_windows', 'images', 'infer', 'text', 'tiles'),
         ('PIL', 'cv2', 'mmengine', 'numpy', 'pycocotools', 'yaml'),
     ),
     'analysis': Room(

@@ -28,6 +28,7 @@ from ..infer.prediction import check_score_thr
 from ..infer.predictor import find_device
 from ..infer.sources import Source, is_one_image
 from ..own_data.adapt_config import own_work_dir
+from ..own_data.anchors import names_anchors
 from ..own_data.training import use_data_and_options
 from ..report import record_run, report_training
 from ..weights import safe_reading
@@ -102,7 +103,7 @@ class Model:
         score_thr: float = 0.3,
         stream: bool = False,
         batch_size: int = 1,
-        tile: int = 0,
+        tile: int | None = None,
         overlap: int | None = None,
     ) -> Result | list[Result] | Iterator[Result]:
         """Predict pictures.
@@ -147,6 +148,9 @@ class Model:
         label_format: str | None = None,
         instances: bool = False,
         bands: Sequence[int] = (),
+        tile: int | None = None,
+        overlap: int | None = None,
+        keep_anchors: bool = False,
         work_dir: str | Path | None = None,
         resume: bool | str = False,
         pretrained: str | None = None,
@@ -172,6 +176,7 @@ class Model:
             epochs: How often training sees each image; by default as the recipe.
             val_fraction, palette, label_format, instances, bands: How to use ``data``; see
                 :func:`mmlska.own_data.adapt_config.use_own_data`.
+            tile, overlap, keep_anchors: Train and evaluate on overlapping tiles; keep the anchors of the config. See there too.
             work_dir: A folder without a training, for logs and checkpoints. By default ``work_dirs/<config>`` or, with ``data``,
                 ``work_dirs/<config>_<folder>``, with a number behind it if there is a training already.
             resume: Continue the training in ``work_dir``, by default the newest; or from this checkpoint.
@@ -194,9 +199,12 @@ class Model:
             TrainingError: If the training cannot continue; the message says what to try.
         """
         given = dict(epochs=epochs, val_fraction=val_fraction, palette=palette, label_format=label_format)
+        given |= dict(tile=tile, overlap=overlap)
         own = {name: value for name, value in given.items() if value is not None}
-        own |= {name: value for name, value in (('instances', instances), ('bands', bands)) if value}
-        if data is None and not own.keys() <= {'epochs'}:
+        keep_anchors = keep_anchors or data is not None and names_anchors(cfg_options)
+        switches = dict(instances=instances, bands=bands, keep_anchors=keep_anchors)
+        own |= {name: value for name, value in switches.items() if value}
+        if data is None and not own.keys() <= {'epochs', 'tile', 'overlap'}:
             raise ValueError(f'{", ".join(own)} go with data; give a folder, or settings of the config by cfg_options')
         data = None if data is None else str(data)
         folder = self._folder(work_dir, data, resume)

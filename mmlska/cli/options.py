@@ -46,6 +46,14 @@ def add_bands(parser: argparse._ActionsContainer) -> None:
     parser.add_argument('--bands', type=_band, nargs='+', default=[], metavar='N', help=help)
 
 
+def add_tiles(parser: argparse._ActionsContainer, tile: str) -> None:
+    """Add ``--tile N``, which ``tile`` explains, and ``--overlap N``."""
+    parser.add_argument('--tile', type=int, metavar='N', help=tile)
+    parser.add_argument(
+        '--overlap', type=int, metavar='N', help='pixels that tiles share; by default an eighth of --tile'
+    )
+
+
 def add_debug(parser: argparse.ArgumentParser) -> None:
     """Add ``--debug``."""
     parser.add_argument('--debug', action='store_true', help='show the traceback of a wrong setting')

@@ -8,13 +8,17 @@ import sys
 
 from mmengine.config import Config
 
+from ..engine.tiling import tiles_of
 from ..engine.training_options import add_training_options
 from ..own_data.adapt_config import own_work_dir
-from ..own_data.check import check_config, check_folder
+from ..own_data.anchors import names_anchors
+from ..own_data.check import Checked, check_config, check_folder
 from ..own_data.training import use_data_and_options
 from .labels import LABEL_OPTIONS, add_label_options, label_options
-from .options import add_bands
+from .options import add_bands, add_tiles
 from .runner import prepared_config, runner_parser
+
+TILE_OPTIONS = ('tile', 'overlap')
 
 
 def training_parser() -> argparse.ArgumentParser:
@@ -27,6 +31,7 @@ def training_parser() -> argparse.ArgumentParser:
     skip = 'continue past up to N images that cannot be read'
     add('--skip-bad-images', type=int, default=0, metavar='N', help=skip)
     add('--epochs', type=int, help='how often training sees each image; by default as the recipe')
+    add_tiles(parser, 'train and evaluate on overlapping tiles of N pixels, for small objects in large images')
     add('--no-report', action='store_true', help='write no report.html into the work dir')
     add_training_options(parser)
     group = parser.add_argument_group('own data')
@@ -36,6 +41,8 @@ def training_parser() -> argparse.ArgumentParser:
     add_label_options(group)
     add_bands(group)
     add('--val-fraction', type=float, help='share held out where DIR has no split of its own; by default 0.2')
+    keep = 'leave the anchors as the config has them; by default they are chosen by the sizes of the objects'
+    add('--keep-anchors', action='store_true', help=keep)
     check = 'list what is wrong with the data first, and stop if there are errors'
     add('--check', action='store_true', help=check)
     return parser
@@ -45,8 +52,12 @@ def parse_training() -> argparse.Namespace:
     """Read the options of a training from the command line."""
     parser = training_parser()
     args = parser.parse_args()
-    if not args.data and not _own_options(args).keys() <= {'epochs'}:
-        parser.error(f'--val-fraction, --bands, {LABEL_OPTIONS} go with --data; without it use --cfg-options')
+    if not args.data and not _own_options(args).keys() <= {'epochs', *TILE_OPTIONS}:
+        parser.error(
+            f'--val-fraction, --bands, --keep-anchors, {LABEL_OPTIONS} go with --data; without it use --cfg-options'
+        )
+    if args.overlap is not None and args.tile is None:
+        parser.error(f'--overlap {args.overlap} is that of tiles; give --tile too')
     if args.fsdp and args.channels_last is None:  # the default without a GPU, and nothing that FSDP can spread
         args.channels_last = False
     return args
@@ -66,7 +77,7 @@ def training_config(args: argparse.Namespace) -> Config:
     cfg = prepared_config(args, work_dir=own_work_dir(args.config, args.data) if args.data else None)
     first = os.environ.get('RANK', '0') == '0'
     if args.check:
-        checked = check_folder(args.data, cfg=cfg, **label_options(args)) if args.data else check_config(cfg)
+        checked = _check(args, cfg) if args.data else check_config(cfg)
         if first:
             print(checked.report.text(), flush=True)
         if checked.report.errors:
@@ -79,7 +90,19 @@ def training_config(args: argparse.Namespace) -> Config:
     return cfg
 
 
+def _check(args: argparse.Namespace, cfg: Config) -> Checked:
+    tiled = args.tile is not None or tiles_of(cfg) is not None
+    return check_folder(args.data, cfg=cfg, tiled=tiled, keep_anchors=_keeps_anchors(args), **label_options(args))
+
+
+def _keeps_anchors(args: argparse.Namespace) -> bool:
+    return args.keep_anchors or bool(args.data and names_anchors(args.cfg_options))
+
+
 def _own_options(args: argparse.Namespace) -> dict:
     """The options of :func:`mmlska.own_data.adapt_config.use_own_data` that were given."""
-    given = {name: value for name in ('val_fraction', 'epochs') if (value := getattr(args, name)) is not None}
-    return {**given, **label_options(args), **(dict(bands=args.bands) if args.bands else {})}
+    given = {
+        name: value for name in ('val_fraction', 'epochs', *TILE_OPTIONS) if (value := getattr(args, name)) is not None
+    }
+    switches = dict(bands=args.bands, keep_anchors=_keeps_anchors(args))
+    return {**given, **label_options(args), **{name: value for name, value in switches.items() if value}}

@@ -3,7 +3,7 @@
 import argparse
 
 from ..cli.errors import user_errors
-from ..cli.options import DTYPES, add_bands, add_debug, add_trust_checkpoint, out_folder
+from ..cli.options import DTYPES, add_bands, add_debug, add_tiles, add_trust_checkpoint, out_folder
 from ..command_line import tool_parser
 from ..engine.config import load_config
 from ..engine.image_reading import show_bands
@@ -26,8 +26,7 @@ def make_parser() -> argparse.ArgumentParser:
     add('--overlays', action=argparse.BooleanOptionalAction, default=True, help='draw into OUT/overlays')
     add_bands(parser)
     add('--batch-size', type=int, default=1, help='images or tiles predicted together')
-    add('--tile', type=int, default=0, help='cut larger images into tiles of so many pixels; 0 never')
-    add('--overlap', type=int, help='pixels that tiles share; by default an eighth of --tile')
+    add_tiles(parser, 'cut larger images into tiles of N pixels; 0 never; by default as in training')
     add('--device', default='auto', help='auto, cpu, cuda:0, ...')
     add('--dtype', choices=DTYPES, default='fp32', help='mixed precision or not')
     add('--deploy', action=argparse.BooleanOptionalAction, default=True, help='fold norms into convolutions')

@@ -3,10 +3,11 @@
 import argparse
 
 from ..cli.errors import user_errors
-from ..cli.options import add_bands
+from ..cli.options import add_bands, add_tiles
 from ..cli.runner import prepared_config, runner_parser
 from ..engine.image_reading import show_bands
 from ..engine.processes import leave_processes
+from ..engine.tiling import choose_tiles
 from ..export.evaluate import build_evaluation
 from ..images import ImageError
 from ..weights import WeightsError
@@ -20,6 +21,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument('--onnx', metavar='FILE', help='evaluate this file of mmlska export instead of a checkpoint')
     parser.add_argument('--show-dir', help='folder for pictures of labels (left) and predictions (right)')
     add_bands(parser)
+    add_tiles(parser, 'predict tiles of N pixels and evaluate whole images; 0 never; by default as in training')
     parser.add_argument('--out', help='predictions: a .pkl file, a .json file (detection) or a folder (segmentation)')
     parser.add_argument('--deploy', action='store_true', help='fold norms and layer scales of the backbone away first')
     parser.add_argument('--tta', action='store_true', help='average over flips and scales')
@@ -31,6 +33,7 @@ def main() -> None:
     with user_errors(debug=args.debug):
         cfg = prepared_config(args)
         show_bands(cfg, args.bands)
+        choose_tiles(cfg, args.tile, args.overlap)
         runner = build_evaluation(
             cfg,
             args.checkpoint,

@@ -2,6 +2,15 @@
 
 from .band_transforms import BandDistortion, LoadBands
 from .corruption import CorruptImage
+from .tiled_dataset import TiledDataset, UnreadDataset
 from .transforms import LoadColorAnnotations, color_to_index
 
-__all__ = ['BandDistortion', 'CorruptImage', 'LoadBands', 'LoadColorAnnotations', 'color_to_index']
+__all__ = [
+    'BandDistortion',
+    'CorruptImage',
+    'LoadBands',
+    'LoadColorAnnotations',
+    'TiledDataset',
+    'UnreadDataset',
+    'color_to_index',
+]

@@ -64,16 +64,16 @@ def problem(annotation: dict, image: dict | None, category_ids: set) -> str | No
     return None
 
 
-def has_size(image: dict) -> bool:
-    """Whether an entry says a size that an image can have."""
+def has_size(image: dict, most: int = MAX_PIXELS) -> bool:
+    """Whether an entry says a size that an image of at most so many pixels can have."""
     size = image.get('width'), image.get('height')
-    return _are_numbers(size, MAX_PIXELS) and min(size) > 0 and size[0] * size[1] <= MAX_PIXELS
+    return _are_numbers(size, most) and min(size) > 0 and size[0] * size[1] <= most
 
 
-def refuse_deadly_mask(segmentation, image: dict) -> None:
+def refuse_deadly_mask(segmentation, image: dict, most: int = MAX_PIXELS) -> None:
     """Raise ValueError for a mask at which pycocotools would end the process, or take more memory than any image has.
 
-    Mask and size of the image are as in a COCO file, which is trained on or compared with as it is.
+    Mask and size of the image are as in a COCO file, which is trained on or compared with as it is. An image has at most ``most`` pixels.
     """
     if not segmentation:
         return
@@ -81,7 +81,7 @@ def refuse_deadly_mask(segmentation, image: dict) -> None:
         mask = [polygon for polygon in _polygons(segmentation) if polygon]
     else:
         mask = mask_of({'segmentation': segmentation})
-    if not has_size(image):
+    if not has_size(image, most):
         fault = 'mask in an image of impossible size'
     else:
         fault = BAD_RUNS if mask is None else mask_fault(mask, image['width'], image['height'])
@@ -223,6 +223,25 @@ def decoded(mask: dict) -> np.ndarray:
     from pycocotools import mask as coco_mask
 
     return coco_mask.decode(_encoded(mask)).astype(bool)
+
+
+def decoded_columns(mask: dict, first: int, last: int) -> np.ndarray:
+    """Some columns of run lengths, as :func:`mask_of` returns them and without a :func:`mask_fault`, as (H, W) bool.
+
+    Example:
+        >>> decoded_columns({'size': [2, 4], 'counts': [1, 4, 3]}, 1, 3).astype(int)
+        array([[1, 1],
+               [1, 0]])
+    """
+    height, width = mask['size']
+    counts = mask['counts'] if isinstance(mask['counts'], list) else _run_lengths(mask['counts'])
+    # Columns lie behind each other: the second of two runs is inside.
+    ends = np.append(np.cumsum(counts), height * width)
+    low, high = first * height, min(last, width) * height
+    steps = np.zeros(high - low + 1, np.int8)
+    for edges, step in ((ends[0::2][: len(ends) // 2], 1), (ends[1::2], -1)):
+        np.add.at(steps, np.clip(edges, low, high) - low, step)
+    return np.cumsum(steps[:-1], dtype=np.int8).reshape(-1, height).T.astype(bool)
 
 
 def area_of(annotation: dict, box: list[float]) -> float:

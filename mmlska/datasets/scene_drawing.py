@@ -21,12 +21,15 @@ class Difficulty:
     shading: float  # largest relative change of light, across the image and across an object
     noise: float  # standard deviation of the sensor noise
     blur: float  # share of the images that are slightly blurred
+    least: float = 10  # smallest object in pixels, whatever the size of the image
 
 
 DIFFICULTIES = {
     'easy': Difficulty((1, 4), (0.22, 0.45), 1.10, 0.95, 0.55, 0.08, 0.05, 0.01, 0.0),
     'medium': Difficulty((2, 6), (0.15, 0.42), 1.25, 0.60, 0.40, 0.16, 0.15, 0.03, 0.3),
     'hard': Difficulty((4, 9), (0.11, 0.42), 1.40, 0.35, 0.22, 0.30, 0.30, 0.06, 0.6),
+    # Objects of 8 to 16 pixels in an image of 1024: what tiles are for.
+    'small': Difficulty((20, 60), (8 / 1024, 16 / 1024), 1.25, 0.60, 0.40, 0.16, 0.15, 0.03, 0.3, least=8),
 }
 
 
@@ -127,7 +130,7 @@ def place_objects(rng, height, width, num_classes, level) -> tuple[np.ndarray, l
 
 
 def _draw_object(rng, category, height, width, level) -> PlacedObject:
-    radius = max(rng.uniform(*level.extent) * min(height, width), 10) / 2
+    radius = max(rng.uniform(*level.extent) * min(height, width), level.least) / 2
     margin = radius * level.visible
     x, y = rng.uniform(margin, width - margin), rng.uniform(margin, height - margin)
     angle, stretch = rng.uniform(0, 2 * np.pi), level.aspect ** rng.uniform(-0.5, 0.5)

@@ -10,5 +10,6 @@ from . import (  # noqa: F401
     loss_guard,
     precision,
     samples,
+    tiled_loops,
     zero1,
 )

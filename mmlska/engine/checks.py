@@ -13,8 +13,11 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from ..datasets.coco_labels import refuse_deadly_mask
+from ..image_windows import MOST_PIXELS
+from ..images import MAX_PIXELS
 from .config import datasets_of, has_hook
 from .samples import mask_pipelines
+from .tiling import tiles_of
 
 
 def check_settings(cfg: Config, config_path: str, *, work_dir: str | None, seed: int | None) -> None:
@@ -123,13 +126,14 @@ def build_data(runner: Runner, cfg: Config, splits: tuple[str, ...]) -> None:
 
 def _check_masks(loop, cfg: Config, split: str) -> None:
     """The masks that results are compared with; those of training are looked at as they are read."""
+    most = MOST_PIXELS if tiles_of(cfg) else MAX_PIXELS
     for metric in getattr(getattr(loop, 'evaluator', None), 'metrics', ()):
         coco = getattr(metric, '_coco_api', None)
         if coco is None or not ('segm' in metric.metrics or mask_pipelines(loop.dataloader.dataset)):
             continue
         for annotation in coco.anns.values():
             try:
-                refuse_deadly_mask(annotation.get('segmentation'), coco.imgs.get(annotation.get('image_id'), {}))
+                refuse_deadly_mask(annotation.get('segmentation'), coco.imgs.get(annotation.get('image_id'), {}), most)
             except ValueError as error:
                 what = f'{_files(cfg, split)}: annotation {annotation.get("id")}'
                 raise ValueError(f'{split} data: {what}: {error}') from error

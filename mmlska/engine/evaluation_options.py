@@ -11,6 +11,7 @@ from ..log import log
 from ..text import shown
 from .config import add_hook, datasets_of, evaluators_of
 from .image_reading import band_reader, image_reading, picture_reading
+from .tiling import tiles_of
 
 
 def use_overlays(cfg: Config, folder: str) -> None:
@@ -67,6 +68,10 @@ def use_tta(cfg: Config) -> ConfigDict:
     Raises:
         ValueError: If the config has no ``tta_model`` and ``tta_pipeline``.
     """
+    if tiles_of(cfg):
+        raise ValueError(
+            '--tta averages views of whole images, and this test predicts tiles; leave --tta out, or give --tile 0'
+        )
     if not cfg.get('tta_model') or not cfg.get('tta_pipeline'):
         raise ValueError('--tta needs tta_model and tta_pipeline in the config; see configs/_base_/datasets')
     for dataset in datasets_of(cfg, 'test'):

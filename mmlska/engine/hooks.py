@@ -63,12 +63,16 @@ class OverlayHook(Hook):
 
     def after_test_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs: Sequence | None = None) -> None:
         """Draw the samples of one batch."""
-        for sample in outputs or ():
+        for sample in [output.cpu() for output in outputs or ()]:
             options = dict(pred_score_thr=self.score_thr) if 'pred_instances' in sample else {}
+            if options and isinstance(
+                sample.pred_instances.get('masks'), list
+            ):  # run lengths, of an image that is huge
+                sample.pred_instances.pop('masks')
             runner.visualizer.add_datasample(
                 'overlay',
                 self._read(sample.img_path),
-                data_sample=sample.cpu(),
+                data_sample=sample,
                 out_file=str(self.out_dir / f'{unused_name(Path(sample.img_path).stem, self._written)}.png'),
                 **options,
             )

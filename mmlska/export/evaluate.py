@@ -15,6 +15,7 @@ from ..bands import PHOTO, Pixels
 from ..engine.config import remove_hooks
 from ..engine.image_reading import band_reader
 from ..engine.launch import build_test_runner
+from ..engine.tiling import use_whole_images
 from ..images import read_header
 from .metadata import network_of
 
@@ -111,6 +112,7 @@ def use_onnx(cfg: Config, file: str) -> None:
         differs = f'reads images of {reads}, the config of {wanted_pixels}'
     if differs:
         raise ValueError(f'{file} {differs}; give the config it was exported with')
+    use_whole_images(cfg)  # the file takes a whole image at the scale of the tiles
     cfg.model = dict(type='OnnxModel', file=str(Path(file).absolute()))
     cfg.load_from = None
     remove_hooks(cfg, 'ChannelsLastHook')

@@ -23,7 +23,7 @@ def predict_files(
     score_thr: float = 0.3,
     overlays: bool = True,
     batch_size: int = 1,
-    tile: int = 0,
+    tile: int | None = None,
     overlap: int | None = None,
 ) -> list[Path]:
     """Predict inputs into a folder, each as soon as it is there, with a progress bar on stderr.

@@ -9,24 +9,24 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.dataset import Compose
 from mmengine.registry import VISUALIZERS, init_default_scope
-from mmengine.structures import InstanceData, PixelData
 
 from ..bands import BandFile
-from ..engine.config import datasets_of, load_config
+from ..engine.config import load_config
 from ..engine.hooks import to_channels_last
-from ..engine.image_reading import band_reader, step_name
+from ..engine.image_pipeline import ImagePipeline, as_batch
+from ..engine.image_reading import band_reader
 from ..engine.precision import float32_after_autocast
+from ..engine.tiled_prediction import TiledPrediction
+from ..engine.tiling import tiles_of
 from ..models import fold_for_inference
+from ..tiles import check_tile, default_overlap
 from .model import load_model
 from .overlay import draw_prediction
-from .prediction import Prediction, encode_mask
-from .sources import MAX_PIXELS, Source, image_size, is_video, read_images, resolve, window_of
-from .tiles import Blender, check_tile, cut_by_tile, drop_pieces
+from .prediction import Prediction
+from .sources import MAX_PIXELS, Source, image_size, is_video, read_images, resolve
 
 _DTYPES = {'fp32': None, 'bf16': torch.bfloat16, 'fp16': torch.float16}
-_META_KEYS = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'pad_shape', 'scale_factor', 'padding_size')
 
 
 class Predictor:
@@ -82,7 +82,7 @@ class Predictor:
         if _DTYPES[dtype] is not None:
             model.extract_feat = float32_after_autocast(model.extract_feat, self.device.type, _DTYPES[dtype])
         self.model = to_channels_last(model) if self.device.type == 'cpu' else model
-        self.pipeline = image_pipeline(self.cfg)
+        self.pipeline = ImagePipeline(self.cfg)
         self.is_segmentor = hasattr(model, 'decode_head')
 
     @property
@@ -95,7 +95,12 @@ class Predictor:
         return list(self.stream(inputs, **options))
 
     def stream(
-        self, inputs: Source | Sequence[Source], *, batch_size: int = 1, tile: int = 0, overlap: int | None = None
+        self,
+        inputs: Source | Sequence[Source],
+        *,
+        batch_size: int = 1,
+        tile: int | None = None,
+        overlap: int | None = None,
     ) -> Iterator[Prediction]:
         """Predict image after image; no more than a batch of them is held.
 
@@ -106,11 +111,11 @@ class Predictor:
                 list of these. Where the model takes no photos, arrays have its channels and type, in the order of
                 the files: red comes before blue.
             batch_size: Images, or tiles of an image, that are predicted together.
-            tile: Cut images larger than so many pixels, in either direction, into tiles of this side; 0 never does. Each tile is prepared
-                as an image of its own. Boxes are merged by the model's NMS, logits are blended. A TIFF file of more than 192 MB is
-                read tile by tile.
-            overlap: Pixels that neighbouring tiles share at least, up to a third of ``tile``; by default an eighth. Instances
-                larger than it may be found in pieces.
+            tile: Cut images larger than so many pixels, in either direction, into tiles of this side; 0 never does. By default those that
+                the model was trained on, or none. Each tile is prepared as an image of its own. Boxes are merged by the model's NMS,
+                logits are blended. A TIFF file of more than 192 MB is read tile by tile.
+            overlap: Pixels that neighbouring tiles share at least, up to a third of ``tile``; by default that of the training, or an
+                eighth. Instances larger than it may be found in pieces.
 
         Raises:
             FileNotFoundError: If there is no such input.
@@ -118,8 +123,12 @@ class Predictor:
         """
         if batch_size < 1:
             raise ValueError(f'batch_size={batch_size} must be 1 or more')
+        trained = tiles_of(self.cfg)
+        if tile is None:
+            tile = trained.tile if trained else 0
+            overlap = trained.overlap if trained and overlap is None else overlap
         if tile:
-            overlap = tile // 8 if overlap is None else overlap
+            overlap = default_overlap(tile) if overlap is None else overlap
             check_tile(tile, overlap)
         elif overlap:
             raise ValueError(f'overlap={overlap} is that of tiles; give tile, for example 1024, too')
@@ -135,29 +144,13 @@ class Predictor:
                 yield self._tiled(name, image, batch_size, tile, overlap)
                 continue
             _check_size(name or index, width, height)
-            packed = self._prepare(name, image, index)
+            packed = self.pipeline(name, image, index)
             if waiting and waiting[0][2]['inputs'].shape != packed['inputs'].shape:
                 yield from self._finish(waiting)
             waiting.append((name, image, packed))
             if len(waiting) == batch_size:
                 yield from self._finish(waiting)
         yield from self._finish(waiting)
-
-    def _prepare(self, name: str, image: np.ndarray, index: int) -> dict:
-        import cv2
-
-        shape = image.shape[:2]
-        try:
-            return self.pipeline(
-                dict(img=image, img_shape=shape, ori_shape=shape, img_path=name, img_id=index, scale_factor=(1.0, 1.0))
-            )
-        except cv2.error as error:
-            if 'inv_scale' not in str(error):  # what OpenCV says to a size of 0
-                raise
-            raise ValueError(
-                f'image {name or index} has {shape[1]}x{shape[0]} pixels, of whose shorter side the resizing of the test pipeline '
-                f'leaves none; crop the image or pad that side'
-            ) from error
 
     def _finish(self, waiting: list[tuple[str, np.ndarray, dict]]) -> Iterator[Prediction]:
         """Predict what waits; nothing does afterwards."""
@@ -168,50 +161,18 @@ class Predictor:
 
     def _run(self, batch: list[dict]) -> list:
         init_default_scope(self.cfg.default_scope)  # another predictor may have set its own
-        data = dict(inputs=[item['inputs'] for item in batch], data_samples=[item['data_samples'] for item in batch])
         with torch.inference_mode():
-            return [sample.cpu() for sample in self.model.test_step(data)]
+            return [sample.cpu() for sample in self.model.test_step(as_batch(batch))]
 
     def _tiled(self, name: str, image: np.ndarray | BandFile, batch_size: int, tile: int, overlap: int) -> Prediction:
-        height, width = image.shape[:2]
-        threshold = getattr(self.model.decode_head, 'threshold', None) if self.is_segmentor else None
-        blender = Blender(height, width, tile, overlap, threshold or 0.0)
-        places = list(blender.boxes())
-        found = []
-        for start in range(0, len(places), batch_size):
-            batch = places[start : start + batch_size]
-            views = [window_of(image, self.reader, y, y_end, x, x_end) for y, x, y_end, x_end in batch]
-            samples = self._run([self._prepare(name, view, start + i) for i, view in enumerate(views)])
-            for i, (place, sample) in enumerate(zip(batch, samples)):
-                if self.is_segmentor:
-                    blender.add(start + i, sample.seg_logits.data.float().numpy())
-                else:
-                    found.append(_shifted(sample.pred_instances, place, height, width))
-        sample = samples[0].new()
-        sample.set_metainfo(dict(img_path=name, ori_shape=(height, width), img_shape=(height, width)))
-        if self.is_segmentor:
-            sample.pred_sem_seg = PixelData(data=torch.from_numpy(blender.mask)[None])
-        else:
-            sample.pred_instances = self._merged(found)
+        def predict(views: Sequence[np.ndarray], first: int) -> list:
+            return self._run([self.pipeline(name, view, first + i) for i, view in enumerate(views)])
+
+        tiles = TiledPrediction(predict, self.model, tile=tile, overlap=overlap, batch_size=batch_size)
+        sample = tiles(image, self.reader)
+        sample.set_metainfo(dict(img_path=name))
         shown = self._shown or () if isinstance(image, BandFile) else self._shown
         return Prediction(name, image, sample, self.classes, shown)
-
-    def _merged(self, found: list[dict[str, np.ndarray]]) -> InstanceData:
-        """Instances of all tiles without doubles."""
-        from mmcv.ops import batched_nms
-
-        together = {key: np.concatenate([part[key] for part in found]) for key in found[0]}
-        stays = np.flatnonzero(drop_pieces(together['bboxes'], together['labels'], together.pop('cut')))
-        together = {key: value[stays] for key, value in together.items()}
-        bboxes, scores, labels = (torch.from_numpy(together[key]) for key in ('bboxes', 'scores', 'labels'))
-        order = torch.arange(0)
-        if len(bboxes):
-            test_cfg = self.cfg.model.test_cfg
-            _, order = batched_nms(bboxes, scores, labels, dict(test_cfg.get('nms') or test_cfg.rcnn.nms))
-        merged = InstanceData(bboxes=bboxes[order], scores=scores[order], labels=labels[order])
-        if 'masks' in together:
-            merged.masks = [together['masks'][i] for i in order.tolist()]
-        return merged
 
     def network_input(self, image: np.ndarray) -> tuple[torch.Tensor, dict[str, Any]]:
         """What the network gets to see of an image.
@@ -224,9 +185,8 @@ class Predictor:
             of the height).
         """
         (image,) = resolve(image, self.reader)
-        packed = self._prepare('', image, 0)
-        data = dict(inputs=[packed['inputs']], data_samples=[packed['data_samples']])
-        return self.model.data_preprocessor(data, False)['inputs'], packed['data_samples'].metainfo
+        packed = self.pipeline('', image, 0)
+        return self.model.data_preprocessor(as_batch([packed]), False)['inputs'], packed['data_samples'].metainfo
 
     def draw(
         self,
@@ -255,19 +215,6 @@ class Predictor:
             visualizer = registry.get(self.cfg.visualizer.type)(alpha=opacity)
         visualizer.dataset_meta = self.dataset_meta
         draw_prediction(visualizer, prediction, Path(out_file), score_thr, names)
-
-
-def image_pipeline(cfg: Config) -> Compose:
-    """The test pipeline of a config without its steps that read files; ValueError if it has none."""
-    dataset = next(datasets_of(cfg, 'test'), {})
-    steps = [dict(step) for step in dataset.get('pipeline') or () if not step_name(step).startswith('Load')]
-    if not steps or not step_name(steps[-1]).startswith('Pack'):
-        raise ValueError(
-            f'{cfg.filename} has no test pipeline that ends by packing; give a config with test_dataloader'
-        )
-    steps[-1]['meta_keys'] = _META_KEYS  # without what only labels bring
-    init_default_scope(cfg.default_scope)
-    return Compose(steps)
 
 
 def _small_enough(items: list[Path | np.ndarray]) -> Iterator[Path | np.ndarray]:
@@ -302,22 +249,3 @@ def find_device(name: str) -> torch.device:
     if device.type == 'cuda' and not torch.cuda.is_available():
         raise ValueError(f"device={name!r} needs a GPU and there is none here; use 'cpu' or 'auto'")
     return device
-
-
-def _shifted(
-    instances: InstanceData, place: tuple[int, int, int, int], height: int, width: int
-) -> dict[str, np.ndarray]:
-    """The instances of a tile in pixels of the image."""
-    y, x, *_ = place
-    bboxes = instances.bboxes.float().numpy() + np.array([x, y, x, y], np.float32)
-    part = dict(
-        bboxes=bboxes,
-        scores=instances.scores.float().numpy(),
-        labels=instances.labels.numpy(),
-        cut=cut_by_tile(bboxes, place, height, width),
-    )
-    if 'masks' in instances:
-        part['masks'] = np.array(
-            [encode_mask(mask, y, x, (height, width)) for mask in instances.masks] or [], dtype=object
-        )
-    return part

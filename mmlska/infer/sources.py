@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,7 +12,8 @@ from typing import TypeAlias
 import numpy as np
 from PIL import Image, ImageOps
 
-from ..bands import GREY, LARGE, PHOTO, BandFile, BandReader, picture_of, pixels_of
+from ..bands import GREY, LARGE, PHOTO, BandFile, BandReader
+from ..image_windows import open_windows
 from ..images import IMAGE_SUFFIXES, ImageError, bgr_pixels, folders_below, is_image, read_header, read_photo
 from ..text import printable
 
@@ -136,34 +136,14 @@ def read_images(
 
 def _read(path: Path, reader: BandReader | None, by_window: bool) -> np.ndarray | BandFile:
     """An image; what may be large is the caller's to say."""
-    if reader is not None:
-        file = reader.open(path)
-    else:
-        file = BandFile(path) if by_window and _is_large_tiff(path) and pixels_of(path).is_photo else None
-    if file is None:
-        return read_photo(path, max_pixels=None)
-    size = math.prod(file.shape) * np.dtype(file.pixels.dtype).itemsize
-    if by_window and file.by_window and size > _MAX_BYTES:
-        return file
-    return read_photo(path, max_pixels=None) if reader is None else reader.finish(file[:, :])
+    if by_window and (reader is not None or _is_large(path)):
+        return open_windows(path, reader, whole_bytes=_MAX_BYTES, max_pixels=None)
+    return read_photo(path, max_pixels=None) if reader is None else reader.read(path, None)
 
 
-def window_of(
-    image: np.ndarray | BandFile, reader: BandReader | None, y: int, y_end: int, x: int, x_end: int
-) -> np.ndarray:
-    """Rows and columns of an image of :func:`read_images` as the model's pipeline takes them: BGR of a photo, else all channels."""
-    part = image[y:y_end, x:x_end]
-    if isinstance(image, BandFile):
-        part = reader.finish(part) if reader is not None else picture_of(part)
-    return np.ascontiguousarray(part)
-
-
-def _is_large_tiff(path: Path) -> bool:
+def _is_large(path: Path) -> bool:
     size = image_size(path)
-    if size is None or size[0] * size[1] <= MAX_PIXELS:
-        return False
-    with open(path, 'rb') as file:
-        return file.read(2) in (b'II', b'MM')
+    return size is not None and size[0] * size[1] > MAX_PIXELS
 
 
 def _frame_for(frame: np.ndarray, name: str, reader: BandReader | None) -> np.ndarray:

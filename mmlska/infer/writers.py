@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from ..engine.hooks import unused_name
+from ..engine.tiled_prediction import encode_mask
 from ..files import write_bytes, write_text
-from .prediction import Prediction, check_score_thr, encode_mask
+from .prediction import Prediction, check_score_thr
 from .sources import is_video
 
 Writer = Callable[[Iterable[Prediction], Path, float], list[Path]]

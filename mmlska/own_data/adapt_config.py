@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mmengine.config import Config
 
+from ..engine.tiling import check_tileable, chosen_tiles, tiles_of, use_tiles
+from ..image_windows import header_of, is_huge
+from ..images import MAX_PIXELS
 from ..text import counted, printable
+from .anchors import choose_anchors
 from .config_edits import each_transform, first_dataset, heads, set_datasets
 from .folder import find_folder
+from .input_scale import network_sizes
 from .pixels import use_pixels
+from .report import first_of
 from .schedule import check_length, scale_schedule
 from .sources import SOURCES, require_source
 from .split import split_images
+from .tile_counts import tile_line, training_samples
 
 
 def own_work_dir(config: str, data: str) -> str:
@@ -32,6 +39,9 @@ def use_own_data(
     label_format: str | None = None,
     instances: bool = False,
     bands: Sequence[int] = (),
+    tile: int | None = None,
+    overlap: int | None = None,
+    keep_anchors: bool = False,
 ) -> list[str]:
     """Train a config on a folder of images with labels of objects or masks; see docs/own_data.md.
 
@@ -50,6 +60,10 @@ def use_own_data(
             first of them that fits.
         instances: Train a detector on masks: each connected piece of a class is an object.
         bands: See :func:`mmlska.own_data.pixels.use_pixels`.
+        tile: Train and evaluate on tiles of this side; see :func:`mmlska.engine.tiling.use_tiles`. None as the config does.
+        overlap: Pixels that neighbouring tiles share; by default an eighth.
+        keep_anchors: Leave the anchors of a detector as the config has them; by default they are chosen by the training objects, see
+            :func:`mmlska.own_data.anchors.choose_anchors`.
 
     Returns:
         Lines to print: the summary first, then what was found odd.
@@ -68,6 +82,9 @@ def use_own_data(
         raise ValueError(
             '--palette is for segmentors; a detector takes its classes from the labels, or, with --instances, from masks'
         )
+    tiles = tiles_of(cfg) if tile is None else chosen_tiles(tile, overlap)
+    if tiles:
+        check_tileable(cfg)
     source = require_source(root, scope, palette, label_format, instances)
     labels = source.read()
     notes = [*labels.notes, *labels.adapt(cfg)]
@@ -78,6 +95,8 @@ def use_own_data(
     parts, split_note = split_images(labels, val_fraction)
     trained = labels.trained(cfg, parts['train'])
     files = {split: [labels.path_of(image) for image in images] for split, images in parts.items()}
+    if not tiles:
+        _refuse_huge(files)
     notes += use_pixels(cfg, files, bands, labels.as_stored)
     first_dataset(cfg, 'train')
     check_length(cfg, epochs)
@@ -86,6 +105,13 @@ def use_own_data(
     )  # what cannot be trained was refused above: from here on files are written
     datasets = {split: labels.write(folder, split, images) for split, images in parts.items()}
     set_datasets(cfg, root, datasets, dict(classes=tuple(labels.classes), palette=labels.palette))
+    if tiles:
+        notes += use_tiles(cfg, tiles)
+        built = training_samples(cfg)
+        trained, notes = len(built), [*tile_line(built), *notes]
+    boxes = [] if keep_anchors else labels.boxes(parts['train'])
+    if boxes and (chosen := choose_anchors(cfg, network_sizes(cfg, boxes))):
+        notes.insert(0, chosen)
     unused = [split for split in parts if not cfg.get(f'{split}_dataloader')]
     notes += [
         f'the config has no {split}_dataloader: {len(parts[split])} {split} images are not used' for split in unused
@@ -100,3 +126,13 @@ def use_own_data(
     kinds = counted(len(labels.classes), 'class', 'classes')
     held = f'{len(every)} images, {kinds} ({shown}), {labels.describe(every)}'
     return [f'data {root}: {held}; {sides} ({split_note}); {length}; format {source.name}', *notes]
+
+
+def _refuse_huge(files: Mapping[str, Sequence[Path]]) -> None:
+    """Raise ValueError for images that are not read at once."""
+    huge = [path for paths in files.values() for path in paths if is_huge(header_of(path))]
+    if huge:
+        raise ValueError(
+            f'{counted(len(huge), "image")} of more than {MAX_PIXELS / 1e6:.3g} million pixels, which are not read at once: '
+            f'{first_of([path.name for path in huge])}; train on tiles of them, such as --tile 640'
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,11 @@ from ..engine.checks import check_data
 from ..engine.config import datasets_of
 from ..engine.image_reading import band_reader
 from ..files import is_inside
+from .anchors import anchor_sizes, choose_anchors
 from .annotations import AnnotationFile, check_entries
 from .config_edits import first_dataset, heads
 from .folder import LEADS_OUT, find_folder, is_file, leading_out, refuse_leading_out
+from .input_scale import input_scale, resized_boxes
 from .label_text import read_json
 from .mask_files import Labels, MaskPair
 from .pixels import check_pixels
@@ -25,6 +28,7 @@ from .sources import find_source, nothing_found
 from .sources.coco import CocoSource
 from .sources.masks import MaskSource
 from .sources.source import Source
+from .tile_advice import SMALL_OBJECTS, tile_advice
 
 
 @dataclass
@@ -42,14 +46,19 @@ def check_folder(
     palette: str | None = None,
     label_format: str | None = None,
     instances: bool = False,
+    tiled: bool = False,
+    keep_anchors: bool = False,
 ) -> Checked:
     """Check a folder of images with labels.
 
     Args:
-        cfg: A config to compare the boxes with the anchors of; it also says which kind of labels is meant where both are there.
+        cfg: A config to compare the boxes with the anchors of, and with those that training on the folder would choose; it also says
+            which kind of labels is meant where both are there.
         palette: File with names and colours of the classes of masks.
         label_format: One of :func:`mmlska.own_data.sources.format_names`; by default the first that fits.
         instances: Take the connected pieces of masks for objects.
+        tiled: Training will cut tiles (``--tile``): boxes keep their own size, and tiles are not advised.
+        keep_anchors: Training will leave the anchors as they are.
 
     Raises:
         FileNotFoundError: If the folder or the palette does not exist.
@@ -61,7 +70,17 @@ def check_folder(
     if source is None:
         refuse_leading_out(root)
         raise ValueError(nothing_found(root, scope, MaskSource.name if instances or palette else label_format))
-    report = _check(source, cfg)
+    scale = None if cfg is None or tiled else input_scale(cfg)
+    report = source.check(scale)
+    if cfg is not None:
+        trained = copy.deepcopy(cfg)
+        if report.box_sizes and not keep_anchors:
+            report.anchor_choice = choose_anchors(trained, resized_boxes(report.learned, scale))
+        _compare_anchors(report, cfg, trained)
+    if scope in (None, 'mmdet') and not tiled:
+        advice = tile_advice([image for images in report.boxes.values() for image in images], scale)
+        if advice:
+            report.add(WARNING, SMALL_OBJECTS, advice)
     check_pixels(report)
     reader = None if cfg is None else band_reader(cfg)
     if (
@@ -80,13 +99,6 @@ def _folder(folder: str) -> Path:
     if root is None:
         raise FileNotFoundError(f'{folder} is not a folder; give the one that holds the images and labels, or a config')
     return root
-
-
-def _check(source: Source, cfg: Config | None) -> Report:
-    """Check labels, and their boxes against the anchors of a config."""
-    report = source.check(_input_scale(cfg))
-    _compare_anchors(report, cfg)
-    return report
 
 
 def check_config(cfg: Config) -> Checked:
@@ -120,7 +132,8 @@ def check_config(cfg: Config) -> Checked:
         pairs = [pair for pair, inside in every if inside]
         outside = [pair for pair, inside in every if not inside]
         source = MaskSource(root, pairs, labels=_labels(cfg, datasets[0][1], names))
-    report = _check(source, cfg)
+    report = source.check(input_scale(cfg))
+    _compare_anchors(report, cfg, cfg)
     check_pixels(report, cfg)
     for pair in outside:
         report.add(ERROR, LEADS_OUT, f'{pair.image} or {pair.mask}')
@@ -166,28 +179,15 @@ def _labels(cfg: Config, built, names: list[str]) -> Labels:
     return Labels(names, list(range(first, len(names) + first)), palette, plain=True, reduce_zero=bool(first))
 
 
-def _input_scale(cfg: Config | None) -> tuple[float, float] | None:
-    """The two sides that the training pipeline of a config resizes images to fit into."""
-    pipeline = first_dataset(cfg, 'train').pipeline if cfg is not None else []
-    resize = next((t for t in pipeline if t.type in ('Resize', 'RandomResize', 'RandomChoiceResize')), {})
-    scale = resize.get('scale') or (resize.get('scales') or [None])[0]
-    return scale if scale and isinstance(scale[0], (int, float)) else None
-
-
-def _compare_anchors(report: Report, cfg: Config | None) -> None:
-    model = cfg.model if cfg is not None else {}
-    head = model.get('rpn_head') or model.get('bbox_head') or {}
-    anchors = head.get('anchor_generator') or {}
-    if 'strides' not in anchors:
+def _compare_anchors(report: Report, cfg: Config, trained: Config) -> None:
+    """Note the anchors of a config, and warn where those that will be trained are far from many boxes."""
+    report.anchor_sizes = anchor_sizes(cfg)
+    sizes = anchor_sizes(trained)
+    if not sizes:
         return
-    scales = anchors.get('scales')
-    if scales is None:
-        steps = anchors['scales_per_octave']
-        scales = [anchors['octave_base_scale'] * 2 ** (i / steps) for i in range(steps)]
-    report.anchor_sizes = sorted(float(stride * scale) for stride in anchors['strides'] for scale in scales)
-    small = sum(size < report.anchor_sizes[0] / 2 for size in report.box_sizes)
-    large = sum(size > report.anchor_sizes[-1] * 2 for size in report.box_sizes)
+    small = sum(size < sizes[0] / 2 for size in report.box_sizes)
+    large = sum(size > sizes[-1] * 2 for size in report.box_sizes)
     for count, what, limit in ((small, 'under half the smallest', 0), (large, 'over twice the largest', -1)):
         if count > 0.1 * len(report.box_sizes):
             advice = f'{count} of {len(report.box_sizes)}; change scales of the anchor_generator or the scale of Resize'
-            report.add(WARNING, f'boxes {what} anchor ({report.anchor_sizes[limit]:g} px)', advice)
+            report.add(WARNING, f'boxes {what} anchor ({sizes[limit]:g} px)', advice)

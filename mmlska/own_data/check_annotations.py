@@ -6,11 +6,23 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..datasets.coco_labels import BAD_BOX, BAD_POLYGON, BAD_RUNS, WRONG_MASK_SIZE, box_of, has_size, mask_of, problem
+from ..datasets.coco_labels import (
+    BAD_BOX,
+    BAD_POLYGON,
+    BAD_RUNS,
+    WRONG_MASK_SIZE,
+    box_of,
+    has_size,
+    is_ignored,
+    mask_of,
+    problem,
+)
+from ..image_windows import MOST_PIXELS
 from ..text import shown
 from .annotations import AnnotationFile, categories_of, labelled_as_stored
 from .check_splits import alike, check_splits
 from .folder import LEADS_OUT
+from .input_scale import InputScale, resized_by
 from .palettes import spelling
 from .report import ERROR, WARNING, Report, check_image
 
@@ -19,7 +31,7 @@ _SHOWN = {BAD_BOX: 'bbox', BAD_POLYGON: 'segmentation', BAD_RUNS: 'segmentation'
 
 
 def check_annotations(
-    files: Sequence[AnnotationFile], wanted: Sequence[str] | None = None, scale: Sequence[float] | None = None
+    files: Sequence[AnnotationFile], wanted: Sequence[str] | None = None, scale: InputScale | None = None
 ) -> Report:
     """Check annotations and their images.
 
@@ -27,7 +39,7 @@ def check_annotations(
         files: The files; sizes of images in their content are corrected.
         wanted: The class names of a config that will read them as they are; None for a training by ``--data``, which takes the
             names from the files.
-        scale: As for :meth:`mmlska.own_data.sources.source.Source.check`.
+        scale: What training resizes images to, to count box sizes in pixels of its input; None for their own.
     """
     report = Report()
     for item in files:
@@ -109,7 +121,7 @@ def _check_annotations(
     item: AnnotationFile,
     mapping: dict,
     as_is: bool,
-    scale: Sequence[float] | None,
+    scale: InputScale | None,
     sides: list[float],
 ) -> list[list[int]]:
     """Check the annotations of a file, whether or not mmdet will read it as it is; return the classes in each image.
@@ -119,7 +131,7 @@ def _check_annotations(
     images = {image.get('id'): image for image in item.content['images']}
     category_ids = {number for path, number in mapping if path == item.path}
     found: dict = {number: [] for number in images}
-    crowds, ids = Counter(), Counter()
+    crowds, ids, learned = Counter(), Counter(), {}
     for position, annotation in enumerate(item.content['annotations']):
         report.labels += 1
         number = annotation.get('id')
@@ -132,7 +144,7 @@ def _check_annotations(
         )
         if number == 0:
             report.add(ERROR, 'annotation id 0, which pycocotools counts as unmatched', place)
-        if image is not None and not has_size(image):
+        if image is not None and not has_size(image, MOST_PIXELS):
             continue  # its image is missing, which is said already
         reason = problem(annotation, image, category_ids)
         if reason == WRONG_MASK_SIZE:
@@ -146,9 +158,15 @@ def _check_annotations(
         _check_shape(report, annotation, image, place, as_is)
         found[annotation['image_id']].append(mapping[item.path, annotation['category_id']])
         crowds[annotation['image_id']] += bool(annotation.get('iscrowd'))
-        width, height = box_of(annotation)[2:]
-        report.box_sizes.append((width * height) ** 0.5 * _resized_by(image, scale))
+        box = box_of(annotation)
+        width, height = box[2:]
+        across, down = resized_by((image['width'], image['height']), scale)
+        report.box_sizes.append((width * across * height * down) ** 0.5)
+        if not is_ignored(annotation):
+            learned.setdefault(annotation['image_id'], []).append(box)
         sides.append((width * height / (image['width'] * image['height'])) ** 0.5)
+    sized = [((images[number]['width'], images[number]['height']), boxes) for number, boxes in learned.items()]
+    report.boxes.setdefault(item.split or '', []).extend(sized)
     for number, count in ids.items():
         if count > 1:
             report.add(ERROR, 'annotation id used twice', f'{number} in {item.path.name}')
@@ -158,13 +176,6 @@ def _check_annotations(
         elif crowds[number] == len(labels):
             report.add(WARNING, 'image with crowds only', str(images[number].get('file_name')))
     return list(found.values())
-
-
-def _resized_by(image: dict, scale: Sequence[float] | None) -> float:
-    if not scale:
-        return 1.0
-    sides = image['width'], image['height']
-    return min(max(scale) / max(sides), min(scale) / min(sides))
 
 
 def _check_shape(report: Report, annotation: dict, image: dict, place: str, as_is: bool) -> None:

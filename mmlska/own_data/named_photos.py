@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..images import Header, read_header
+from ..image_windows import header_of
+from ..images import Header
 from ..text import printable
 from .data_folder import DataFolder, SeveralPhotos
 from .folder import split_of, split_of_folders
@@ -84,7 +85,7 @@ class NamedPhotos:
         name = entry.entry['file_name']
         if name not in self._headers:
             try:
-                self._headers[name] = read_header(entry.item.images[name])
+                self._headers[name] = header_of(entry.item.images[name])
             except (OSError, ValueError, KeyError):
                 self._headers[name] = None
         return self._headers[name]

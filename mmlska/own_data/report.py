@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from ..bands import PHOTO, BandFile, Pixels, pixels_of
-from ..images import MAX_PIXELS, Header, ImageTooLarge, NotRead, open_image, read_header, read_photo
+from ..image_windows import header_of, is_huge
+from ..images import MAX_PIXELS, Header, ImageTooLarge, NotRead, open_image, read_photo
 from ..text import printable
 from .folder import is_file
+from .input_scale import SizedBoxes
 
 ERROR, WARNING = 'error', 'warning'
 ALPHA = 'TIFF file with transparency, which is left out; if that is a channel, save it as an unspecified extra sample'
@@ -47,7 +49,9 @@ class Report:
     in_images: dict[str, int] = field(default_factory=dict)  # name -> images that have the class
     unit: str = 'annotations'
     box_sizes: list[float] = field(default_factory=list)  # square root of the area, pixels of the network's input
+    boxes: dict[str, list[SizedBoxes]] = field(default_factory=dict)  # split -> images and the boxes learned in them
     anchor_sizes: list[float] = field(default_factory=list)
+    anchor_choice: str = ''  # the anchors that training by --data would take
     findings: list[Finding] = field(default_factory=list)
     pixels: dict[Pixels, list[str]] = field(default_factory=dict)  # kind -> names of its images
     dim: list[str] = field(default_factory=list)  # names of those of 16 bits that are nearly black in 8
@@ -68,6 +72,11 @@ class Report:
         return sum(len(finding.places) for finding in self.findings if finding.level == level)
 
     @property
+    def learned(self) -> list[SizedBoxes]:
+        """The images that a training learns from, before some are held out, and their boxes."""
+        return next((self.boxes[split] for split in ('train', '', 'val', 'test') if split in self.boxes), [])
+
+    @property
     def errors(self) -> int:
         """The number of places with an error."""
         return self.count(ERROR)
@@ -77,7 +86,7 @@ class Report:
         content = {
             item.name: getattr(self, item.name)
             for item in fields(self)
-            if item.name not in ('box_sizes', 'dim', 'clear')
+            if item.name not in ('box_sizes', 'boxes', 'dim', 'clear')
         }
         content['findings'] = [asdict(finding) for finding in self.findings]
         content['pixels'] = {str(kind): len(names) for kind, names in self.pixels.items()}
@@ -121,6 +130,8 @@ class Report:
                 label = f'{low}-{high}' if high < 10**6 else f'{low}-'
                 bar = '#' * round(30 * boxes / max(most, 1))
                 lines.append(f'  {label:>10}  {boxes:>7}  {bar:<30}  {"A" * anchors}'.rstrip())
+        if self.anchor_choice:
+            lines.append(f'  training by --data: {self.anchor_choice}')
         order = sorted(self.findings, key=lambda finding: finding.level)
         return '\n'.join(
             [*lines, *(finding.line for finding in order), f'{self.errors} errors, {self.count(WARNING)} warnings']
@@ -133,9 +144,9 @@ def check_image(report: Report, path: Path) -> Header | None:
         report.add(ERROR, 'missing image', path.name)
         return None
     try:
-        header = read_header(path)
+        header = header_of(path)
         pixels = pixels_of(path)
-        if pixels.is_photo:
+        if pixels.is_photo and not is_huge(header):
             with open_image(path) as image:
                 image.load()  # OpenCV takes half a JPEG for a whole one
             read_photo(path)

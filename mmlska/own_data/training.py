@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.registry import DATASETS, init_default_scope
 
 from ..engine.checks import check_data
 from ..engine.lock import unlock_work_dir
 from ..engine.processes import claim_work_dir
+from ..engine.tiling import chosen_tiles, use_tiles
 from ..engine.training_options import use_training_options
 from .adapt_config import use_own_data
 from .schedule import scale_schedule
+from .tile_counts import tile_line, training_samples
 
 
 def use_data_and_options(
@@ -25,7 +26,7 @@ def use_data_and_options(
         cfg: A config that went through :func:`mmlska.engine.launch.prepare`; changed in place.
         data: A folder to train on; see :func:`mmlska.own_data.adapt_config.use_own_data`. The work directory is then locked for this
             process. None for the data sets of the config.
-        own: Options of ``use_own_data``; ``epochs`` without ``data`` too.
+        own: Options of ``use_own_data``; ``epochs``, ``tile`` and ``overlap`` without ``data`` too.
         **options: Those of :func:`mmlska.engine.training_options.use_training_options`.
 
     Returns:
@@ -36,7 +37,7 @@ def use_data_and_options(
         ValueError: If the data cannot be used, another training uses the work directory, or an option does not fit.
     """
     if data is None:
-        lines = _use_epochs(cfg, **(own or {}))
+        lines = _use_length(cfg, **(own or {}))
         use_training_options(cfg, **options)
         return lines
     claim_work_dir(cfg)  # before the first file is written there
@@ -49,10 +50,14 @@ def use_data_and_options(
     return lines
 
 
-def _use_epochs(cfg: Config, epochs: int | None = None) -> list[str]:
-    """Set how often a training sees each image of the data set of its config."""
-    if epochs is None:
-        return []
+def _use_length(
+    cfg: Config, epochs: int | None = None, tile: int | None = None, overlap: int | None = None
+) -> list[str]:
+    """Set in how many tiles and how often a training sees each image of the data set of its config."""
+    lines = use_tiles(cfg, chosen_tiles(tile, overlap)) if tile is not None else []
+    if epochs is None and tile is None:
+        return lines
     check_data(cfg, ('train',))
-    init_default_scope(cfg.get('default_scope', 'mmengine'))
-    return [scale_schedule(cfg, len(DATASETS.build(cfg.train_dataloader.dataset)), epochs)]
+    built = training_samples(cfg)
+    lines += tile_line(built)
+    return lines if epochs is None else [*lines, scale_schedule(cfg, len(built), epochs)]

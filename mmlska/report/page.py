@@ -131,12 +131,12 @@ def _predict(cfg: Config, config: Path, checkpoint: Path, work_dir: Path) -> Non
         runner = build_test_runner(cfg, str(checkpoint))
         runner.load_or_resume()
     loader, model = runner.test_dataloader, runner.model.eval()
+    predict = getattr(runner.test_loop, 'predict', model.test_step)  # the loop of tiles knows how
     record = ValidationRecord(loader.dataset, cfg, limit=PREDICTED)
     with torch.inference_mode():
         for index in record.chosen:
             batch = loader.collate_fn([loader.dataset[index]])
-            image = batch['inputs'][0]
-            record.add_one(index, image, model.test_step(batch)[0])
+            record.add_one(index, batch['inputs'][0] if 'inputs' in batch else None, predict(batch)[0])
     record.save(work_dir / FOLDER / 'validation.npz', f'predictions of {checkpoint.name}')
 
 

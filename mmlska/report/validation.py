@@ -111,13 +111,15 @@ class ValidationRecord:
 
     def add(self, batch: Any, outputs: Sequence[Any]) -> None:
         """Count the predictions of the next batch; see :meth:`add_one`."""
-        for image, output in zip(batch['inputs'], outputs):
+        for image, output in zip(batch.get('inputs') or [None] * len(outputs), outputs):  # those of tiles are not there
             index, self._position = self._position * self._every, self._position + 1
             if index in self._wanted:
                 self.add_one(index, image, output)
 
-    def add_one(self, index: int, image: Tensor, output: Any) -> None:
+    def add_one(self, index: int, image: Tensor | None, output: Any) -> None:
         """Count what was predicted for the image ``index`` of the data set, which went into the preprocessor as ``image``.
+
+        Only of a classifier the image is looked at.
 
         Raises:
             ValueError: If that is none of boxes, a class map or scores of classes.

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from ...files import is_inside
 from ..annotations import AnnotationFile, check_entries
-from ..data_folder import DataFolder
+from ..data_folder import DataFolder, is_mask
 from ..folder import is_file, split_of
 from ..label_text import matches, read_json, short
 from .instances import InstanceSource
@@ -88,8 +88,10 @@ def _locate(names: list, folders: list[Path], item: AnnotationFile, root: Path, 
         found = [find(folder, skipped, name) for name in sample]
         # Photos of one name in several folders are not one photo.
         hits, elsewhere = len({path for path, _ in found} - {None}), sum(out for _, out in found)
+        inside = [path.relative_to(root) for path, _ in found if path is not None and path.is_relative_to(root)]
+        photos = -sum(map(is_mask, inside))  # label maps may have the names of their photos
         near = folder == item.path.parent, split_of(folder / 'x') == item.split
-        return hits, elsewhere, -skipped, *near, -len(folder.parts)
+        return hits, elsewhere, photos, -skipped, *near, -len(folder.parts)
 
     folder, skipped = max(((place, n) for place in places for n in range(depth)), key=rank)
     for name in names:

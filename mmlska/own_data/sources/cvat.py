@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from xml.etree.ElementTree import Element
 
-from ...images import read_header
+from ...image_windows import header_of
 from ...text import printable
 from ..annotations import labelled_size
 from ..data_folder import DataFolder
@@ -182,7 +182,7 @@ def _add_photo(entry: PhotoEntry, builder: LabelBuilder) -> None:
     split = split or split_of(entry.file.relative_to(builder.root))
     added = builder.photo(photo or entry.name, split, content.size)
     try:
-        header = read_header(photo) if photo else None
+        header = header_of(photo) if photo else None
     except (OSError, ValueError):  # check and training name it
         header = None
     if header:

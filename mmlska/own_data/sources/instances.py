@@ -16,13 +16,14 @@ from mmengine.config import Config
 from ...colors import distinct_colors
 from ...datasets.coco_labels import area_of, box_of, is_ignored, mask_of, problem
 from ...files import write_atomically, write_text
-from ...images import read_header
+from ...image_windows import header_of
 from ...text import counted, printable
 from ..annotations import AnnotationFile, categories_of, labelled_as_stored, own_categories
 from ..check_annotations import check_annotations
 from ..config_edits import each_transform, first_dataset, wants_masks
 from ..folder import STAY_INSIDE
 from ..image_copies import ImageCopies
+from ..input_scale import InputScale, SizedBoxes
 from ..report import Report, check_image, first_of
 from .source import LabelFormat, Legend, Sample, TrainingLabels
 
@@ -36,7 +37,7 @@ class InstanceSource(LabelFormat):
     files: list[AnnotationFile]
     wanted: Sequence[str] | None = None  # the class names of a config that reads the files as they are
 
-    def check(self, scale: Sequence[float] | None = None) -> Report:
+    def check(self, scale: InputScale | None = None) -> Report:
         return check_annotations(self.files, self.wanted, scale)
 
     def legend(self) -> Legend:
@@ -81,7 +82,7 @@ class InstanceSource(LabelFormat):
                     continue
                 seen.add(number)
                 images.append(image)
-                paths[name] = copies.add(path, labelled_as_stored(image, read_header(path)))
+                paths[name] = copies.add(path, labelled_as_stored(image, header_of(path)))
             merged.append(AnnotationFile(item.path, item.split, {**item.content, 'images': images}, paths))
         labels = _clean(merged, folder)
         (folder / 'annotations').mkdir()
@@ -114,7 +115,7 @@ def _notes(files: Sequence[AnnotationFile]) -> list[str]:
 def _sample(item: AnnotationFile, image: dict, mapping: dict) -> Sample | None:
     path = item.images[image['file_name']]
     try:
-        header = read_header(path)
+        header = header_of(path)
     except (OSError, ValueError):
         return None
     as_stored = labelled_as_stored(image, header)
@@ -159,6 +160,15 @@ class InstanceLabels(TrainingLabels):
 
     def classes_in(self, image: LabelledImage) -> set[int]:
         return {annotation['category_id'] - 1 for annotation in image.annotations}
+
+    def boxes(self, images: list[LabelledImage]) -> list[SizedBoxes]:
+        return [
+            (
+                (image.entry['width'], image.entry['height']),
+                [a['bbox'] for a in image.annotations if not is_ignored(a)],
+            )
+            for image in images
+        ]
 
     def describe(self, images: list[LabelledImage]) -> str:
         return f'{sum(len(image.annotations) for image in images)} annotations'
@@ -306,7 +316,7 @@ def _clean_images(item: AnnotationFile, root: Path, before: list[LabelledImage],
     images, known = [], {image.entry['file_name']: image for image in before}
     for image in item.content['images']:
         path = item.images[image['file_name']]
-        header = read_header(path)
+        header = header_of(path)
         as_stored = labelled_as_stored(image, header)
         if header.stored != header.upright:
             kinds['stored' if as_stored else 'upright'].append(path.name)

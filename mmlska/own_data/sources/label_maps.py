@@ -6,7 +6,7 @@ of less area. Crowds, difficult objects and, among others with an outline, objec
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,8 @@ from PIL import Image
 
 from ...datasets.coco_labels import mask_of
 from ...files import write_atomically
-from ...images import read_header
+from ...image_windows import header_of
+from ..input_scale import InputScale
 from ..label_drawing import draw_index, with_background
 from ..mask_files import MaskPair
 from ..report import ERROR, Report
@@ -36,7 +37,7 @@ class LabelMapSource(Source):
     def __post_init__(self) -> None:
         self.name = self.objects.name
 
-    def check(self, scale: Sequence[float] | None = None) -> Report:
+    def check(self, scale: InputScale | None = None) -> Report:
         report = self.objects.check(scale)
         if not any(mask_of(a) for item in self.objects.files for a in item.content['annotations']):
             report.add(ERROR, 'boxes without outlines, which a segmentor needs', str(self.root))
@@ -110,7 +111,7 @@ def _sample(read: Callable[[], Sample | None], indices: list[int]) -> Sample | N
     if sample is None:
         return None
     try:
-        header = read_header(sample.image)
+        header = header_of(sample.image)
     except (OSError, ValueError):
         return None
     size = header.stored if sample.as_stored else header.upright

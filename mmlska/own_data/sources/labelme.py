@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from ...images import IMAGE_SUFFIXES, read_header
+from ...image_windows import header_of
+from ...images import IMAGE_SUFFIXES
 from ...text import shown
 from ..annotations import AnnotationFile, labelled_size
 from ..data_folder import DataFolder, SeveralPhotos
@@ -119,7 +120,7 @@ def _extracted(
                 name, count = f'{stem} ({count}){suffix}', count + 1
             photo = extract_photo(unpacked(read_json(path).get('imageData')), name)
             try:
-                read_header(photo)
+                header_of(photo)
             except (OSError, ValueError):  # its message names a file that the user does not know
                 raise ValueError('it is no image') from None
             taken.add(name)
@@ -132,7 +133,7 @@ def _add_photo(path: Path, content: dict, photo: Path, builder: LabelBuilder) ->
     split = split or split_of_folders(path.relative_to(root))
     entry = builder.photo(photo, split, (content.get('imageWidth'), content.get('imageHeight')))
     try:
-        header = read_header(photo)
+        header = header_of(photo)
     except (OSError, ValueError):  # check and training name it
         return
     size = labelled_size(entry.entry, header)

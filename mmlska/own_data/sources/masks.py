@@ -23,6 +23,7 @@ from ..config_edits import set_mask_reader
 from ..data_folder import MASK_ENDS, DataFolder, is_mask
 from ..folder import is_file, split_of
 from ..image_copies import ImageCopies
+from ..input_scale import InputScale
 from ..mask_classes import understand
 from ..mask_files import Labels, MaskPair, classes_in, read_index, scan_one
 from ..palettes import find_classes
@@ -64,7 +65,7 @@ class MaskSource(LabelFormat):
         pairs, alone = _find_pairs(folder)
         return cls(folder.root, pairs, alone, palette) if pairs else None
 
-    def check(self, scale: Sequence[float] | None = None) -> Report:
+    def check(self, scale: InputScale | None = None) -> Report:
         message = self._understand() if self.labels is None else None
         report = _check_pairs(self.pairs, self.labels, self.alone)
         if message and not report.errors:

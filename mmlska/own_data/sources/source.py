@@ -18,6 +18,7 @@ import numpy as np
 from mmengine.config import Config
 
 from ..data_folder import DataFolder
+from ..input_scale import InputScale, SizedBoxes
 from ..report import Report
 
 #: Name and RGB colour of each class.
@@ -38,11 +39,11 @@ class Source(ABC):
         return [f'there are labels in another format too: {others} reads those'] if others else []
 
     @abstractmethod
-    def check(self, scale: Sequence[float] | None = None) -> Report:
+    def check(self, scale: InputScale | None = None) -> Report:
         """List what is wrong, before the labels are drawn or repaired.
 
         Args:
-            scale: The longer and the shorter side that training resizes images to fit into, to count box sizes in; None for their own.
+            scale: What training resizes images to, to count box sizes in pixels of its input; None for their own.
         """
 
     @abstractmethod
@@ -132,6 +133,10 @@ class TrainingLabels(ABC):
     @abstractmethod
     def classes_in(self, image: Any) -> set[int]:
         """The classes that an image has."""
+
+    def boxes(self, images: list) -> list[SizedBoxes]:
+        """The size of each image and the boxes of its objects that are learned; none where labels are no objects."""
+        return []
 
     @abstractmethod
     def describe(self, images: list) -> str:

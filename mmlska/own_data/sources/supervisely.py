@@ -11,7 +11,7 @@ import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ...images import read_header
+from ...image_windows import header_of
 from ...text import shown
 from ..annotations import AnnotationFile, labelled_size
 from ..data_folder import DataFolder
@@ -113,7 +113,7 @@ def _add_photo(path: Path, content: dict, photo: Path, builder: LabelBuilder, me
     split = _split(path, photo, content.get('tags'), builder.root)
     entry = builder.photo(photo, split, (said.get('width'), said.get('height')))
     try:
-        header = read_header(photo)
+        header = header_of(photo)
     except (OSError, ValueError):  # check and training name it
         return
     size = labelled_size(entry.entry, header)

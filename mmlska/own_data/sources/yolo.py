@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from ...images import read_header
+from ...image_windows import header_of
 from ...text import printable, shown
 from ..annotations import AnnotationFile
 from ..data_folder import DataFolder, has_photo, name_key
@@ -82,7 +82,7 @@ def _read(folder: DataFolder) -> list[AnnotationFile]:
             continue
         entry = builder.photo(photo, split)
         try:
-            size = read_header(photo).upright
+            size = header_of(photo).upright
         except (OSError, ValueError):  # check and training name it
             continue
         for line in found:

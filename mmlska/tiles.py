@@ -1,4 +1,4 @@
-"""Very large images in overlapping tiles: where they lie, and how their results become one.
+"""Large images in overlapping tiles: where they lie, and how what was found in them becomes one result.
 
 Memory beside the image and its result is that of one batch of tiles and, for a segmentor, two strips of logits as high as the overlap.
 """
@@ -23,6 +23,22 @@ def tile_starts(length: int, tile: int, overlap: int) -> list[int]:
         return [0]
     count = -(-(length - overlap) // (tile - overlap))
     return [round(i * (length - tile) / (count - 1)) for i in range(count)]
+
+
+def tile_spans(length: int, tile: int, overlap: int) -> np.ndarray:
+    """Where the tiles along one side begin, and the pixel behind their last one, (N, 2).
+
+    Example:
+        >>> tile_spans(100, 40, 10).tolist()
+        [[0, 40], [30, 70], [60, 100]]
+    """
+    starts = np.array(tile_starts(length, tile, overlap))
+    return np.stack([starts, np.minimum(starts + tile, length)], axis=1)
+
+
+def default_overlap(tile: int) -> int:
+    """Pixels that neighbouring tiles share where nothing else is said: an eighth."""
+    return tile // 8
 
 
 def check_tile(tile: int, overlap: int) -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pycocotools.mask import decode
 
 from mmlska.infer.prediction import encode_mask
-from mmlska.infer.tiles import Blender, check_tile, cut_by_tile, drop_pieces, tile_starts
+from mmlska.tiles import Blender, check_tile, cut_by_tile, drop_pieces, tile_starts
 
 sizes = dict(length=st.integers(1, 400), tile=st.integers(32, 90), third=st.floats(0, 1))
 

@@ -1,0 +1,103 @@
+"""Validation and testing of whole images that are predicted in tiles."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.registry import LOOPS
+from mmengine.runner import TestLoop, ValLoop, autocast
+
+from ..image_windows import open_windows
+from ..tiles import check_tile
+from .image_pipeline import ImagePipeline, as_batch
+from .image_reading import band_reader, picture_reading
+from .processes import bare_model
+from .tiled_prediction import TiledPrediction
+
+_DENSE = 1 << 29  # bytes of the masks of an image that metrics and pictures get as arrays
+
+
+class _TiledLoop:
+    """What both loops share; their data set is an ``UnreadDataset``.
+
+    Args:
+        tile: Side of a tile in pixels.
+        overlap: Pixels that neighbouring tiles share at least.
+        tile_batch: Tiles that are predicted together.
+    """
+
+    split: str
+
+    def __init__(self, *args, tile: int, overlap: int, tile_batch: int = 1, **kwargs) -> None:
+        check_tile(tile, overlap)
+        super().__init__(*args, **kwargs)
+        cfg = self.runner.cfg
+        self._pipeline = ImagePipeline(cfg, self.split)
+        self._reader, self._as_stored = band_reader(cfg), picture_reading(cfg)['as_stored']
+        self._options = dict(tile=tile, overlap=overlap, batch_size=tile_batch)
+
+    @torch.no_grad()
+    def run_iter(self, idx: int, data_batch: dict[str, Any]) -> None:
+        """Predict the images of a batch, one by one."""
+        place = dict(batch_idx=idx, data_batch=data_batch)
+        self.runner.call_hook(f'before_{self.split}_iter', **place)
+        with autocast(enabled=self.fp16):
+            outputs = self.predict(data_batch)
+        self.evaluator.process(data_samples=outputs, data_batch=data_batch)
+        self.runner.call_hook(f'after_{self.split}_iter', **place, outputs=outputs)
+
+    def predict(self, data_batch: dict[str, Any]) -> list[Any]:
+        """The data samples of the images of a batch, with what is predicted beside their labels."""
+        return [self._predicted(sample) for sample in data_batch['data_samples']]
+
+    def _predicted(self, sample: Any) -> Any:
+        step = getattr(self.runner.model, f'{self.split}_step')
+
+        def predict(views: Sequence[np.ndarray], first: int) -> Sequence[Any]:
+            return step(as_batch([self._pipeline(sample.img_path, view, first + i) for i, view in enumerate(views)]))
+
+        tiles = TiledPrediction(predict, bare_model(self.runner), **self._options)
+        found = tiles(open_windows(sample.img_path, self._reader, as_stored=self._as_stored), self._reader)
+        if 'pred_sem_seg' in found:
+            sample.pred_sem_seg = found.pred_sem_seg
+        else:
+            sample.pred_instances = found.pred_instances
+            _decode_masks(sample.pred_instances, *sample.ori_shape)
+            _plain_boxes(sample)
+        return sample
+
+
+def _plain_boxes(sample: Any) -> None:
+    """Boxes of the labels as tensors, as mmdet's preprocessor makes them, which has not seen this sample."""
+    for key in ('gt_instances', 'ignored_instances'):
+        boxes = sample.get(key, {}).get('bboxes')
+        if hasattr(boxes, 'tensor'):
+            sample.get(key).bboxes = boxes.tensor
+
+
+def _decode_masks(instances: Any, height: int, width: int) -> None:
+    """Run lengths to an array, as long as it is not huge, since not everything that looks at masks takes run lengths."""
+    masks = instances.get('masks')
+    if masks is None or len(masks) * height * width > _DENSE:
+        return
+    from pycocotools.mask import decode
+
+    dense = np.stack([decode(mask) for mask in masks]) if masks else np.zeros((0, height, width), np.uint8)
+    instances.masks = torch.from_numpy(dense.astype(bool))
+
+
+@LOOPS.register_module()
+class TiledValLoop(_TiledLoop, ValLoop):
+    """MMEngine's ValLoop, for images that are predicted in tiles."""
+
+    split = 'val'
+
+
+@LOOPS.register_module()
+class TiledTestLoop(_TiledLoop, TestLoop):
+    """MMEngine's TestLoop, for images that are predicted in tiles."""
+
+    split = 'test'
