@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -53,18 +54,40 @@ KEPT = ('coco/bbox_mAP_50', 'coco/bbox_mAP', 'coco/segm_mAP_50', 'coco/segm_mAP'
 
 def run_demo(name: str, work_root: Path, seed: int) -> dict:
     """Train and test one config as a user would; return its entry in the results file."""
-    work_dir, (config, extra) = work_root / name, OWN_DATA.get(name, (name, []))
+    config, extra = OWN_DATA.get(name, (name, []))
+    before = []
+    if name in BANDS:
+        counts = ['--train', '200', '--val', '50', '--bands', str(BANDS[name])]
+        before = [['tools/make_scenes.py', f'data/{name}', *counts]]
+        subprocess.run([sys.executable, *before[0]], cwd=ROOT, check=True)
+    data = f'data/{name}' if name in OWN_DATA else None
+    return train_and_test(config, work_root / name, seed, data, extra, before)
+
+
+def train_and_test(
+    config: str,
+    work_dir: Path,
+    seed: int,
+    data: str | None = None,
+    extra: Sequence[str] = (),
+    before: Sequence[Sequence[str]] = (),
+) -> dict:
+    """Train and test a demo config as a user would; return its entry in a results file.
+
+    Args:
+        config: Its name.
+        work_dir: For checkpoints and logs.
+        seed: Of the training.
+        data: A folder that it is trained on.
+        extra: Further arguments of the training.
+        before: Arguments of the commands that made the data, for the record.
+    """
     config = f'configs/demo/{config}.py'
     # --channels-last and the like stay at their defaults, so the commands are those of the README.
     train = ['tools/train.py', config, '--work-dir', str(work_dir), '--seed', str(seed)]
-    if name in OWN_DATA:
-        train += ['--data', f'data/{name}', *extra]
+    if data is not None:
+        train += ['--data', data, *extra]
         config = f'{work_dir}/{Path(config).name}'  # the config that the training leaves
-    commands = [train]
-    if name in BANDS:
-        counts = ['--train', '200', '--val', '50', '--bands', str(BANDS[name])]
-        commands.insert(0, ['tools/make_scenes.py', f'data/{name}', *counts])
-        subprocess.run([sys.executable, *commands[0]], cwd=ROOT, check=True)
     start = time.time()
     subprocess.run([sys.executable, *train], cwd=ROOT, check=True)
     minutes = (time.time() - start) / 60
@@ -75,7 +98,7 @@ def run_demo(name: str, work_root: Path, seed: int) -> dict:
     return {
         'metrics': {key: metrics[key] for key in KEPT if key in metrics},
         'train_minutes': round(minutes, 1),
-        'commands': [shlex.join(['python', *command]) for command in (*commands, test)],
+        'commands': [shlex.join(['python', *command]) for command in (*before, train, test)],
         **run_environment(),
     }
 

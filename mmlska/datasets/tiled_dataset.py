@@ -49,8 +49,8 @@ class _WholeImages(Dataset):
 class TiledDataset(_WholeImages):
     """Overlapping tiles of the images of another data set, each with its part of the labels, to train on.
 
-    Objects are cut as :mod:`mmlska.datasets.label_tiles` says. Where the inner data set leaves out images without objects
-    (``filter_cfg.filter_empty_gt``), at most as many tiles without an object are kept as there are with one, evenly spread.
+    Objects are cut as :mod:`mmlska.datasets.label_tiles` says. Of the tiles without an object at most as many are kept as there are with
+    one, evenly spread. Label maps are cut with their photos, and all of their tiles are kept.
 
     Args:
         dataset: A data set of mmdet's or mmseg's form, or its config, whose pipeline begins with ``LoadImageFromFile`` or ``LoadBands``.
@@ -73,19 +73,20 @@ class TiledDataset(_WholeImages):
 
     def _find_tiles(self) -> tuple[np.ndarray, dict[str, int]]:
         """The image, the row and the column of each tile that is kept, (N, 3)."""
-        places, full, larger = [], [], 0
+        places, full, larger, of_objects = [], [], 0, False
         for index in range(len(self.dataset)):
             info = self.dataset.get_data_info(index)
             rows, columns = self._spans(info)
             grid = np.indices((len(rows), len(columns))).reshape(2, -1).T
             places.append(np.insert(grid, 0, index, axis=1))
+            of_objects |= 'instances' in info
             objects = [i for i in info.get('instances', ()) if not i.get('ignore_flag')]
             boxes = boxes_of(objects, *self._size(info))
             larger += int(((boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0) > self.tile).sum())
             full.append(learned_in(*shown_shares(boxes, rows, columns)).any(axis=0).reshape(-1))
         places, full = np.concatenate(places or [np.zeros((0, 3), int)]), np.concatenate(full or [np.zeros(0, bool)])
         kept = np.arange(len(places))
-        if (getattr(self.dataset, 'filter_cfg', None) or {}).get('filter_empty_gt'):
+        if of_objects:
             empty = np.flatnonzero(~full).tolist()
             some = spread(empty, int(full.sum())) if full.any() else []
             kept = np.sort(np.concatenate([np.flatnonzero(full), np.array(some, int)]))

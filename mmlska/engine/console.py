@@ -27,6 +27,7 @@ from ..metric_names import in_percent
 from ..text import counted, printable, shown
 from .config import datasets_of
 from .loops import counts_epochs
+from .tiling import trains_on_tiles
 
 # Without a terminal, a line is written after a tenth of the run, but at least every five minutes and at most every ten seconds.
 _SHARE, _LONGEST, _SHORTEST = 0.1, 300, 10
@@ -45,7 +46,18 @@ _UNTOLD = (
     'test_',
     'data_root',
 )
-_UNTOLD_PARTS = ('.dataset', '.sampler', '_evaluator', 'meta_keys', 'by_epoch', 'convert_to_iter_based')
+_UNTOLD_PARTS = (
+    '.dataset',
+    '_cfg.tile',
+    '_cfg.overlap',
+    'val_cfg.type',
+    'test_cfg.type',
+    '.sampler',
+    '_evaluator',
+    'meta_keys',
+    'by_epoch',
+    'convert_to_iter_based',
+)
 _MOST_SETTINGS = 10
 # How MMEngine begins to list every tensor that a checkpoint lacks.
 _UNLIKE_TENSORS = 'The model and loaded state dict do not match exactly'
@@ -97,7 +109,8 @@ def data_line(runner: Runner, splits: Sequence[str]) -> str:
     words = dict(train='to train on', val='to validate on', test='to test on')
     loaders = {split: getattr(runner, f'{split}_dataloader') for split in splits}
     datasets = {split: loader.dataset for split, loader in loaders.items() if hasattr(loader, 'dataset')}
-    parts = [f'{counted(len(dataset), "image")} {words[split]}' for split, dataset in datasets.items()]
+    units = dict(train='tile' if trains_on_tiles(runner.cfg) else 'image')
+    parts = [f'{counted(len(data), units.get(split, "image"))} {words[split]}' for split, data in datasets.items()]
     for dataset in list(datasets.values())[:1]:
         classes = (getattr(dataset, 'metainfo', None) or {}).get('classes') or ()
         names = ', '.join(str(name) for name in classes[:6]) + (', ...' if len(classes) > 6 else '')

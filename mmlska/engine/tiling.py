@@ -34,6 +34,11 @@ def tiles_of(cfg: Config) -> Tiles | None:
     return None
 
 
+def trains_on_tiles(cfg: Config) -> bool:
+    """Whether the training of a config draws tiles, not images."""
+    return 'TiledDataset' in str((cfg.get('train_dataloader') or {}).get('dataset'))
+
+
 def chosen_tiles(tile: int, overlap: int | None = None) -> Tiles:
     """Tiles by the options of a command.
 
