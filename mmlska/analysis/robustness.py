@@ -21,6 +21,7 @@ from ..datasets.corruption import ALL_CORRUPTIONS, CORRUPTION_GROUPS, SEVERITIES
 from ..engine.checks import check_data
 from ..engine.config import datasets_of, evaluators_of
 from ..engine.launch import build_test_runner
+from ..engine.tiling import tiles_of
 from ..files import file_sha256
 from ..results import read_results, resume_results, write_json
 from .photos import require_photos
@@ -74,6 +75,7 @@ def use_subset(cfg: Config, count: int, seed: int, work_dir: str | Path) -> None
         ValueError: If ``count`` is not positive or the test data consist of several datasets.
     """
     dataset = cfg.test_dataloader.dataset
+    dataset = dataset.dataset if dataset.type == 'UnreadDataset' else dataset
     if count < 1:
         raise ValueError(f'--subset {count} leaves no image; give 1 or more')
     if 'dataset' in dataset or 'datasets' in dataset:
@@ -101,7 +103,9 @@ def identity(cfg: Config, checkpoint: str | Path, seed: int, subset: int | None,
     datasets = [{k: v for k, v in item.items() if k != 'data_root'} for item in datasets_of(cfg, 'test')]
     where = ('ann_file', 'outfile_prefix')
     evaluators = [{k: v for k, v in item.items() if k not in where} for item in evaluators_of(cfg, 'test')]
-    text = json.dumps([cfg.model, datasets, evaluators], sort_keys=True, default=str)
+    tiles = tiles_of(cfg)
+    facts = [cfg.model, datasets, evaluators, *([tiles] if tiles else [])]
+    text = json.dumps(facts, sort_keys=True, default=str)
     return dict(
         checkpoint_sha256=file_sha256(checkpoint),
         config_sha256=hashlib.sha256(text.encode()).hexdigest(),

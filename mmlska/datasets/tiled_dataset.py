@@ -9,7 +9,7 @@ import numpy as np
 from mmengine.registry import DATASETS
 from torch.utils.data import Dataset
 
-from ..bands import BandReader
+from ..bands import BandFile, BandReader
 from ..image_windows import open_windows, window_of
 from ..images import read_header, spread
 from ..tiles import check_tile, tile_spans
@@ -24,7 +24,7 @@ class _WholeImages(Dataset):
     def __init__(self, dataset: dict | Dataset) -> None:
         self.dataset = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
         self._loader = self.dataset.pipeline.transforms[0]
-        self._reader: BandReader | None = getattr(self._loader, 'reader', None)
+        self.reader: BandReader | None = getattr(self._loader, 'reader', None)
         self._as_stored = getattr(self._loader, 'color_type', 'color') != 'color'
 
     @property
@@ -36,12 +36,16 @@ class _WholeImages(Dataset):
         """Read the annotations; the data set is ready when it is made."""
         self.dataset.full_init()
 
+    def open_image(self, path: str) -> np.ndarray | BandFile:
+        """An image of the data set, as its pipeline would read it; see :func:`mmlska.image_windows.open_windows`."""
+        return open_windows(path, self.reader, as_stored=self._as_stored)
+
     def _size(self, info: dict) -> tuple[int, int]:
         """Height and width of an image, as labels count its pixels."""
         if 'height' in info:
             return info['height'], info['width']
         header = read_header(info['img_path'], max_pixels=None)
-        as_stored = self._as_stored if self._reader is None else self._reader.as_stored
+        as_stored = self._as_stored if self.reader is None else self.reader.as_stored
         return (header.stored if as_stored else header.upright)[::-1]
 
 
@@ -139,8 +143,8 @@ class TiledDataset(_WholeImages):
 
     def _read(self, results: dict[str, Any]) -> dict[str, Any]:
         y, x, y_end, x_end = results['tile']
-        image = open_windows(results['img_path'], self._reader, as_stored=self._as_stored)
-        tile = window_of(image, self._reader, y, y_end, x, x_end)
+        image = self.open_image(results['img_path'])
+        tile = window_of(image, self.reader, y, y_end, x, x_end)
         if tile.shape[:2] != (y_end - y, x_end - x):
             raise ValueError(
                 f'the labels say that the image is larger than its {image.shape[1]}x{image.shape[0]} pixels'
@@ -156,12 +160,18 @@ class UnreadDataset(_WholeImages):
 
     Args:
         dataset: A data set of mmdet's or mmseg's form, or its config.
+
+    Attributes:
+        reader: How images are read that are no photos.
+        image_steps: The other steps of the pipeline, for the tiles.
     """
 
     def __init__(self, dataset: dict | Dataset) -> None:
         super().__init__(dataset)
         _, *steps, last = self.dataset.pipeline.transforms
-        self._steps: Sequence[Callable] = [*(s for s in steps if type(s).__name__.startswith('Load')), last]
+        labels = [step for step in steps if type(step).__name__.startswith('Load')]
+        self._steps: Sequence[Callable] = [*labels, last]
+        self.image_steps: Sequence[Callable] = [*(step for step in steps if step not in labels), last]
 
     def __len__(self) -> int:
         return len(self.dataset)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from copy import copy
 from typing import Any
 
 import cv2
@@ -20,23 +22,30 @@ class ImagePipeline:
     """The steps of a test pipeline after those that read files.
 
     Args:
-        cfg: A config of mmdet or mmseg.
-        split: Whose pipeline it is, 'test' or 'val'.
-
-    Raises:
-        ValueError: If the config has none.
+        steps: The steps, the last of which packs.
     """
 
-    def __init__(self, cfg: Config, split: str = 'test') -> None:
-        dataset = next(datasets_of(cfg, split), {})
-        steps = [dict(step) for step in dataset.get('pipeline') or () if not step_name(step).startswith('Load')]
+    def __init__(self, steps: Sequence[Callable]) -> None:
+        *before, pack = steps
+        pack = copy(pack)
+        pack.meta_keys = _META_KEYS  # without what only labels bring
+        self._steps = Compose([*before, pack])
+
+    @classmethod
+    def of(cls, cfg: Config) -> ImagePipeline:
+        """That of a config of mmdet or mmseg.
+
+        Raises:
+            ValueError: If the config has none.
+        """
+        dataset = next(datasets_of(cfg, 'test'), {})
+        steps = [step for step in dataset.get('pipeline') or () if not step_name(step).startswith('Load')]
         if not steps or not step_name(steps[-1]).startswith('Pack'):
             raise ValueError(
-                f'{cfg.filename} has no {split} pipeline that ends by packing; give a config with {split}_dataloader'
+                f'{cfg.filename} has no test pipeline that ends by packing; give a config with test_dataloader'
             )
-        steps[-1]['meta_keys'] = _META_KEYS  # without what only labels bring
         init_default_scope(cfg.default_scope)
-        self._steps = Compose(steps)
+        return cls(Compose([dict(step) for step in steps]).transforms)
 
     def __call__(self, name: str, image: np.ndarray, index: int) -> dict[str, Any]:
         """``inputs`` and ``data_samples`` of one image.

@@ -10,10 +10,9 @@ import torch
 from mmengine.registry import LOOPS
 from mmengine.runner import TestLoop, ValLoop, autocast
 
-from ..image_windows import open_windows
+from ..datasets.tiled_dataset import UnreadDataset
 from ..tiles import check_tile
 from .image_pipeline import ImagePipeline, as_batch
-from .image_reading import band_reader, picture_reading
 from .processes import bare_model
 from .tiled_prediction import TiledPrediction
 
@@ -34,9 +33,6 @@ class _TiledLoop:
     def __init__(self, *args, tile: int, overlap: int, tile_batch: int = 1, **kwargs) -> None:
         check_tile(tile, overlap)
         super().__init__(*args, **kwargs)
-        cfg = self.runner.cfg
-        self._pipeline = ImagePipeline(cfg, self.split)
-        self._reader, self._as_stored = band_reader(cfg), picture_reading(cfg)['as_stored']
         self._options = dict(tile=tile, overlap=overlap, batch_size=tile_batch)
 
     @torch.no_grad()
@@ -51,16 +47,18 @@ class _TiledLoop:
 
     def predict(self, data_batch: dict[str, Any]) -> list[Any]:
         """The data samples of the images of a batch, with what is predicted beside their labels."""
-        return [self._predicted(sample) for sample in data_batch['data_samples']]
+        dataset = _unread(self.dataloader.dataset)  # asked for each time, as a loader may be replaced
+        pipeline = ImagePipeline(dataset.image_steps)
+        return [self._predicted(sample, dataset, pipeline) for sample in data_batch['data_samples']]
 
-    def _predicted(self, sample: Any) -> Any:
+    def _predicted(self, sample: Any, dataset: UnreadDataset, pipeline: ImagePipeline) -> Any:
         step = getattr(self.runner.model, f'{self.split}_step')
 
         def predict(views: Sequence[np.ndarray], first: int) -> Sequence[Any]:
-            return step(as_batch([self._pipeline(sample.img_path, view, first + i) for i, view in enumerate(views)]))
+            return step(as_batch([pipeline(sample.img_path, view, first + i) for i, view in enumerate(views)]))
 
         tiles = TiledPrediction(predict, bare_model(self.runner), **self._options)
-        found = tiles(open_windows(sample.img_path, self._reader, as_stored=self._as_stored), self._reader)
+        found = tiles(dataset.open_image(sample.img_path), dataset.reader)
         if 'pred_sem_seg' in found:
             sample.pred_sem_seg = found.pred_sem_seg
         else:
@@ -68,6 +66,13 @@ class _TiledLoop:
             _decode_masks(sample.pred_instances, *sample.ori_shape)
             _plain_boxes(sample)
         return sample
+
+
+def _unread(dataset: Any) -> UnreadDataset:
+    """The data set of whole images in others; of several the first, as all have one pipeline."""
+    while not isinstance(dataset, UnreadDataset):
+        dataset = getattr(dataset, 'dataset', None) or dataset.datasets[0]
+    return dataset
 
 
 def _plain_boxes(sample: Any) -> None:

@@ -82,7 +82,7 @@ class Predictor:
         if _DTYPES[dtype] is not None:
             model.extract_feat = float32_after_autocast(model.extract_feat, self.device.type, _DTYPES[dtype])
         self.model = to_channels_last(model) if self.device.type == 'cpu' else model
-        self.pipeline = ImagePipeline(self.cfg)
+        self.pipeline = ImagePipeline.of(self.cfg)
         self.is_segmentor = hasattr(model, 'decode_head')
 
     @property

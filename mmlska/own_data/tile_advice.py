@@ -15,7 +15,8 @@ from .input_scale import InputScale, SizedBoxes, resized_by, shorter_side, side_
 SMALL_OBJECTS = 'objects that are small for the network'
 # What the large recipes resize to.
 _RECIPE = InputScale((1333.0, 800.0))
-_SMALL = 16  # pixels; half the side below which COCO calls an object small
+# Sides in pixels: half of that below which COCO calls an object small, and the finest stride of most recipes.
+_SMALL = (16, 8)
 _MANY = 0.25  # share of small objects from which on tiles are advised
 _SHRUNK = 0.8  # the scaling from which on it is the resizing that makes objects small
 _STEP, _LEAST, _MOST = 32, 256, 1280
@@ -25,8 +26,8 @@ _TIMES = 4  # a tile is so many times as long as nearly all objects
 def tile_advice(images: Sequence[SizedBoxes], scale: InputScale | None = None) -> str:
     """Say whether tiles at the image's own scale would keep objects large enough that resizing the whole image makes too small.
 
-    They are advised where a quarter of the objects or more are under 16 px (the square root of their area) in the network's input, the
-    median image is scaled by 0.8 or less, and in tiles at most half as many are that small.
+    They are advised where a quarter of the objects or more are under 16 px (the square root of their area) in the network's input, or
+    under 8 px, the median image is scaled by 0.8 or less, and in tiles at most half as many are that small.
 
     Args:
         images: Width and height of each image, and its boxes as x, y, width, height in its pixels.
@@ -49,14 +50,16 @@ def tile_advice(images: Sequence[SizedBoxes], scale: InputScale | None = None) -
     boxes = [np.asarray(boxes, float).reshape(-1, 4)[:, 2:] for _, boxes in images]
     own = side_lengths(np.concatenate(boxes))
     seen = own * np.repeat(factors, [len(one) for one in boxes])
-    small, small_in_tiles = float((seen < _SMALL).mean()), float((own < _SMALL).mean())
-    if small < _MANY or median(factors) > _SHRUNK or small_in_tiles > small / 2:
+    shares = [(limit, float((seen < limit).mean()), float((own < limit).mean())) for limit in _SMALL]
+    helped = [found for found in shares if found[1] >= _MANY and found[2] <= found[1] / 2]
+    if not helped or median(factors) > _SHRUNK:
         return ''
+    limit, small, small_in_tiles = helped[0]
     size = sorted((size for size, _ in images), key=lambda size: (size[0] * size[1], size))[len(images) // 2]
     tile = tile_size(shorter_side(size, scale), float(np.quantile(own, 0.95)))
     across, down = scale.sides or (side * factor for side, factor in zip(size, resized_by(size, scale)))
     return (
-        f'--tile {tile} would help: {100 * small:.0f} % of {len(own)} objects are under {_SMALL} px '
+        f'--tile {tile} would help: {100 * small:.0f} % of {len(own)} objects are under {limit} px '
         f"in the network's input of {across:.0f}x{down:.0f}{assumed} (images of {size[0]}x{size[1]} are scaled by "
         f'{_factor(size, scale):.2g}), in tiles {100 * small_in_tiles:.0f} % would be; {tiles_in(size, tile)} tiles an image'
     )

@@ -103,6 +103,9 @@ def test_subset_of_coco_data_has_annotations_of_its_own(scenes, tmp_path):
     assert kept['categories'] == whole['categories']
     with pytest.raises(ValueError, match='--subset 0 leaves no image'):
         use_subset(cfg, 0, seed=0, work_dir=tmp_path)
+    cfg.test_dataloader.dataset = dict(type='UnreadDataset', dataset=dataset)  # as for tiles
+    use_subset(cfg, 1, seed=0, work_dir=tmp_path)
+    assert len(cfg.test_dataloader.dataset.dataset.indices) == 1
     cfg.test_dataloader.dataset = dict(type='ConcatDataset', datasets=[dataset])
     with pytest.raises(ValueError, match='this one is a ConcatDataset'):
         use_subset(cfg, 2, seed=0, work_dir=tmp_path)

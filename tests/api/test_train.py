@@ -12,6 +12,8 @@ import torch
 from tiny_models import TINY_MASK_RCNN, TINY_UPERNET
 
 import mmlska
+from mmlska.engine.config import load_config
+from mmlska.engine.tiling import tiles_of
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -96,10 +98,28 @@ def test_a_segmentor_trains_and_resumes(here, capsys):
     assert model.checkpoint.parent == here / 'run'
 
 
+@pytest.mark.slow(30)
+def test_a_model_trained_on_tiles_predicts_them(here):
+    model = mmlska.load('detector.py')
+    metrics = model.train(data='pets', epochs=1, seed=0, tile=48, overlap=8, keep_anchors=True, report=False)
+    assert tiles_of(load_config(str(model.config))) == (48, 8)
+    assert model.test() == metrics
+    plain, named, whole = (
+        [(box.tolist(), score) for box, score in zip(result.boxes, result.scores)]
+        for result in (
+            model.predict('pets/images/0.png', score_thr=0.0, **tile)
+            for tile in ({}, dict(tile=48, overlap=8), dict(tile=0))
+        )
+    )
+    assert plain == named != whole
+
+
 @pytest.mark.parametrize(
     ('arguments', 'kind', 'message'),
     [
         (dict(val_fraction=0.3), ValueError, 'val_fraction go with data; give a folder'),
+        (dict(keep_anchors=True), ValueError, 'keep_anchors go with data; give a folder'),
+        (dict(data='pets', tile=20), ValueError, 'tile=20 must be at least 32 pixels'),
         (dict(epochs=3), FileNotFoundError, 'train data not found'),
         (dict(data='nowhere'), FileNotFoundError, 'nowhere is not a folder'),
         (dict(data='stripes'), ValueError, 'stripes'),

@@ -112,6 +112,10 @@ def test_the_data_are_one_line():
         'data: 30 images to train on, 1 image to validate on, 8 classes (c0, c1, c2, c3, c4, c5, ...), in sets/a/ and sets/b/'
     )
 
+    train = runner.cfg.train_dataloader
+    train.dataset = dict(type='TiledDataset', dataset=dict(train.dataset))
+    assert data_line(runner, ('train', 'val')).startswith('data: 30 tiles to train on, 1 image to validate on')
+
 
 @pytest.fixture
 def runner():

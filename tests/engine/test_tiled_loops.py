@@ -83,7 +83,7 @@ def test_box_ap_counts_the_whole_images(tiny_models, tmp_path):
     runner = runner_of(tiny_models['retinanet'], tmp_path)
     loop = runner.test_loop
 
-    def perfect(sample):
+    def perfect(sample, *_):
         sample.pred_instances = sample.gt_instances.new(
             bboxes=sample.gt_instances.bboxes.tensor, labels=sample.gt_instances.labels
         )
@@ -92,6 +92,16 @@ def test_box_ap_counts_the_whole_images(tiny_models, tmp_path):
 
     loop._predicted = perfect
     assert runner.test()['coco/bbox_mAP'] == pytest.approx(1.0)
+
+
+def test_the_steps_are_those_of_the_loader_in_use(tiny_models, tmp_path):
+    """As a test of robustness puts another one in."""
+    runner = runner_of(tiny_models['upernet'], tmp_path)
+    clean = runner.test()
+    loader = runner.cfg.test_dataloader
+    loader.dataset.dataset.pipeline.insert(1, dict(type='CorruptImage', corruption='contrast', severity=5, seed=0))
+    runner.test_loop.dataloader = runner.build_dataloader(loader, seed=0)
+    assert runner.test_loop.run() != clean
 
 
 def test_masks_of_huge_images_stay_run_lengths(tiny_models, tmp_path, monkeypatch):

@@ -95,6 +95,15 @@ def objects(*sides):
     return [(10, 10, side, side) for side in sides]
 
 
+def test_objects_that_are_small_in_tiles_too_but_not_tiny():
+    """Of 8 to 15 px, in the input of 320 px a third of that."""
+    images = [((1024, 1024), objects(8, 9, 10, 11, 12, 15))]
+    assert tile_advice(images, InputScale((320, 320))) == (
+        "--tile 320 would help: 100 % of 6 objects are under 8 px in the network's input of 320x320 "
+        '(images of 1024x1024 are scaled by 0.31), in tiles 0 % would be; 16 tiles an image'
+    )
+
+
 def test_the_numbers_of_the_advice():
     images = [(LARGE, objects(20, 30, 40, 50)), (LARGE, objects(10, 61))]
     assert tile_advice(images, InputScale((1333, 800))) == (
@@ -118,7 +127,7 @@ def test_the_image_of_median_size_is_named():
         ([(LARGE, [])], None),
         ([(LARGE, objects(61, 70))], None),  # nothing is small
         ([(LARGE, objects(20, 61, 70, 80, 90))], None),  # a fifth is
-        ([(LARGE, objects(20, 12, 12))], None),  # two of three are in tiles too
+        ([(LARGE, objects(20, 7, 7))], None),  # two of three are in tiles too
         ([((900, 900), objects(17))], None),  # scaled by 0.89
         ([(SIZE, objects(1))], None),  # scaled up
         ([(LARGE, objects(12))], InputScale()),
@@ -135,8 +144,9 @@ def test_the_border_of_the_scaling(side, advised):
 
 
 def test_at_least_half_the_small_objects_must_gain():
-    assert tile_advice([(LARGE, objects(20, 20, 12, 12))]) != ''
-    assert tile_advice([(LARGE, objects(20, 12, 12))]) == ''
+    assert tile_advice([(LARGE, objects(20, 20, 12, 12))]).startswith('--tile 800 would help: 100 % of 4 objects are under 16 px')
+    assert 'under 8 px' in tile_advice([(LARGE, objects(20, 12, 12))])
+    assert tile_advice([(LARGE, objects(20, 7, 7))]) == ''
 
 
 def test_scale_factors_name_the_input_of_the_image():

@@ -148,7 +148,10 @@ def test_a_huge_image_is_checked_and_trained_on_by_window(tmp_path, monkeypatch)
 
     monkeypatch.setattr(BandFile, '_read_whole', whole)
     cfg, lines = adapt(MASK_RCNN, root, tmp_path / 'work', tile=512)
-    assert '10 tiles of 512 pixels from 1 training image, 5 with objects; 890 more without objects are left out; ' in line(lines, 'tiles: ')
+    assert (
+        '10 tiles of 512 pixels from 1 training image, 5 with objects; 890 more without objects are left out; '
+        in line(lines, 'tiles: ')
+    )
     trained = build(cfg)
     trained = trained.dataset if hasattr(trained, 'times') else trained
     info = next(info for info in map(trained.get_data_info, range(10)) if info['instances'])

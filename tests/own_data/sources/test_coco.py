@@ -17,6 +17,7 @@ from own_sets import (
     everything,
     image,
     instances,
+    mask,
     photo,
     simple,
     turned_set,
@@ -61,6 +62,15 @@ def layout_foreign_paths(root):
     coco(root / 'labels.json', images, [annotation(i + 1, i, 1) for i in range(5)])
 
 
+def layout_with_label_maps(root):
+    """As make-scenes writes: in annotations/ lie label maps of the photos' names, too."""
+    for i in range(5):
+        photo(root / f'images/{i}.png')
+        mask(root / f'annotations/{i}.png', np.ones((60, 80)))
+    images = [image(i, f'{i}.png') for i in range(5)]
+    coco(root / 'annotations/instances.json', images, [annotation(i + 1, i, 1) for i in range(5)])
+
+
 def layout_several_files(root):
     for part in range(2):
         images = [image(i, f'{part}_{i}.jpg') for i in range(2 + part)]
@@ -71,7 +81,15 @@ def layout_several_files(root):
 
 
 @pytest.mark.parametrize(
-    'layout', [layout_official, layout_roboflow, layout_sub_folders, layout_foreign_paths, layout_several_files]
+    'layout',
+    [
+        layout_official,
+        layout_roboflow,
+        layout_sub_folders,
+        layout_foreign_paths,
+        layout_with_label_maps,
+        layout_several_files,
+    ],
 )
 def test_layouts(layout, tmp_path):
     root = tmp_path / 'my data'
