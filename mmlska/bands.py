@@ -325,11 +325,11 @@ def read_picture(
         FileNotFoundError: If there is no such file.
         ImageError: If it is damaged or too large, or cannot be read.
     """
-    if not bands and pixels_of(path).is_photo:
-        photo = read_photo(path, as_stored=as_stored)
-        return shrink(photo, side) if side else photo
     file = BandFile(path, as_stored=as_stored)
     height, width, _ = file.shape
+    if not bands and file.pixels.is_photo and not (side and file.by_window):
+        photo = read_photo(path, as_stored=as_stored)
+        return shrink(photo, side) if side else photo
     if height * width > MAX_PIXELS and not file.by_window:
         raise ImageTooLarge(
             f'{printable(str(path))} has {width}x{height} pixels, too many for a picture; save it as TIFF in tiles'

@@ -16,6 +16,7 @@ from ..chatter import without_known_chatter
 from ..engine.config import load_config
 from ..engine.launch import build_train_runner, prepared_config
 from ..engine.signals import handlers_kept
+from ..engine.tiling import choose_tiles, tiles_of
 from ..engine.validations import Validations
 from ..engine.work_dir import holds_run, next_run, runs_of
 from ..environment import import_advice
@@ -28,7 +29,7 @@ from ..infer.prediction import check_score_thr
 from ..infer.predictor import find_device
 from ..infer.sources import Source, is_one_image
 from ..own_data.adapt_config import own_work_dir
-from ..own_data.anchors import names_anchors
+from ..own_data.anchors import names_anchors, take_anchors, take_anchors_of_run
 from ..own_data.training import use_data_and_options
 from ..report import record_run, report_training
 from ..weights import safe_reading
@@ -214,6 +215,9 @@ class Model:
             )
             if self._start is not None:
                 cfg.load_from = str(self._start)
+                own |= self._as_before(cfg, tile, chooses=data is not None and not keep_anchors)
+            elif resume and data is not None and not keep_anchors and take_anchors_of_run(cfg, self._recipe):
+                own['keep_anchors'] = True
             options = dict(pretrained=pretrained, ema=ema, accumulate=accumulate, clip_grad=clip_grad)
             for line in use_data_and_options(cfg, data, own, loggers=tuple(loggers), **options):
                 print(line)
@@ -248,6 +252,8 @@ class Model:
         deploy: bool = False,
         out: str | Path | None = None,
         show_dir: str | Path | None = None,
+        tile: int | None = None,
+        overlap: int | None = None,
         cfg_options: dict[str, Any] | None = None,
     ) -> dict[str, float]:
         """Measure the model on the data of its config, as the command ``mmlska test`` does.
@@ -260,6 +266,7 @@ class Model:
             deploy: Fold norms and layer scales of the backbone away first.
             out: Write the predictions; see :func:`mmlska.engine.evaluation_options.use_predictions`.
             show_dir: Folder for pictures of labels (left) and predictions (right).
+            tile, overlap: Predict tiles of this side and measure whole images, 0 never; by default as in training.
             cfg_options: Settings of the config by dotted key, such as ``{'data_root': 'DIR/'}``.
 
         Returns:
@@ -276,6 +283,7 @@ class Model:
             cfg = self._prepared(str(self.config), cfg_options, work_dir=None if work_dir is None else str(work_dir))
             if split == 'val':
                 _test_on_validation(cfg)
+            choose_tiles(cfg, tile, overlap)
             runner = build_evaluation(
                 cfg,
                 str(self.checkpoint),
@@ -340,6 +348,14 @@ class Model:
                 f'{Path(self._recipe).stem} is a classifier, which can be trained and tested only; '
                 f'predict with the config of a detector or segmentor'
             )
+
+    def _as_before(self, cfg: Config, tile: int | None, *, chooses: bool) -> dict[str, Any]:
+        """Give a config the anchors that the weights have learnt with, and say in what tiles they have learnt."""
+        own: dict[str, Any] = {}
+        if chooses and take_anchors(cfg, self._cfg):
+            own['keep_anchors'] = True
+        tiles = tiles_of(self._cfg)
+        return own | (tiles._asdict() if tile is None and tiles else {})
 
     def _folder(self, work_dir: str | Path | None, data: str | None, resume: bool | str) -> Path:
         """The work directory of a training."""

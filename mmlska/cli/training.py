@@ -11,7 +11,7 @@ from mmengine.config import Config
 from ..engine.tiling import tiles_of
 from ..engine.training_options import add_training_options
 from ..own_data.adapt_config import own_work_dir
-from ..own_data.anchors import names_anchors
+from ..own_data.anchors import names_anchors, take_anchors_of_run
 from ..own_data.check import Checked, check_config, check_folder
 from ..own_data.training import use_data_and_options
 from .labels import LABEL_OPTIONS, add_label_options, label_options
@@ -56,8 +56,6 @@ def parse_training() -> argparse.Namespace:
         parser.error(
             f'--val-fraction, --bands, --keep-anchors, {LABEL_OPTIONS} go with --data; without it use --cfg-options'
         )
-    if args.overlap is not None and args.tile is None:
-        parser.error(f'--overlap {args.overlap} is that of tiles; give --tile too')
     if args.fsdp and args.channels_last is None:  # the default without a GPU, and nothing that FSDP can spread
         args.channels_last = False
     return args
@@ -84,6 +82,8 @@ def training_config(args: argparse.Namespace) -> Config:
             sys.exit(1)
     options = {name: getattr(args, name) for name in ('pretrained', 'ema', 'accumulate', 'clip_grad', 'zero1', 'fsdp')}
     loggers = tuple(name for name in ('tensorboard', 'wandb') if getattr(args, name))
+    if args.resume and args.data and not _keeps_anchors(args):
+        args.keep_anchors = take_anchors_of_run(cfg, args.config)
     lines = use_data_and_options(cfg, args.data or None, _own_options(args), loggers=loggers, **options)
     if first and lines:
         print(*lines, sep='\n', flush=True)

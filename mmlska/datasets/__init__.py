@@ -3,13 +3,14 @@
 from .band_transforms import BandDistortion, LoadBands
 from .corruption import CorruptImage
 from .tiled_dataset import TiledDataset, UnreadDataset
-from .transforms import LoadColorAnnotations, color_to_index
+from .transforms import LoadColorAnnotations, RandomScale, color_to_index
 
 __all__ = [
     'BandDistortion',
     'CorruptImage',
     'LoadBands',
     'LoadColorAnnotations',
+    'RandomScale',
     'TiledDataset',
     'UnreadDataset',
     'color_to_index',

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -107,7 +108,8 @@ class TiledDataset(_WholeImages):
     def get_data_info(self, index: int) -> dict[str, Any]:
         """What the inner data set says of an image, for one of its tiles.
 
-        ``tile`` is its row and column and the row and the column behind it; ``height``, ``width`` and ``instances`` are the tile's.
+        ``tile`` is its row and column and the row and the column behind it, ``whole`` the height and the width of the image; ``height``,
+        ``width`` and ``instances`` are the tile's.
         """
         number, row, column = self._places[index].tolist()
         info = self.dataset.get_data_info(number)
@@ -115,7 +117,8 @@ class TiledDataset(_WholeImages):
         (y, y_end), (x, x_end) = rows[row].tolist(), columns[column].tolist()
         if 'instances' in info:
             info['instances'] = cut_instances(info['instances'], self._size(info), rows, columns, (row, column))
-        return dict(info, tile=(y, x, y_end, x_end), height=y_end - y, width=x_end - x)
+        size = dict(whole=self._size(info), height=y_end - y, width=x_end - x)
+        return dict(info, tile=(y, x, y_end, x_end), **size)
 
     def get_cat_ids(self, index: int) -> list[int]:
         """The classes on a tile, as mmdet's ``ClassBalancedDataset`` asks for them."""
@@ -137,6 +140,7 @@ class TiledDataset(_WholeImages):
             if results is None:
                 return None
             if not cut and 'gt_seg_map' in results:
+                _check_size('label map', results['gt_seg_map'].shape, results['whole'])
                 results['gt_seg_map'] = np.ascontiguousarray(results['gt_seg_map'][y:y_end, x:x_end])
                 cut = True
         return results
@@ -144,11 +148,8 @@ class TiledDataset(_WholeImages):
     def _read(self, results: dict[str, Any]) -> dict[str, Any]:
         y, x, y_end, x_end = results['tile']
         image = self.open_image(results['img_path'])
+        _check_size('image', image.shape, results['whole'])
         tile = window_of(image, self.reader, y, y_end, x, x_end)
-        if tile.shape[:2] != (y_end - y, x_end - x):
-            raise ValueError(
-                f'the labels say that the image is larger than its {image.shape[1]}x{image.shape[0]} pixels'
-            )
         return dict(results, img=tile, img_shape=tile.shape[:2], ori_shape=tile.shape[:2])
 
 
@@ -169,9 +170,12 @@ class UnreadDataset(_WholeImages):
     def __init__(self, dataset: dict | Dataset) -> None:
         super().__init__(dataset)
         _, *steps, last = self.dataset.pipeline.transforms
-        labels = [step for step in steps if type(step).__name__.startswith('Load')]
+        labels = [copy(step) for step in steps if type(step).__name__.startswith('Load')]
+        for step in labels:
+            if getattr(step, 'with_mask', False):
+                step.with_mask = False  # each would be as large as the image; metrics have them from the annotations
         self._steps: Sequence[Callable] = [*labels, last]
-        self.image_steps: Sequence[Callable] = [*(step for step in steps if step not in labels), last]
+        self.image_steps: Sequence[Callable] = [s for s in (*steps, last) if not type(s).__name__.startswith('Load')]
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -187,4 +191,15 @@ class UnreadDataset(_WholeImages):
         results.update(img_shape=size, ori_shape=size, scale_factor=(1.0, 1.0))
         for step in self._steps:
             results = step(results)
+            if 'gt_seg_map' in results:
+                _check_size('label map', results['gt_seg_map'].shape, size)
         return results
+
+
+def _check_size(what: str, shape: Sequence[int], size: tuple[int, int]) -> None:
+    """Raise ValueError where what was read has another size than tiles were laid for."""
+    if tuple(shape[:2]) != tuple(size):
+        raise ValueError(
+            f'the {what} has {shape[1]}x{shape[0]} pixels, but tiles were laid for {size[1]}x{size[0]}, the size that the labels or '
+            f'the photo say; mmlska check lists such files'
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from mmengine.registry import TRANSFORMS
@@ -72,3 +73,27 @@ class LoadColorAnnotations:
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}({len(self.palette)} classes, ignore_index={self.ignore_index})'
+
+
+@TRANSFORMS.register_module()
+class RandomScale:
+    """Scale an image and its labels by a random factor of its own size, where ``RandomResize`` would by one of a fixed size.
+
+    Args:
+        ratio_range: The least and the largest factor.
+        resize_type: The step that resizes.
+        **options: More settings of that step, such as ``keep_ratio``.
+    """
+
+    def __init__(self, ratio_range: tuple[float, float], resize_type: str = 'Resize', **options: Any) -> None:
+        self.ratio_range = ratio_range
+        self.resize = TRANSFORMS.build(dict(type=resize_type, scale_factor=1.0, **options))
+
+    def __call__(self, results: dict) -> dict:
+        """What the step that resizes makes of a sample."""
+        factor = np.random.uniform(*self.ratio_range)  # noqa: NPY002  the generator that mmcv's transforms use
+        self.resize.scale_factor = (factor, factor)
+        return self.resize(results)
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(ratio_range={self.ratio_range})'

@@ -10,6 +10,7 @@ from . import (  # noqa: F401
     loss_guard,
     precision,
     samples,
+    tile_assigner,
     tiled_loops,
     zero1,
 )

@@ -11,7 +11,7 @@ from ..log import log
 from ..text import shown
 from .config import add_hook, datasets_of, evaluators_of
 from .image_reading import band_reader, image_reading, picture_reading
-from .tiling import tiles_of
+from .tiling import tiles_of, trains_on_tiles
 
 
 def use_overlays(cfg: Config, folder: str) -> None:
@@ -68,9 +68,9 @@ def use_tta(cfg: Config) -> ConfigDict:
     Raises:
         ValueError: If the config has no ``tta_model`` and ``tta_pipeline``.
     """
-    if tiles_of(cfg):
+    if tiles_of(cfg) or trains_on_tiles(cfg):
         raise ValueError(
-            '--tta averages views of whole images, and this test predicts tiles; leave --tta out, or give --tile 0'
+            '--tta averages views of whole images at other scales than those of tiles; leave out --tta or --tile'
         )
     if not cfg.get('tta_model') or not cfg.get('tta_pipeline'):
         raise ValueError('--tta needs tta_model and tta_pipeline in the config; see configs/_base_/datasets')

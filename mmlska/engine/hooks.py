@@ -15,7 +15,8 @@ from torch import nn
 
 from .. import mmcv_ops
 from ..bands import read_picture
-from ..images import read_header
+from ..images import MAX_PIXELS, read_header
+from ..log import log
 from ..models import fold_for_inference
 from .processes import bare_model
 
@@ -65,10 +66,14 @@ class OverlayHook(Hook):
         """Draw the samples of one batch."""
         for sample in [output.cpu() for output in outputs or ()]:
             options = dict(pred_score_thr=self.score_thr) if 'pred_instances' in sample else {}
-            if options and isinstance(
-                sample.pred_instances.get('masks'), list
+            if options and not hasattr(
+                sample.pred_instances.get('masks'), 'shape'
             ):  # run lengths, of an image that is huge
-                sample.pred_instances.pop('masks')
+                sample.pred_instances.pop('masks', None)
+            width, height = read_header(sample.img_path, max_pixels=None).stored
+            if width * height > MAX_PIXELS:
+                log(f'{sample.img_path} has {width}x{height} pixels, too many for a picture of it')
+                continue
             runner.visualizer.add_datasample(
                 'overlay',
                 self._read(sample.img_path),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from mmengine.config import Config
@@ -56,6 +56,21 @@ def _loader(cfg: Config, kind: str) -> dict[str, Any]:
     """The settings of the step of the test pipeline that reads images; {} if it is of another kind."""
     steps = (step for dataset in datasets_of(cfg, 'test') for step in dataset.get('pipeline', []))
     return next((step for step in steps if step_name(step) == kind), {})
+
+
+def each_step(pipeline: Iterable[Any]) -> Iterator[dict[str, Any]]:
+    """The steps of a pipeline, those inside steps such as ``RandomChoice`` too.
+
+    Example:
+        >>> [step['type'] for step in each_step([dict(type='A', transforms=[[dict(type='B')]]), dict(type='C')])]
+        ['A', 'B', 'C']
+    """
+    for step in pipeline:
+        if isinstance(step, (list, tuple)):
+            yield from each_step(step)
+        else:
+            yield step
+            yield from each_step(step.get('transforms') or [])
 
 
 def step_name(step: dict[str, Any]) -> str:

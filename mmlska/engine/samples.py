@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import multiprocessing
 import os
@@ -19,6 +20,7 @@ from ..log import log
 from .errors import BadSampleError
 
 _MAX_WORKERS = 256
+_MOST_BAD = 1000  # files that are remembered as bad
 _IGNORED = 255  # mmseg's label for pixels that do not count
 
 
@@ -144,7 +146,7 @@ class GuardedDataset(Dataset):
 
     Args:
         dataset: The config of a dataset, or a dataset.
-        skip_bad: Replace up to this many unreadable samples by the next one; counted in each process of a distributed training.
+        skip_bad: Replace samples of up to this many unreadable files by the next one; counted in each process of a distributed training.
     """
 
     def __init__(self, dataset: dict | Dataset, skip_bad: int = 0) -> None:
@@ -155,8 +157,8 @@ class GuardedDataset(Dataset):
         for steps in mask_pipelines(self.dataset):
             if refuse_deadly_masks not in steps:
                 steps.insert(0, refuse_deadly_masks)
-        # Shared with the data workers: which samples are bad, and for each worker its process and the sample it is reading.
-        self._bad = multiprocessing.RawArray('b', len(self.dataset))
+        # Shared with the data workers: which files are bad, and for each worker its process and the sample it is reading.
+        self._bad = multiprocessing.RawArray('q', max(_MOST_BAD, skip_bad + 1))
         self._reading = multiprocessing.RawArray('q', 2 * _MAX_WORKERS)
 
     def __getattr__(self, name: str):
@@ -181,8 +183,8 @@ class GuardedDataset(Dataset):
         slot = 2 * (worker.id % _MAX_WORKERS) if worker else 0
         self._reading[slot] = os.getpid()
         for candidate in ((index + step) % len(self) for step in range(len(self))):
-            # More bad samples than allowed stop the run each time: another iterator's workers may have met them first.
-            if self._bad[candidate] and sum(self._bad) <= self.skip_bad:
+            # More bad files than allowed stop the run each time: another iterator's workers may have met them first.
+            if self._bad[0] and self._count_bad() <= self.skip_bad and self._key(candidate) in self._bad[:]:
                 continue
             if isinstance(index, Draw):
                 seed_generators(index.seed)
@@ -191,12 +193,24 @@ class GuardedDataset(Dataset):
                 sample = self.dataset[candidate]
                 self._check_labels(sample)
             except Exception as error:  # whatever a decoder or a transform makes of a broken file
-                self._bad[candidate] = 1
+                self._mark_bad(candidate)
                 self._report(candidate, error)
                 continue
             self._reading[slot + 1] = 0
             return sample
         raise BadSampleError('not one image of the training set can be read; run mmlska check on it')
+
+    def _key(self, index: int) -> int:
+        """A number for the file of a sample; several tiles of an image have one."""
+        return int.from_bytes(hashlib.blake2b(self.file_of(index).encode(), digest_size=7).digest(), 'big') or 1
+
+    def _mark_bad(self, index: int) -> None:
+        key, known = self._key(index), self._count_bad()
+        if key not in self._bad[:known] and known < len(self._bad):
+            self._bad[known] = key
+
+    def _count_bad(self) -> int:
+        return sum(map(bool, self._bad))
 
     def _check_labels(self, sample) -> None:
         """Labels that a loss would stop at, on a GPU without a word about the file."""
@@ -215,7 +229,7 @@ class GuardedDataset(Dataset):
     def _report(self, index: int, error: Exception) -> None:
         reason = ' '.join(str(error).split()) or type(error).__name__
         message = f'{self.file_of(index)} cannot be used ({type(error).__name__}: {reason[:300]})'
-        count = sum(self._bad)
+        count = self._count_bad()
         if count > self.skip_bad:
             how = f'{count} such files, --skip-bad-images {self.skip_bad}' if self.skip_bad else 'the run stops'
             raise BadSampleError(

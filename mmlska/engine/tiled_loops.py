@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -63,7 +63,8 @@ class _TiledLoop:
             sample.pred_sem_seg = found.pred_sem_seg
         else:
             sample.pred_instances = found.pred_instances
-            _decode_masks(sample.pred_instances, *sample.ori_shape)
+            if 'masks' in sample.pred_instances:
+                sample.pred_instances.masks = _for_metrics(sample.pred_instances.masks, *sample.ori_shape)
             _plain_boxes(sample)
         return sample
 
@@ -83,15 +84,36 @@ def _plain_boxes(sample: Any) -> None:
             sample.get(key).bboxes = boxes.tensor
 
 
-def _decode_masks(instances: Any, height: int, width: int) -> None:
-    """Run lengths to an array, as long as it is not huge, since not everything that looks at masks takes run lengths."""
-    masks = instances.get('masks')
-    if masks is None or len(masks) * height * width > _DENSE:
-        return
-    from pycocotools.mask import decode
+class RunLengths(Sequence):
+    """Instance masks as COCO run lengths, where metrics expect those or a tensor of masks: as a tensor they can be larger than the memory.
 
-    dense = np.stack([decode(mask) for mask in masks]) if masks else np.zeros((0, height, width), np.uint8)
-    instances.masks = torch.from_numpy(dense.astype(bool))
+    Args:
+        masks: COCO's compressed run lengths.
+    """
+
+    def __init__(self, masks: Sequence[dict[str, Any]]) -> None:
+        self._masks = list(masks)
+
+    def __len__(self) -> int:
+        return len(self._masks)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self._masks[index]
+
+    def numpy(self) -> Iterator[np.ndarray]:
+        """The masks one by one, (H, W) bool, for a metric that goes through those of a tensor."""
+        from pycocotools.mask import decode
+
+        return (decode(mask).astype(bool) for mask in self._masks)
+
+
+def _for_metrics(masks: Sequence[dict[str, Any]], height: int, width: int) -> torch.Tensor | RunLengths:
+    """Run lengths as a tensor (N, H, W), which every metric and picture takes, as long as that is not huge."""
+    found = RunLengths(masks)
+    if len(masks) * height * width > _DENSE:
+        return found
+    dense = np.stack(list(found.numpy())) if masks else np.zeros((0, height, width), bool)
+    return torch.from_numpy(dense)
 
 
 @LOOPS.register_module()

@@ -43,7 +43,7 @@ class TiledPrediction:
         """The data sample of an image in its pixels; instance masks are COCO run lengths, and of a segmentor there are no logits.
 
         Args:
-            image: As :func:`mmlska.bands.open_windows` gives it.
+            image: As :func:`mmlska.image_windows.open_windows` gives it.
             reader: What a model reads that takes no photos.
         """
         height, width = image.shape[:2]

@@ -9,13 +9,13 @@ from mmengine.config import Config
 
 from ..tiles import check_tile, default_overlap
 from .config import datasets_of
-from .image_reading import step_name
+from .image_reading import each_step, step_name
 
 _LOADERS = ('LoadImageFromFile', 'LoadBands')
 _WRAPPERS = ('TiledDataset', 'UnreadDataset')
 _LOOPS = dict(val='TiledValLoop', test='TiledTestLoop')
-#: Candidates of which so much lies in what a tile shows of an object that is learned elsewhere are no background.
-_IGNORE_IOF = 0.5
+# Steps that bring images to a size of their own.
+_RESIZE = ('Resize', 'RandomChoiceResize', 'ResizeShortestEdge', 'FixScaleResize', 'ResizeToMultiple')
 
 
 class Tiles(NamedTuple):
@@ -39,12 +39,23 @@ def trains_on_tiles(cfg: Config) -> bool:
     return 'TiledDataset' in str((cfg.get('train_dataloader') or {}).get('dataset'))
 
 
-def chosen_tiles(tile: int, overlap: int | None = None) -> Tiles:
-    """Tiles by the options of a command.
+def chosen_tiles(cfg: Config, tile: int | None, overlap: int | None = None) -> Tiles | None:
+    """The tiles that the options of a command mean; None for those of the config, or for whole images.
+
+    Args:
+        cfg: The config.
+        tile: ``--tile``; 0 for whole images.
+        overlap: ``--overlap``; by default an eighth.
 
     Raises:
         ValueError: If there can be no such tiles.
     """
+    if tile is None and overlap is not None and (own := tiles_of(cfg)):
+        tile = own.tile
+    if overlap is not None and not tile:
+        raise ValueError(f'--overlap {overlap} is that of tiles; give --tile N too, or leave --overlap out')
+    if not tile:
+        return tiles_of(cfg) if tile is None else None
     tiles = Tiles(tile, default_overlap(tile) if overlap is None else overlap)
     try:
         check_tile(*tiles)
@@ -53,11 +64,27 @@ def chosen_tiles(tile: int, overlap: int | None = None) -> Tiles:
     return tiles
 
 
+def training_tiles(cfg: Config, tile: int | None, overlap: int | None = None) -> Tiles | None:
+    """The tiles that a config is to be trained on by the options of a command, see :func:`chosen_tiles`.
+
+    Raises:
+        ValueError: If there can be no such tiles, or whole images are asked for that the pipelines do not scale any more.
+    """
+    tiles = chosen_tiles(cfg, tile, overlap)
+    if tiles is None and trains_on_tiles(cfg):
+        raise ValueError(
+            '--tile 0: this config was made for tiles and no longer resizes images; train the config that it was made from'
+        )
+    if tiles is not None:
+        check_tileable(cfg)
+    return tiles
+
+
 def use_tiles(cfg: Config, tiles: Tiles) -> list[str]:
     """Train and evaluate a detector or segmentor on overlapping tiles, which are not resized.
 
-    Steps of its pipelines that resize leave the pixels as they are; a random scale has that of a tile as its middle. A candidate half of
-    which lies in a piece of an object that is learned in another tile is ignored.
+    Steps of its pipelines that resize leave the pixels as they are, and a random scale is one of their own size. What a tile shows of an
+    object that is learned in another one is ignored.
 
     Args:
         cfg: The config, changed in place. Its pipelines begin with ``LoadImageFromFile`` or ``LoadBands``.
@@ -72,11 +99,11 @@ def use_tiles(cfg: Config, tiles: Tiles) -> list[str]:
     check_tileable(cfg)
     lines = []
     for split in ('train', *_LOOPS):
-        for dataset in datasets_of(cfg, split):
-            lines += [_keep_size(step, tiles.tile) for step in dataset.get('pipeline') or ()]
+        for pipeline in _pipelines((cfg.get(f'{split}_dataloader') or {}).get('dataset')):
+            lines += [_keep_size(step, split) for step in each_step(pipeline)]
     cfg.train_dataloader.dataset = _wrapped(cfg.train_dataloader.dataset, 'TiledDataset', tiles._asdict())
-    for assigner in _assigners(cfg.model.get('train_cfg') or {}):
-        assigner['ignore_iof_thr'] = _IGNORE_IOF
+    for assigner in _assigners(cfg.model.get('train_cfg')):
+        assigner['type'] = 'TileAssigner'
     use_tiled_evaluation(cfg, tiles)
     return [line for line in dict.fromkeys(lines) if line]
 
@@ -92,17 +119,9 @@ def use_tiled_evaluation(cfg: Config, tiles: Tiles) -> None:
         if not cfg.get(f'{split}_dataloader'):
             continue
         check_tileable(cfg, split)
-        for dataset in datasets_of(cfg, split):
-            for step in dataset.pipeline:
-                if step_name(step) == 'LoadAnnotations' and cfg.default_scope == 'mmdet':
-                    step.with_mask = (
-                        False  # metrics have them from the annotations; as arrays they are as large as the image, each
-                    )
         loader = cfg[f'{split}_dataloader']
         cfg[f'{split}_dataloader'] = dict(loader, batch_size=1, dataset=_wrapped(loader.dataset, 'UnreadDataset', {}))
-        loop = cfg.get(f'{split}_cfg') or {}
-        kept = {key: value for key, value in loop.items() if key == 'fp16'}
-        cfg[f'{split}_cfg'] = dict(type=kind, **tiles._asdict(), tile_batch=batch, **kept)
+        cfg[f'{split}_cfg'] = dict(type=kind, **tiles._asdict(), tile_batch=batch, **_precision(cfg, split))
 
 
 def choose_tiles(cfg: Config, tile: int | None, overlap: int | None = None) -> None:
@@ -111,23 +130,23 @@ def choose_tiles(cfg: Config, tile: int | None, overlap: int | None = None) -> N
     Raises:
         ValueError: If there can be no such tiles.
     """
-    if tile is None and overlap is not None:
-        tiles = tiles_of(cfg)
-        if tiles is None:
-            raise ValueError(f'--overlap {overlap} is that of tiles; give --tile too')
-        tile = tiles.tile
-    if tile == 0:
+    tiles = chosen_tiles(cfg, tile, overlap)
+    if tiles is None:
         use_whole_images(cfg)
-    elif tile is not None:
-        use_tiled_evaluation(cfg, chosen_tiles(tile, overlap))
+    elif tiles != tiles_of(cfg):
+        use_tiled_evaluation(cfg, tiles)
 
 
 def use_whole_images(cfg: Config) -> None:
     """Evaluate whole images again, at the scale of the pipelines."""
     for split in _LOOPS:
         if (cfg.get(f'{split}_cfg') or {}).get('type') in _LOOPS.values():
-            cfg[f'{split}_cfg'] = dict(type=f'{split.title()}Loop')
+            cfg[f'{split}_cfg'] = dict(type=f'{split.title()}Loop', **_precision(cfg, split))
             cfg[f'{split}_dataloader'].dataset = _wrapped(cfg[f'{split}_dataloader'].dataset, None, {})
+
+
+def _precision(cfg: Config, split: str) -> dict[str, Any]:
+    return {key: value for key, value in (cfg.get(f'{split}_cfg') or {}).items() if key == 'fp16'}
 
 
 def check_tileable(cfg: Config, split: str = 'train') -> None:
@@ -136,7 +155,10 @@ def check_tileable(cfg: Config, split: str = 'train') -> None:
         raise ValueError(
             f'--tile is for detectors and segmentors; the config has default_scope={cfg.get("default_scope")!r}'
         )
-    for dataset in datasets_of(cfg, split):
+    datasets = list(datasets_of(cfg, split))
+    if not datasets:
+        raise ValueError(f'--tile: the config has no data set in {split}_dataloader; give one, or leave --tile out')
+    for dataset in datasets:
         steps = [step_name(step) for step in dataset.get('pipeline') or ()]
         if not steps or steps[0] not in _LOADERS:
             first = steps[0] if steps else 'no step'
@@ -148,17 +170,30 @@ def check_tileable(cfg: Config, split: str = 'train') -> None:
             raise ValueError(f'--tile: {split} images are read with color_type={color!r}; use color')
 
 
-def _keep_size(step: dict[str, Any], tile: int) -> str:
-    """Make a step that resizes keep the size of tiles; a line where that takes a random scale away."""
-    name = step_name(step)
+def _pipelines(dataset: dict[str, Any] | None) -> Iterator[list[dict[str, Any]]]:
+    """The pipelines of a data set and of those in it."""
+    if not dataset:
+        return
+    yield dataset.get('pipeline') or []
+    for inner in (dataset.get('dataset'), *(dataset.get('datasets') or ())):
+        yield from _pipelines(inner)
+
+
+def _keep_size(step: dict[str, Any], split: str) -> str:
+    """Make a step that resizes keep the size of tiles; a line where that takes more than a fixed scale away, or does not work."""
+    name, kind = step_name(step), step['type']
     if name == 'RandomResize':
-        step['scale'] = (tile, tile)
-    elif name in ('Resize', 'RandomChoiceResize', 'ResizeShortestEdge'):
-        kind = step['type']
+        options = {key: value for key, value in step.items() if key not in ('type', 'scale', 'ratio_range')}
+        ratio_range = step.get('ratio_range') or (1.0, 1.0)
+        step.clear()
+        step.update(type='RandomScale', ratio_range=ratio_range, **options)
+    elif name in _RESIZE:
         step.clear()
         step.update(type='Resize', scale_factor=1.0, keep_ratio=True)
         if name != 'Resize':
-            return f'tiles are not resized: {kind} of the training pipeline is left out'
+            return f'tiles are not resized: {kind} of the {split} pipeline is left out'
+    elif 'Resize' in name:
+        return f'the {split} pipeline has {kind}, which may resize tiles: leave it out if objects get smaller'
     return ''
 
 
@@ -174,9 +209,9 @@ def _wrapped(dataset: dict[str, Any], kind: str | None, options: dict[str, Any])
 
 
 def _assigners(node: Any) -> Iterator[dict[str, Any]]:
-    """The assigners of a detector's training that know of ignored boxes."""
+    """The assigners of a detector's training that go by the IoU."""
     if isinstance(node, dict):
-        if node.get('type') == 'MaxIoUAssigner':
+        if str(node.get('type')).rpartition('.')[2] == 'MaxIoUAssigner':
             yield node
         node = list(node.values())
     for value in node if isinstance(node, (list, tuple)) else ():

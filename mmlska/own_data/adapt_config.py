@@ -8,20 +8,22 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from ..engine.tiling import check_tileable, chosen_tiles, tiles_of, use_tiles
+from ..engine.tiling import training_tiles, use_tiles
 from ..image_windows import header_of, is_huge
 from ..images import MAX_PIXELS
 from ..text import counted, printable
 from .anchors import choose_anchors
 from .config_edits import each_transform, first_dataset, heads, set_datasets
 from .folder import find_folder
-from .input_scale import network_sizes
+from .input_scale import SizedBoxes, network_sizes
 from .pixels import use_pixels
 from .report import first_of
 from .schedule import check_length, scale_schedule
 from .sources import SOURCES, require_source
 from .split import split_images
 from .tile_counts import tile_line, training_samples
+
+_COUNTED = 100  # detections of a class in an image that COCO's AP counts
 
 
 def own_work_dir(config: str, data: str) -> str:
@@ -82,9 +84,7 @@ def use_own_data(
         raise ValueError(
             '--palette is for segmentors; a detector takes its classes from the labels, or, with --instances, from masks'
         )
-    tiles = tiles_of(cfg) if tile is None else chosen_tiles(tile, overlap)
-    if tiles:
-        check_tileable(cfg)
+    tiles = training_tiles(cfg, tile, overlap)
     source = require_source(root, scope, palette, label_format, instances)
     labels = source.read()
     notes = [*labels.notes, *labels.adapt(cfg)]
@@ -95,8 +95,8 @@ def use_own_data(
     parts, split_note = split_images(labels, val_fraction)
     trained = labels.trained(cfg, parts['train'])
     files = {split: [labels.path_of(image) for image in images] for split, images in parts.items()}
-    if not tiles:
-        _refuse_huge(files)
+    if not tiles or scope == 'mmseg':
+        _refuse_huge(files, scope)
     notes += use_pixels(cfg, files, bands, labels.as_stored)
     first_dataset(cfg, 'train')
     check_length(cfg, epochs)
@@ -112,6 +112,7 @@ def use_own_data(
     boxes = [] if keep_anchors else labels.boxes(parts['train'])
     if boxes and (chosen := choose_anchors(cfg, network_sizes(cfg, boxes))):
         notes.insert(0, chosen)
+    notes += _too_many_objects(labels.boxes(parts.get('val', [])))
     unused = [split for split in parts if not cfg.get(f'{split}_dataloader')]
     notes += [
         f'the config has no {split}_dataloader: {len(parts[split])} {split} images are not used' for split in unused
@@ -128,11 +129,21 @@ def use_own_data(
     return [f'data {root}: {held}; {sides} ({split_note}); {length}; format {source.name}', *notes]
 
 
-def _refuse_huge(files: Mapping[str, Sequence[Path]]) -> None:
+def _too_many_objects(images: Sequence[SizedBoxes]) -> list[str]:
+    """A line where COCO's box AP does not count all of the objects."""
+    count = sum(len(boxes) > _COUNTED for _, boxes in images)
+    some = f'{counted(count, "validation image has", "validation images have")} more than {_COUNTED} objects'
+    return [f'{some}: box and mask AP count {_COUNTED} of a class in an image, AP50 1000'] if count else []
+
+
+def _refuse_huge(files: Mapping[str, Sequence[Path]], scope: str) -> None:
     """Raise ValueError for images that are not read at once."""
     huge = [path for paths in files.values() for path in paths if is_huge(header_of(path))]
     if huge:
+        fix = 'train on tiles of them, such as --tile 640'
+        if scope == 'mmseg':
+            fix = 'cut them up, as label maps are read whole even for tiles'
         raise ValueError(
             f'{counted(len(huge), "image")} of more than {MAX_PIXELS / 1e6:.3g} million pixels, which are not read at once: '
-            f'{first_of([path.name for path in huge])}; train on tiles of them, such as --tile 640'
+            f'{first_of([path.name for path in huge])}; {fix}'
         )

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from mmengine.config import Config, ConfigDict
 
+from ..engine.config import load_config
 from ..text import counted
 
 # From fewer boxes a choice would follow single objects.
 _FEWEST_BOXES = 20
 # As many say the same as all of a large set, and are compared in a moment.
 _MOST_BOXES = 2000
+# The settings of a generator that are chosen here, or say the same in another way.
+_CHOSEN = ('scales', 'octave_base_scale', 'scales_per_octave', 'ratios')
 _LADDER = (1, 1.5, 2, 3, 4, 6, 8, 12)
 # Where so many objects reach the threshold other anchors have nothing to gain. Else anchors are changed where a tenth more of the objects
 # reach it, or the mean IoU gains a twentieth: less comes and goes with the place of a few objects on the ladder and would not pay for
@@ -129,6 +134,28 @@ def best_ious(
     return (shared / (boxes.prod(1)[:, None] + anchors.prod(1)[None, :] - shared)).max(1)
 
 
+def take_anchors(cfg: Config, earlier: Config) -> bool:
+    """Give a config the anchors of another one, whose weights a training continues from; False where one of the two has none."""
+    mine, theirs = anchor_generator(cfg), anchor_generator(earlier)
+    if mine is None or theirs is None:
+        return False
+    for key in _CHOSEN:
+        mine.pop(key, None)
+    mine.update({key: copy.deepcopy(theirs[key]) for key in _CHOSEN if key in theirs})
+    return True
+
+
+def take_anchors_of_run(cfg: Config, config: str) -> bool:
+    """The same, of the training in the work directory, which is resumed; False where there is none.
+
+    Args:
+        cfg: The config, with its ``work_dir``.
+        config: The file that it was read from, after which a training names the one that it leaves.
+    """
+    left = Path(cfg.work_dir, Path(config).name)
+    return left.is_file() and take_anchors(cfg, load_config(str(left)))
+
+
 def names_anchors(settings: Mapping[str, Any] | None) -> bool:
     """Whether somebody's settings of a config, by dotted key, are about anchors, which are then left as they say."""
     return 'anchor_generator' in str(settings or '')
@@ -153,7 +180,7 @@ def choose_anchors(cfg: Config, boxes: np.ndarray) -> str:
     if generator is None or generator.get('base_sizes') or threshold is None:
         return ''
     if cfg.get('load_from'):
-        return 'anchors of the config kept: the weights that training continues from have learnt with them'
+        return 'anchors of the config kept, as training continues from the weights of load_from'
     boxes = np.asarray(boxes, float).reshape(-1, 2)
     boxes = boxes[np.isfinite(boxes).all(1) & (boxes > 0).all(1)]
     if len(boxes) < _FEWEST_BOXES:
@@ -195,7 +222,7 @@ def _threshold(cfg: Config) -> float | None:
     """The IoU with an anchor from which on an object is learned there; None where the assigner goes by something else."""
     train_cfg = (cfg.get('model') or {}).get('train_cfg') or {}
     assigner = (train_cfg.get('rpn') or train_cfg).get('assigner') or {}
-    if str(assigner.get('type', 'MaxIoUAssigner')).split('.')[-1] != 'MaxIoUAssigner':
+    if str(assigner.get('type', 'MaxIoUAssigner')).split('.')[-1] not in ('MaxIoUAssigner', 'TileAssigner'):
         return None
     return assigner.get('pos_iou_thr', 0.5)
 

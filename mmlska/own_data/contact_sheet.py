@@ -11,6 +11,7 @@ import numpy as np
 from ..bands import check_bands, pixels_of, read_picture
 from ..datasets.coco_labels import box_of, draw_mask
 from ..files import write_bytes
+from ..image_windows import header_of, is_huge
 from .folder import name_hash
 from .mask_files import IGNORE
 from .sources.source import Legend, Sample, Source
@@ -63,12 +64,15 @@ def _tile(sample: Sample, legend: Legend, bands: Sequence[int]) -> np.ndarray | 
         return None
     check_bands(bands, channels)  # outside of both: a wrong number is no fault of an image
     try:
-        picture = read_picture(sample.image, as_stored=sample.as_stored, bands=bands)
+        header = header_of(sample.image)
+        side = 2 * _TILE if is_huge(header) else None
+        picture = read_picture(sample.image, as_stored=sample.as_stored, bands=bands, side=side)
     except (OSError, ValueError):
         return None
     pixels = np.ascontiguousarray(picture[..., ::-1])
     if sample.index is None:
-        painted = _paint_objects(pixels, sample.objects, legend)
+        width, height = header.stored if sample.as_stored else header.upright
+        painted = _paint_objects(pixels, (height, width), sample.objects, legend)
     elif sample.index.shape == pixels.shape[:2]:
         painted = _paint_index(pixels, sample.index, legend)
     else:
@@ -76,11 +80,14 @@ def _tile(sample: Sample, legend: Legend, bands: Sequence[int]) -> np.ndarray | 
     return _frame(painted, sample.image.name)
 
 
-def _paint_objects(pixels: np.ndarray, objects: Sequence[tuple[int, dict]], legend: Legend) -> np.ndarray:
-    scale = _TILE / max(pixels.shape[:2])
-    tile = _resize(pixels, scale)
+def _paint_objects(
+    pixels: np.ndarray, shape: tuple[int, int], objects: Sequence[tuple[int, dict]], legend: Legend
+) -> np.ndarray:
+    """A picture of an image of this height and width with its objects."""
+    scale = _TILE / max(shape)
+    tile = _resize(pixels, _TILE / max(pixels.shape[:2]))
     for label, annotation in objects:
-        inside = draw_mask(annotation, pixels.shape[:2], scale, tile.shape[:2])
+        inside = draw_mask(annotation, shape, scale, tile.shape[:2])
         tile[inside] = (0.5 * tile[inside] + 0.5 * np.array(legend[label][1])).astype(np.uint8)
     for label, annotation in objects:
         name, color = legend[label]

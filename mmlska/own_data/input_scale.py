@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
 import numpy as np
 from mmengine.config import Config
 
-from ..engine.image_reading import step_name
+from ..engine.image_reading import each_step, step_name
 from .config_edits import first_dataset
 
 #: Width and height of an image, and the boxes in it as x, y, width, height, all in its own pixels.
 SizedBoxes = tuple[tuple[int, int], Sequence[Sequence[float]]]
 
-_STEPS = ('Resize', 'RandomResize', 'RandomChoiceResize')
+_STEPS = ('Resize', 'RandomResize', 'RandomChoiceResize', 'RandomScale')
 
 
 @dataclass(frozen=True)
@@ -39,26 +39,16 @@ def input_scale(cfg: Config) -> InputScale:
     """What the first step that resizes in the training pipeline of a config does; without such a step images keep their size.
 
     Of sizes drawn by chance the middle counts: that of ``scales``, that between two scales. A ``ratio_range`` that holds 1 counts as
-    1, as validation resizes, any other by its middle. Where tiles are trained on, images are scaled as a whole tile is.
+    1, as validation resizes, any other by its middle.
 
     Raises:
         ValueError: If the config has no data set to train on.
     """
-    scale = _scale_of(first_dataset(cfg, 'train').get('pipeline') or [])
-    tile = _tile(cfg.train_dataloader.dataset)
-    return InputScale(None, scale.keep_ratio, resized_by((tile, tile), scale)) if tile else scale
-
-
-def _tile(dataset: dict) -> int | None:
-    """The side of the tiles that a data set cuts; None where it has whole images."""
-    if dataset.get('type') == 'TiledDataset':
-        return dataset['tile']
-    inner = dataset.get('dataset') or next(iter(dataset.get('datasets') or ()), None)
-    return _tile(inner) if inner else None
+    return _scale_of(first_dataset(cfg, 'train').get('pipeline') or [])
 
 
 def _scale_of(pipeline: Iterable) -> InputScale:
-    step = next((step for step in _steps(pipeline) if step_name(step) in _STEPS), None)
+    step = next((step for step in each_step(pipeline) if step_name(step) in _STEPS), None)
     if step is None:
         return InputScale()
     keep_ratio = bool(step.get('keep_ratio', False))
@@ -66,25 +56,21 @@ def _scale_of(pipeline: Iterable) -> InputScale:
         scales = step['scales']
         scales = [_pair(scale) for scale in (scales if isinstance(scales, (list, tuple)) else [scales])]
         return InputScale(_middle(scales, keep_ratio), keep_ratio)
+    if step_name(step) == 'RandomScale':
+        return InputScale(None, keep_ratio, _pair(_middle_ratio(step['ratio_range'])))
     if step.get('scale') is None:
         return InputScale(None, keep_ratio, _pair(step['scale_factor']))
     scale = step['scale']
     if isinstance(scale, (list, tuple)) and isinstance(scale[0], (list, tuple)):
         return InputScale(_middle([_pair(one) for one in scale], keep_ratio), keep_ratio)
-    low, high = step.get('ratio_range') or (1, 1)
-    ratio = 1 if low <= 1 <= high else (low + high) / 2
+    ratio = _middle_ratio(step.get('ratio_range') or (1, 1))
     width, height = _pair(scale)
     return InputScale((width * ratio, height * ratio), keep_ratio)
 
 
-def _steps(pipeline: Iterable) -> Iterator[dict]:
-    """The steps of a pipeline, those inside steps such as RandomChoice too."""
-    for step in pipeline:
-        if isinstance(step, (list, tuple)):
-            yield from _steps(step)
-        else:
-            yield step
-            yield from _steps(step.get('transforms') or [])
+def _middle_ratio(ratio_range: Sequence[float]) -> float:
+    low, high = ratio_range
+    return 1 if low <= 1 <= high else (low + high) / 2
 
 
 def _pair(value: float | Sequence[float]) -> tuple[float, float]:

@@ -156,6 +156,8 @@ def check_image(report: Report, path: Path) -> Header | None:
         report.add(ERROR, _kind_of(error), path.name)
         return None
     report.pixels.setdefault(pixels, []).append(path.name)
+    if is_huge(header):
+        report.add(WARNING, f'{TOO_LARGE} at once: train with --tile', path.name)
     if pixels.alpha:
         report.clear.append(path.name)
     return header

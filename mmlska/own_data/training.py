@@ -10,7 +10,7 @@ from mmengine.config import Config
 from ..engine.checks import check_data
 from ..engine.lock import unlock_work_dir
 from ..engine.processes import claim_work_dir
-from ..engine.tiling import chosen_tiles, use_tiles
+from ..engine.tiling import training_tiles, use_tiles
 from ..engine.training_options import use_training_options
 from .adapt_config import use_own_data
 from .schedule import scale_schedule
@@ -54,8 +54,10 @@ def _use_length(
     cfg: Config, epochs: int | None = None, tile: int | None = None, overlap: int | None = None
 ) -> list[str]:
     """Set in how many tiles and how often a training sees each image of the data set of its config."""
-    lines = use_tiles(cfg, chosen_tiles(tile, overlap)) if tile is not None else []
-    if epochs is None and tile is None:
+    asked = tile is not None or overlap is not None
+    tiles = training_tiles(cfg, tile, overlap) if asked else None
+    lines = use_tiles(cfg, tiles) if tiles else []
+    if epochs is None and not asked:
         return lines
     check_data(cfg, ('train',))
     built = training_samples(cfg)

@@ -44,9 +44,8 @@ def count_labels(dataset: Any, num_classes: int) -> LabelCounts:
     Raises:
         ValueError: If it is none of these.
     """
-    while hasattr(dataset, 'times') and hasattr(
-        dataset, 'dataset'
-    ):  # one that repeats another counts each image many times
+    # One that repeats another has each image many times, one of tiles each object.
+    while hasattr(dataset, 'dataset') and (hasattr(dataset, 'times') or hasattr(dataset, 'tile')):
         dataset = dataset.dataset
     labels = getattr(dataset, 'labels', None)
     if labels is not None:  # photos in memory

@@ -20,7 +20,7 @@ from ..analysis.overlaps import iou_of_classes
 from ..bands import read_picture
 from ..command_line import sibling
 from ..engine.resume import find_resumable
-from ..images import shrink
+from ..images import read_header
 from ..metric_names import METRICS, in_percent
 from ..results import run_environment
 from ..text import counted
@@ -190,10 +190,11 @@ def _shown(shown: Shown, kept: Validation) -> str:
         text = f'labelled {classes[int(shown.truth)]}, predicted {classes[int(shown.found)]}'
         return figure(Picture('', shown.path, (1, 1), note=text), classes, palette)
     try:
-        photo = read_picture(shown.path, as_stored=kept.as_stored, bands=kept.bands)
+        header = read_header(shown.path, max_pixels=None)
+        small = read_picture(shown.path, as_stored=kept.as_stored, bands=kept.bands, side=SIDE)
     except (OSError, ValueError) as error:
         return f'<p class="missing">{shown_text(error)}</p>'
-    size, small, pair = photo.shape[1::-1], shrink(photo, SIDE), []
+    size, pair = header.stored if kept.as_stored else header.upright, []
     for name, index in (('labelled', shown.truth), ('predicted', shown.found)):
         boxes, numbers, scores, colors = [], [], [], palette
         if kept.task == 'detection':

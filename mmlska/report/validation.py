@@ -111,7 +111,8 @@ class ValidationRecord:
 
     def add(self, batch: Any, outputs: Sequence[Any]) -> None:
         """Count the predictions of the next batch; see :meth:`add_one`."""
-        for image, output in zip(batch.get('inputs') or [None] * len(outputs), outputs):  # those of tiles are not there
+        images = batch['inputs'] if 'inputs' in batch else [None] * len(outputs)  # those of tiles are not there
+        for image, output in zip(images, outputs):
             index, self._position = self._position * self._every, self._position + 1
             if index in self._wanted:
                 self.add_one(index, image, output)

@@ -113,12 +113,19 @@ def test_a_model_trained_on_tiles_predicts_them(here):
     )
     assert plain == named != whole
 
+    generator = load_config(str(model.config)).model.rpn_head.anchor_generator
+    model.train(data='pets', epochs=1, seed=0, work_dir='second', report=False)
+    second = load_config(str(model.config))
+    assert tiles_of(second) == (48, 8), 'weights continue in the tiles that they have learnt'
+    assert second.model.rpn_head.anchor_generator == generator
+
 
 @pytest.mark.parametrize(
     ('arguments', 'kind', 'message'),
     [
         (dict(val_fraction=0.3), ValueError, 'val_fraction go with data; give a folder'),
         (dict(keep_anchors=True), ValueError, 'keep_anchors go with data; give a folder'),
+        (dict(data='pets', overlap=9), ValueError, '--overlap 9 is that of tiles; give --tile N too'),
         (dict(data='pets', tile=20), ValueError, 'tile=20 must be at least 32 pixels'),
         (dict(epochs=3), FileNotFoundError, 'train data not found'),
         (dict(data='nowhere'), FileNotFoundError, 'nowhere is not a folder'),

@@ -166,7 +166,7 @@ def test_a_turned_photo_is_cut_as_its_labels_count(tmp_path, as_stored):
 def test_labels_of_another_size_name_the_file(tmp_path):
     coco(tmp_path, [([35, 5, 10, 10], {})], height=200, width=200)
     dataset = tiled(detection(tmp_path))
-    with pytest.raises(ValueError, match='larger than its 100x70 pixels'):
+    with pytest.raises(ValueError, match='^the image has 100x70 pixels, but tiles were laid for 200x200, '):
         dataset[len(dataset) - 1]
 
 
@@ -205,6 +205,14 @@ def test_label_maps_are_cut_with_their_photos(tmp_path):
         item = dataset[index]
         assert np.array_equal(item['inputs'].numpy().transpose(1, 2, 0)[..., ::-1], PIXELS[y:y_end, x:x_end])
         assert np.array_equal(item['data_samples'].gt_sem_seg.data[0].numpy(), labels[y:y_end, x:x_end])
+
+
+def test_a_label_map_of_another_size_is_refused(tmp_path):
+    _, inner = segmentation(tmp_path)
+    cv2.imwrite(str(tmp_path / 'ann/a.png'), np.zeros((140, 200), np.uint8))
+    for dataset in (tiled(inner), UnreadDataset(inner)):
+        with pytest.raises(ValueError, match='^the label map has 200x140 pixels, but tiles were laid for 100x70, '):
+            dataset[0]
 
 
 def test_images_of_an_evaluation_are_not_read(tmp_path):

@@ -1,9 +1,9 @@
-"""Colour masks become index masks."""
+"""Colour masks become index masks; images are scaled by a random factor."""
 
 import cv2
 import numpy as np
 import pytest
-from mmengine.registry import TRANSFORMS
+from mmengine.registry import TRANSFORMS, init_default_scope
 
 from mmlska.datasets import LoadColorAnnotations, color_to_index
 
@@ -61,3 +61,20 @@ def test_a_broken_mask_is_named(tmp_path):
     path.write_bytes(path.read_bytes()[:20])
     with pytest.raises(ValueError, match=r'^mask .*broken.png is not an image .*\); leave it out or replace it$'):
         LoadColorAnnotations(PALETTE)(dict(seg_map_path=str(path), seg_fields=[]))
+
+
+def test_a_random_scale_is_one_of_the_images_own_size():
+    """Beside RandomResize with the image's size, which draws the same numbers."""
+    init_default_scope('mmdet')
+    ours = TRANSFORMS.build(dict(type='RandomScale', ratio_range=(0.5, 2.0), keep_ratio=True))
+    for height, width in ((60, 80), (64, 64), (31, 17)):
+        image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+        theirs = TRANSFORMS.build(
+            dict(type='RandomResize', scale=(width, height), ratio_range=(0.5, 2.0), keep_ratio=True)
+        )
+        found = []
+        for step in (ours, theirs):
+            np.random.seed(3)  # noqa: NPY002
+            found.append(step(dict(img=image, img_shape=image.shape[:2]))['img'].shape)
+        assert max(abs(a - b) for a, b in zip(*found)) <= 1
+        assert found[0] != image.shape

@@ -62,9 +62,25 @@ def test_broken_images_of_a_detector(scenes, tmp_path):
     assert data.metainfo['classes'][0] == 'circle'
     replaced, following = data[Draw(1, 5)], data[Draw(2, 5)]
     assert replaced['data_samples'].img_path == following['data_samples'].img_path != str(image)
-    data.skip_bad, data._bad[1] = 0, 0
+    data.skip_bad = 0
     with pytest.raises(ValueError, match=rf'{image} cannot be used'):
         data[Draw(1, 5)]
+
+
+def test_all_tiles_of_a_broken_image_are_one_bad_file(scenes, tmp_path):
+    from mmdet.utils import register_all_modules
+
+    image = break_image(scenes, tmp_path, '000001.png')
+    register_all_modules()
+    cfg = load_config(
+        str(ROOT / 'configs/demo/mask_rcnn_van_lska_t_scenes.py'), {'data_root': str(tmp_path / 'scenes')}
+    )
+    tiles = dict(type='TiledDataset', dataset=cfg.train_dataloader.dataset, tile=48, overlap=8)
+    data = GuardedDataset(dict(type='RepeatDataset', times=2, dataset=tiles), skip_bad=1)
+    found = [data[Draw(i, 5)]['data_samples'].img_path for i in range(len(data))]
+    assert str(image) not in found
+    assert len({data.file_of(i) for i in range(len(data))}) == 4
+    assert len(set(found)) == 3
 
 
 def test_draws_are_indices_that_carry_a_seed():

@@ -106,11 +106,15 @@ def test_the_steps_are_those_of_the_loader_in_use(tiny_models, tmp_path):
 
 def test_masks_of_huge_images_stay_run_lengths(tiny_models, tmp_path, monkeypatch):
     monkeypatch.setattr('mmlska.engine.tiled_loops._DENSE', 100)
-    runner = runner_of(tiny_models['mask_rcnn'], tmp_path, show_dir=str(tmp_path / 'show'))
+    model = tiny_models['mask_rcnn']
+    runner = runner_of(model, tmp_path, show_dir=str(tmp_path / 'show'), out=str(tmp_path / 'runs.pkl'))
     metrics = runner.test()
     monkeypatch.undo()
-    dense = runner_of(tiny_models['mask_rcnn'], tmp_path / 'dense').test()
+    dense = runner_of(model, tmp_path / 'dense', out=str(tmp_path / 'dense.pkl')).test()
     assert metrics == dense
+    one, other = (pickle.loads((tmp_path / f'{name}.pkl').read_bytes()) for name in ('runs', 'dense'))
+    assert [s['pred_instances']['masks'] for s in one] == [s['pred_instances']['masks'] for s in other]
+    assert any(len(s['pred_instances']['masks']) for s in one)
     assert len(list((tmp_path / 'show').iterdir())) == 2
 
 

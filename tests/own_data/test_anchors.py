@@ -221,7 +221,7 @@ def test_a_segmentor_has_no_anchors():
 def test_weights_keep_their_anchors():
     cfg = load_config(SMALL_RETINANET, {'load_from': 'x.pth'})
     text = choose_anchors(cfg, boxes(14))
-    assert text == 'anchors of the config kept: the weights that training continues from have learnt with them'
+    assert text == 'anchors of the config kept, as training continues from the weights of load_from'
     assert cfg.model.bbox_head.anchor_generator.octave_base_scale == 3
 
 

@@ -6,6 +6,7 @@ from mmengine.config import Config
 from own_sets import RETINANET, SIZE, UPERNET, annotation, coco, image, photo
 
 from mmlska.engine.config import load_config
+from mmlska.engine.tiling import Tiles, use_tiles
 from mmlska.own_data.check import check_folder
 from mmlska.own_data.input_scale import InputScale, input_scale, network_sizes
 from mmlska.own_data.report import first_of
@@ -51,9 +52,10 @@ def test_sizes_for_each_kind_of_step(name):
 @pytest.mark.parametrize('ratios', [None, (0.7, 1.4), (0.4, 0.6)])
 def test_tiles_keep_the_size_of_objects(ratios):
     """But for what a random scale makes of them."""
+    cfg = load_config(RETINANET)
     step = dict(type='RandomResize', scale=(640, 640), ratio_range=ratios, keep_ratio=True)
-    tiled = dict(type='TiledDataset', tile=640, overlap=80, dataset=dict(pipeline=[step]))
-    cfg = Config(dict(train_dataloader=dict(dataset=dict(type='RepeatDataset', dataset=tiled))))
+    cfg.train_dataloader.dataset.pipeline[2] = step
+    use_tiles(cfg, Tiles(640, 80))
     factor = 0.5 if ratios == (0.4, 0.6) else 1
     assert network_sizes(cfg, [((4000, 3000), [(9, 9, 40, 20)])]) == pytest.approx(np.array([(40, 20)]) * factor)
 
@@ -144,7 +146,9 @@ def test_the_border_of_the_scaling(side, advised):
 
 
 def test_at_least_half_the_small_objects_must_gain():
-    assert tile_advice([(LARGE, objects(20, 20, 12, 12))]).startswith('--tile 800 would help: 100 % of 4 objects are under 16 px')
+    assert tile_advice([(LARGE, objects(20, 20, 12, 12))]).startswith(
+        '--tile 800 would help: 100 % of 4 objects are under 16 px'
+    )
     assert 'under 8 px' in tile_advice([(LARGE, objects(20, 12, 12))])
     assert tile_advice([(LARGE, objects(20, 7, 7))]) == ''
 

@@ -6,10 +6,13 @@ import tifffile
 from own_sets import MASK_RCNN, RETINANET, UPERNET, adapt, annotation, build, coco, image, mask, photo, simple
 
 from mmlska.bands import BandFile
+from mmlska.engine.config import load_config
 from mmlska.engine.tiling import tiles_of
 from mmlska.image_windows import header_of
 from mmlska.images import MAX_PIXELS, ImageError, read_header
+from mmlska.own_data.anchors import take_anchors, take_anchors_of_run
 from mmlska.own_data.check import check_folder
+from mmlska.own_data.contact_sheet import write_sheet
 from mmlska.own_data.training import use_data_and_options
 
 SIDE = 13500  # of a photo above the limit of what is read at once
@@ -110,6 +113,36 @@ def test_a_config_with_its_own_data_is_given_tiles(tmp_path):
         use_data_and_options(cfg, None, dict(tile=10))
 
 
+def test_a_segmentor_refuses_what_its_label_maps_do_not_allow(tmp_path, monkeypatch):
+    monkeypatch.setattr('mmlska.own_data.adapt_config.is_huge', lambda header: True)
+    simple(tmp_path / 'd')
+    with pytest.raises(ValueError, match=r'^4 images of more than 179 .*; cut them up, as label maps are read whole'):
+        adapt(UPERNET, tmp_path / 'd', tmp_path / 'work', tile=64)
+    assert not (tmp_path / 'work/data').exists()
+
+
+def test_images_with_more_objects_than_ap_counts_are_said(tmp_path):
+    boxes = [(10 + 2 * i % 150, 10 + i % 100, 12, 12) for i in range(101)]
+    _, lines = adapt(MASK_RCNN, large(tmp_path / 'd', boxes=boxes), tmp_path / 'work', val_fraction=0.5)
+    assert (
+        '2 validation images have more than 100 objects: box and mask AP count 100 of a class in an image, AP50 1000'
+        in lines
+    )
+
+
+def test_a_resumed_training_keeps_the_anchors_of_its_weights(tmp_path):
+    root = large(tmp_path / 'd', count=12, boxes=[(x, 40, 9, 9) for x in (10, 50, 90, 130)])
+    cfg, _ = adapt(RETINANET, root, tmp_path / 'work', tile=96)
+    cfg.dump(tmp_path / 'work/retinanet_van_lska_t.py')
+    new = load_config(RETINANET)
+    new.work_dir = str(tmp_path / 'work')
+    assert take_anchors_of_run(new, RETINANET)
+    assert new.model.bbox_head.anchor_generator == cfg.model.bbox_head.anchor_generator
+    new.work_dir = str(tmp_path / 'nowhere')
+    assert not take_anchors_of_run(new, RETINANET)
+    assert not take_anchors(load_config('configs/upernet_van_lska_t.py'), cfg)
+
+
 def huge_tiff(path, spots, side=SIDE, tile=1024):
     """A photo of nothing but some bright squares of 12 pixels; never as a whole in memory."""
 
@@ -161,8 +194,11 @@ def test_a_huge_image_is_checked_and_trained_on_by_window(tmp_path, monkeypatch)
     assert reads.shape == (512, 512, 3)
     assert reads[200 - y : 212 - y, 100 - x : 112 - x].min() == 255
     assert reads.sum() == 12 * 12 * 3 * 255
-    found = {finding.kind for finding in check_folder(str(root), tiled=True).report.findings}
-    assert not [kind for kind in found if 'pixels' in kind or 'decoded' in kind], found
+    checked = check_folder(str(root), tiled=True)
+    found = {finding.kind: finding.places for finding in checked.report.findings}
+    assert found['image of more than the 179 million pixels that are read at once: train with --tile'] == ['0.tif']
+    assert checked.report.errors == 0, found
+    assert write_sheet(tmp_path / 'sheet.png', checked.source) == 2
 
 
 def test_a_huge_image_that_has_no_windows_is_refused(tmp_path, monkeypatch):

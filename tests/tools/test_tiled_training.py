@@ -49,7 +49,12 @@ def test_from_training_to_the_export(kind, large, tmp_path):
     assert 'neighbours share 24 pixels; results are those of whole images' in trained
     assert '4 iterations, 1 pass over the images' in trained
     assert (tmp_path / 'work/report.html').is_file()
-    assert 'Not made' not in (tmp_path / 'work/report.html').read_text().split('id="validation"')[-1][:3000]
+    report = (tmp_path / 'work/report.html').read_text()
+    made = {
+        name: report.split(f'<section id="{name}">')[1].split('</section>')[0] for name in ('labels', 'predictions')
+    }
+    assert not [name for name, body in made.items() if 'Not made' in body or 'class="missing"' in body]
+    assert 'training: 4 images, ' in made['labels']
     checkpoint = Path((tmp_path / 'work/last_checkpoint').read_text().strip()).name
     model = ['work/small.py', f'work/{checkpoint}']
     left = Config.fromfile(tmp_path / 'work/small.py')
@@ -89,8 +94,11 @@ def test_a_config_with_its_own_data_is_tiled_too(large, tmp_path):
     ('options', 'why'),
     [
         (['--tile', '8'], '--tile and --overlap: tile=8 must be at least 32 pixels'),
-        (['--tile', '0'], '--tile and --overlap: tile=0 must be at least 32 pixels'),
-        (['--overlap', '20'], '--overlap 20 is that of tiles; give --tile too'),
+        (
+            ['--tile', '0', '--overlap', '20'],
+            '--overlap 20 is that of tiles; give --tile N too, or leave --overlap out',
+        ),
+        (['--overlap', '20'], '--overlap 20 is that of tiles; give --tile N too, or leave --overlap out'),
         (['--tile', '96', '--overlap', '90'], 'overlap=90 must be 0 to a third of tile=96, that is 32'),
     ],
 )
