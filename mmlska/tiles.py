@@ -36,17 +36,25 @@ def tile_spans(length: int, tile: int, overlap: int) -> np.ndarray:
     return np.stack([starts, np.minimum(starts + tile, length)], axis=1)
 
 
-def default_overlap(tile: int) -> int:
-    """Pixels that neighbouring tiles share where nothing else is said: an eighth."""
-    return tile // 8
+def checked_tiles(tile: int, overlap: int | None = None) -> tuple[int, int]:
+    """The side of tiles and the pixels that neighbours share, by default an eighth.
 
+    Raises:
+        ValueError: If there can be no such tiles.
 
-def check_tile(tile: int, overlap: int) -> None:
-    """Raise ValueError if tiles of this size can't be blended over this overlap."""
+    Example:
+        >>> checked_tiles(640), checked_tiles(640, 100)
+        ((640, 80), (640, 100))
+    """
+    for name, value in (('tile', tile), ('overlap', 0 if overlap is None else overlap)):
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise ValueError(f'{name}={value!r} must be a whole number of pixels')
     if tile < 32:
-        raise ValueError(f'tile={tile} must be at least 32 pixels')
+        raise ValueError(f'tile={tile} must be at least 32 pixels, or 0 for whole images')
+    overlap = tile // 8 if overlap is None else overlap
     if not 0 <= overlap <= tile // 3:
-        raise ValueError(f'overlap={overlap} must be 0 to a third of tile={tile}, that is {tile // 3}')
+        raise ValueError(f'overlap={overlap} must be 0 to {tile // 3}, a third of tile={tile}')
+    return tile, overlap
 
 
 class Blender:

@@ -151,7 +151,19 @@ ROOMS: dict[str, Room] = {
     ),
     'export': Room(
         'files for other runtimes, their parity and their metrics',
-        ('bands', 'datasets', 'engine', 'files', 'images', 'infer', 'metric_names', 'models', 'results', 'version'),
+        (
+            'bands',
+            'datasets',
+            'engine',
+            'files',
+            'images',
+            'infer',
+            'log',
+            'metric_names',
+            'models',
+            'results',
+            'version',
+        ),
         ('cv2', 'mmdet', 'mmengine', 'numpy', 'onnx', 'onnxruntime', 'tifffile', 'torch'),
     ),
     'api': Room(

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pycocotools.mask import decode
 
 from mmlska.infer.prediction import encode_mask
-from mmlska.tiles import Blender, check_tile, cut_by_tile, drop_pieces, tile_starts
+from mmlska.tiles import Blender, checked_tiles, cut_by_tile, drop_pieces, tile_starts
 
 sizes = dict(length=st.integers(1, 400), tile=st.integers(32, 90), third=st.floats(0, 1))
 
@@ -67,10 +67,16 @@ def test_many_classes_and_a_single_one():
 
 
 def test_limits():
-    with pytest.raises(ValueError, match='tile=31 must be at least 32'):
-        check_tile(31, 0)
-    with pytest.raises(ValueError, match='overlap=-1'):
-        check_tile(64, -1)
+    with pytest.raises(ValueError, match='^tile=31 must be at least 32 pixels, or 0 for whole images$'):
+        checked_tiles(31, 0)
+    for overlap in (-1, 22):
+        with pytest.raises(ValueError, match=f'^overlap={overlap} must be 0 to 21, a third of tile=64$'):
+            checked_tiles(64, overlap)
+    for tile in ('abc', 64.0, True, np.float32(64)):
+        with pytest.raises(ValueError, match='^tile=.* must be a whole number of pixels$'):
+            checked_tiles(tile)
+    with pytest.raises(ValueError, match="^overlap='a' must be a whole number of pixels$"):
+        checked_tiles(64, 'a')
 
 
 def test_pieces_go_where_another_tile_has_the_whole():

@@ -215,7 +215,7 @@ class Model:
             )
             if self._start is not None:
                 cfg.load_from = str(self._start)
-                own |= self._as_before(cfg, tile, chooses=data is not None and not keep_anchors)
+                own = self._as_before(cfg, tile, chooses=data is not None and not keep_anchors) | own
             elif resume and data is not None and not keep_anchors and take_anchors_of_run(cfg, self._recipe):
                 own['keep_anchors'] = True
             options = dict(pretrained=pretrained, ema=ema, accumulate=accumulate, clip_grad=clip_grad)

@@ -50,7 +50,10 @@ def add_tiles(parser: argparse._ActionsContainer, tile: str) -> None:
     """Add ``--tile N``, which ``tile`` explains, and ``--overlap N``."""
     parser.add_argument('--tile', type=int, metavar='N', help=tile)
     parser.add_argument(
-        '--overlap', type=int, metavar='N', help='pixels that tiles share; by default an eighth of --tile'
+        '--overlap',
+        type=int,
+        metavar='N',
+        help='pixels that tiles share, a third of --tile at most; by default an eighth',
     )
 
 

@@ -28,10 +28,13 @@ def training_parser() -> argparse.ArgumentParser:
     resume = 'continue from a checkpoint, by default the furthest in the work dir that verifies'
     add('--resume', nargs='?', const='auto', metavar='CHECKPOINT', help=resume)
     add('--auto-scale-lr', action='store_true', help='scale the learning rate to the batch size')
-    skip = 'continue past up to N images that cannot be read'
+    skip = 'continue past up to N training images that cannot be read'
     add('--skip-bad-images', type=int, default=0, metavar='N', help=skip)
     add('--epochs', type=int, help='how often training sees each image; by default as the recipe')
-    add_tiles(parser, 'train and evaluate on overlapping tiles of N pixels, for small objects in large images')
+    add_tiles(
+        parser,
+        'train and evaluate on overlapping tiles of N pixels, which are not resized: for small objects in large images',
+    )
     add('--no-report', action='store_true', help='write no report.html into the work dir')
     add_training_options(parser)
     group = parser.add_argument_group('own data')
@@ -54,7 +57,7 @@ def parse_training() -> argparse.Namespace:
     args = parser.parse_args()
     if not args.data and not _own_options(args).keys() <= {'epochs', *TILE_OPTIONS}:
         parser.error(
-            f'--val-fraction, --bands, --keep-anchors, {LABEL_OPTIONS} go with --data; without it use --cfg-options'
+            f'--val-fraction, --bands, --keep-anchors, {LABEL_OPTIONS} go with --data DIR; give it, or leave them out'
         )
     if args.fsdp and args.channels_last is None:  # the default without a GPU, and nothing that FSDP can spread
         args.channels_last = False

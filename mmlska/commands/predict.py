@@ -7,6 +7,7 @@ from ..cli.options import DTYPES, add_bands, add_debug, add_tiles, add_trust_che
 from ..command_line import tool_parser
 from ..engine.config import load_config
 from ..engine.image_reading import show_bands
+from ..engine.tiling import chosen_tiles
 from ..infer import FORMATS, Predictor, resolve
 from ..infer.files import predict_files
 from ..own_data.predictions import LABEL_FORMATS
@@ -41,6 +42,7 @@ def main() -> None:
         use_safe_reader(trust=args.trust_checkpoint)
         items, cfg = resolve(args.input), load_config(args.config)
         show_bands(cfg, args.bands)
+        tiles = chosen_tiles(cfg, args.tile, args.overlap)
         files = predict_files(
             Predictor(cfg, args.checkpoint, args.device, args.dtype, args.deploy),
             items,
@@ -49,7 +51,8 @@ def main() -> None:
             score_thr=args.score_thr,
             overlays=args.overlays,
             batch_size=args.batch_size,
-            tile=args.tile,
-            overlap=args.overlap,
+            tile=tiles.tile if tiles else 0,
+            overlap=tiles.overlap if tiles else None,
         )
-    print(f'predictions: {counted(len(files), "file")} in {args.out}')
+    how = f', of larger images in {tiles}' if tiles else ''
+    print(f'predictions: {counted(len(files), "file")} in {args.out}{how}')

@@ -33,6 +33,8 @@ def main() -> None:
     with user_errors(debug=args.debug):
         cfg = prepared_config(args)
         show_bands(cfg, args.bands)
+        if args.onnx and (args.tile, args.overlap) != (None, None):
+            raise ValueError('--onnx FILE is tested on whole images; leave out --tile and --overlap')
         choose_tiles(cfg, args.tile, args.overlap)
         runner = build_evaluation(
             cfg,

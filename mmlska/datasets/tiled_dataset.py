@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from ..bands import BandFile, BandReader
 from ..image_windows import open_windows, window_of
 from ..images import read_header, spread
-from ..tiles import check_tile, tile_spans
+from ..tiles import checked_tiles, tile_spans
 from .label_tiles import boxes_of, cut_instances, learned_in, shown_shares
 
 _MAX_REFETCH = 1000  # as MMEngine's data sets
@@ -71,7 +71,7 @@ class TiledDataset(_WholeImages):
     """
 
     def __init__(self, dataset: dict | Dataset, tile: int, overlap: int) -> None:
-        check_tile(tile, overlap)
+        checked_tiles(tile, overlap)
         super().__init__(dataset)
         self.tile, self.overlap = tile, overlap
         self._places, self.counts = self._find_tiles()

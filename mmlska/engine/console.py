@@ -27,7 +27,7 @@ from ..metric_names import in_percent
 from ..text import counted, printable, shown
 from .config import datasets_of
 from .loops import counts_epochs
-from .tiling import trains_on_tiles
+from .tiling import tiles_of, trains_on_tiles
 
 # Without a terminal, a line is written after a tenth of the run, but at least every five minutes and at most every ten seconds.
 _SHARE, _LONGEST, _SHORTEST = 0.1, 300, 10
@@ -110,7 +110,12 @@ def data_line(runner: Runner, splits: Sequence[str]) -> str:
     loaders = {split: getattr(runner, f'{split}_dataloader') for split in splits}
     datasets = {split: loader.dataset for split, loader in loaders.items() if hasattr(loader, 'dataset')}
     units = dict(train='tile' if trains_on_tiles(runner.cfg) else 'image')
-    parts = [f'{counted(len(data), units.get(split, "image"))} {words[split]}' for split, data in datasets.items()]
+    tiles = tiles_of(runner.cfg)
+    how = dict.fromkeys(('val', 'test'), f' in {tiles}' if tiles else '')
+    parts = [
+        f'{counted(len(data), units.get(split, "image"))} {words[split]}{how.get(split, "")}'
+        for split, data in datasets.items()
+    ]
     for dataset in list(datasets.values())[:1]:
         classes = (getattr(dataset, 'metainfo', None) or {}).get('classes') or ()
         names = ', '.join(str(name) for name in classes[:6]) + (', ...' if len(classes) > 6 else '')

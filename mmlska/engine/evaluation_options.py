@@ -68,10 +68,12 @@ def use_tta(cfg: Config) -> ConfigDict:
     Raises:
         ValueError: If the config has no ``tta_model`` and ``tta_pipeline``.
     """
-    if tiles_of(cfg) or trains_on_tiles(cfg):
+    if trains_on_tiles(cfg):
         raise ValueError(
-            '--tta averages views of whole images at other scales than those of tiles; leave out --tta or --tile'
+            '--tta scales whole images, which a model that was trained on tiles does not know; leave --tta out'
         )
+    if tiles := tiles_of(cfg):
+        raise ValueError(f'--tta does not go with --tile {tiles.tile}; leave out one of them')
     if not cfg.get('tta_model') or not cfg.get('tta_pipeline'):
         raise ValueError('--tta needs tta_model and tta_pipeline in the config; see configs/_base_/datasets')
     for dataset in datasets_of(cfg, 'test'):

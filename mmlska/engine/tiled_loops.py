@@ -11,7 +11,7 @@ from mmengine.registry import LOOPS
 from mmengine.runner import TestLoop, ValLoop, autocast
 
 from ..datasets.tiled_dataset import UnreadDataset
-from ..tiles import check_tile
+from ..tiles import checked_tiles
 from .image_pipeline import ImagePipeline, as_batch
 from .processes import bare_model
 from .tiled_prediction import TiledPrediction
@@ -31,7 +31,7 @@ class _TiledLoop:
     split: str
 
     def __init__(self, *args, tile: int, overlap: int, tile_batch: int = 1, **kwargs) -> None:
-        check_tile(tile, overlap)
+        checked_tiles(tile, overlap)
         super().__init__(*args, **kwargs)
         self._options = dict(tile=tile, overlap=overlap, batch_size=tile_batch)
 

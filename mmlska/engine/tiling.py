@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from mmengine.config import Config
 
-from ..tiles import check_tile, default_overlap
+from ..tiles import checked_tiles
 from .config import datasets_of
 from .image_reading import each_step, step_name
 
@@ -23,6 +23,9 @@ class Tiles(NamedTuple):
 
     tile: int  # side in pixels
     overlap: int  # pixels that neighbours share at least
+
+    def __str__(self) -> str:
+        return f'tiles of {self.tile} pixels that share {self.overlap}'
 
 
 def tiles_of(cfg: Config) -> Tiles | None:
@@ -50,18 +53,18 @@ def chosen_tiles(cfg: Config, tile: int | None, overlap: int | None = None) -> T
     Raises:
         ValueError: If there can be no such tiles.
     """
-    if tile is None and overlap is not None and (own := tiles_of(cfg)):
-        tile = own.tile
-    if overlap is not None and not tile:
-        raise ValueError(f'--overlap {overlap} is that of tiles; give --tile N too, or leave --overlap out')
-    if not tile:
-        return tiles_of(cfg) if tile is None else None
-    tiles = Tiles(tile, default_overlap(tile) if overlap is None else overlap)
+    own = tiles_of(cfg)
+    if tile is None and overlap is None:
+        return own
+    tile = own.tile if tile is None and own else tile
+    if tile in (0, None) and not isinstance(tile, bool):
+        if overlap is not None:
+            raise ValueError(f'--overlap {overlap} is that of tiles; give --tile N too, or leave --overlap out')
+        return None
     try:
-        check_tile(*tiles)
+        return Tiles(*checked_tiles(tile, overlap))
     except ValueError as error:
         raise ValueError(f'--tile and --overlap: {error}') from error
-    return tiles
 
 
 def training_tiles(cfg: Config, tile: int | None, overlap: int | None = None) -> Tiles | None:
@@ -101,6 +104,9 @@ def use_tiles(cfg: Config, tiles: Tiles) -> list[str]:
     for split in ('train', *_LOOPS):
         for pipeline in _pipelines((cfg.get(f'{split}_dataloader') or {}).get('dataset')):
             lines += [_keep_size(step, split) for step in each_step(pipeline)]
+    for dataset in datasets_of(cfg, 'train'):
+        if dataset.get('filter_cfg'):  # images without objects give tiles without any
+            dataset.filter_cfg = dict(dataset.filter_cfg, filter_empty_gt=False)
     cfg.train_dataloader.dataset = _wrapped(cfg.train_dataloader.dataset, 'TiledDataset', tiles._asdict())
     for assigner in _assigners(cfg.model.get('train_cfg')):
         assigner['type'] = 'TileAssigner'
@@ -138,7 +144,7 @@ def choose_tiles(cfg: Config, tile: int | None, overlap: int | None = None) -> N
 
 
 def use_whole_images(cfg: Config) -> None:
-    """Evaluate whole images again, at the scale of the pipelines."""
+    """Evaluate whole images, as the test pipeline prepares them: of a model that was trained on tiles at their own size."""
     for split in _LOOPS:
         if (cfg.get(f'{split}_cfg') or {}).get('type') in _LOOPS.values():
             cfg[f'{split}_cfg'] = dict(type=f'{split.title()}Loop', **_precision(cfg, split))
@@ -153,7 +159,7 @@ def check_tileable(cfg: Config, split: str = 'train') -> None:
     """Raise ValueError if a config does not read the images of a split in a way that tiles can be read in."""
     if cfg.get('default_scope') not in ('mmdet', 'mmseg'):
         raise ValueError(
-            f'--tile is for detectors and segmentors; the config has default_scope={cfg.get("default_scope")!r}'
+            f'--tile is for detectors and segmentors, and this config has default_scope={cfg.get("default_scope")!r}; leave --tile out'
         )
     datasets = list(datasets_of(cfg, split))
     if not datasets:

@@ -15,8 +15,9 @@ from ..bands import PHOTO, Pixels
 from ..engine.config import remove_hooks
 from ..engine.image_reading import band_reader
 from ..engine.launch import build_test_runner
-from ..engine.tiling import tiles_of, trains_on_tiles, use_whole_images
+from ..engine.tiling import tiles_of, use_whole_images
 from ..images import read_header
+from ..log import log
 from .metadata import network_of
 
 
@@ -78,8 +79,8 @@ def build_evaluation(cfg: Config, checkpoint: str | None, *, onnx: str | None = 
             'give either a checkpoint, such as work_dirs/NAME/epoch_12.pth, or --onnx FILE; --tta, --deploy and --dtype are for '
             'checkpoints'
         )
-    if onnx and tiles_of(cfg) and not trains_on_tiles(cfg):
-        raise ValueError('--onnx predicts whole images: leave out --tile, or give the checkpoint')
+    if onnx and (tiles := tiles_of(cfg)):
+        log(f'{onnx} is tested on whole images at their own size, not in the {tiles} of its training')
     if onnx:
         use_onnx(cfg, onnx)
     return build_test_runner(cfg, checkpoint, **options)

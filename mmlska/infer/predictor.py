@@ -20,7 +20,7 @@ from ..engine.precision import float32_after_autocast
 from ..engine.tiled_prediction import TiledPrediction
 from ..engine.tiling import tiles_of
 from ..models import fold_for_inference
-from ..tiles import check_tile, default_overlap
+from ..tiles import checked_tiles
 from .model import load_model
 from .overlay import draw_prediction
 from .prediction import Prediction
@@ -123,16 +123,13 @@ class Predictor:
         """
         if batch_size < 1:
             raise ValueError(f'batch_size={batch_size} must be 1 or more')
-        trained = tiles_of(self.cfg)
-        if tile is None:
-            tile = trained.tile if trained else 0
-            overlap = trained.overlap if trained and overlap is None else overlap
+        if tile is None and (trained := tiles_of(self.cfg)):
+            tile, overlap = trained.tile, trained.overlap if overlap is None else overlap
         if tile:
-            overlap = default_overlap(tile) if overlap is None else overlap
-            check_tile(tile, overlap)
+            tile, overlap = checked_tiles(tile, overlap)
         elif overlap:
             raise ValueError(f'overlap={overlap} is that of tiles; give tile, for example 1024, too')
-        return self._stream(resolve(inputs, self.reader), batch_size, tile, overlap or 0)
+        return self._stream(resolve(inputs, self.reader), batch_size, tile or 0, overlap or 0)
 
     def _stream(self, items: list, batch_size: int, tile: int, overlap: int) -> Iterator[Prediction]:
         waiting: list[tuple[str, np.ndarray, dict]] = []

@@ -133,7 +133,7 @@ def check_config(cfg: Config) -> Checked:
         outside = [pair for pair, inside in every if not inside]
         source = MaskSource(root, pairs, labels=_labels(cfg, datasets[0][1], names))
     report = source.check(input_scale(cfg))
-    _compare_anchors(report, cfg, cfg)
+    _compare_anchors(report, cfg)
     check_pixels(report, cfg)
     for pair in outside:
         report.add(ERROR, LEADS_OUT, f'{pair.image} or {pair.mask}')
@@ -179,15 +179,17 @@ def _labels(cfg: Config, built, names: list[str]) -> Labels:
     return Labels(names, list(range(first, len(names) + first)), palette, plain=True, reduce_zero=bool(first))
 
 
-def _compare_anchors(report: Report, cfg: Config, trained: Config) -> None:
-    """Note the anchors of a config, and warn where those that will be trained are far from many boxes."""
+def _compare_anchors(report: Report, cfg: Config, trained: Config | None = None) -> None:
+    """Note the anchors of a config, and warn where those, or others that training on a folder chose, are far from many boxes."""
     report.anchor_sizes = anchor_sizes(cfg)
-    sizes = anchor_sizes(trained)
+    sizes = anchor_sizes(cfg if trained is None else trained)
+    change = 'change scales of the anchor_generator or the scale of Resize'
+    change = change if trained is None else 'change the scale of Resize, or train with --tile'
     if not sizes:
         return
     small = sum(size < sizes[0] / 2 for size in report.box_sizes)
     large = sum(size > sizes[-1] * 2 for size in report.box_sizes)
     for count, what, limit in ((small, 'under half the smallest', 0), (large, 'over twice the largest', -1)):
         if count > 0.1 * len(report.box_sizes):
-            advice = f'{count} of {len(report.box_sizes)}; change scales of the anchor_generator or the scale of Resize'
+            advice = f'{count} of {len(report.box_sizes)}; {change}'
             report.add(WARNING, f'boxes {what} anchor ({sizes[limit]:g} px)', advice)

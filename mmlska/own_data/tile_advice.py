@@ -8,7 +8,7 @@ from statistics import median
 
 import numpy as np
 
-from ..tiles import default_overlap, tile_starts
+from ..tiles import checked_tiles, tile_starts
 from .input_scale import InputScale, SizedBoxes, resized_by, shorter_side, side_lengths
 
 #: What a report calls the finding.
@@ -95,5 +95,5 @@ def tiles_in(size: tuple[int, int], tile: int) -> int:
         >>> tiles_in((4000, 3000), 640), tiles_in((640, 641), 640)
         (42, 2)
     """
-    overlap = default_overlap(tile)
+    tile, overlap = checked_tiles(tile)
     return math.prod(len(tile_starts(side, tile, overlap)) for side in size)

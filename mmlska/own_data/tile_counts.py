@@ -38,6 +38,8 @@ def tile_line(built: Any) -> list[str]:
         f'tiles: {counted(counts["tiles"], "tile")} of {tile} pixels from {counted(counts["images"], "training image")}{some}{rest}; '
         f'neighbours share {overlap} pixels; results are those of whole images'
     ]
+    if counts['tiles'] + counts['left_out'] == counts['images']:
+        lines.append('no image is larger than a tile: nothing is cut, and images keep their own size')
     if counts['larger']:
         objects = counted(counts['larger'], 'object is', 'objects are')
         lines.append(f'{objects} larger than a tile, and learned and found in pieces: give a larger --tile')

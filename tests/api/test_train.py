@@ -113,6 +113,8 @@ def test_a_model_trained_on_tiles_predicts_them(here):
     )
     assert plain == named != whole
 
+    with pytest.raises(ValueError, match='overlap=40 must be 0 to 16, a third of tile=48'):
+        model.train(data='pets', epochs=1, overlap=40, work_dir='refused')
     generator = load_config(str(model.config)).model.rpn_head.anchor_generator
     model.train(data='pets', epochs=1, seed=0, work_dir='second', report=False)
     second = load_config(str(model.config))

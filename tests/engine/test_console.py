@@ -114,7 +114,10 @@ def test_the_data_are_one_line():
 
     train = runner.cfg.train_dataloader
     train.dataset = dict(type='TiledDataset', dataset=dict(train.dataset))
-    assert data_line(runner, ('train', 'val')).startswith('data: 30 tiles to train on, 1 image to validate on')
+    runner.cfg.val_cfg = dict(type='TiledValLoop', tile=640, overlap=80)
+    assert data_line(runner, ('train', 'val')).startswith(
+        'data: 30 tiles to train on, 1 image to validate on in tiles of 640 pixels that share 80, 8 classes'
+    )
 
 
 @pytest.fixture

@@ -124,5 +124,5 @@ def test_a_test_loop_refuses_impossible_tiles(tiny_models, tmp_path):
     prepare(cfg, str(model.config), work_dir=str(tmp_path), launcher='none', seed=0)
     choose_tiles(cfg, TILE, OVERLAP)
     cfg.test_cfg.overlap = 60
-    with pytest.raises(ValueError, match='overlap=60 must be 0 to a third of tile=64'):
+    with pytest.raises(ValueError, match='overlap=60 must be 0 to 21, a third of tile=64'):
         build_test_runner(cfg, str(model.checkpoint))

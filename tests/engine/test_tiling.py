@@ -123,7 +123,7 @@ def test_a_test_on_tiles_leaves_the_pipeline_as_it_is():
     assert cfg.train_dataloader.dataset.type == 'CocoDataset'
     choose_tiles(cfg, None, 64)
     assert tiles_of(cfg) == (256, 64)
-    with pytest.raises(ValueError, match='^--tta averages views of whole images .*; leave out --tta or --tile$'):
+    with pytest.raises(ValueError, match='^--tta does not go with --tile 256; leave out one of them$'):
         use_tta(cfg)
     choose_tiles(cfg, 0)
     assert tiles_of(cfg) is None
@@ -132,9 +132,9 @@ def test_a_test_on_tiles_leaves_the_pipeline_as_it_is():
 @pytest.mark.parametrize(
     ('tile', 'overlap', 'why'),
     [
-        (16, None, '--tile and --overlap: tile=16 must be at least 32 pixels'),
-        (-4, None, '--tile and --overlap: tile=-4 must be at least 32 pixels'),
-        (320, 200, '--tile and --overlap: overlap=200 must be 0 to a third of tile=320, that is 106'),
+        (16, None, '--tile and --overlap: tile=16 must be at least 32 pixels, or 0 for whole images'),
+        (-4, None, '--tile and --overlap: tile=-4 must be at least 32 pixels, or 0 for whole images'),
+        (320, 200, '--tile and --overlap: overlap=200 must be 0 to 106, a third of tile=320'),
         (None, 20, '--overlap 20 is that of tiles; give --tile N too, or leave --overlap out'),
         (0, 20, '--overlap 20 is that of tiles; give --tile N too, or leave --overlap out'),
     ],
@@ -161,7 +161,7 @@ def test_a_training_on_tiles_is_not_turned_into_one_of_whole_images():
     ):
         training_tiles(cfg, 0)
     choose_tiles(cfg, 0)
-    with pytest.raises(ValueError, match='^--tta averages'):  # at the scale of the recipe
+    with pytest.raises(ValueError, match='^--tta scales whole images, .*; leave --tta out$'):
         use_tta(cfg)
 
 
@@ -175,7 +175,9 @@ def test_half_precision_stays():
 
 
 def test_configs_whose_images_are_not_read_in_tiles_are_refused():
-    with pytest.raises(ValueError, match="^--tile is for detectors and segmentors; the config has default_scope='mm"):
+    with pytest.raises(
+        ValueError, match="^--tile is for detectors and segmentors, and this config has default_scope='mm"
+    ):
         check_tileable(load_config('configs/van_lska_t_imagenet.py'))
     cfg = load_config('configs/retinanet_van_lska_t.py')
     cfg.train_dataloader.dataset.pipeline[0].color_type = 'grayscale'

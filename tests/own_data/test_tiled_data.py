@@ -67,6 +67,26 @@ def test_objects_larger_than_a_tile_are_said(tmp_path):
     assert '3 objects are larger than a tile, and learned and found in pieces: give a larger --tile' in lines
 
 
+def test_images_without_objects_give_tiles_of_background(tmp_path):
+    root, size = tmp_path / 'd', (200, 150)
+    for i in range(4):
+        photo(root / f'images/{i}.png', size)
+    entries = [image(i, f'{i}.png', size) for i in range(4)]
+    spots = ((10, 10), (60, 10), (150, 120))
+    coco(root / 'train.json', entries[:3], [annotation(i + 1, 0, 1, (*spot, 12, 12)) for i, spot in enumerate(spots)])
+    coco(root / 'val.json', entries[3:], [annotation(1, 3, 1)])
+    cfg, lines = adapt(RETINANET, root, tmp_path / 'work', tile=96)
+    assert 'tiles of 96 pixels from 3 training images, ' in line(lines, 'tiles: ')
+    trained = build(cfg)
+    trained = trained.dataset if hasattr(trained, 'times') else trained
+    assert {trained.get_data_info(i)['img_id'] for i in range(len(trained))} == {1, 2, 3}
+
+
+def test_tiles_that_cut_nothing_are_said(tmp_path):
+    _, lines = adapt(MASK_RCNN, large(tmp_path / 'd'), tmp_path / 'work', tile=1000)
+    assert 'no image is larger than a tile: nothing is cut, and images keep their own size' in lines
+
+
 def test_nothing_to_learn_in_any_tile(tmp_path):
     root, work = tmp_path / 'd', tmp_path / 'work'
     photo(root / 'images/0.png', (200, 150))

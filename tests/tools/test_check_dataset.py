@@ -101,4 +101,4 @@ def test_check_stops_a_training_on_bad_data(bad, tmp_path, refused):
     assert 'names 1 of 6 images that are not below' in refused('train.py', MASK_RCNN, '--data', bad, cwd=tmp_path)
     for option in ('--palette=x.json', '--val-fraction=0.1'):
         line = refused('train.py', MASK_RCNN, option, cwd=tmp_path)
-        assert '--val-fraction, --bands, --format, --instances and --palette go with --data' in line
+        assert '--val-fraction, --bands, --keep-anchors, --format, --instances and --palette go with --data' in line

@@ -93,13 +93,13 @@ def test_a_config_with_its_own_data_is_tiled_too(large, tmp_path):
 @pytest.mark.parametrize(
     ('options', 'why'),
     [
-        (['--tile', '8'], '--tile and --overlap: tile=8 must be at least 32 pixels'),
+        (['--tile', '8'], '--tile and --overlap: tile=8 must be at least 32 pixels, or 0 for whole images'),
         (
             ['--tile', '0', '--overlap', '20'],
             '--overlap 20 is that of tiles; give --tile N too, or leave --overlap out',
         ),
         (['--overlap', '20'], '--overlap 20 is that of tiles; give --tile N too, or leave --overlap out'),
-        (['--tile', '96', '--overlap', '90'], 'overlap=90 must be 0 to a third of tile=96, that is 32'),
+        (['--tile', '96', '--overlap', '90'], 'overlap=90 must be 0 to 32, a third of tile=96'),
     ],
 )
 def test_impossible_tiles_are_refused_before_anything_is_written(large, tmp_path, options, why):
