@@ -5,7 +5,7 @@ import argparse
 import subprocess
 import sys
 from pathlib import Path
-from statistics import mean
+from statistics import median
 
 from run_demos import ROOT, train_and_test
 
@@ -43,7 +43,7 @@ def table(results: dict) -> str:
         entries = [in_percent(results[key]['metrics']) for seed in SEEDS if (key := f'{way}_seed_{seed}') in results]
         if not entries:
             continue
-        minutes = mean(results[key]['train_minutes'] for seed in SEEDS if (key := f'{way}_seed_{seed}') in results)
+        minutes = median(results[key]['train_minutes'] for seed in SEEDS if (key := f'{way}_seed_{seed}') in results)
         points = [' / '.join(f'{entry[metric]:.1f}' for entry in entries) for metric in ('box AP50', 'box AP')]
         rows.append([name, f'{count * side**2 / 1e6:.0f}', *points, f'{minutes:.1f}'])
     return markdown_table(['trained on', 'million pixels', 'box AP50', 'box AP', 'minutes'], rows)
