@@ -35,10 +35,7 @@ OWN_DATA = {
         'upernet_van_lska_t_dubai',
         ['--palette', 'configs/demo/dubai_classes.json', '--epochs', '70'],
     ),
-    'dsb2018_nuclei': (
-        'mask_rcnn_van_lska_t_fruits',
-        ['--epochs', '50', '--cfg-options', 'model.rpn_head.anchor_generator.scales=[2,4]'],
-    ),
+    'dsb2018_nuclei': ('mask_rcnn_van_lska_t_fruits', ['--epochs', '50']),
     'fruits_labelme': ('mask_rcnn_van_lska_t_fruits', ['--epochs', '140']),
     'raccoon_voc': ('retinanet_van_lska_t_small', ['--epochs', '30']),
     'ships_yolo': ('retinanet_van_lska_t_small', ['--epochs', '12']),
