@@ -306,7 +306,7 @@ def test_wrong_settings(tiny_models, predictors):
     image = np.zeros((8, 8, 3), np.uint8)
     with pytest.raises(ValueError, match='batch_size=0'):
         predictors['fpn'](image, batch_size=0)
-    with pytest.raises(ValueError, match=r'overlap=40 must be 0 to a third of tile=96, that is 32'):
+    with pytest.raises(ValueError, match=r'overlap=40 must be 0 to 32, a third of tile=96'):
         predictors['fpn'](image, tile=96, overlap=40)
     with pytest.raises(ValueError, match='overlap=8 is that of tiles'):
         predictors['fpn'](image, overlap=8)
