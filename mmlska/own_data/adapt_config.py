@@ -111,7 +111,7 @@ def use_own_data(
         trained, notes = len(built), [*tile_line(built), *notes]
     boxes = [] if keep_anchors else labels.boxes(parts['train'])
     if boxes and (chosen := choose_anchors(cfg, network_sizes(cfg, boxes))):
-        notes.insert(0, chosen)
+        notes.append(chosen)
     notes += _too_many_objects(labels.boxes(parts.get('val', [])))
     unused = [split for split in parts if not cfg.get(f'{split}_dataloader')]
     notes += [
