@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from ..bands import read_picture
-from ..images import read_header, shrink
+from ..images import shrink
 from ..text import printable
 from .overlaps import NOT_LABELLED
 from .predictions import BoxImage, MapImage, Predictions
@@ -115,15 +115,14 @@ def _write_pictures(folder: Path, stem: str, image: BoxImage | MapImage, predict
     """Write the pictures of one image; return their names and the size of the image."""
     try:
         # Turned by their EXIF data where the test turned them.
-        header = read_header(image.path, max_pixels=None)
-        pixels = read_picture(image.path, as_stored=predictions.as_stored, bands=predictions.bands, side=_FULL)
+        pixels = read_picture(image.path, as_stored=predictions.as_stored, bands=predictions.bands)
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f'image {printable(image.path)} cannot be read; give the config of that test'
         ) from error
-    width, height = header.stored if predictions.as_stored else header.upright
+    height, width = pixels.shape[:2]
     files = {'size': [width, height], 'full': f'{stem}.jpg', 'thumb': f'{stem}.jpg'}
-    _write(folder / files['full'], pixels)
+    _write(folder / files['full'], shrink(pixels, _FULL))
     if max(height, width) > _THUMB:
         files['thumb'] = f'{stem}_s.jpg'
         _write(folder / files['thumb'], shrink(pixels, _THUMB))

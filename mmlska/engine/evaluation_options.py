@@ -25,7 +25,8 @@ def use_overlays(cfg: Config, folder: str) -> None:
             '--show-dir draws boxes and masks, which a classifier has not; --out FILE.pkl writes its predictions'
         )
     reading = image_reading(cfg) if band_reader(cfg) is None else picture_reading(cfg)
-    add_hook(cfg, 'OverlayHook', out_dir=str(Path(folder).absolute()), **reading)
+    huge = dict(skip_huge=True) if tiles_of(cfg) else {}
+    add_hook(cfg, 'OverlayHook', out_dir=str(Path(folder).absolute()), **reading, **huge)
 
 
 def use_predictions(cfg: Config, out: str) -> None:

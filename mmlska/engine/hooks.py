@@ -44,6 +44,7 @@ class OverlayHook(Hook):
         bands: Which channels, from 1, are red, green and blue, or one for grey, for a model of ``LoadBands``; none are the first three,
             or the first. None for a model of photos.
         as_stored: Do not turn such images as their EXIF data say.
+        skip_huge: Leave out images of more pixels than are read at once, which were predicted in tiles.
     """
 
     def __init__(
@@ -54,7 +55,9 @@ class OverlayHook(Hook):
         imdecode_backend: str = 'cv2',
         bands: Sequence[int] | None = None,
         as_stored: bool = False,
+        skip_huge: bool = False,
     ) -> None:
+        self._skip_huge = skip_huge
         self.out_dir, self.score_thr = Path(out_dir), score_thr
         self._bands, self._as_stored = bands, as_stored
         # Always three channels to draw on; 'unchanged' does not turn a photo either.
@@ -71,7 +74,7 @@ class OverlayHook(Hook):
             ):  # run lengths, of an image that is huge
                 sample.pred_instances.pop('masks', None)
             width, height = read_header(sample.img_path, max_pixels=None).stored
-            if width * height > MAX_PIXELS:
+            if self._skip_huge and width * height > MAX_PIXELS:
                 log(f'{sample.img_path} has {width}x{height} pixels, too many for a picture of it')
                 continue
             runner.visualizer.add_datasample(
