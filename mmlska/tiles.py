@@ -26,7 +26,7 @@ def tile_starts(length: int, tile: int, overlap: int) -> list[int]:
 
 
 def tile_spans(length: int, tile: int, overlap: int) -> np.ndarray:
-    """Where the tiles along one side begin, and the pixel behind their last one, (N, 2).
+    """Where the tiles along one side begin, and the pixel after their last one, (N, 2).
 
     Example:
         >>> tile_spans(100, 40, 10).tolist()

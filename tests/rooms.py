@@ -102,7 +102,19 @@ ROOMS: dict[str, Room] = {
     'mmpretrain_classifier': Room('an old name, for configs of earlier versions', ('classification',), ()),
     'infer': Room(
         'predictions of images, and their files and overlays',
-        ('bands', 'colors', 'engine', 'files', 'image_windows', 'images', 'models', 'text', 'tiles', 'weights'),
+        (
+            'bands',
+            'colors',
+            'datasets',
+            'engine',
+            'files',
+            'image_windows',
+            'images',
+            'models',
+            'text',
+            'tiles',
+            'weights',
+        ),
         ('PIL', 'cv2', 'mmengine', 'numpy', 'pycocotools', 'torch'),
     ),
     'own_data': Room(

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools.mask import decode
 
-from mmlska.infer.prediction import encode_mask
+from mmlska.datasets.coco_labels import encode_mask
 from mmlska.tiles import Blender, checked_tiles, cut_by_tile, drop_pieces, tile_starts
 
 sizes = dict(length=st.integers(1, 400), tile=st.integers(32, 90), third=st.floats(0, 1))

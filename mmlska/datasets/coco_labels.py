@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -235,13 +236,44 @@ def decoded_columns(mask: dict, first: int, last: int) -> np.ndarray:
     """
     height, width = mask['size']
     counts = mask['counts'] if isinstance(mask['counts'], list) else _run_lengths(mask['counts'])
-    # Columns lie behind each other: the second of two runs is inside.
+    # Column follows column; the first run is outside of the object, the second inside.
     ends = np.append(np.cumsum(counts), height * width)
     low, high = first * height, min(last, width) * height
     steps = np.zeros(high - low + 1, np.int8)
     for edges, step in ((ends[0::2][: len(ends) // 2], 1), (ends[1::2], -1)):
         np.add.at(steps, np.clip(edges, low, high) - low, step)
     return np.cumsum(steps[:-1], dtype=np.int8).reshape(-1, height).T.astype(bool)
+
+
+def encode_mask(mask: Any, top: int = 0, left: int = 0, size: tuple[int, int] | None = None) -> dict[str, Any]:
+    """COCO's compressed run lengths of a mask that is part of an image, without making a mask of the whole image.
+
+    Args:
+        mask: (H, W), true inside: an array or a tensor.
+        top, left: Row and column of the image where the mask begins.
+        size: Height and width of the image; by default those of the mask.
+
+    Example:
+        >>> encode_mask(np.ones((2, 2), bool), top=1, left=1, size=(4, 4))
+        {'size': [4, 4], 'counts': '52203'}
+    """
+    from pycocotools.mask import frPyObjects
+
+    mask = np.asarray(mask.cpu() if hasattr(mask, 'cpu') else mask, dtype=bool)
+    height, width = size or mask.shape
+    # Runs along columns, as COCO counts; the row of zeros above and below makes each begin and end in its column.
+    columns = np.pad(mask.T, ((0, 0), (1, 1))).astype(np.int8)
+    steps = np.diff(columns, axis=1)
+    starts, ends = (np.argwhere(steps == sign) for sign in (1, -1))
+    edges = np.stack([(at[:, 0] + left) * height + at[:, 1] + top for at in (starts, ends)], axis=1)
+    # A run that ends with its column continues where the next column begins at once.
+    flat = edges.reshape(-1)
+    joined = np.flatnonzero(flat[1:-1:2] == flat[2::2]) * 2 + 1
+    flat = np.delete(flat, np.concatenate([joined, joined + 1]))
+    last = [] if len(flat) and flat[-1] == height * width else [height * width]
+    counts = np.diff(np.concatenate([[0], flat, last]).astype(np.int64)).tolist()
+    encoded = frPyObjects(dict(size=[height, width], counts=counts), height, width)
+    return dict(size=[int(height), int(width)], counts=encoded['counts'].decode())
 
 
 def area_of(annotation: dict, box: list[float]) -> float:

@@ -22,7 +22,7 @@ def shown_shares(boxes: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> tu
 
     Args:
         boxes: (N, 4), x1, y1, x2, y2 in pixels of the image, inside it.
-        rows, columns: First pixel of the tiles and the one behind their last, (R, 2) and (C, 2).
+        rows, columns: First pixel of the tiles and the one after their last, (R, 2) and (C, 2).
 
     Returns:
         (N, R) and (N, C), from 0 to 1; their products are the shares of the area.
@@ -65,7 +65,7 @@ def cut_instances(
         instances: As mmdet's data sets have them: ``bbox`` (x1, y1, x2, y2), ``ignore_flag`` and what else there is; a ``mask`` of
             polygons or run lengths.
         size: Height and width of the image.
-        rows, columns: First pixel of the tiles and the one behind their last, (R, 2) and (C, 2).
+        rows, columns: First pixel of the tiles and the one after their last, (R, 2) and (C, 2).
         place: The row and the column of the tile.
 
     Returns:
@@ -88,7 +88,7 @@ def cut_instances(
         if instance.get('mask'):
             refuse_deadly_mask(instance['mask'], dict(height=size[0], width=size[1]), MOST_PIXELS)
             mask = cut_mask(instance['mask'], (y, x, y_end, x_end))
-            if mask is None:  # the box is there, the object itself is beside the tile
+            if mask is None:  # of the object itself this tile shows nothing
                 continue
             instance['mask'], tight = mask
             box = box if whole[i] else _common(box, tight)
@@ -109,7 +109,7 @@ def cut_mask(
 
     Args:
         segmentation: COCO's polygons or run lengths.
-        tile: Row and column of the tile, and the row and the column behind it.
+        tile: Row and column of the tile, and the row and the column after it.
 
     Example:
         >>> cut_mask([[0, 0, 10, 0, 10, 4, 0, 4]], (2, 5, 34, 37))
@@ -134,8 +134,9 @@ def cut_mask(
 def clip_polygon(points: np.ndarray, width: float, height: float) -> np.ndarray:
     """The part of a polygon (N, 2) inside a rectangle that begins at (0, 0), as a polygon; empty where there is none.
 
-    Where it falls into several parts, lines along the sides of the rectangle join them, which cover no pixel. Source: Sutherland and
-    Hodgman, Reentrant polygon clipping, 1974.
+    Where it falls into several parts, lines along the sides of the rectangle join them, which cover no pixel. Outlines that cross
+    themselves, which labels have, keep their pixels; shapely's ``clip_by_rect`` gives other ones. Source: Sutherland and Hodgman,
+    Reentrant polygon clipping, 1974.
     """
     for axis, limit, sign in ((0, 0.0, 1), (0, width, -1), (1, 0.0, 1), (1, height, -1)):
         if not len(points):

@@ -20,7 +20,7 @@ _MAX_REFETCH = 1000  # as MMEngine's data sets
 
 
 class _WholeImages(Dataset):
-    """What both have of the data set that they stand around, whose pipeline begins with the step that reads images."""
+    """What both wrappers do with their inner data set, whose pipeline begins with the step that reads images."""
 
     def __init__(self, dataset: dict | Dataset) -> None:
         self.dataset = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
@@ -106,9 +106,9 @@ class TiledDataset(_WholeImages):
         return len(self._places)
 
     def get_data_info(self, index: int) -> dict[str, Any]:
-        """What the inner data set says of an image, for one of its tiles.
+        """The entry of an image in the inner data set, for one of its tiles.
 
-        ``tile`` is its row and column and the row and the column behind it, ``whole`` the height and the width of the image; ``height``,
+        ``tile`` is its row and column and the row and the column after it, ``whole`` the height and the width of the image; ``height``,
         ``width`` and ``instances`` are the tile's.
         """
         number, row, column = self._places[index].tolist()
@@ -181,7 +181,7 @@ class UnreadDataset(_WholeImages):
         return len(self.dataset)
 
     def get_data_info(self, index: int) -> dict[str, Any]:
-        """What the inner data set says of an image."""
+        """The entry of an image in the inner data set."""
         return self.dataset.get_data_info(index)
 
     def __getitem__(self, index: int) -> dict[str, Any]:

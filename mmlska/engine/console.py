@@ -44,20 +44,10 @@ _UNTOLD = (
     'vis_backends',
     'tta_',
     'test_',
+    'val_cfg',
     'data_root',
 )
-_UNTOLD_PARTS = (
-    '.dataset',
-    '_cfg.tile',
-    '_cfg.overlap',
-    'val_cfg.type',
-    'test_cfg.type',
-    '.sampler',
-    '_evaluator',
-    'meta_keys',
-    'by_epoch',
-    'convert_to_iter_based',
-)
+_UNTOLD_PARTS = ('.dataset', '.sampler', '_evaluator', 'meta_keys', 'by_epoch', 'convert_to_iter_based')
 _MOST_SETTINGS = 10
 # How MMEngine begins to list every tensor that a checkpoint lacks.
 _UNLIKE_TENSORS = 'The model and loaded state dict do not match exactly'

@@ -69,14 +69,10 @@ class OverlayHook(Hook):
         """Draw the samples of one batch."""
         for sample in [output.cpu() for output in outputs or ()]:
             options = dict(pred_score_thr=self.score_thr) if 'pred_instances' in sample else {}
-            if options and not hasattr(
-                sample.pred_instances.get('masks'), 'shape'
-            ):  # run lengths, of an image that is huge
-                sample.pred_instances.pop('masks', None)
-            width, height = read_header(sample.img_path, max_pixels=None).stored
-            if self._skip_huge and width * height > MAX_PIXELS:
-                log(f'{sample.img_path} has {width}x{height} pixels, too many for a picture of it')
+            if self._skip_huge and self._is_huge(sample.img_path):
                 continue
+            if options and not hasattr(sample.pred_instances.get('masks'), 'shape'):
+                sample.pred_instances.pop('masks', None)  # run lengths, which are not drawn
             runner.visualizer.add_datasample(
                 'overlay',
                 self._read(sample.img_path),
@@ -84,6 +80,13 @@ class OverlayHook(Hook):
                 out_file=str(self.out_dir / f'{unused_name(Path(sample.img_path).stem, self._written)}.png'),
                 **options,
             )
+
+    def _is_huge(self, path: str) -> bool:
+        width, height = read_header(path, max_pixels=None).stored
+        huge = width * height > MAX_PIXELS
+        if huge:
+            log(f'{path} has {width}x{height} pixels, too many for a picture of it')
+        return huge
 
     def _read(self, path: str) -> np.ndarray:
         """A picture of a test image, (H, W, 3) uint8, RGB."""

@@ -46,7 +46,7 @@ class _TiledLoop:
         self.runner.call_hook(f'after_{self.split}_iter', **place, outputs=outputs)
 
     def predict(self, data_batch: dict[str, Any]) -> list[Any]:
-        """The data samples of the images of a batch, with what is predicted beside their labels."""
+        """The data samples of the images of a batch, with their labels and predictions."""
         dataset = _unread(self.dataloader.dataset)  # asked for each time, as a loader may be replaced
         pipeline = ImagePipeline(dataset.image_steps)
         return [self._predicted(sample, dataset, pipeline) for sample in data_batch['data_samples']]

@@ -10,6 +10,7 @@ import torch
 from mmengine.structures import InstanceData, PixelData
 
 from ..bands import BandFile, BandReader
+from ..datasets.coco_labels import encode_mask
 from ..image_windows import window_of
 from ..tiles import Blender, cut_by_tile, drop_pieces
 
@@ -101,36 +102,3 @@ def _shifted(
             [encode_mask(mask, y, x, (height, width)) for mask in instances.masks] or [], dtype=object
         )
     return part
-
-
-def encode_mask(
-    mask: np.ndarray | torch.Tensor, top: int = 0, left: int = 0, size: tuple[int, int] | None = None
-) -> dict[str, Any]:
-    """COCO's compressed run lengths of a mask that is part of an image, without making a mask of the whole image.
-
-    Args:
-        mask: (H, W), true inside.
-        top, left: Row and column of the image where the mask begins.
-        size: Height and width of the image; by default those of the mask.
-
-    Example:
-        >>> encode_mask(np.ones((2, 2), bool), top=1, left=1, size=(4, 4))
-        {'size': [4, 4], 'counts': '52203'}
-    """
-    from pycocotools.mask import frPyObjects
-
-    mask = np.asarray(mask.cpu() if isinstance(mask, torch.Tensor) else mask, dtype=bool)
-    height, width = size or mask.shape
-    # Runs along columns, as COCO counts; the row of zeros above and below makes each begin and end in its column.
-    columns = np.pad(mask.T, ((0, 0), (1, 1))).astype(np.int8)
-    steps = np.diff(columns, axis=1)
-    starts, ends = (np.argwhere(steps == sign) for sign in (1, -1))
-    edges = np.stack([(at[:, 0] + left) * height + at[:, 1] + top for at in (starts, ends)], axis=1)
-    # A run that ends with its column goes on where the next column begins at once.
-    flat = edges.reshape(-1)
-    joined = np.flatnonzero(flat[1:-1:2] == flat[2::2]) * 2 + 1
-    flat = np.delete(flat, np.concatenate([joined, joined + 1]))
-    last = [] if len(flat) and flat[-1] == height * width else [height * width]
-    counts = np.diff(np.concatenate([[0], flat, last]).astype(np.int64)).tolist()
-    encoded = frPyObjects(dict(size=[height, width], counts=counts), height, width)
-    return dict(size=[int(height), int(width)], counts=encoded['counts'].decode())

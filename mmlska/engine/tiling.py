@@ -204,7 +204,7 @@ def _keep_size(step: dict[str, Any], split: str) -> str:
 
 
 def _wrapped(dataset: dict[str, Any], kind: str | None, options: dict[str, Any]) -> dict[str, Any]:
-    """A data set with a wrapper of this package around each plain one in it, in the place of an earlier such wrapper."""
+    """A data set with a wrapper of this package around each plain one in it, instead of an earlier one."""
     if dataset['type'] in _WRAPPERS:
         return _wrapped(dataset['dataset'], kind, options)
     if 'dataset' in dataset:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..bands import BandFile, picture_of
-from ..engine.tiled_prediction import encode_mask
+from ..datasets.coco_labels import encode_mask
 from ..images import shrink
 
 

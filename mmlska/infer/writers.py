@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from ..datasets.coco_labels import encode_mask
 from ..engine.hooks import unused_name
-from ..engine.tiled_prediction import encode_mask
 from ..files import write_bytes, write_text
 from .prediction import Prediction, check_score_thr
 from .sources import is_video

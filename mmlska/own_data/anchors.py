@@ -157,7 +157,7 @@ def take_anchors_of_run(cfg: Config, config: str) -> bool:
 
 
 def names_anchors(settings: Mapping[str, Any] | None) -> bool:
-    """Whether somebody's settings of a config, by dotted key, are about anchors, which are then left as they say."""
+    """Whether settings of a config, by dotted key, set its anchors, which are then kept."""
     return 'anchor_generator' in str(settings or '')
 
 

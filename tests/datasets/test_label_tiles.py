@@ -94,6 +94,16 @@ def test_a_clipped_polygon_keeps_its_area():
     assert len(clip_polygon(square + 100, 20, 20)) == 0
 
 
+def test_an_outline_that_crosses_itself_keeps_its_pixels():
+    bow = [[0, 0, 80, 80, 80, 0, 0, 80]]
+    whole = raster(bow, *SIZE)
+    for y, y_end in grid()[0].tolist():
+        for x, x_end in grid()[1].tolist():
+            found = cut_mask(bow, (y, x, y_end, x_end))
+            part = raster(found[0], y_end - y, x_end - x) if found else np.zeros((y_end - y, x_end - x), bool)
+            assert (part != whole[y:y_end, x:x_end]).sum() <= 0.02 * part.size
+
+
 @settings(max_examples=80, deadline=None)
 @given(seed=st.integers(0, 10**6), tile=st.integers(32, 80), size=st.tuples(st.integers(20, 200), st.integers(20, 200)))
 def test_every_object_is_learned_where_most_of_it_is_shown(seed, tile, size):
