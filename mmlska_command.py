@@ -100,7 +100,12 @@ def run(name: str) -> None:
             )
         except ImportError as error:
             sys.exit(_error(Path(sys.argv[0]).name, load_alone('environment').import_advice(error)))
-        command.main()
+        try:
+            command.main()
+        except Exception as error:
+            if '--debug' in sys.argv or name in ALONE or isinstance(error, BrokenPipeError):
+                raise
+            importlib.import_module('mmlska.cli.library_errors').end_with_line(error)
 
 
 def load_alone(name: str) -> ModuleType:

@@ -14,6 +14,7 @@ from torch import nn
 
 from ..chatter import without_known_chatter
 from ..engine.config import load_config
+from ..engine.device import find_device
 from ..engine.launch import build_train_runner, prepared_config
 from ..engine.signals import handlers_kept
 from ..engine.tiling import choose_tiles, tiles_of
@@ -26,7 +27,6 @@ from ..export.formats import format_file
 from ..infer import Predictor
 from ..infer.model import build_model, dataset_meta, num_classes
 from ..infer.prediction import check_score_thr
-from ..infer.predictor import find_device
 from ..infer.sources import Source, is_one_image
 from ..own_data.adapt_config import own_work_dir
 from ..own_data.anchors import names_anchors, take_anchors, take_anchors_of_run

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from ..designs import ARCHS, DESIGNS
+from ..engine.device import find_device
 from ..results import fill_section, run_environment, write_json
 from .busy import DEFAULT, TOOLS, busy_records, busy_table, draw_busy
 from .cases import Case, backbone_case, model_case, op_case, stage_dims
@@ -59,9 +60,9 @@ class Plan:
     def cases(self) -> Iterator[Callable[[], Case]]:
         """Functions that build the cases, in the order of the tables."""
         if self.kind == 'mmcv':
-            yield from (partial(mmcv_case, op, device=torch.device(self.device)) for op in MMCV_OPS)
+            yield from (partial(mmcv_case, op, device=find_device(self.device)) for op in MMCV_OPS)
             return
-        common = dict(batch=self.batch, device=torch.device(self.device), names=tuple(self.contenders))
+        common = dict(batch=self.batch, device=find_device(self.device), names=tuple(self.contenders))
         for (height, width), dtype, passes in product(self.sizes, self.dtypes, self.passes):
             rest = dict(common, dtype=DTYPES[dtype])
             if self.kind == 'op':
@@ -80,11 +81,6 @@ class Plan:
             elif passes == 'forward':
                 for config in self.configs or CONFIGS['model']:
                     yield partial(model_case, config, (height, width), **rest)
-
-
-def default_device() -> str:
-    """'cuda' where there is a GPU, else 'cpu'."""
-    return 'cuda' if torch.cuda.is_available() else 'cpu'
 
 
 def size(text: str) -> tuple[int, int]:
@@ -128,7 +124,7 @@ def benchmark(
         FileNotFoundError: If there are no results to redraw.
         ValueError: If a case does not exist, or the page has no such section.
     """
-    device = torch.device(plan.device)
+    device = find_device(plan.device)
     busy = plan.kind == 'busy'
     if busy and (device.type != 'cpu' or threads):
         raise ValueError(
@@ -177,7 +173,7 @@ def _measure_busy(plan: Plan, file: Path, command: str, append: bool) -> dict:
 
 def _measure(plan: Plan, file: Path, command: str, append: bool) -> dict:
     """Time the cases of a plan; the results file has each as soon as it is done."""
-    device = torch.device(plan.device)
+    device = find_device(plan.device)
     bandwidth = copy_bandwidth(device)
     print(f'copy bandwidth {bandwidth / 1e9:.1f} GB/s')
     results, run = _begin(file, command, append)

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ..engine.config import find_checkpoint_file
+from ..engine.device import find_device
 from ..images import read_header
 from ..weights import load_whole_model, safe_reading
 
@@ -28,7 +29,7 @@ def build_predict(
     *,
     batch_size: int = 64,
     num_workers: int = 2,
-    device: str | None = None,
+    device: str = 'auto',
     trust: bool | None = None,
 ) -> Callable[[Sequence[Path], bool], Iterator[Tensor]]:
     """Load a classifier and return the function that :func:`mmlska.classification.robustness.measure` takes.
@@ -38,7 +39,7 @@ def build_predict(
         checkpoint: The checkpoint file, of any published layout.
         batch_size: Images in a batch.
         num_workers: Processes that read images; 0 for none.
-        device: 'cuda', 'cpu', ...; by default a GPU where there is one.
+        device: One of :func:`mmlska.engine.device.find_device`.
         trust: Let checkpoints run code; only those whose maker you know. By default as :func:`mmlska.weights.safe_reading` says, else no.
 
     Raises:
@@ -51,12 +52,12 @@ def build_predict(
             f'the config is of {cfg.get("default_scope")}; give one of a classifier, such as van_lska_t_imagenet.py'
         )
     checkpoint = find_checkpoint_file(checkpoint)
-    device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    place = find_device(device)
     init_default_scope('mmpretrain')
     with safe_reading(trust):
         model = MODELS.build(cfg.model)
     load_whole_model(model, checkpoint, Path(cfg.filename or 'the config').name, trust=trust)
-    model.eval().to(device)
+    model.eval().to(place)
     dataset = cfg.test_dataloader.dataset
     while 'pipeline' not in dataset:
         dataset = dataset.dataset

@@ -5,7 +5,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from ..benchmark.contenders import CONTENDERS, DEPLOYMENT, PASSES
-from ..benchmark.run import CONFIGS, DTYPES, KINDS, OPS, Plan, benchmark, default_device, size
+from ..benchmark.run import CONFIGS, DTYPES, KINDS, OPS, Plan, benchmark, size
 from ..cli.errors import user_errors
 from ..cli.options import add_debug, out_folder
 from ..command_line import recorded_command, tool_parser
@@ -16,7 +16,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = tool_parser(__doc__)
     add = parser.add_argument
     add('kind', choices=KINDS)
-    add('--device', default=default_device())
+    add('--device', default='auto', help='auto, cpu, cuda:0, ...')
     add('--threads', type=int, help="CPU threads; default torch's own")
     add('--ops', nargs='+', choices=OPS, default=['lska', 'depthwise_gelu', 'mlp'])
     add('--archs', nargs='+', choices=list(ARCHS), default=['t', 'b'], help='op: the first only')

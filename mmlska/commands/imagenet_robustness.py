@@ -25,7 +25,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument('--limit', type=int, help='at most so many images of each folder, for a try')
     parser.add_argument('--batch-size', type=int, default=64)
     parser.add_argument('--workers', type=int, default=2, help='processes that read images')
-    parser.add_argument('--device', help='cuda, cpu, ...; by default a GPU where there is one')
+    parser.add_argument('--device', default='auto', help='auto, cpu, cuda:0, ...')
     parser.add_argument('--standin', action='store_true', help='first write a small generated stand-in tree to ROOT')
     add_cfg_options(parser, 'settings of the config')
     add_trust_checkpoint(parser)

@@ -2,7 +2,7 @@
 
 import argparse
 
-from ..cli.errors import user_errors
+from ..cli.errors import end_where_unread, user_errors
 from ..cli.options import DTYPES, add_bands, add_debug, add_tiles, add_trust_checkpoint, out_folder
 from ..command_line import tool_parser
 from ..engine.config import load_config
@@ -37,7 +37,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main() -> None:
-    args = make_parser().parse_args()
+    args, unread = make_parser().parse_args(), []
     with user_errors(debug=args.debug):
         use_safe_reader(trust=args.trust_checkpoint)
         items, cfg = resolve(args.input), load_config(args.config)
@@ -51,8 +51,9 @@ def main() -> None:
             score_thr=args.score_thr,
             overlays=args.overlays,
             batch_size=args.batch_size,
-            tile=tiles.tile if tiles else 0,
-            overlap=tiles.overlap if tiles else None,
+            **(tiles._asdict() if tiles else dict(tile=0)),
+            unread=unread,
         )
     how = f', of larger images in {tiles}' if tiles else ''
     print(f'predictions: {counted(len(files), "file")} in {args.out}{how}')
+    end_where_unread(unread)

@@ -12,6 +12,7 @@ from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
 
+from ..images import ImageError
 from .config import datasets_of
 from .image_reading import step_name
 
@@ -56,7 +57,7 @@ class ImagePipeline:
             index: Its number, for messages and as ``img_id``.
 
         Raises:
-            ValueError: If the resizing would leave nothing of it.
+            ImageError: If the resizing would leave nothing of it.
         """
         shape = image.shape[:2]
         try:
@@ -66,7 +67,7 @@ class ImagePipeline:
         except cv2.error as error:
             if 'inv_scale' not in str(error):  # what OpenCV says to a size of 0
                 raise
-            raise ValueError(
+            raise ImageError(
                 f'image {name or index} has {shape[1]}x{shape[0]} pixels, of whose shorter side the resizing of the test pipeline '
                 f'leaves none; crop the image or pad that side'
             ) from error

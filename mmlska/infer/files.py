@@ -25,10 +25,12 @@ def predict_files(
     batch_size: int = 1,
     tile: int | None = None,
     overlap: int | None = None,
+    unread: list[Exception] | None = None,
 ) -> list[Path]:
     """Predict inputs into a folder, each as soon as it is there, with a progress bar on stderr.
 
-    ``items`` are what :func:`mmlska.infer.resolve` found. The other arguments are the options of ``mmlska predict``, which explains them.
+    ``items`` are what :func:`mmlska.infer.resolve` found, and ``unread`` is that of :meth:`mmlska.infer.Predictor.stream`; where no
+    file can be read, its first error is raised. The other arguments are the options of ``mmlska predict``, which explains them.
 
     Returns:
         The files, without the overlays.
@@ -38,17 +40,21 @@ def predict_files(
         ValueError: If an input can't be read, or a setting does not fit.
     """
     names = FileNames()
-    predictions = predictor.stream(items, batch_size=batch_size, tile=tile, overlap=overlap)
+    predictions = predictor.stream(items, batch_size=batch_size, tile=tile, overlap=overlap, unread=unread)
 
     def watched() -> Iterator[Prediction]:
+        empty = True
         bar = ProgressBar(0 if any(map(is_video, items)) else len(items), file=sys.stderr)
         try:
             for prediction in predictions:
+                empty = False
                 if overlays:
                     predictor.draw(prediction, out / 'overlays' / f'{names(prediction)}.png', score_thr)
                 yield prediction
                 bar.update()
         finally:
             print(file=sys.stderr)  # what comes next, an error too, starts a line
+        if empty and unread:
+            raise unread[0]
 
     return write_predictions(watched(), out, format, score_thr=score_thr)

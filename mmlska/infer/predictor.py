@@ -13,18 +13,20 @@ from mmengine.registry import VISUALIZERS, init_default_scope
 
 from ..bands import BandFile
 from ..engine.config import load_config
+from ..engine.device import find_device
 from ..engine.hooks import to_channels_last
 from ..engine.image_pipeline import ImagePipeline, as_batch
 from ..engine.image_reading import band_reader
 from ..engine.precision import float32_after_autocast
 from ..engine.tiled_prediction import TiledPrediction
 from ..engine.tiling import tiles_of
+from ..images import ImageError
 from ..models import fold_for_inference
 from ..tiles import checked_tiles
 from .model import load_model
 from .overlay import draw_prediction
 from .prediction import Prediction
-from .sources import MAX_PIXELS, Source, image_size, is_video, read_images, resolve
+from .sources import Source, check_size, read_images, resolve
 
 _DTYPES = {'fp32': None, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 
@@ -101,6 +103,7 @@ class Predictor:
         batch_size: int = 1,
         tile: int | None = None,
         overlap: int | None = None,
+        unread: list[Exception] | None = None,
     ) -> Iterator[Prediction]:
         """Predict image after image; no more than a batch of them is held.
 
@@ -116,6 +119,7 @@ class Predictor:
                 logits are blended. A TIFF file of more than 192 MB is read tile by tile.
             overlap: Pixels that neighbouring tiles share at least, up to a third of ``tile``; by default that of the training, or an
                 eighth. Instances larger than it may be found in pieces.
+            unread: Gets what is wrong with each file that cannot be read, and the next file follows; None to raise that.
 
         Raises:
             FileNotFoundError: If there is no such input.
@@ -129,19 +133,27 @@ class Predictor:
             tile, overlap = checked_tiles(tile, overlap)
         elif overlap:
             raise ValueError(f'overlap={overlap} is that of tiles; give tile, for example 1024, too')
-        return self._stream(resolve(inputs, self.reader), batch_size, tile or 0, overlap or 0)
+        return self._stream(resolve(inputs, self.reader), batch_size, tile or 0, overlap or 0, unread)
 
-    def _stream(self, items: list, batch_size: int, tile: int, overlap: int) -> Iterator[Prediction]:
+    def _stream(
+        self, items: list, batch_size: int, tile: int, overlap: int, unread: list[Exception] | None
+    ) -> Iterator[Prediction]:
         waiting: list[tuple[str, np.ndarray, dict]] = []
-        found = read_images(items if tile else _small_enough(items), self.reader, by_window=bool(tile))
+        found = read_images(items, self.reader, by_window=bool(tile), unread=unread)
         for index, (name, image) in enumerate(found):
             height, width = image.shape[:2]
             if tile and max(height, width) > tile:
                 yield from self._finish(waiting)
                 yield self._tiled(name, image, batch_size, tile, overlap)
                 continue
-            _check_size(name or index, width, height)
-            packed = self.pipeline(name, image, index)
+            try:
+                check_size(name or index, width, height)
+                packed = self.pipeline(name, image, index)
+            except ImageError as error:
+                if unread is None:
+                    raise
+                unread.append(error)
+                continue
             if waiting and waiting[0][2]['inputs'].shape != packed['inputs'].shape:
                 yield from self._finish(waiting)
             waiting.append((name, image, packed))
@@ -212,37 +224,3 @@ class Predictor:
             visualizer = registry.get(self.cfg.visualizer.type)(alpha=opacity)
         visualizer.dataset_meta = self.dataset_meta
         draw_prediction(visualizer, prediction, Path(out_file), score_thr, names)
-
-
-def _small_enough(items: list[Path | np.ndarray]) -> Iterator[Path | np.ndarray]:
-    """The items one by one; what an image's header says is checked before the image is decoded."""
-    for item in items:
-        size = image_size(item) if isinstance(item, Path) and not is_video(item) else None
-        if size:
-            _check_size(item, *size)
-        yield item
-
-
-def _check_size(name: str | Path | int, width: int, height: int) -> None:
-    if height * width > MAX_PIXELS:
-        raise ValueError(
-            f'image {name} has {width}x{height} pixels, more than {MAX_PIXELS // 10**6} million: '
-            f'predict it in tiles (tile=1024, --tile 1024)'
-        )
-
-
-def find_device(name: str) -> torch.device:
-    """The device of torch that a name stands for; 'auto' is the first GPU, else the CPU.
-
-    Raises:
-        ValueError: If there is no such device.
-    """
-    if name == 'auto':
-        name = 'cuda' if torch.cuda.is_available() else 'cpu'
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ValueError(f"device={name!r} is none of torch's; use 'auto', 'cpu' or 'cuda:0'") from error
-    if device.type == 'cuda' and not torch.cuda.is_available():
-        raise ValueError(f"device={name!r} needs a GPU and there is none here; use 'cpu' or 'auto'")
-    return device

@@ -14,7 +14,16 @@ from PIL import Image, ImageOps
 
 from ..bands import GREY, LARGE, PHOTO, BandFile, BandReader
 from ..image_windows import open_windows
-from ..images import IMAGE_SUFFIXES, ImageError, bgr_pixels, folders_below, is_image, read_header, read_photo
+from ..images import (
+    IMAGE_SUFFIXES,
+    ImageError,
+    ImageTooLarge,
+    bgr_pixels,
+    folders_below,
+    is_image,
+    read_header,
+    read_photo,
+)
 from ..text import printable
 
 VIDEO_SUFFIXES = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v')
@@ -24,6 +33,8 @@ Source: TypeAlias = str | Path | np.ndarray | Image.Image
 
 #: Pixels above which an image is predicted in tiles or refused, and bytes above which a TIFF file is then read by window.
 MAX_PIXELS = LARGE
+# The number of a camera, as OpenCV and YOLO take it, its device, or the address of a stream.
+_STREAM = re.compile(r'\d{1,2}$|/dev/video\d+$|(rtsps?|rtmps?|rtp|udp|tcp|srt|mms):/|https?:/.*\.m3u8', re.IGNORECASE)
 _MAX_BYTES = 3 * LARGE
 
 
@@ -55,6 +66,11 @@ def resolve(inputs: Source | Sequence[Source], reader: BandReader | None = None)
     if not isinstance(inputs, (str, Path)):
         raise TypeError(
             f'input of type {type(inputs).__name__}; give a path, an array (H, W, 3) in BGR, an image of Pillow or a list of them'
+        )
+    if _STREAM.match(str(inputs)) and not os.path.isfile(inputs) and not os.path.isdir(inputs):
+        raise ValueError(
+            f'input {printable(str(inputs))} is a camera or a stream, which are not read; record a video, for example with ffmpeg, and '
+            f'give its file'
         )
     if re.match(r'\w{2,}:/', str(inputs)) and not os.path.exists(inputs):  # of the two slashes a Path has one
         raise ValueError(
@@ -113,32 +129,55 @@ def _matches(pattern: Path) -> set[Path]:
 
 
 def read_images(
-    items: Iterable[Path | np.ndarray], reader: BandReader | None = None, *, by_window: bool = False
+    items: Iterable[Path | np.ndarray],
+    reader: BandReader | None = None,
+    *,
+    by_window: bool = False,
+    unread: list[Exception] | None = None,
 ) -> Iterator[tuple[str, np.ndarray | BandFile]]:
     """Read what :func:`resolve` listed, one image at a time, each with its name: the path, '' for an array, path#frame for a video.
 
     Args:
         items: The files and arrays.
         reader: What a model reads that takes no photos.
-        by_window: Only open large TIFF files, of which the windows that are asked for are read then.
+        by_window: Only open large TIFF files, of which the windows that are asked for are read then. Else images of more than
+            :data:`MAX_PIXELS` are not read.
+        unread: Gets what is wrong with each file that cannot be read, and the next file follows; None to raise that.
 
     Raises:
-        ValueError: If a file is neither an image nor a video that OpenCV can read, or has not the pixels that the model reads.
+        ImageError: If a file is neither an image nor a video that OpenCV can read, is too large, or has not the pixels that the model
+            reads.
     """
     for item in items:
-        if isinstance(item, np.ndarray):
-            yield '', item
-        elif is_video(item):
-            yield from ((name, _frame_for(frame, name, reader)) for name, frame in _frames(item))
-        else:
-            yield str(item), _read(item, reader, by_window)
+        try:
+            if isinstance(item, np.ndarray):
+                yield '', item
+            elif is_video(item):
+                yield from ((name, _frame_for(frame, name, reader)) for name, frame in _frames(item))
+            else:
+                yield str(item), _read(item, reader, by_window)
+        except (ImageError, OSError) as error:
+            if unread is None:
+                raise
+            unread.append(error)
 
 
 def _read(path: Path, reader: BandReader | None, by_window: bool) -> np.ndarray | BandFile:
-    """An image; what may be large is the caller's to say."""
     if by_window and (reader is not None or _is_large(path)):
         return open_windows(path, reader, whole_bytes=_MAX_BYTES, max_pixels=None)
+    size = None if by_window else image_size(path)
+    if size:
+        check_size(path, *size)  # before it is decoded
     return read_photo(path, max_pixels=None) if reader is None else reader.read(path, None)
+
+
+def check_size(name: str | Path | int, width: int, height: int) -> None:
+    """Raise ImageTooLarge for an image that has to be predicted in tiles."""
+    if height * width > MAX_PIXELS:
+        raise ImageTooLarge(
+            f'image {name} has {width}x{height} pixels, more than {MAX_PIXELS // 10**6} million: '
+            f'predict it in tiles (tile=1024, --tile 1024)'
+        )
 
 
 def _is_large(path: Path) -> bool:
@@ -150,7 +189,7 @@ def _frame_for(frame: np.ndarray, name: str, reader: BandReader | None) -> np.nd
     if reader is None:
         return frame
     if reader.pixels != GREY:
-        raise ValueError(f'{name} has {PHOTO}, and the model reads {reader.pixels}; give images of that kind')
+        raise ImageError(f'{name} has {PHOTO}, and the model reads {reader.pixels}; give images of that kind')
     return reader.finish(frame[..., ::-1])
 
 
@@ -187,4 +226,4 @@ def _frames(path: Path) -> Iterator[tuple[str, np.ndarray]]:
     finally:
         video.release()
     if number == 0:
-        raise ValueError(f'{path} is not a video that OpenCV can read; convert it, for example to .mp4')
+        raise ImageError(f'{path} is not a video that OpenCV can read; convert it, for example to .mp4')

@@ -15,7 +15,7 @@ from ultralytics.nn import tasks
 
 from .configs import stock_and_place, with_lska
 from .record import apply_record, split_record
-from .rows import ROWS, TWINS, Scaling, read_row
+from .rows import ROWS, TWINS, Scaling, channels_before, read_row
 
 KNOWN_VERSIONS = '8.4'
 _ENTRY = '_mmlska'
@@ -23,7 +23,8 @@ _ENTRY = '_mmlska'
 _LOCALS = {'m', 'n', 'args', 'ch', 'f', 'c2', 'width', 'max_channels', 'scale', 'legacy', 'base_modules'}
 _BRANCH = f"""
 if m in {_ENTRY}.modules:
-    args, c2, n, legacy = {_ENTRY}.read_row(m, args, ch[f], n, legacy, {_ENTRY}.Scaling(width, max_channels, scale))
+    c2 = {_ENTRY}.channels_before(m, ch, f)
+    args, c2, n, legacy = {_ENTRY}.read_row(m, args, c2, n, legacy, {_ENTRY}.Scaling(width, max_channels, scale))
 """
 _stock: dict[str, Callable] = {}
 
@@ -33,6 +34,7 @@ class _Namespace:
 
     modules = frozenset(ROWS.values())
     read_row = staticmethod(read_row)
+    channels_before = staticmethod(channels_before)
     Scaling = Scaling
 
 

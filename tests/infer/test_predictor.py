@@ -12,7 +12,6 @@ from picture_files import with_side
 from pycocotools.mask import decode
 
 from mmlska.infer import Predictor
-from mmlska.infer import predictor as predictor_module
 from mmlska.weights import WeightsError
 
 MODELS = ('mask_rcnn', 'retinanet', 'upernet', 'fpn')
@@ -192,7 +191,7 @@ def test_tiles_of_a_detector_in_pixels_of_the_image(predictors, photos):
 
 
 def test_large_image_needs_tiles(predictors, monkeypatch):
-    monkeypatch.setattr(predictor_module, 'MAX_PIXELS', 100 * 100)
+    monkeypatch.setattr('mmlska.infer.sources.MAX_PIXELS', 100 * 100)
     with pytest.raises(ValueError, match=r'image 0 has 120x110 pixels.*tile=1024'):
         predictors['upernet'](np.zeros((110, 120, 3), np.uint8))
     assert predictors['upernet'](np.zeros((110, 120, 3), np.uint8), tile=64)[0].index_mask.shape == (110, 120)
@@ -301,7 +300,7 @@ def test_wrong_settings(tiny_models, predictors):
         Predictor(tiny_models['fpn'].config, 'nothing.pth')
     with pytest.raises(ValueError, match="dtype='int8' is unknown; choose one of 'fp32'"):
         Predictor(*tiny_models['fpn'], dtype='int8')
-    with pytest.raises(ValueError, match="device='gpu' is none of torch's"):
+    with pytest.raises(ValueError, match="device='gpu' is not there; use 'auto'"):
         Predictor(*tiny_models['fpn'], device='gpu')
     image = np.zeros((8, 8, 3), np.uint8)
     with pytest.raises(ValueError, match='batch_size=0'):
@@ -314,7 +313,7 @@ def test_wrong_settings(tiny_models, predictors):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='checks what is said without a GPU')
 def test_no_gpu(tiny_models):
-    with pytest.raises(ValueError, match="device='cuda' needs a GPU"):
+    with pytest.raises(ValueError, match="device='cuda' is not there; use 'auto' or 'cpu'; PyTorch sees no GPU"):
         Predictor(*tiny_models['fpn'], device='cuda')
     with pytest.raises(ValueError, match="dtype='fp16' needs a GPU"):
         Predictor(*tiny_models['fpn'], dtype='fp16')

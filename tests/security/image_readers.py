@@ -19,7 +19,7 @@ from mmlska.app.views import read_photo
 from mmlska.classification import PhotoFolder
 from mmlska.engine.hooks import OverlayHook
 from mmlska.export import onnx_predictor
-from mmlska.infer import predictor, sources
+from mmlska.infer import sources
 
 
 def opened(path: str) -> None:
@@ -28,7 +28,7 @@ def opened(path: str) -> None:
 
 
 def predicted(path: str) -> None:
-    list(sources.read_images(predictor._small_enough(sources.resolve(path))))
+    list(sources.read_images(sources.resolve(path)))
 
 
 def as_bands(path: str) -> None:

@@ -1,9 +1,11 @@
 """Rows with LSKA in Ultralytics' parser: how they are read, and when they are refused."""
 
 import inspect
+import re
 
 import pytest
 import torch
+import yaml
 from ultralytics import YOLO
 from ultralytics.nn import tasks
 
@@ -100,6 +102,38 @@ def test_last_argument_is_the_kernel():
         build([-1, 2, 'C3k2_LSKA', [64, False, 0.5, True]])
     with pytest.raises(ValueError, match=r'a C2f_LSKA row needs its channels'):
         build([-1, 2, 'C2f_LSKA', []])
+
+
+@pytest.mark.parametrize(
+    ('row', 'message'),
+    [
+        ([-1, 2, 'C2f_LSKA', [128, True, 11]], 'has g=11; .* with the kernel 11 it is [128, True, 1, 0.5, 11]'),
+        ([-1, 2, 'C2f_LSKA', [128, 23]], 'has shortcut=23; .* with the kernel 23 it is [128, False, 1, 0.5, 23]'),
+        ([-1, 1, 'SPPF_LSKA', [128, 5, 11]], 'has n=11; .* with the kernel 11 it is [128, 5, None, False, 11]'),
+        ([-1, 2, 'C2PSA_LSKA', [128, 35]], 'has e=35; .* with the kernel 35 it is [128, 0.5, 35]'),
+        (
+            [-1, 1, 'LSKABottleneck', [64, True, 1, [3, 3], 0.5, 7, 7]],
+            'has 1 too many; .* it is [64, True, 1, [3, 3], 0.5, 7]',
+        ),
+        ([-1, 2, 'C2f_LSKA', [True]], 'row with [True] needs its channels first, such as [512]'),
+        (
+            [[0, 1], 1, 'LSKA', []],
+            'LSKA row that reads from [0, 1]: it takes one layer, such as -1; join several with a',
+        ),
+        ([[-1], 2, 'C2f_LSKA', [64]], 'C2f_LSKA row that reads from [-1]: it takes one layer'),
+        ([7, 1, 'LSKA', []], 'LSKA row that reads from 7: there are 1 layers before it'),
+    ],
+)
+def test_rows_in_another_order_are_refused_with_the_right_one(row, message):
+    with pytest.raises(ValueError, match='.*'.join(map(re.escape, message.split('.*')))):
+        build(row)
+
+
+def test_the_row_that_is_advised_builds():
+    with pytest.raises(ValueError, match='it is') as refused:
+        build([-1, 2, 'C2f_LSKA', [128, True, 11]])
+    advised = yaml.safe_load(str(refused.value).rpartition('it is ')[2])
+    assert build([-1, 2, 'C2f_LSKA', advised])[1].m[0].lska.k_size == 11
 
 
 def test_stock_rows_are_read_as_before():
