@@ -249,6 +249,34 @@ class BandReader:
         return values
 
 
+@dataclass(frozen=True)
+class GreyPhotoReader(BandReader):
+    """How a model reads photos as grey ones of 8 bits: by OpenCV's own decoding, which differs from greyed colours by rounding."""
+
+    channels: int = 1
+    dtype: str = 'uint8'
+
+    def read(self, path: str | Path, max_pixels: int | None = MAX_PIXELS) -> np.ndarray:
+        """A photo, (H, W, 1) uint8; errors are those of :func:`mmlska.images.read_photo`."""
+        flag = cv2.IMREAD_GRAYSCALE
+        return read_photo(path, as_stored=self.as_stored, max_pixels=max_pixels, flag=flag)[..., None]
+
+
+def reads_as_stored(color_type: str) -> bool:
+    """Whether ``LoadImageFromFile`` with this ``color_type`` leaves photos as they are stored, whatever their EXIF data say.
+
+    Example:
+        >>> reads_as_stored('grayscale'), reads_as_stored('color_ignore_orientation')
+        (False, True)
+    """
+    return color_type == 'unchanged' or color_type.endswith('ignore_orientation')
+
+
+def grey_reader(color_type: str) -> GreyPhotoReader | None:
+    """How ``LoadImageFromFile`` with this ``color_type`` reads photos if it makes them grey; None if it does not."""
+    return GreyPhotoReader(as_stored=reads_as_stored(color_type)) if color_type.startswith('grayscale') else None
+
+
 def check_bands(bands: Sequence[int], channels: int) -> None:
     """Raise ValueError if channels to show, counted from 1, are not one or three of ``channels``."""
     if bands and (len(bands) not in (1, 3) or not all(1 <= band <= channels for band in bands)):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..bands import BandReader, picture_of
 from ..engine.config import find_path
-from ..engine.image_reading import band_reader
+from ..engine.image_reading import band_reader, picture_reading
 from ..images import read_photo
 from ..models.attention import ATTENTIONS
 from .photos import in_fours, model_input
@@ -99,14 +99,17 @@ def scaled_input(cfg: Config, path: str, size: int | None = None) -> tuple[np.nd
         ValueError: If the size is too small, or the file cannot be read, or is no image for the model.
     """
     reader = band_reader(cfg)
-    image = read_scaled(path, size, reader)
+    image = read_scaled(path, size, reader, picture_reading(cfg)['as_stored'])
     return image, (image if reader is None else picture_of(image, reader.shown))[..., ::-1]
 
 
-def read_scaled(path: str, size: int | None = None, reader: BandReader | None = None) -> np.ndarray:
+def read_scaled(
+    path: str, size: int | None = None, reader: BandReader | None = None, as_stored: bool = False
+) -> np.ndarray:
     """Read a photo, its longer side scaled to ``size`` pixels if that is given: (H, W, 3) uint8, BGR.
 
-    With the ``reader`` of a model of other images it is (H, W, C), uint8 or float32, in the order of the file.
+    ``as_stored`` does not turn it as its EXIF data say. With the ``reader`` of a model of other images it is
+    (H, W, C), uint8 or float32, in the order of the file.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -117,7 +120,7 @@ def read_scaled(path: str, size: int | None = None, reader: BandReader | None = 
         raise FileNotFoundError(f'photo {path} does not exist; name an image file')
     if size is not None and size < 32:
         raise ValueError(f'--size {size} is too small; give 32 pixels or more')
-    photo = read_photo(found) if reader is None else reader.read(found)
+    photo = read_photo(found, as_stored=as_stored) if reader is None else reader.read(found)
     if size is None:
         return photo
     scale = size / max(photo.shape[:2])

@@ -69,16 +69,22 @@ def model_input(model: nn.Module, image: np.ndarray) -> Tensor:
 
 
 def square_inputs(
-    model: nn.Module, paths: Sequence[Path], size: int, reader: BandReader | None = None
+    model: nn.Module,
+    paths: Sequence[Path],
+    size: int,
+    reader: BandReader | None = None,
+    as_stored: bool = False,
 ) -> Iterator[Tensor]:
-    """Yield each image as a normalised square (1, C, size, size); ``reader`` is the model's, None for photos.
+    """Yield each image as a normalised square (1, C, size, size).
+
+    ``reader`` is the model's, None for photos in colours, which are read ``as_stored`` or as their EXIF data turn them.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ImageError: If it cannot be read, or is no image for the reader.
     """
     for path in paths:
-        image = read_photo(path) if reader is None else reader.read(path)
+        image = read_photo(path, as_stored=as_stored) if reader is None else reader.read(path)
         yield model_input(model, in_fours(partial(square, size=size), image))
 
 

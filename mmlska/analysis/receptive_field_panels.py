@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..engine.config import find_path, load_config
-from ..engine.image_reading import band_reader
+from ..engine.image_reading import band_reader, picture_reading
 from ..files import write_atomically
 from ..images import photos_in, spread
 from ..infer.model import build_model
@@ -65,13 +65,14 @@ def measure_panels(
         photos_in(find_path(images) or images) if images else dataset_photos(load_config(config, options), 'val'),
         num_images,
     )
-    reader = band_reader(load_config(config, options))
+    cfg = load_config(config, options)
+    reader, as_stored = band_reader(cfg), picture_reading(cfg)['as_stored']
     weights = {'random': [None] * len(panels), **({'trained': checkpoints} if checkpoints else {})}
     fields = {}
     for source, files in weights.items():
         for (name, settings), file in zip(panels.items(), files):
             model = build_model(load_config(config, settings), file, seed)
-            inputs = square_inputs(model, photos, size, reader)
+            inputs = square_inputs(model, photos, size, reader, as_stored)
             field = effective_receptive_field(model.backbone, inputs, stage=-1 if stage is None else stage - 1)
             squares = contributions(field.heat, field.center)
             fields[f'{name}, {source}'] = field, squares

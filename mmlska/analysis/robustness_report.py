@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from ..engine.image_reading import picture_reading
 from ..images import read_photo
 from ..results import markdown_table, save_figure, write_json
 from .figures import corrupted_samples, robustness
@@ -56,7 +57,13 @@ def report_robustness(
     yield _table(summary)
     yield f'results: {out}; chart: {save_figure(chart, out.with_suffix(".png"))}'
     photo = dataset_photos(cfg, 'test')[0]
-    samples = corrupted_samples(read_photo(photo)[..., ::-1], photo.name, corruptions, severities, seed)
+    samples = corrupted_samples(
+        read_photo(photo, as_stored=picture_reading(cfg)['as_stored'])[..., ::-1],
+        photo.name,
+        corruptions,
+        severities,
+        seed,
+    )
     yield f'samples: {save_figure(samples, out.with_name(f"{out.stem}_samples.png"))}'
 
 

@@ -172,7 +172,7 @@ class Page:
         self, path: str | Path, session: Session | None, first: str, second: str, score: float, opacity: float
     ) -> list:
         try:
-            image, size = read_photo(path, self.max_megapixels)
+            image, size = read_photo(path, self.max_megapixels, self.models[first].as_stored)
             session = Session(image, size, self._views(image, first, second))
         except (FileNotFoundError, ValueError) as error:
             return self._only_message(session, error)

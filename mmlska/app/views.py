@@ -38,8 +38,8 @@ def find_examples(folders: Sequence[str | Path] | None = None, each: int = 3) ->
     return [photo for folder in folders for photo in spread(photos_in(find_path(folder) or folder), each)]
 
 
-def read_photo(path: str | Path, max_megapixels: float) -> tuple[np.ndarray, str]:
-    """Read an uploaded photo, unless its header already says that it is too large.
+def read_photo(path: str | Path, max_megapixels: float, as_stored: bool = False) -> tuple[np.ndarray, str]:
+    """Read an uploaded photo, unless its header already says that it is too large; ``as_stored`` whatever its EXIF data say.
 
     Returns:
         The image, uint8 (H, W, 3) in BGR order with a longer side of 2048 px at most, and one line about its size.
@@ -61,7 +61,7 @@ def read_photo(path: str | Path, max_megapixels: float) -> tuple[np.ndarray, str
             f'make it smaller, or start the page with a larger --max-megapixels'
         )
     try:
-        ((_, image),) = read_images(resolve(path))
+        ((_, image),) = read_images(resolve(path), as_stored=as_stored)
     except ValueError as error:
         raise ValueError(broken) from error
     height, width = image.shape[:2]  # the other way round where the photo was taken with the camera turned

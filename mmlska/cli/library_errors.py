@@ -33,6 +33,11 @@ _MEANINGS = [
         'gives (embed_dims of the arch of VAN_LSKA), and in_channels of the backbone to those of the images',
     ),
     (
+        r"KeyError: 'mask' \(in mmdet/datasets/transforms/loading",
+        'an object has no mask and the pipeline loads masks: give labels with outlines, or a config of boxes alone such as '
+        'retinanet_van_lska_t',
+    ),
+    (
         r'mat1 and mat2 shapes cannot be multiplied \((\w+) and (\w+)\)',
         'a linear layer of {1} gets {0}: set in_channels of the head to what the part before gives',
     ),
@@ -98,10 +103,10 @@ def meaning_of(error: BaseException) -> str | None:
         >>> meaning_of(RuntimeError('mat1 and mat2 shapes cannot be multiplied (2x8 and 16x4)'))[:61]
         'a linear layer of 16x4 gets 2x8: set in_channels of the head '
     """
-    text = _text(error)
+    named = _named(error)
     for pattern, meaning in _MEANINGS:
-        if found := re.search(pattern, text, re.IGNORECASE):
-            return f'{meaning.format(*found.groups())} ({text[:160]})'
+        if found := re.search(pattern, named, re.IGNORECASE):
+            return f'{meaning.format(*found.groups())} ({_text(error)[:160]})'
     return None
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from mmengine.registry import DATASETS
 from torch.utils.data import Dataset
 
-from ..bands import BandFile, BandReader
+from ..bands import BandFile, BandReader, grey_reader, reads_as_stored
 from ..image_windows import open_windows, window_of
 from ..images import read_header, spread
 from ..tiles import checked_tiles, tile_spans
@@ -25,8 +25,9 @@ class _WholeImages(Dataset):
     def __init__(self, dataset: dict | Dataset) -> None:
         self.dataset = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
         self._loader = self.dataset.pipeline.transforms[0]
-        self.reader: BandReader | None = getattr(self._loader, 'reader', None)
-        self._as_stored = getattr(self._loader, 'color_type', 'color') != 'color'
+        color_type = getattr(self._loader, 'color_type', 'color')
+        self.reader: BandReader | None = getattr(self._loader, 'reader', None) or grey_reader(color_type)
+        self._as_stored = reads_as_stored(color_type)
 
     @property
     def metainfo(self) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from .. import mmcv_ops
-from ..bands import read_picture
+from ..bands import read_picture, reads_as_stored
 from ..images import MAX_PIXELS, read_header
 from ..log import log
 from ..models import fold_for_inference
@@ -61,7 +61,7 @@ class OverlayHook(Hook):
         self.out_dir, self.score_thr = Path(out_dir), score_thr
         self._bands, self._as_stored = bands, as_stored
         # Always three channels to draw on; 'unchanged' does not turn a photo either.
-        flag = 'color' if color_type in ('color', 'grayscale') else 'color_ignore_orientation'
+        flag = 'color_ignore_orientation' if reads_as_stored(color_type) else 'color'
         self._reading = dict(flag=flag, backend=imdecode_backend)
         self._written: set[str] = set()
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from ..bands import BandReader, check_bands
+from ..bands import BandReader, check_bands, grey_reader, reads_as_stored
 from .config import datasets_of
 
 
@@ -18,13 +18,15 @@ def image_reading(cfg: Config) -> dict[str, str]:
 
 
 def band_reader(cfg: Config) -> BandReader | None:
-    """How it reads images of other channels or more bits, as ``LoadBands`` says; None for photos.
+    """How it reads images of other channels or more bits, as ``LoadBands`` says, or grey photos; None for photos in colours.
 
     Raises:
         ValueError: If the settings of ``LoadBands`` do not fit together.
     """
     loader = _loader(cfg, 'LoadBands')
-    return BandReader(**{key: value for key, value in loader.items() if key != 'type'}) if loader else None
+    if loader:
+        return BandReader(**{key: value for key, value in loader.items() if key != 'type'})
+    return grey_reader(image_reading(cfg).get('color_type', 'color'))
 
 
 def show_bands(cfg: Config, bands: Sequence[int]) -> None:
@@ -49,7 +51,7 @@ def picture_reading(cfg: Config) -> dict[str, Any]:
     reader = band_reader(cfg)
     if reader is not None:
         return dict(as_stored=reader.as_stored, bands=tuple(reader.shown))
-    return dict(as_stored=image_reading(cfg).get('color_type') in ('color_ignore_orientation', 'unchanged'), bands=())
+    return dict(as_stored=reads_as_stored(image_reading(cfg).get('color_type', 'color')), bands=())
 
 
 def _loader(cfg: Config, kind: str) -> dict[str, Any]:

@@ -6,9 +6,9 @@ from typing import Any
 
 from mmengine.config import Config
 
-from ..bands import BandReader
+from ..bands import BandReader, GreyPhotoReader
 from ..engine.config import datasets_of
-from ..engine.image_reading import band_reader, step_name
+from ..engine.image_reading import band_reader, picture_reading, step_name
 
 
 def input_rule(cfg: Config) -> dict[str, Any]:
@@ -18,7 +18,8 @@ def input_rule(cfg: Config) -> dict[str, Any]:
         ``resize`` (None, or ``scale`` (width, height) or ``scale_factor``, and ``keep_ratio``), ``mean``, ``std``, ``channels`` ('RGB'
         or 'BGR', the order of photos; 'bands' for other images, in the order of the file), ``pad_divisor`` and ``pad_value`` (to the
         right and below, after normalisation). For other images also ``bands``: ``count`` of channels, ``dtype`` of the files and ``fill``
-        of each channel, [] for 0; and ``as_stored`` if files are not turned as their EXIF data say.
+        of each channel, [] for 0; and ``decoded_grey`` if photos are decoded as grey ones. ``as_stored``, there or among these, tells that
+        files are not turned as their EXIF data say.
 
     Raises:
         ValueError: If the test pipeline does more than that, or its settings for other images do not fit together.
@@ -34,10 +35,11 @@ def input_rule(cfg: Config) -> dict[str, Any]:
         )
     if preprocessor.get('rgb_to_bgr'):
         raise ValueError('data_preprocessor has rgb_to_bgr; an exported model takes images in BGR order')
-    reader = band_reader(cfg)
+    reader, as_stored = band_reader(cfg), picture_reading(cfg)['as_stored']
     count = 3 if reader is None else reader.channels
     mean, std = list(preprocessor.get('mean') or [0.0] * count), list(preprocessor.get('std') or [1.0] * count)
     order: dict[str, Any] = dict(channels='RGB' if preprocessor.get('bgr_to_rgb') else 'BGR')
+    order.update(dict(as_stored=True) if as_stored else {})
     if reader is not None:
         order = _bands(reader, preprocessor)
         # One number stands for all channels, as it does for the model.
@@ -61,7 +63,8 @@ def _bands(reader: BandReader, preprocessor: dict) -> dict[str, Any]:
     if preprocessor.get('bgr_to_rgb') and reader.channels == 3:
         raise ValueError('data_preprocessor has bgr_to_rgb, but LoadBands gives RGB; set bgr_to_rgb=False')
     bands = dict(count=reader.channels, dtype=reader.dtype, fill=list(reader.fill))
-    return dict(channels='bands', bands=dict(bands, as_stored=True) if reader.as_stored else bands)
+    flags = dict(as_stored=reader.as_stored, decoded_grey=isinstance(reader, GreyPhotoReader))
+    return dict(channels='bands', bands={**bands, **{name: True for name, is_set in flags.items() if is_set}})
 
 
 def channels_of(rule: dict[str, Any]) -> int:

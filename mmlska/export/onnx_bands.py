@@ -70,9 +70,12 @@ def from_file(path: str | Path, content: bytes, bands: dict[str, Any]) -> np.nda
     elif content.startswith((b'II', b'MM')):
         values, nodata, is_grey = _read_tiff(path)
         flag = cv2.IMREAD_GRAYSCALE if is_grey else cv2.IMREAD_COLOR
+    if bands.get('decoded_grey'):
+        values, nodata, flag = None, None, cv2.IMREAD_GRAYSCALE
     if values is None:
         as_stored = cv2.IMREAD_IGNORE_ORIENTATION if bands.get('as_stored') else 0
-        values = cv2.imdecode(np.frombuffer(content, np.uint8), flag | cv2.IMREAD_ANYDEPTH | as_stored)
+        depth = 0 if bands.get('decoded_grey') else cv2.IMREAD_ANYDEPTH
+        values = cv2.imdecode(np.frombuffer(content, np.uint8), flag | depth | as_stored)
         if values is None:
             return None
         values = values[..., None] if values.ndim == 2 else values[..., ::-1]

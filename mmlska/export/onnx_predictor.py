@@ -123,9 +123,9 @@ class OnnxPredictor:
             FileNotFoundError: If an image does not exist or a folder has none.
             ValueError: If one can't be read or resized or does not fit the model, or the file predicts what its metadata don't know.
         """
-        bands = self.metadata['input'].get('bands')
+        rule = self.metadata['input']
         items = inputs if isinstance(inputs, (list, tuple)) else [inputs]
-        return [self._predict(*_read(image, bands)) for image in [each for item in items for each in _images(item)]]
+        return [self._predict(*_read(image, rule)) for image in [each for item in items for each in _images(item)]]
 
     def _predict(self, name: str, image: np.ndarray) -> OnnxPrediction:
         tensor, (height, width) = prepare(image, self.metadata['input'], name)
@@ -330,9 +330,8 @@ def prepare(image: np.ndarray, rule: dict[str, Any], name: str = '') -> tuple[np
     if rule['channels'] == 'RGB':
         image = image[:, :, ::-1]
     tensor = (image.astype(np.float32) - np.array(rule['mean'], np.float32)) / np.array(rule['std'], np.float32)
-    width, height = size
     tensor = np.pad(tensor, ((0, below), (0, right), (0, 0)), constant_values=rule['pad_value'])
-    return np.ascontiguousarray(tensor.transpose(2, 0, 1)[None]), (height, width)
+    return np.ascontiguousarray(tensor.transpose(2, 0, 1)[None]), size[::-1]
 
 
 def _new_size(
@@ -358,8 +357,9 @@ def _images(item: str | Path | np.ndarray) -> list:
     return found
 
 
-def _read(item: str | Path | np.ndarray, bands: dict[str, Any] | None = None) -> tuple[str, np.ndarray]:
-    """Name and image, of a model of ``bands`` as it reads them."""
+def _read(item: str | Path | np.ndarray, rule: dict[str, Any]) -> tuple[str, np.ndarray]:
+    """Name and image, as the model of this input ``rule`` reads it."""
+    bands, turn = rule.get('bands'), cv2.IMREAD_IGNORE_ORIENTATION if rule.get('as_stored') else 0
     if isinstance(item, np.ndarray):
         if bands:
             return '', _onnx_bands().from_array(item, bands)
@@ -378,7 +378,7 @@ def _read(item: str | Path | np.ndarray, bands: dict[str, Any] | None = None) ->
                 if bands:
                     image = _onnx_bands().from_file(item, content, bands)
                 else:
-                    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+                    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR | turn)
         except (OSError, cv2.error):
             pass
     if image is None:

@@ -16,7 +16,7 @@ from ..engine.config import load_config
 from ..engine.device import find_device
 from ..engine.hooks import to_channels_last
 from ..engine.image_pipeline import ImagePipeline, as_batch
-from ..engine.image_reading import band_reader
+from ..engine.image_reading import band_reader, picture_reading
 from ..engine.precision import float32_after_autocast
 from ..engine.tiled_prediction import TiledPrediction
 from ..engine.tiling import tiles_of
@@ -46,7 +46,8 @@ class Predictor:
         trust: Let the checkpoint run code; only if you know its maker. By default as :func:`mmlska.weights.safe_reading` says, else no.
 
     Attributes:
-        reader: How images are read where the model takes no photos; else None.
+        reader: How images are read where the model takes no photos in colours; else None.
+        as_stored: Photos are not turned as their EXIF data say.
 
     Raises:
         FileNotFoundError: If config or checkpoint do not exist.
@@ -76,6 +77,7 @@ class Predictor:
             raise ValueError("dtype='fp16' needs a GPU; use 'bf16' or 'fp32' on the CPU")
         self.cfg = config if isinstance(config, Config) else load_config(str(config))
         self.reader = band_reader(self.cfg)
+        self.as_stored = picture_reading(self.cfg)['as_stored']
         self._shown = tuple(self.reader.shown) if self.reader else None
         model, self.dataset_meta = load_model(self.cfg, checkpoint, trust=trust)
         if deploy and any(type(m).__name__ == 'VAN_LSKA' for m in model.modules()):
@@ -139,7 +141,7 @@ class Predictor:
         self, items: list, batch_size: int, tile: int, overlap: int, unread: list[Exception] | None
     ) -> Iterator[Prediction]:
         waiting: list[tuple[str, np.ndarray, dict]] = []
-        found = read_images(items, self.reader, by_window=bool(tile), unread=unread)
+        found = read_images(items, self.reader, by_window=bool(tile), as_stored=self.as_stored, unread=unread)
         for index, (name, image) in enumerate(found):
             height, width = image.shape[:2]
             if tile and max(height, width) > tile:

@@ -105,6 +105,11 @@ def _bands_of(image: np.ndarray | Image.Image, reader: BandReader) -> np.ndarray
         image = ImageOps.exif_transpose(image)
         image = np.asarray(image.convert('L') if reader.pixels == GREY else image)
     array = image[..., None] if image.ndim == 2 else image
+    if (
+        reader.pixels == GREY and array.dtype == np.uint8 and array.shape[2:] == (3,) and array.size
+    ):  # as OpenCV reads photos
+        array = array[..., ::-1]
+        return reader.finish(array)
     fits = array.ndim == 3 and array.shape[2] == reader.channels and 0 not in array.shape
     if not fits or (array.dtype != reader.dtype and array.dtype.kind != 'f'):
         raise ValueError(
@@ -133,6 +138,7 @@ def read_images(
     reader: BandReader | None = None,
     *,
     by_window: bool = False,
+    as_stored: bool = False,
     unread: list[Exception] | None = None,
 ) -> Iterator[tuple[str, np.ndarray | BandFile]]:
     """Read what :func:`resolve` listed, one image at a time, each with its name: the path, '' for an array, path#frame for a video.
@@ -142,6 +148,7 @@ def read_images(
         reader: What a model reads that takes no photos.
         by_window: Only open large TIFF files, of which the windows that are asked for are read then. Else images of more than
             :data:`MAX_PIXELS` are not read.
+        as_stored: Do not turn photos as their EXIF data say; a ``reader`` knows that itself.
         unread: Gets what is wrong with each file that cannot be read, and the next file follows; None to raise that.
 
     Raises:
@@ -155,20 +162,20 @@ def read_images(
             elif is_video(item):
                 yield from ((name, _frame_for(frame, name, reader)) for name, frame in _frames(item))
             else:
-                yield str(item), _read(item, reader, by_window)
+                yield str(item), _read(item, reader, by_window, as_stored)
         except (ImageError, OSError) as error:
             if unread is None:
                 raise
             unread.append(error)
 
 
-def _read(path: Path, reader: BandReader | None, by_window: bool) -> np.ndarray | BandFile:
+def _read(path: Path, reader: BandReader | None, by_window: bool, as_stored: bool) -> np.ndarray | BandFile:
     if by_window and (reader is not None or _is_large(path)):
-        return open_windows(path, reader, whole_bytes=_MAX_BYTES, max_pixels=None)
+        return open_windows(path, reader, as_stored=as_stored, whole_bytes=_MAX_BYTES, max_pixels=None)
     size = None if by_window else image_size(path)
     if size:
         check_size(path, *size)  # before it is decoded
-    return read_photo(path, max_pixels=None) if reader is None else reader.read(path, None)
+    return read_photo(path, as_stored=as_stored, max_pixels=None) if reader is None else reader.read(path, None)
 
 
 def check_size(name: str | Path | int, width: int, height: int) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from ..bands import GREY, BandReader, Pixels, check_bands, pixels_of
+from ..bands import GREY, BandReader, GreyPhotoReader, Pixels, check_bands, pixels_of
 from ..engine.image_reading import band_reader, show_bands, step_name
 from ..engine.training_options import adapt_channels
 from ..images import spread
@@ -104,7 +104,7 @@ def use_pixels(
         lines.append(f'{ALPHA}: {len(clear)} x {first_of(clear)}')
     before = band_reader(cfg)
     if pixels is None:
-        if before is not None:
+        if before is not None and not isinstance(before, GreyPhotoReader):
             raise ValueError(
                 f'the images are photos, and the config reads {before.pixels}; give the config that it was made from'
             )

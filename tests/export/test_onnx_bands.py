@@ -80,7 +80,7 @@ def test_files_are_read_as_mmlska_reads_them(tmp_path):
     for name, (path, (count, dtype)) in stored(tmp_path).items():
         fill = np.linspace(3, 9, count).tolist()
         expected = BandReader(count, dtype, fill).read(path)
-        _, actual = onnx_predictor._read(path, dict(count=count, dtype=dtype, fill=fill))
+        _, actual = onnx_predictor._read(path, dict(bands=dict(count=count, dtype=dtype, fill=fill)))
         assert (actual.dtype, actual.shape) == (expected.dtype, expected.shape), name
         assert (actual == expected).all(), name
         assert np.isfinite(actual).all(), name
@@ -103,7 +103,7 @@ def test_transparent_grey_and_turned_photos(tmp_path):
     for name, as_stored in (('alpha.png', False), ('turned.jpg', False), ('turned.jpg', True)):
         expected = BandReader(1, 'uint8', as_stored=as_stored).read(tmp_path / name)
         bands = dict(count=1, dtype='uint8', fill=[], as_stored=as_stored)
-        _, actual = onnx_predictor._read(tmp_path / name, bands)
+        _, actual = onnx_predictor._read(tmp_path / name, dict(bands=bands))
         assert (
             actual.shape == expected.shape == ((20, 12, 1) if name == 'turned.jpg' and not as_stored else (12, 20, 1))
         )
@@ -117,11 +117,11 @@ def test_refused_tiff_files(tmp_path, monkeypatch):
     with pytest.raises(
         ValueError, match='turned.tif is a TIFF file that is not read: its orientation tag is 6; save it upright, with'
     ):
-        onnx_predictor._read(tmp_path / 'turned.tif', bands)
+        onnx_predictor._read(tmp_path / 'turned.tif', dict(bands=bands))
     tifffile.imwrite(tmp_path / 'a.tif', values, photometric='minisblack')
     monkeypatch.setattr(onnx_bands, 'MAX_BYTES', 500)
     with pytest.raises(ValueError, match='it has 8x9 pixels of 4 channels, too many to be read at once; save it again'):
-        onnx_predictor._read(tmp_path / 'a.tif', bands)
+        onnx_predictor._read(tmp_path / 'a.tif', dict(bands=bands))
     real = builtins.__import__
 
     def without(name, *args, **options):
@@ -133,7 +133,7 @@ def test_refused_tiff_files(tmp_path, monkeypatch):
     with pytest.raises(
         ValueError, match='a.tif is a TIFF file, which this model reads with tifffile; pip install tifffile'
     ):
-        onnx_predictor._read(tmp_path / 'a.tif', bands)
+        onnx_predictor._read(tmp_path / 'a.tif', dict(bands=bands))
 
 
 def metadata(**changes) -> dict:
