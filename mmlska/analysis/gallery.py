@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 
 from ..bands import read_picture
+from ..engine.ignored_label import IGNORED
 from ..images import shrink
 from ..text import printable
-from .overlaps import NOT_LABELLED
 from .predictions import BoxImage, MapImage, Predictions
 
 GENERATOR = 'mmlska.analysis.gallery'
@@ -128,7 +128,7 @@ def _write_pictures(folder: Path, stem: str, image: BoxImage | MapImage, predict
         _write(folder / files['thumb'], shrink(pixels, _THUMB))
     if isinstance(image, MapImage):
         palette = np.array([*predictions.palette, *[(0, 0, 0)] * (256 - len(predictions.palette))], np.uint8)[:256]
-        valid = image.truth != NOT_LABELLED
+        valid = image.truth != IGNORED
         wrong = valid & (image.truth != image.prediction)
         layers = {
             'labelled': (palette[image.truth % 256], valid),

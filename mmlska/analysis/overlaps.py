@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..engine.ignored_label import IGNORED
 from .predictions import MapImage
-
-NOT_LABELLED = 255
 
 
 def box_iou(boxes: np.ndarray, others: np.ndarray, crowd: np.ndarray | None = None) -> np.ndarray:
@@ -31,7 +30,7 @@ def pixel_confusion(image: MapImage, num_classes: int) -> np.ndarray:
     Raises:
         ValueError: If a label or a prediction is none of the classes.
     """
-    valid = image.truth != NOT_LABELLED
+    valid = image.truth != IGNORED
     for found in (image.truth[valid], image.prediction[valid]):
         highest, lowest = found.max(initial=0), found.min(initial=0)
         if lowest < 0 or highest >= num_classes:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..colors import distinct_colors
 from ..engine.checks import check_data
+from ..engine.ignored_label import IGNORED, ignored_by
 from ..engine.image_reading import picture_reading
 from ..engine.launch import build_test_runner
 from ..weights.checkpoint_file import DamagedFile, read_pickle_file
@@ -185,7 +186,7 @@ def labelled_image(sample: dict, dataset, index: int) -> BoxImage | MapImage:
     if not isinstance(named, str) or Path(path).name != Path(named).name:
         raise ValueError(f'prediction {index} is for {named!r:.200}, the data set has {path} there')
     if 'pred_sem_seg' in sample:
-        return _map_image(sample, path)
+        return _map_image(sample, path, ignored_by(dataset))
     if 'pred_instances' not in sample:
         raise ValueError(f'no boxes predicted for {path}; give a detector of mmdet or a segmentor of mmseg')
     found = sample['pred_instances']
@@ -203,7 +204,7 @@ def labelled_image(sample: dict, dataset, index: int) -> BoxImage | MapImage:
     )
 
 
-def _map_image(sample: dict, path: str) -> MapImage:
+def _map_image(sample: dict, path: str, ignored: int) -> MapImage:
     if 'gt_sem_seg' not in sample:
         raise ValueError(f'{path} has no labels; put LoadAnnotations into the test pipeline')
     prediction, truth = (as_array(sample[key]['data'])[0] for key in ('pred_sem_seg', 'gt_sem_seg'))
@@ -212,6 +213,7 @@ def _map_image(sample: dict, path: str) -> MapImage:
             f'{path}: prediction of {prediction.shape} and labels of {truth.shape} pixels; '
             'put LoadAnnotations behind Resize in the test pipeline'
         )
+    truth = np.where(truth == ignored, IGNORED, truth)
     return MapImage(path, prediction.astype(np.int16), truth.astype(np.int16))
 
 

@@ -26,6 +26,7 @@ from .config import (
 )
 from .console import calm, changed_settings, data_line
 from .evaluation_options import use_overlays, use_predictions, use_tta
+from .ignored_label import spread_ignored_label
 from .lock import unlock_work_dir
 from .loops import use_repeatable_training
 from .precision import use_dtype
@@ -102,6 +103,7 @@ def prepare(
         add_hook(cfg, 'ConsoleHook')
         calm(MMLogger.get_current_instance())  # which logs until the runner has its own
     replace_sync_bn(cfg)
+    spread_ignored_label(cfg)
     if not torch.cuda.is_available():
         _without_gpu(cfg)
 

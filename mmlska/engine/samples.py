@@ -18,10 +18,10 @@ from torch.utils.data import BatchSampler, Dataset, Sampler, get_worker_info
 from ..datasets.coco_labels import refuse_deadly_mask
 from ..log import log
 from .errors import BadSampleError
+from .ignored_label import ignored_by
 
 _MAX_WORKERS = 256
 _MOST_BAD = 1000  # files that are remembered as bad
-_IGNORED = 255  # mmseg's label for pixels that do not count
 
 
 class Draw(int):
@@ -222,9 +222,12 @@ class GuardedDataset(Dataset):
             sizes = ['{}x{}'.format(*shape) for shape in (labels.shape[-2:], size)]
             raise ValueError(f'the label map has {sizes[0]} pixels, the image {sizes[1]}')
         classes = len(self.dataset.metainfo.get('classes') or ())
-        largest = int(labels[labels != _IGNORED].max()) if (labels != _IGNORED).any() else 0
+        ignored = ignored_by(self.dataset)
+        largest = int(labels[labels != ignored].max()) if (labels != ignored).any() else 0
         if classes and largest >= classes:
-            raise ValueError(f'it has the label {largest}, there are {classes} classes from 0 on')
+            raise ValueError(
+                f'it has the label {largest}, there are {classes} classes from 0 on and {ignored} for pixels without a label'
+            )
 
     def _report(self, index: int, error: Exception) -> None:
         reason = ' '.join(str(error).split()) or type(error).__name__

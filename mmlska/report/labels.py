@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..analysis.overlaps import NOT_LABELLED
+from ..engine.ignored_label import ignored_by
 from ..images import spread
 
 #: At most so many images of a split are looked at, evenly spread: entries of a COCO file, or label maps, which are read.
@@ -83,12 +83,12 @@ def _objects(dataset: Any, num_classes: int) -> LabelCounts:
 def _pixels(dataset: Any, num_classes: int) -> LabelCounts:
     chosen, counts = spread(range(len(dataset)), MAX_MAPS), np.zeros(num_classes, int)
     images = np.zeros(num_classes, int)
-    read = next(_label_readers(dataset), None)
+    read, ignored = next(_label_readers(dataset), None), ignored_by(dataset)
     if read is None:
         raise ValueError('its pipeline reads no label maps')
     for index in chosen:
         labels = read(dict(dataset.get_data_info(index), seg_fields=[]))['gt_seg_map']
-        found = np.bincount(labels[labels != NOT_LABELLED].ravel(), minlength=num_classes)[:num_classes]
+        found = np.bincount(labels[labels != ignored].ravel(), minlength=num_classes)[:num_classes]
         counts, images = counts + found, images + (found > 0)
     return LabelCounts('pixels', len(dataset), len(chosen), counts, images, np.zeros((0, 2)))
 

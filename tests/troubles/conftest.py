@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from mmengine.logging import MMLogger
 
 import mmlska_command
 
@@ -43,6 +44,10 @@ def command(monkeypatch, capsys) -> Callable[..., Ended]:
             mmlska_command.main()
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        for logger in MMLogger._instance_dict.values():  # whose streams close with this test
+            for handler in logger.handlers:
+                if type(handler) is logging.StreamHandler:
+                    handler.stream = sys.__stdout__
         printed = capsys.readouterr()
         assert 'Traceback' not in printed.err
         return Ended(code, printed.out, printed.err)
