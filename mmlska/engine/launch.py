@@ -25,6 +25,7 @@ from .config import (
     replace_type,
 )
 from .console import calm, changed_settings, data_line
+from .continuing import check_length_left
 from .evaluation_options import use_overlays, use_predictions, use_tta
 from .lock import unlock_work_dir
 from .loops import use_repeatable_training
@@ -130,8 +131,8 @@ def build_train_runner(
 
     Raises:
         FileNotFoundError: If data or the checkpoint to resume are missing.
-        ValueError: If a setting does not fit the config or this machine, no checkpoint to resume verifies, or another training uses
-            the work directory.
+        ValueError: If a setting does not fit the config or this machine, no checkpoint to resume verifies or it is further than this
+            training should become, or another training uses the work directory.
     """
     use_dtype(cfg, dtype, training=True)
     check_training(cfg, auto_scale_lr=auto_scale_lr, skip_bad_images=skip_bad_images)
@@ -150,6 +151,7 @@ def build_train_runner(
             runner._resume, runner._load_from = True, str(found)
             runner.starts_anew = resume != 'auto'
         build_data(runner, cfg, ('train', 'val'))
+        finished = check_length_left(runner, found) if found else None
     except BaseException:
         unlock_work_dir(cfg.work_dir)
         raise
@@ -157,12 +159,15 @@ def build_train_runner(
         runner.logger.warning('default_hooks.checkpoint is off: this training saves no checkpoint')
     for line in (data_line(runner, ('train', 'val')), effective_batch(cfg, runner.world_size), *settings):
         log(line)
+    if finished:
+        log(finished)
     return runner
 
 
 def _use_safe_parts(cfg: Config) -> None:
     """Save checkpoints whole and with a checksum, outlast a full disk, and stop at a loss that is not finite."""
     replace_type(cfg.get('default_hooks', {}), 'CheckpointHook', 'SafeCheckpointHook')
+    replace_type(cfg.get('custom_hooks', []), 'EarlyStoppingHook', 'ResumableEarlyStoppingHook')
     replace_type(cfg.get('visualizer', {}), 'LocalVisBackend', 'SafeLocalVisBackend')
     add_hook(cfg, 'LossGuardHook')
 

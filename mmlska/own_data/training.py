@@ -13,7 +13,7 @@ from ..engine.processes import claim_work_dir
 from ..engine.tiling import training_tiles, use_tiles
 from ..engine.training_options import use_training_options
 from .adapt_config import use_own_data
-from .schedule import scale_schedule
+from .schedule import scale_schedule, use_each_image_once
 from .tile_counts import tile_line, training_samples
 
 
@@ -60,6 +60,8 @@ def _use_length(
     if epochs is None and not asked:
         return lines
     check_data(cfg, ('train',))
+    if epochs is not None:
+        use_each_image_once(cfg)
     built = training_samples(cfg)
     lines += tile_line(built)
     return lines if epochs is None else [*lines, scale_schedule(cfg, len(built), epochs)]
