@@ -98,7 +98,8 @@ def _is_shown(record: logging.LogRecord, tables: bool) -> bool:
 def data_line(runner: Runner, splits: Sequence[str]) -> str:
     """What the built data loaders of a runner have: 'data: 8 images to train on, 5 classes (circle, ...), in DIR'."""
     words = dict(train='to train on', val='to validate on', test='to test on')
-    loaders = {split: getattr(runner, f'{split}_dataloader') for split in splits}
+    used = [split for split in splits if runner.cfg.get(f'{split}_dataloader')]
+    loaders = {split: getattr(runner, f'{split}_dataloader') for split in used}
     datasets = {split: loader.dataset for split, loader in loaders.items() if hasattr(loader, 'dataset')}
     units = dict(train='tile' if trains_on_tiles(runner.cfg) else 'image')
     tiles = tiles_of(runner.cfg)

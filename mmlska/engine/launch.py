@@ -27,13 +27,17 @@ from .config import (
 from .console import calm, changed_settings, data_line
 from .continuing import check_length_left
 from .evaluation_options import use_overlays, use_predictions, use_tta
+from .label_checks import check_labels
 from .lock import unlock_work_dir
 from .loops import use_repeatable_training
+from .model_checks import check_model, check_resumed
 from .precision import use_dtype
 from .processes import claim_work_dir, use_launcher
 from .resume import checkpoint_to_resume
 from .runner import EvaluationRunner, SafeRunner
+from .schedule_checks import check_batches, check_schedule
 from .training_options import effective_batch
+from .work_dir import nothing_left
 
 
 def prepared_config(config: str, cfg_options: dict | None = None, **options) -> Config:
@@ -138,20 +142,27 @@ def build_train_runner(
     check_training(cfg, auto_scale_lr=auto_scale_lr, skip_bad_images=skip_bad_images)
     if auto_scale_lr:
         cfg.auto_scale_lr.enable = True
+    check_model(cfg)
+    check_labels(cfg, ('train', 'val'))
+    check_schedule(cfg)
     settings = changed_settings(cfg)  # before mmlska puts its own parts in
     if resume is None and cfg.get('resume') and not cfg.get('load_from'):
         resume, cfg.resume = 'auto', False  # MMEngine's words for it; it would believe the file last_checkpoint
     claim_work_dir(cfg)
     try:
         found = checkpoint_to_resume(cfg.work_dir, resume) if resume else None
+        if found:
+            check_resumed(cfg, found)
         use_repeatable_training(cfg, skip_bad_images)
         _use_safe_parts(cfg)
-        runner = SafeRunner.from_cfg(cfg)
-        if found:  # not in the config, which is written beside the checkpoints: a run from that file starts anew
-            runner._resume, runner._load_from = True, str(found)
-            runner.starts_anew = resume != 'auto'
-        build_data(runner, cfg, ('train', 'val'))
-        finished = check_length_left(runner, found) if found else None
+        with nothing_left(cfg):
+            runner = SafeRunner.from_cfg(cfg)
+            if found:  # not in the config, which is written beside the checkpoints: a run from that file starts anew
+                runner._resume, runner._load_from = True, str(found)
+                runner.starts_anew = resume != 'auto'
+            build_data(runner, cfg, ('train', 'val'))
+            check_batches(runner, cfg)
+            finished = check_length_left(runner, found) if found else None
     except BaseException:
         unlock_work_dir(cfg.work_dir)
         raise
@@ -201,6 +212,7 @@ def build_test_runner(
         cfg.load_from = checkpoint if checkpoint.startswith(MANIFEST_SCHEME) else str(path)
         cfg.resume = False
     check_data(cfg, ('test',))
+    check_labels(cfg, ('test',))
     # A checkpoint's state_dict holds the averaged weights already, and the hook would swap them into a folded model by position.
     # And one process tests with whole weights.
     remove_hooks(cfg, 'EMAHook', 'FSDPHook')

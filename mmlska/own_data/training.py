@@ -9,6 +9,7 @@ from mmengine.config import Config
 
 from ..engine.checks import check_data
 from ..engine.lock import unlock_work_dir
+from ..engine.model_checks import check_model
 from ..engine.processes import claim_work_dir
 from ..engine.tiling import training_tiles, use_tiles
 from ..engine.training_options import use_training_options
@@ -40,6 +41,7 @@ def use_data_and_options(
         lines = _use_length(cfg, **(own or {}))
         use_training_options(cfg, **options)
         return lines
+    check_model(cfg)  # before anything is written
     claim_work_dir(cfg)  # before the first file is written there
     try:
         lines = use_own_data(cfg, data, **(own or {}))
