@@ -134,11 +134,16 @@ def _check_file(path: Path, names: tuple[str, ...], split: str) -> None:
             )
     if split == 'val' and isinstance(content.get('annotations'), list):
         wanted = {category.get('id') for category in categories if category['name'] in names}
-        if not any(isinstance(a, dict) and a.get('category_id') in wanted for a in content['annotations']):
+        if not any(_counts(annotation, wanted) for annotation in content['annotations']):
             raise ValueError(
                 f'{where} has no annotation of the classes of the config, so every metric would be -1; label some images, or train without '
                 'validation: --cfg-options val_dataloader=None val_evaluator=None val_cfg=None'
             )
+
+
+def _counts(annotation: object, wanted: set) -> bool:
+    """Whether metrics count an annotation: those of crowds they ignore."""
+    return isinstance(annotation, dict) and annotation.get('category_id') in wanted and not annotation.get('iscrowd')
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -101,7 +101,8 @@ def use_own_data(
     notes += use_pixels(cfg, files, bands, labels.as_stored)
     first_dataset(cfg, 'train')
     check_length(cfg, epochs)
-    _refuse_unlabelled(labels.boxes(parts.get('val', [])), data)
+    if any(len(boxes) for _, boxes in labels.boxes(parts['train'])):
+        _refuse_unlabelled(labels.boxes(parts.get('val', [])), data)
     folder = (
         Path(cfg.work_dir).absolute() / 'data'
     )  # what cannot be trained was refused above: from here on files are written

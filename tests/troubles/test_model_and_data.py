@@ -161,6 +161,7 @@ def change(path: Path, **lists) -> None:
             dict(annotations=[]),
             'every metric would be -1; label some images, or train without validation: --cfg-options',
         ),
+        ('val', dict(annotations=[annotation(1, 0, 1, iscrowd=1)]), 'so every metric would be -1'),
         ('val', dict(annotations=[annotation(1, 0, 7)]), 'has no annotation of the classes of the config'),
     ],
 )
