@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import shutil
 import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from numbers import Real
 from pathlib import Path
 
 import torch
@@ -231,7 +233,17 @@ class SafeCheckpointHook(CheckpointHook):
                 write_text(Path(runner.work_dir, 'last_checkpoint'), self.last_ckpt)
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
-        if not self.save_best:
+        if not self.save_best or not metrics:
+            return
+        absent = [key for key in self.key_indicators if key != 'auto' and key not in metrics]
+        if absent:
+            raise TrainingError(
+                f'default_hooks.checkpoint.save_best={absent[0]} is none of the metrics of the validation ({", ".join(metrics)}); '
+                "set it to one of these or to 'auto', then continue with --resume"
+            )
+        metrics = {name: None if _says_nothing(name, value) else value for name, value in metrics.items()}
+        if all(value is None for value in metrics.values()):
+            runner.logger.warning('no metric of this validation has a value: it counts for no best checkpoint')
             return
         many = len(self.key_indicators) > 1
         old = dict(self.best_ckpt_path_dict) if many else {'': self.best_ckpt_path}
@@ -263,6 +275,13 @@ class SafeCheckpointHook(CheckpointHook):
     def _restore(runner: Runner, info: dict) -> None:
         runner.message_hub.runtime_info.clear()
         runner.message_hub.runtime_info.update(info)
+
+
+def _says_nothing(name: str, value: object) -> bool:
+    """Whether a metric has no value: NaN, or the -1 of COCO's metrics where there is no label."""
+    if not isinstance(value, Real):
+        return False
+    return math.isnan(value) or (value == -1 and any(kind in name for kind in ('AP', 'AR')))
 
 
 def _report(name: str, folder: str, error: OSError) -> str:

@@ -102,7 +102,18 @@ def load_config(path: str, cfg_options: dict | None = None) -> Config:
     _refuse_misspelt(cfg, cfg_options or {})
     cfg.merge_from_dict(cfg_options or {})
     _spread_data_root(cfg, written_root)
+    _settle_workers(cfg)
     return cfg
+
+
+def _settle_workers(cfg: Config) -> None:
+    """Take out of data loaders without workers what is for workers alone: torch refuses it."""
+    for split in ('train', 'val', 'test'):
+        loader = cfg.get(f'{split}_dataloader')
+        if isinstance(loader, dict) and loader.get('num_workers') == 0:
+            loader['persistent_workers'] = False
+            for name in ('prefetch_factor', 'multiprocessing_context'):
+                loader.pop(name, None)
 
 
 def _refuse_misspelt(cfg: Config, options: dict) -> None:
@@ -174,6 +185,21 @@ def evaluators_of(cfg: Config, split: str) -> list[ConfigDict]:
     """The evaluators of a split, 'train', 'val' or 'test'."""
     evaluators = cfg.get(f'{split}_evaluator') or []
     return evaluators if isinstance(evaluators, list) else [evaluators]
+
+
+def parts_of(node, path: str) -> Iterator[tuple[str, dict]]:
+    """Every dict in a part of a config, and its place."""
+    if isinstance(node, dict):
+        yield path, node
+    for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+        if isinstance(value, (dict, list, tuple)):
+            yield from parts_of(value, f'{path}.{key}')
+
+
+def heads(model: dict) -> list[tuple[str, dict]]:
+    """The parts of a model's config with ``num_classes``, by their place; region proposals know objects from background only."""
+    parts = parts_of(model, 'model')
+    return [(path, part) for path, part in parts if 'num_classes' in part and 'rpn_head' not in path.split('.')]
 
 
 def has_hook(cfg: Config, kind: str) -> bool:

@@ -11,6 +11,7 @@ import json
 import math
 import os
 import re
+from functools import lru_cache
 from keyword import iskeyword
 from pathlib import Path
 from typing import Any
@@ -155,6 +156,7 @@ def _literal(value: Any) -> str:
     return repr(value)
 
 
+@lru_cache(maxsize=4)  # a run writes its config into its log, its folder and each checkpoint
 def _formatted(text: str) -> str:
     """Lay Python out as MMEngine does."""
     from yapf.yapflib.yapf_api import FormatCode

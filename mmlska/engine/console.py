@@ -6,6 +6,7 @@ The log file of the run has all that MMEngine logs; see :func:`calm`.
 from __future__ import annotations
 
 import logging
+import math
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -26,7 +27,7 @@ from ..chatter import WARNINGS, WithoutChatter
 from ..metric_names import in_percent
 from ..text import counted, printable, shown
 from .config import datasets_of
-from .loops import counts_epochs
+from .continuing import counts_epochs, passes
 from .tiling import tiles_of, trains_on_tiles
 
 # Without a terminal, a line is written after a tenth of the run, but at least every five minutes and at most every ten seconds.
@@ -97,7 +98,8 @@ def _is_shown(record: logging.LogRecord, tables: bool) -> bool:
 def data_line(runner: Runner, splits: Sequence[str]) -> str:
     """What the built data loaders of a runner have: 'data: 8 images to train on, 5 classes (circle, ...), in DIR'."""
     words = dict(train='to train on', val='to validate on', test='to test on')
-    loaders = {split: getattr(runner, f'{split}_dataloader') for split in splits}
+    used = [split for split in splits if runner.cfg.get(f'{split}_dataloader')]
+    loaders = {split: getattr(runner, f'{split}_dataloader') for split in used}
     datasets = {split: loader.dataset for split, loader in loaders.items() if hasattr(loader, 'dataset')}
     units = dict(train='tile' if trains_on_tiles(runner.cfg) else 'image')
     tiles = tiles_of(runner.cfg)
@@ -182,7 +184,7 @@ class ConsoleHook(Hook):
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         """Show the loss, the learning rate, the speed and the time left."""
         done, total, hub = runner.iter + 1, runner.max_iters, runner.message_hub
-        name = f'epoch {runner.epoch + 1}/{runner.max_epochs}' if counts_epochs(runner) else 'training'
+        name = _epoch_of(runner)
         parts = [f'loss {hub.get_scalar("train/loss").mean(20):.4g}'] if 'train/loss' in hub.log_scalars else []
         parts += [f'lr {hub.get_scalar("train/lr").current():.2g}'] if 'train/lr' in hub.log_scalars else []
         self._show(name, done, total, data_batch, hub.get_scalar('train/time').mean(20), hub.get_info('eta', 0), parts)
@@ -194,7 +196,7 @@ class ConsoleHook(Hook):
 
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         """Write the row of a validation."""
-        step = dict(epoch=runner.epoch) if counts_epochs(runner) else dict(iteration=runner.iter)
+        step = dict(epoch=runner.epoch) if counts_epochs(runner) else _passes_done(runner) | dict(iteration=runner.iter)
         if metrics:
             self._row(step | in_percent(metrics))
 
@@ -260,6 +262,19 @@ class ConsoleHook(Hook):
             print('  '.join(f'{name:>{_width(name)}}' for name in self._columns))
         cells = (str(value) if isinstance(value, int) else f'{value:.4g}' for value in values.values())
         print('  '.join(f'{cell:>{_width(name)}}' for name, cell in zip(self._columns, cells)), flush=True)
+
+
+def _epoch_of(runner: Runner) -> str:
+    """The pass over the data that a training is in, of all its passes; 'training' where that is not known."""
+    if counts_epochs(runner):
+        return f'epoch {runner.epoch + 1}/{runner.max_epochs}'
+    now, last = (passes(runner, count) for count in (runner.iter, runner.max_iters))
+    return f'epoch {int(now) + 1}/{math.ceil(last)}' if last else 'training'
+
+
+def _passes_done(runner: Runner) -> dict[str, float]:
+    done = passes(runner, runner.iter)
+    return {} if done is None else dict(epoch=int(done) if done == int(done) else round(done, 2))
 
 
 def _width(name: str) -> int:

@@ -25,15 +25,20 @@ from .config import (
     replace_type,
 )
 from .console import calm, changed_settings, data_line
+from .continuing import check_length_left
 from .evaluation_options import use_overlays, use_predictions, use_tta
 from .ignored_label import spread_ignored_label
+from .label_checks import check_labels
 from .lock import unlock_work_dir
 from .loops import use_repeatable_training
+from .model_checks import check_model, check_resumed
 from .precision import use_dtype
 from .processes import claim_work_dir, use_launcher
 from .resume import checkpoint_to_resume
 from .runner import EvaluationRunner, SafeRunner
+from .schedule_checks import check_batches, check_schedule
 from .training_options import effective_batch
+from .work_dir import nothing_left
 
 
 def prepared_config(config: str, cfg_options: dict | None = None, **options) -> Config:
@@ -132,26 +137,34 @@ def build_train_runner(
 
     Raises:
         FileNotFoundError: If data or the checkpoint to resume are missing.
-        ValueError: If a setting does not fit the config or this machine, no checkpoint to resume verifies, or another training uses
-            the work directory.
+        ValueError: If a setting does not fit the config or this machine, no checkpoint to resume verifies or it is further than this
+            training should become, or another training uses the work directory.
     """
     use_dtype(cfg, dtype, training=True)
     check_training(cfg, auto_scale_lr=auto_scale_lr, skip_bad_images=skip_bad_images)
     if auto_scale_lr:
         cfg.auto_scale_lr.enable = True
+    check_model(cfg)
+    check_labels(cfg, ('train', 'val'))
+    check_schedule(cfg)
     settings = changed_settings(cfg)  # before mmlska puts its own parts in
     if resume is None and cfg.get('resume') and not cfg.get('load_from'):
         resume, cfg.resume = 'auto', False  # MMEngine's words for it; it would believe the file last_checkpoint
     claim_work_dir(cfg)
     try:
         found = checkpoint_to_resume(cfg.work_dir, resume) if resume else None
+        if found:
+            check_resumed(cfg, found)
         use_repeatable_training(cfg, skip_bad_images)
         _use_safe_parts(cfg)
-        runner = SafeRunner.from_cfg(cfg)
-        if found:  # not in the config, which is written beside the checkpoints: a run from that file starts anew
-            runner._resume, runner._load_from = True, str(found)
-            runner.starts_anew = resume != 'auto'
-        build_data(runner, cfg, ('train', 'val'))
+        with nothing_left(cfg):
+            runner = SafeRunner.from_cfg(cfg)
+            if found:  # not in the config, which is written beside the checkpoints: a run from that file starts anew
+                runner._resume, runner._load_from = True, str(found)
+                runner.starts_anew = resume != 'auto'
+            build_data(runner, cfg, ('train', 'val'))
+            check_batches(runner, cfg)
+            finished = check_length_left(runner, found) if found else None
     except BaseException:
         unlock_work_dir(cfg.work_dir)
         raise
@@ -159,12 +172,15 @@ def build_train_runner(
         runner.logger.warning('default_hooks.checkpoint is off: this training saves no checkpoint')
     for line in (data_line(runner, ('train', 'val')), effective_batch(cfg, runner.world_size), *settings):
         log(line)
+    if finished:
+        log(finished)
     return runner
 
 
 def _use_safe_parts(cfg: Config) -> None:
     """Save checkpoints whole and with a checksum, outlast a full disk, and stop at a loss that is not finite."""
     replace_type(cfg.get('default_hooks', {}), 'CheckpointHook', 'SafeCheckpointHook')
+    replace_type(cfg.get('custom_hooks', []), 'EarlyStoppingHook', 'ResumableEarlyStoppingHook')
     replace_type(cfg.get('visualizer', {}), 'LocalVisBackend', 'SafeLocalVisBackend')
     add_hook(cfg, 'LossGuardHook')
 
@@ -198,6 +214,7 @@ def build_test_runner(
         cfg.load_from = checkpoint if checkpoint.startswith(MANIFEST_SCHEME) else str(path)
         cfg.resume = False
     check_data(cfg, ('test',))
+    check_labels(cfg, ('test',))
     # A checkpoint's state_dict holds the averaged weights already, and the hook would swap them into a folded model by position.
     # And one process tests with whole weights.
     remove_hooks(cfg, 'EMAHook', 'FSDPHook')

@@ -15,9 +15,10 @@ import torch
 from mmengine.config import Config
 from mmengine.dist import get_rank
 from mmengine.registry import LOOPS
-from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 
 from ..log import log
+from .continuing import note_pace
 from .errors import BadSampleError, TrainingError
 from .memory import memory_advice, out_of_memory
 from .samples import mix_seed, seed_generators
@@ -50,6 +51,7 @@ class _Steps:
         Raises:
             TrainingError: For what a message can help with: memory, a broken file, a data worker that died, a lost process.
         """
+        note_pace(self.runner)
         try:
             return self._run()
         except (RuntimeError, ConnectionError, EOFError) as error:
@@ -159,11 +161,6 @@ class RepeatableIterLoop(_Steps, IterBasedTrainLoop):
         self.runner.call_hook('after_train_epoch')
         self.runner.call_hook('after_train')
         return self.runner.model
-
-
-def counts_epochs(runner: Runner) -> bool:
-    """Whether a training counts epochs, or iterations alone."""
-    return not isinstance(runner.train_loop, IterBasedTrainLoop)
 
 
 _LOOPS = dict(EpochBasedTrainLoop='RepeatableEpochLoop', IterBasedTrainLoop='RepeatableIterLoop')

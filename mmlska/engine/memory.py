@@ -11,6 +11,7 @@ from torch import nn
 
 from ..cost import saved_bytes
 from .fsdp import fsdp_hook
+from .model_checks import trains_with_batch
 from .precision import AutocastHook
 from .processes import bare_model
 
@@ -43,20 +44,22 @@ def memory_advice(runner: Runner, data_batch: dict, error: RuntimeError) -> str:
     if fsdp_hook(runner):  # can't be copied
         with torch.device('meta'):
             backbone = MODELS.build(runner.cfg.model.backbone)
-    options = _savings(runner, backbone, batch, height, width)
+    halved = batch > 1 and trains_with_batch(runner.cfg, batch // 2)
+    options = _savings(runner, backbone, batch, height, width, halved)
     if not options:
-        return f'{message}; try a smaller train_dataloader.batch_size, smaller images, with_cp or --dtype bf16'
+        smaller = 'a smaller train_dataloader.batch_size, ' if halved else ''
+        return f'{message}; try {smaller}smaller images, with_cp or --dtype bf16'
     now, remedies = options
     listed = ', '.join(f'{_size(size)} with {what}' for what, size in remedies.items())
     return f"{message}, the backbone's activations {_size(now)}; these would be {listed}"
 
 
-def _savings(runner: Runner, backbone: nn.Module, batch: int, height: int, width: int):
+def _savings(runner: Runner, backbone: nn.Module, batch: int, height: int, width: int, halved: bool):
     autocast = any(isinstance(hook, AutocastHook) for hook in runner.hooks)
     amp = autocast or type(runner.optim_wrapper).__name__ == 'AmpOptimWrapper'
     now = dict(batch=batch, height=height, width=width, dtype=torch.bfloat16 if amp else torch.float32)
     remedies = {}
-    if batch > 1:
+    if halved:
         remedies[f'train_dataloader.batch_size={batch // 2} and --accumulate 2'] = dict(batch=batch // 2)
     smaller = [max(32, side * 3 // 4 // 32 * 32) for side in (height, width)]
     remedies['images of {}x{}'.format(*smaller)] = dict(height=smaller[0], width=smaller[1])

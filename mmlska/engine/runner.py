@@ -27,6 +27,7 @@ from .checkpoints import save_whole
 from .config import has_hook
 from .config_text import SafeConfig
 from .console import ConsoleHook, calm
+from .continuing import continue_training, planned_schedules
 from .fsdp import fsdp_hook, shard
 from .hooks import to_channels_last
 from .lock import unlock_work_dir
@@ -93,14 +94,23 @@ class SafeRunner(Runner):
         """Load the state of a training; see MMEngine's ``Runner.resume``.
 
         Raises:
-            WeightsError: As :meth:`load_checkpoint`, or if the state is damaged.
+            WeightsError: As :meth:`load_checkpoint`, or if the state is damaged or that of another optimizer.
         """
+        planned = planned_schedules(self)
         try:
             super().resume(filename, *args, **kwargs)
+        except WeightsError:
+            raise
+        except ValueError as error:  # torch's, of groups of parameters
+            raise WeightsError(
+                f'{filename} was saved with another optimizer or other parameters to train ({error}); '
+                'resume with those settings, or start anew from its weights by --cfg-options load_from=FILE'
+            ) from error
         except (AttributeError, LookupError, TypeError) as error:
             raise WeightsError(
                 f'{filename} holds a damaged state ({type(error).__name__}: {error}); continue from another by --resume FILE'
             ) from error
+        continue_training(self, planned)
 
     def save_checkpoint(self, out_dir: str, filename: str, *args, **kwargs) -> None:
         """Save a checkpoint; see MMEngine's ``Runner.save_checkpoint``.

@@ -2,7 +2,41 @@
 
 from __future__ import annotations
 
+import logging
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.dist import is_main_process
+from mmengine.logging import MMLogger
+
+
+@contextmanager
+def nothing_left(cfg: Config) -> Iterator[None]:
+    """Take back what building a runner writes into the work directory, if it fails: its log, and its config over an older one."""
+    folder = Path(cfg.work_dir)
+    before = set(folder.iterdir()) if folder.is_dir() else set()
+    config = folder / Path(cfg.filename or '').name
+    older = config.read_bytes() if config.is_file() else None
+    try:
+        yield
+    except BaseException:
+        if is_main_process():
+            files = [
+                Path(h.baseFilename)
+                for h in MMLogger.get_current_instance().handlers
+                if isinstance(h, logging.FileHandler)
+            ]
+            for log_dir in {file.parent for file in files}:
+                if log_dir.parent.resolve() == folder.resolve() and folder / log_dir.name not in before:
+                    shutil.rmtree(log_dir, ignore_errors=True)
+            if older is not None:
+                config.write_bytes(older)
+            elif config.is_file():
+                config.unlink()
+        raise
 
 
 def last_checkpoint(work_dir: str | Path) -> Path | None:

@@ -8,12 +8,13 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from ..engine.config import heads
 from ..engine.tiling import training_tiles, use_tiles
 from ..image_windows import header_of, is_huge
 from ..images import MAX_PIXELS
 from ..text import counted, printable
 from .anchors import choose_anchors
-from .config_edits import each_transform, first_dataset, heads, set_datasets
+from .config_edits import each_transform, first_dataset, set_datasets
 from .folder import find_folder
 from .input_scale import SizedBoxes, network_sizes
 from .pixels import use_pixels
@@ -100,6 +101,8 @@ def use_own_data(
     notes += use_pixels(cfg, files, bands, labels.as_stored)
     first_dataset(cfg, 'train')
     check_length(cfg, epochs)
+    if any(len(boxes) for _, boxes in labels.boxes(parts['train'])):
+        _refuse_unlabelled(labels.boxes(parts.get('val', [])), data)
     folder = (
         Path(cfg.work_dir).absolute() / 'data'
     )  # what cannot be trained was refused above: from here on files are written
@@ -134,6 +137,15 @@ def _too_many_objects(images: Sequence[SizedBoxes]) -> list[str]:
     count = sum(len(boxes) > _COUNTED for _, boxes in images)
     some = f'{counted(count, "validation image has", "validation images have")} more than {_COUNTED} objects'
     return [f'{some}: box and mask AP count {_COUNTED} of a class in an image, AP50 1000'] if count else []
+
+
+def _refuse_unlabelled(validated: Sequence[SizedBoxes], data: str) -> None:
+    """Raise ValueError where objects are boxes and no image for validation has one: every metric would be -1."""
+    if validated and not any(len(boxes) for _, boxes in validated):
+        raise ValueError(
+            f'--data {data}: none of the {counted(len(validated), "image")} for validation has a label, so every metric would be -1; '
+            'label some of them, or hold out other images by --val-fraction'
+        )
 
 
 def _refuse_huge(files: Mapping[str, Sequence[Path]], scope: str) -> None:

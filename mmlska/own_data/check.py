@@ -12,12 +12,12 @@ from mmengine.registry import DATASETS, init_default_scope
 
 from ..colors import pack_rgb
 from ..engine.checks import check_data
-from ..engine.config import datasets_of
+from ..engine.config import datasets_of, heads
 from ..engine.image_reading import band_reader
 from ..files import is_inside
 from .anchors import anchor_sizes, choose_anchors
 from .annotations import AnnotationFile, check_entries
-from .config_edits import first_dataset, heads
+from .config_edits import first_dataset
 from .folder import LEADS_OUT, find_folder, is_file, leading_out, refuse_leading_out
 from .input_scale import input_scale, resized_boxes
 from .label_text import read_json

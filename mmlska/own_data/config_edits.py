@@ -3,27 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 
-from ..engine.config import datasets_of, evaluators_of
-
-
-def _parts(node, path: str) -> Iterator[tuple[str, dict]]:
-    """Every dict in a part of a config, and its place."""
-    if isinstance(node, dict):
-        yield path, node
-    for key, value in node.items() if isinstance(node, dict) else enumerate(node):
-        if isinstance(value, (dict, list, tuple)):
-            yield from _parts(value, f'{path}.{key}')
-
-
-def heads(model: dict) -> list[tuple[str, dict]]:
-    """The parts of a model's config with ``num_classes``, by their place; region proposals know objects from background only."""
-    parts = _parts(model, 'model')
-    return [(path, part) for path, part in parts if 'num_classes' in part and 'rpn_head' not in path.split('.')]
+from ..engine.config import datasets_of, evaluators_of, parts_of
 
 
 def first_dataset(cfg: Config, split: str) -> ConfigDict:
@@ -68,7 +53,7 @@ def each_transform(cfg: Config, kind: str, change: Callable[[dict], None]) -> No
     """Change the transforms of one type in every pipeline, those of test-time augmentation too."""
     loaders = ('train_dataloader', 'val_dataloader', 'test_dataloader')
     for key in (*loaders, 'train_pipeline', 'test_pipeline', 'tta_pipeline'):
-        for _, part in list(_parts(cfg.get(key) or {}, key)):
+        for _, part in list(parts_of(cfg.get(key) or {}, key)):
             if part.get('type') == kind:
                 change(part)
 

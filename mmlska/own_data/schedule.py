@@ -11,8 +11,8 @@ from ..text import counted
 
 # A network learns nothing in fewer steps, however small the data.
 MIN_ITERATIONS = 600
-# An epoch of a small set takes less time than what happens at its end; it is repeated to this many steps.
-_MIN_EPOCH = 50
+# A pass over a small set takes less time than a validation or a checkpoint; at least so many steps lie between two of them.
+_MIN_INTERVAL = 50
 # What a segmentor's recipe of iterations becomes without --epochs; 160k iterations of ADE20K in batches of 16 are 127.
 _SEG_EPOCHS = 100
 
@@ -36,35 +36,45 @@ def scale_schedule(cfg: Config, images: int, epochs: int | None) -> str:
         ValueError: As :func:`check_length`.
     """
     check_length(cfg, epochs)
-    loader = cfg.train_dataloader
-    batch = loader.batch_size * _processes(cfg)
-    per_pass = math.ceil(images / batch)
+    batch = cfg.train_dataloader.batch_size * _processes(cfg)
     by_epoch, recipe = _recipe(cfg)
-    times = 1
     if by_epoch:
-        wanted = max(recipe * per_pass, MIN_ITERATIONS) if epochs is None else epochs * per_pass
-        times = min(max(_MIN_EPOCH // per_pass, 1), math.ceil(wanted / per_pass))
-        while epochs is not None and epochs % times:  # exactly as many passes as asked for
-            times -= 1
-        in_epoch = math.ceil(images * times / batch)
-        length = math.ceil(wanted / in_epoch) if epochs is None else epochs // times
-        total = length * in_epoch
-        if times > 1:
-            loader.dataset = dict(type='RepeatDataset', times=times, dataset=loader.dataset)
+        per_pass = _steps_of_pass(cfg, images, batch)
+        length = epochs or math.ceil(max(recipe * per_pass, MIN_ITERATIONS) / per_pass)
+        total, passes = length * per_pass, float(length)
+        shortest = math.ceil(_MIN_INTERVAL / per_pass)
     else:
         total = math.ceil((epochs or _SEG_EPOCHS) * images / batch)
         total = max(min(total, recipe), MIN_ITERATIONS) if epochs is None else total
-        length = total
+        length, passes = total, float(f'{total * batch / images:.3g}')
+        shortest = _MIN_INTERVAL
     scale_schedulers(cfg, total)
     cfg.train_cfg['max_epochs' if by_epoch else 'max_iters'] = length
     share = length / recipe
-    cfg.train_cfg.val_interval = min(max(round(cfg.train_cfg.get('val_interval', 1) * share), 1), length)
+    cfg.train_cfg.val_interval = min(max(round(cfg.train_cfg.get('val_interval', 1) * share), shortest), length)
     hooks = cfg.default_hooks
-    hooks.checkpoint.interval = min(max(round(hooks.checkpoint.get('interval', 1) * share), 1), length)
+    hooks.checkpoint.interval = min(max(round(hooks.checkpoint.get('interval', 1) * share), shortest), length)
     hooks.logger.interval = max(min(hooks.logger.get('interval', 50), total // (length if by_epoch else 20)), 1)
-    repeated = f'; an epoch of the log is {times} of them' if times > 1 else ''
-    passes = float(f'{total * batch / images:.3g}')
-    return f'{counted(total, "iteration")}, {passes:g} {"pass" if passes == 1 else "passes"} over the images{repeated}'
+    return f'{counted(total, "iteration")}, {passes:g} {"pass" if passes == 1 else "passes"} over the images'
+
+
+def _steps_of_pass(cfg: Config, images: int, batch: int) -> int:
+    """Steps in which an epoch goes through the images; the batches of a step hold ``batch`` of them."""
+    loader = cfg.train_dataloader
+    # The second place is that of the config which a training leaves.
+    if loader.get('drop_last') or (loader.get('batch_sampler') or {}).get('drop_last'):
+        return max(images // batch, 1)
+    return math.ceil(images / batch)
+
+
+def use_each_image_once(cfg: Config) -> None:
+    """Take the training data out of RepeatDataset, in place, so that an epoch is one pass over the images."""
+    holder = cfg.train_dataloader
+    while isinstance(inner := holder.get('dataset'), dict):
+        if inner.get('type') == 'RepeatDataset':
+            holder.dataset = inner.dataset
+        else:
+            holder = inner
 
 
 def check_length(cfg: Config, epochs: int | None) -> None:
@@ -109,14 +119,16 @@ def scale_schedulers(cfg: Config, total: int) -> None:
         begin = scheduler.get('begin', 0)
         scheduler.begin = warm_ups[begin] if not counts_epochs and begin in warm_ups else scaled(begin)
         scheduler.end = scaled(scheduler.get('end', length))
-        for key in ('T_max', 'total_iters', 'step_size'):
+        for key in ('T_max', 'total_iters', 'total_steps', 'step_size'):
             if key in scheduler:
                 scheduler[key] = scaled(scheduler[key])
-        if 'milestones' in scheduler:
-            scheduler.milestones = [scaled(value) for value in scheduler.milestones]
+        for key in ('milestones', 'periods'):
+            if key in scheduler:
+                scheduler[key] = [scaled(value) for value in scheduler[key]]
         scheduler.by_epoch = False
         scheduler.pop('convert_to_iter_based', None)
-    cfg.param_scheduler = schedulers
+    # Those to which a very short training leaves no step.
+    cfg.param_scheduler = [s for s in schedulers if s.get('begin', 0) < s.get('end', total)]
 
 
 def _is_warm_up(scheduler: dict, recipe: int, counts_epochs: bool) -> bool:

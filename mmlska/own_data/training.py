@@ -9,11 +9,12 @@ from mmengine.config import Config
 
 from ..engine.checks import check_data
 from ..engine.lock import unlock_work_dir
+from ..engine.model_checks import check_model
 from ..engine.processes import claim_work_dir
 from ..engine.tiling import training_tiles, use_tiles
 from ..engine.training_options import use_training_options
 from .adapt_config import use_own_data
-from .schedule import scale_schedule
+from .schedule import scale_schedule, use_each_image_once
 from .tile_counts import tile_line, training_samples
 
 
@@ -40,6 +41,7 @@ def use_data_and_options(
         lines = _use_length(cfg, **(own or {}))
         use_training_options(cfg, **options)
         return lines
+    check_model(cfg)  # before anything is written
     claim_work_dir(cfg)  # before the first file is written there
     try:
         lines = use_own_data(cfg, data, **(own or {}))
@@ -60,6 +62,8 @@ def _use_length(
     if epochs is None and not asked:
         return lines
     check_data(cfg, ('train',))
+    if epochs is not None:
+        use_each_image_once(cfg)
     built = training_samples(cfg)
     lines += tile_line(built)
     return lines if epochs is None else [*lines, scale_schedule(cfg, len(built), epochs)]

@@ -22,7 +22,7 @@ from mmengine.runner import Runner
 
 from ..analysis.predictions import as_array, classes_of
 from ..command_line import sibling
-from ..engine.loops import counts_epochs
+from ..engine.continuing import counts_epochs
 from ..engine.resume import resume_command
 from ..files import write_text
 from ..images import shrink

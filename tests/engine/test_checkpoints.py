@@ -8,7 +8,7 @@ import subprocess
 import pytest
 import torch
 from mmengine.hooks import Hook
-from small_run import runner_of, same, weights_of
+from small_run import message_of, runner_of, same, weights_of
 
 from mmlska.engine.errors import Interrupted
 
@@ -107,3 +107,32 @@ def test_a_failed_log_does_not_stop_a_run(config, tmp_path):
     backend._scalar_save_file = '/dev/full'
     runner.train()
     assert runner.iter == 2
+
+
+class Measured(Hook):
+    """Put metrics of its own in the place of those of a validation."""
+
+    priority = 'VERY_HIGH'
+
+    def __init__(self, values):
+        self.values = iter(values)
+
+    def after_val_epoch(self, runner, metrics=None):
+        value = next(self.values)
+        metrics.clear()
+        metrics['coco/bbox_mAP'] = value
+
+
+def test_a_metric_without_a_value_makes_no_best_checkpoint(config, tmp_path):
+    settings = {'train_cfg.max_iters': 4, 'train_cfg.val_interval': 1, 'default_hooks.checkpoint.save_best': 'auto'}
+    runner = runner_of(config, tmp_path, settings)
+    runner.register_hook(Measured([float('nan'), -1.0, 0.2, -1.0]))
+    runner.train()
+    assert [name for name in names(tmp_path) if name.startswith('best')] == ['best_coco_bbox_mAP_iter_3.pth']
+
+
+def test_a_best_checkpoint_by_a_metric_that_is_not_there(config, tmp_path):
+    message = message_of(runner_of(config, tmp_path, {'default_hooks.checkpoint.save_best': 'coco/bbox_mAP'}))
+    assert (
+        'save_best=coco/bbox_mAP is none of the metrics of the validation (aAcc, mIoU, mAcc); set it to one' in message
+    )

@@ -25,14 +25,23 @@ def test_epochs_are_passes_over_the_images():
     assert cfg.param_scheduler[1].milestones == [2000, 2750]
 
 
-@pytest.mark.parametrize('epochs', [1, 7, 30, 100])
-def test_few_images_are_repeated_within_an_epoch(epochs):
+@pytest.mark.parametrize('epochs', [1, 7, 10, 12, 30, 100])
+def test_an_epoch_is_a_pass_over_few_images_too(epochs):
     cfg = load_config('configs/mask_rcnn_van_lska_t.py')
     scale_schedule(cfg, 20, epochs)
-    times = cfg.train_dataloader.dataset.get('times', 1)
-    assert times * cfg.train_cfg.max_epochs == epochs
-    assert 10 * times <= 50
+    assert cfg.train_dataloader.dataset.type == 'CocoDataset'
+    assert cfg.train_cfg.max_epochs == epochs
     assert cfg.param_scheduler[1].end == 10 * epochs
+    # Validations and checkpoints come no more often than every 50 iterations.
+    assert (
+        cfg.train_cfg.val_interval == cfg.default_hooks.checkpoint.interval == min(max(5, round(epochs / 12)), epochs)
+    )
+
+
+def test_a_last_batch_that_is_left_out_is_not_counted():
+    cfg = load_config('configs/mask_rcnn_van_lska_t.py')
+    cfg.train_dataloader.drop_last = True
+    assert scale_schedule(cfg, 5, 10) == '20 iterations, 10 passes over the images'
 
 
 def test_without_epochs_training_is_long_enough_to_learn():
@@ -40,8 +49,8 @@ def test_without_epochs_training_is_long_enough_to_learn():
     scale_schedule(cfg, 14, None)
     total = cfg.param_scheduler[1].end
     assert 600 <= total < 650
-    assert total == cfg.train_cfg.max_epochs * cfg.train_dataloader.dataset.times * 7
-    assert cfg.train_cfg.val_interval == round(cfg.train_cfg.max_epochs / 12)
+    assert total == cfg.train_cfg.max_epochs * 7
+    assert cfg.train_cfg.val_interval == 8
 
 
 def test_a_recipe_of_iterations():

@@ -15,13 +15,18 @@ def cfg(scenes):
 
 
 def test_epochs_are_those_of_the_images_of_the_config(cfg):
-    (line,) = use_data_and_options(cfg, own=dict(epochs=50))
-    assert (
-        line
-        == f'100 iterations, 50 passes over the images; an epoch of the log is {cfg.train_dataloader.dataset.times} of them'
-    )
-    assert cfg.train_dataloader.dataset.times * cfg.train_cfg.max_epochs == 50
+    assert use_data_and_options(cfg, own=dict(epochs=50)) == ['100 iterations, 50 passes over the images']
+    assert cfg.train_cfg.max_epochs == 50
+    assert cfg.train_dataloader.dataset.type == 'CocoDataset'
     assert cfg.param_scheduler[1].end == 100
+
+
+def test_an_epoch_is_one_pass_where_the_config_repeats_its_images(cfg):
+    repeated = dict(type='RepeatDataset', times=5, dataset=cfg.train_dataloader.dataset)
+    cfg.train_dataloader.dataset = dict(
+        type='GuardedDataset', dataset=repeated
+    )  # as in the config that a training leaves
+    assert use_data_and_options(cfg, own=dict(epochs=3)) == ['6 iterations, 3 passes over the images']
 
 
 def test_without_epochs_the_recipe_stays(cfg):

@@ -1,0 +1,196 @@
+"""What a config says of its classes, compared with its heads and its annotation files before anything of a run is built or written."""
+
+from __future__ import annotations
+
+import json
+import mmap
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.registry import DATASETS, init_default_scope
+
+from ..text import printable
+from .config import datasets_of, heads
+
+# A file up to this size is read whole, within a second; of a larger one, which the data set reads anyway, the categories alone.
+_WHOLE_BYTES = 32 << 20
+_SHOWN = 5
+
+
+def check_labels(cfg: Config, splits: Sequence[str]) -> None:
+    """Make sure that data sets and heads of a detector or segmentor have the same classes, and annotation files too.
+
+    Raises:
+        ValueError: If they differ, classes are no list of names, a COCO file gives a number twice, or a validation has no labels.
+    """
+    if cfg.get('default_scope') not in ('mmdet', 'mmseg'):
+        return
+    init_default_scope(cfg.default_scope)
+    known: dict[str, tuple[str, ...]] = {}
+    for split in splits:
+        for dataset in datasets_of(cfg, split):
+            if names := _classes_of(dataset, split):
+                first, others = next(iter(known.items()), (split, names))
+                if names != others:
+                    raise ValueError(
+                        f'{split} data has {some(names)}, the {first} data {some(others)}; set the same metainfo.classes for both'
+                    )
+                known[split] = names
+    for split, names in known.items():
+        for dataset in datasets_of(cfg, split):
+            if dataset.get('type') == 'CocoDataset' and isinstance(dataset.get('ann_file'), str):
+                _check_file(Path(dataset.get('data_root') or '', dataset.ann_file), names, split)
+        _check_heads(cfg, names, split)
+
+
+def classes_of(cfg: Config) -> tuple[str, ...] | None:
+    """The classes of a config's training data; None where its data set does not say."""
+    return next((names for dataset in datasets_of(cfg, 'train') if (names := _classes_of(dataset, 'train'))), None)
+
+
+def _classes_of(dataset: dict, split: str) -> tuple[str, ...] | None:
+    given = dataset.get('metainfo') or {}
+    if not isinstance(given, dict):
+        return None
+    if old := {'CLASSES', 'PALETTE'} & set(given):
+        name = sorted(old)[0]
+        raise ValueError(f'{split} data: metainfo.{name} is not read; write metainfo.{name.lower()}')
+    classes = given.get('classes')
+    if classes is None:
+        with DATASETS.switch_scope_and_registry(None) as registry:
+            kind = registry.get(dataset.get('type')) if isinstance(dataset.get('type'), str) else None
+        classes = getattr(kind, 'METAINFO', {}).get('classes')
+        return tuple(classes) if classes else None
+    if isinstance(classes, str) and Path(classes).is_file():
+        return tuple(Path(classes).read_text(encoding='utf-8').splitlines())  # as MMEngine reads it
+    if isinstance(classes, str):
+        raise ValueError(
+            f'{split} data: metainfo.classes={classes!r} is a text and not a list of names; write metainfo=dict(classes=({classes!r},))'
+        )
+    if not isinstance(classes, (list, tuple)) or not all(isinstance(name, str) for name in classes):
+        raise ValueError(
+            f"{split} data: metainfo.classes={classes!r} is no list of names; write them as ('cat', 'dog')"
+        )
+    if twice := [name for name, count in Counter(classes).items() if count > 1]:
+        raise ValueError(f'{split} data: metainfo.classes has {twice[0]!r} twice; give each class one name')
+    return tuple(classes)
+
+
+def _check_heads(cfg: Config, names: tuple[str, ...], split: str) -> None:
+    found = [(place, head['num_classes']) for place, head in heads(cfg.model) if _counts_classes(place)]
+    wrong = [(place, count) for place, count in found if count != len(names)]
+    if wrong:
+        has = ', '.join(f'{place}.num_classes={count}' for place, count in wrong)
+        fix = ' '.join(f'{place}.num_classes={len(names)}' for place, _ in wrong)
+        raise ValueError(f'{has}, but the {split} data has {some(names)}; set --cfg-options {fix}')
+
+
+def _counts_classes(place: str) -> bool:
+    """Whether ``num_classes`` at this place is that of the data: not of a classifier as backbone, or of maps beside the objects."""
+    return not {'backbone', 'semantic_head', 'panoptic_head', 'panoptic_fusion_head'} & set(place.split('.'))
+
+
+def some(names: Sequence[str]) -> str:
+    """Classes as a message names them: '2 classes (cat, dog)'."""
+    listed = ', '.join(printable(str(name)) for name in names[:_SHOWN]) + (', ...' if len(names) > _SHOWN else '')
+    return f'{len(names)} {"class" if len(names) == 1 else "classes"} ({listed})'
+
+
+def _check_file(path: Path, names: tuple[str, ...], split: str) -> None:
+    """Compare a COCO file with the classes that a data set knows; a file that cannot be read is named when the data set reads it."""
+    content = _read(path)
+    categories = content.get('categories')
+    if not _are_named(categories):
+        return
+    where, found = f'{split} data: {path}', [category['name'] for category in categories]
+    for key in ('id', 'name'):
+        if (twice := _repeated(categories, key)) is not None:
+            raise ValueError(f'{where} has two categories with the {key} {twice!r}; give each its own')
+    common = tuple(name for name in found if name in names)
+    written = f'metainfo.classes={_tuple(found)}'
+    if not common:
+        raise ValueError(
+            f'{where} has the classes {_listed(found)}, none of which the config knows ({_listed(names)}); '
+            f'set metainfo.classes of the datasets to the names in the file: {written}'
+        )
+    if absent := [name for name in names if name not in found]:
+        raise ValueError(
+            f'{where} has the classes {_listed(found)}, but not {_listed(absent)} of the config, so labels would count as other '
+            f'classes; set {written} in all data sets, and num_classes={len(found)} in the heads'
+        )
+    if common != names:
+        raise ValueError(
+            f'{where} has its classes in the order {_listed(common)}, the config {_listed(names)}, and labels follow the file; '
+            f'set metainfo.classes={_tuple(common)}'
+        )
+    for key in ('images', 'annotations'):
+        entries = content.get(key)
+        if isinstance(entries, list) and (twice := _repeated(entries, 'id')) is not None:
+            raise ValueError(
+                f'{where} has two {key} with the id {twice!r}; give each its own, as `mmlska check FOLDER --fix NEW_FOLDER` does'
+            )
+    if split == 'val' and isinstance(content.get('annotations'), list):
+        wanted = {category.get('id') for category in categories if category['name'] in names}
+        if not any(_counts(annotation, wanted) for annotation in content['annotations']):
+            raise ValueError(
+                f'{where} has no annotation of the classes of the config, so every metric would be -1; label some images, or train without '
+                'validation: --cfg-options val_dataloader=None val_evaluator=None val_cfg=None'
+            )
+
+
+def _counts(annotation: object, wanted: set) -> bool:
+    """Whether metrics count an annotation: those of crowds they ignore."""
+    return isinstance(annotation, dict) and annotation.get('category_id') in wanted and not annotation.get('iscrowd')
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A COCO file, or of a large one its categories; empty where it cannot be read so."""
+    try:
+        if path.stat().st_size <= _WHOLE_BYTES:
+            content = json.loads(path.read_text(encoding='utf-8'))
+            return content if isinstance(content, dict) else {}
+        return next((dict(categories=found) for found in _categories(path) if _are_named(found)), {})
+    except (OSError, ValueError, RecursionError):
+        return {}
+
+
+def _categories(path: Path) -> Iterator[object]:
+    """What stands behind the word "categories" in a file, wherever it stands, the last place first."""
+    with open(path, 'rb') as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        key, place = b'"categories"', len(data)
+        while (place := data.rfind(key, 0, place)) >= 0:
+            text = data[place + len(key) : place + len(key) + (1 << 20)].decode(errors='replace').lstrip().lstrip(':')
+            try:
+                yield json.JSONDecoder().raw_decode(text.lstrip())[0]
+            except ValueError:
+                continue
+
+
+def _are_named(categories: object) -> bool:
+    return (
+        isinstance(categories, list)
+        and bool(categories)
+        and all(isinstance(c, dict) and isinstance(c.get('name'), str) for c in categories)
+    )
+
+
+def _repeated(entries: Sequence[Any], key: str) -> object | None:
+    seen = set()
+    for entry in entries:
+        value = entry.get(key) if isinstance(entry, dict) else None
+        if isinstance(value, (int, str)) and (value in seen or seen.add(value)):
+            return value
+    return None
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ', '.join(map(printable, names[:_SHOWN])) + (', ...' if len(names) > _SHOWN else '')
+
+
+def _tuple(names: Sequence[str]) -> str:
+    if len(names) > 12:
+        return f'({", ".join(repr(name) for name in names[:12])}, ...)'
+    return repr(tuple(names))

@@ -1,0 +1,239 @@
+"""Model, data and settings are compared before a training starts: one line for what does not fit, and no work directory."""
+
+import json
+from pathlib import Path
+
+import pytest
+from own_sets import annotation, coco, image, photo
+from tiny_models import TINY_MASK_RCNN, TINY_UPERNET
+
+DETECTOR = f"""{TINY_MASK_RCNN}
+model['roi_head'] = dict(bbox_head=dict(fc_out_channels=16, num_classes=2), mask_head=dict(num_convs=1, num_classes=2))
+data_root = 'set/'
+metainfo = dict(classes=('cat', 'dog'))
+_data = dict(ann_file='train.json', data_prefix=dict(img='images/'), data_root=data_root, metainfo=metainfo)
+train_dataloader = dict(batch_size=2, dataset=_data)
+val_dataloader = dict(dataset=dict(_data, ann_file='val.json'))
+val_evaluator = dict(ann_file='set/val.json')
+"""
+IMAGES = [image(i, f'{i}.png') for i in range(4)]
+LABELS = [annotation(i + 1, i, 1 + i % 2) for i in range(4)]
+
+
+@pytest.fixture
+def folder(tmp_path, scenes) -> Path:
+    """A folder with a set of two classes, and a config of a tiny detector and of a tiny segmentor."""
+    for number in range(4):
+        photo(tmp_path / f'set/images/{number}.png')
+    coco(tmp_path / 'set/train.json', IMAGES, LABELS)
+    coco(tmp_path / 'set/val.json', IMAGES[:2], LABELS[:2])
+    (tmp_path / 'det.py').write_text(DETECTOR)
+    root = f'data_root = {f"{scenes}/"!r}\ntrain_dataloader["dataset"] = val_dataloader = dict(data_root=data_root)\n'
+    text = f'{TINY_UPERNET}{root}val_dataloader = test_dataloader = dict(dataset=val_dataloader)\n'
+    (tmp_path / 'seg.py').write_text(f'{text}train_cfg = dict(max_iters=4, val_interval=4)\n')
+    return tmp_path
+
+
+@pytest.fixture
+def refuses(refused, folder):
+    """The line with which a training of a config with more settings is refused; it leaves no work directory."""
+
+    def run(config: str, text: str = '', *options) -> str:
+        with open(folder / config, 'a') as file:
+            file.write(text)
+        before = sorted(path for path in folder.rglob('*') if '__pycache__' not in path.parts)
+        line = refused('train', config, *options, cwd=folder)
+        assert sorted(path for path in folder.rglob('*') if '__pycache__' not in path.parts) == before
+        return line
+
+    return run
+
+
+ONE = "metainfo.update(classes=('cat',))\n"
+
+
+@pytest.mark.parametrize(
+    ('text', 'said'),
+    [
+        (
+            "metainfo['classes'] = ('cat', 'dog')\nmodel['roi_head']['bbox_head']['num_classes'] = 5\n",
+            'num_classes=5, but the train data has 2',
+        ),
+        (ONE, 'set --cfg-options model.roi_head.mask_head.num_classes=1 model.roi_head.bbox_head.num_classes=1'),
+        (
+            "metainfo.update(classes='cat')\n",
+            "metainfo.classes='cat' is a text and not a list of names; write metainfo=dict(classes=('cat',))",
+        ),
+        ("metainfo.update(classes=('cat', 'cat'))\n", "has 'cat' twice"),
+        ('metainfo.update(classes=(1, 2))\n', "is no list of names; write them as ('cat', 'dog')"),
+        ("metainfo.update(CLASSES=metainfo.pop('classes'))\n", 'metainfo.CLASSES is not read; write metainfo.classes'),
+        (
+            "metainfo.update(classes=('person', 'car'))\n",
+            'none of which the config knows (person, car); set metainfo.classes of the',
+        ),
+        ("metainfo.update(classes=('cat', 'dgo'))\n", 'has the classes cat, dog, but not dgo of the config'),
+        ("metainfo.update(classes=('dog', 'cat'))\n", "set metainfo.classes=('cat', 'dog')"),
+        (
+            "val_dataloader['dataset'] = dict(_data, ann_file='val.json', metainfo=dict(classes=('dog',)))\n",
+            'val data has 1 class (dog), the train data 2',
+        ),
+    ],
+)
+def test_classes_of_config_heads_and_files(refuses, text, said):
+    assert said in refuses('det.py', text)
+
+
+@pytest.mark.parametrize(
+    ('names', 'said'),
+    [
+        (('acorn', 'leaf'), 'has the classes acorn, leaf, none of which the config knows (person, bicycle, '),
+        (
+            ('cat', 'dog'),
+            'has the classes cat, dog, but not person, bicycle, car, motorcycle, airplane, ... of the config',
+        ),
+    ],
+)
+def test_data_without_metainfo(refuses, folder, names, said):
+    (folder / 'det.py').write_text(DETECTOR.replace(', metainfo=metainfo', ', metainfo=dict(_delete_=True)'))
+    coco(folder / 'set/train.json', IMAGES, LABELS, enumerate(names, start=1))
+    line = refuses('det.py')
+    assert said in line
+    assert f'metainfo.classes={names}' in line
+
+
+@pytest.mark.parametrize(
+    ('config', 'text', 'said'),
+    [
+        (
+            'det.py',
+            "model['neck'] = dict(in_channels=[8, 8, 8, 16])\n",
+            'set --cfg-options model.neck.in_channels=[8,8,8,8]',
+        ),
+        ('det.py', "model['backbone'] = dict(arch='s', init_cfg=None)\n", 'model.neck.in_channels=[64,128,320,512]'),
+        ('det.py', "model['backbone']['out_indices'] = (1, 2, 3)\n", 'the backbone gives 3 maps of [8, 8, 8] channels'),
+        ('det.py', "model['neck']['num_outs'] = 4\n", 'has anchors for 5 maps'),
+        ('det.py', "model['neck']['out_channels'] = 32\n", 'model.rpn_head.in_channels=64 does not fit'),
+        ('seg.py', "model['decode_head']['in_channels'] = [8, 8, 8, 16]\n", 'model.decode_head.in_channels=[8,8,8,8]'),
+        (
+            'seg.py',
+            "model['auxiliary_head']['in_index'] = 4\n",
+            'model.auxiliary_head.in_index=4 asks for a map that is not there',
+        ),
+        (
+            'seg.py',
+            "model['auxiliary_head']['in_channels'] = 16\n",
+            'set --cfg-options model.auxiliary_head.in_channels=8',
+        ),
+        (
+            'seg.py',
+            "train_dataloader['batch_size'] = 1\n",
+            'model.decode_head (UPerHead) cannot train with train_dataloader.batch_size=1',
+        ),
+    ],
+)
+def test_parts_of_a_model_that_do_not_fit(refuses, config, text, said):
+    assert said in refuses(config, text)
+
+
+def test_parts_are_compared_before_a_folder_is_read_into_the_work_directory(refuses):
+    line = refuses('det.py', "model['neck'] = dict(in_channels=[8, 8, 8, 16])\n", '--data', 'set')
+    assert 'model.neck.in_channels=[8,8,8,8]' in line
+
+
+def change(path: Path, **lists) -> None:
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | lists))
+
+
+@pytest.mark.parametrize(
+    ('file', 'lists', 'said'),
+    [
+        (
+            'train',
+            dict(annotations=[*LABELS, LABELS[0]]),
+            'train.json has two annotations with the id 1; give each its own',
+        ),
+        ('train', dict(images=[*IMAGES, dict(IMAGES[0], file_name='3.png')]), 'two images with the id 0'),
+        ('train', dict(categories=[dict(id=1, name='cat'), dict(id=1, name='dog')]), 'two categories with the id 1'),
+        ('val', dict(annotations=[*LABELS[:2], LABELS[1]]), 'val.json has two annotations with the id 2'),
+        (
+            'val',
+            dict(annotations=[]),
+            'every metric would be -1; label some images, or train without validation: --cfg-options',
+        ),
+        ('val', dict(annotations=[annotation(1, 0, 1, iscrowd=1)]), 'so every metric would be -1'),
+        ('val', dict(annotations=[annotation(1, 0, 7)]), 'has no annotation of the classes of the config'),
+    ],
+)
+def test_annotation_files(refuses, folder, file, lists, said):
+    change(folder / f'set/{file}.json', **lists)
+    assert said in refuses('det.py')
+
+
+@pytest.mark.parametrize(
+    ('config', 'text', 'said'),
+    [
+        (
+            'seg.py',
+            "param_scheduler = [dict(type='PolyLR', begin=1500, by_epoch=False)]\n",
+            'begins at 1500 iterations and ends at 4 and the training has 4',
+        ),
+        (
+            'seg.py',
+            "train_cfg['max_iters'] = 0\n",
+            'train_cfg.max_iters=0 is impossible; use a whole number of 1 or more',
+        ),
+        (
+            'det.py',
+            "train_dataloader['drop_last'] = True\ntrain_dataloader['batch_size'] = 5\n",
+            'make no batch of 5, and drop_last leaves them out',
+        ),
+        (
+            'seg.py',
+            "train_cfg = dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs=1, val_interval=1)\n"
+            "train_dataloader.update(batch_size=3, sampler=dict(type='DefaultSampler', shuffle=True))\n"
+            'param_scheduler = []\n',
+            'the last batch of an epoch has 1 of 4 images, on which BatchNorm cannot train; set --cfg-options',
+        ),
+    ],
+)
+def test_lengths_that_cannot_be(refuses, config, text, said):
+    assert said in refuses(config, text)
+
+
+def test_a_validation_without_labels_in_a_folder(refuses, folder):
+    for split, numbers in (('train', range(3)), ('val', [3])):
+        for number in numbers:
+            photo(folder / f'own/{split}/images/{number}.png')
+            labels = folder / f'own/{split}/labels/{number}.txt'
+            labels.parent.mkdir(exist_ok=True)
+            labels.write_text('0 0.3 0.3 0.6 0.3 0.6 0.6 0.3 0.6' if split == 'train' else '')
+    assert 'none of the 1 image for validation has a label' in refuses('det.py', '', '--data', 'own')
+
+
+QUICK = ('--no-report', '--cfg-options', 'train_dataloader.num_workers=0', 'train_dataloader.persistent_workers=True')
+
+
+def test_what_the_lines_advise_trains(command, folder):
+    """Without validation; without workers, for which the config has settings; in one iteration; then from those weights."""
+    change(folder / 'set/val.json', annotations=[])
+    loader = 'train_dataloader.update(batch_size=4, prefetch_factor=2)\nmodel["backbone"]["init_cfg"] = None\n'
+    (folder / 'det.py').write_text(f"{DETECTOR}{loader}experiment_name = 'advice'\nvisualizer = dict(name='advice')\n")
+    without = ('val_dataloader=None', 'val_evaluator=None', 'val_cfg=None')
+    ended = command('train', 'det.py', '--epochs', 1, *QUICK, *without, cwd=folder)
+    assert ended.code == 0, ended
+    assert 'this training has one iteration in all, in which a model learns nothing; give more --epochs' in ended.out
+    assert (folder / 'work_dirs/det/epoch_1.pth').is_file()
+
+    other = (
+        (folder / 'det.py').read_text().replace('num_classes=2', 'num_classes=1').replace("('cat', 'dog')", "('dog',)")
+    )
+    (folder / 'det.py').write_text(other)
+    before = sorted(folder.rglob('work_dirs/*'))
+    ended = command('train', 'det.py', '--epochs', 2, '--resume', *QUICK, *without, cwd=folder)
+    assert ended.code == 2
+    assert 'epoch_1.pth was trained on 2 classes (cat, dog), this config has 1 class (dog); resume with' in ended.last
+    assert sorted(folder.rglob('work_dirs/*')) == before
+    start = f'load_from={folder}/work_dirs/det/epoch_1.pth'
+    ended = command('train', 'det.py', '--epochs', 1, '--work-dir', 'new', *QUICK, *without, start, cwd=folder)
+    assert ended.code == 0, ended
