@@ -26,6 +26,7 @@ from ..chatter import WARNINGS, WithoutChatter
 from ..metric_names import in_percent
 from ..text import counted, printable, shown
 from .config import datasets_of
+from .inheritance import READ, base_settings, is_own, source_of
 from .loops import counts_epochs
 from .tiling import tiles_of, trains_on_tiles
 
@@ -116,8 +117,14 @@ def data_line(runner: Runner, splits: Sequence[str]) -> str:
     return 'data: ' + ', '.join(parts)
 
 
-def changed_settings(cfg: Config) -> list[str]:
-    """The settings of a config that differ from its file, as lines to print; data and folders left out.
+def changed_settings(cfg: Config, only: str = '') -> list[str]:
+    """The settings of a config that differ from its recipe, as lines to print; data and folders left out.
+
+    The recipe is the config that comes with the package or has no ``_base_``; else what the files in its ``_base_`` set.
+
+    Args:
+        cfg: A config of a file.
+        only: What the keys of the settings to tell begin with.
 
     Example:
         >>> import tempfile
@@ -130,11 +137,15 @@ def changed_settings(cfg: Config) -> list[str]:
     """
     if not cfg.filename or not Path(cfg.filename).is_file():
         return []
-    recipe, now = (dict(_leaves('', c.to_dict())) for c in (Config.fromfile(cfg.filename), cfg))
+    file = Path(cfg.filename)
+    base = base_settings(source_of(file)) if is_own(file) else None
+    recipe, now = (dict(_leaves('', c.to_dict())) for c in (base or Config.fromfile(file), cfg))
     changed = [
         f'setting: {key}={shown(now.get(key))} (recipe: {shown(recipe[key]) if key in recipe else "not set"})'
         for key in [*now, *(key for key in recipe if key not in now)]
-        if not key.startswith(_UNTOLD)
+        if key.startswith(only)
+        and key.partition('.')[0] in READ
+        and not key.startswith(_UNTOLD)
         and not any(part in key for part in _UNTOLD_PARTS)
         and _unless_off(now.get(key)) != _unless_off(recipe.get(key))
     ]
