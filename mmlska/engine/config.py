@@ -21,6 +21,7 @@ from .evaluator_files import follow_data, left_behind
 from .inheritance import base_settings, earlier_values, is_own, source_of, use_variables
 from .misspelt import refuse_impossible_options, refuse_misspelt_keys, refuse_misspelt_options
 
+
 def search_roots() -> list[Path]:
     """Folders that relative paths of configs and data are looked up in: where the user is, then the checkout or the wheel."""
     return [Path.cwd(), home()]

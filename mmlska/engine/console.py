@@ -138,20 +138,31 @@ def changed_settings(cfg: Config, only: str = '') -> list[str]:
     if not cfg.filename or not Path(cfg.filename).is_file():
         return []
     file = Path(cfg.filename)
-    base = base_settings(source_of(file)) if is_own(file) else None
-    recipe, now = (dict(_leaves('', c.to_dict())) for c in (base or Config.fromfile(file), cfg))
-    changed = [
-        f'setting: {key}={shown(now.get(key))} (recipe: {shown(recipe[key]) if key in recipe else "not set"})'
-        for key in [*now, *(key for key in recipe if key not in now)]
+    written, base = Config.fromfile(file), base_settings(source_of(file)) if is_own(file) else None
+    now = dict(_leaves('', cfg.to_dict()))
+    recipes = [dict(_leaves('', recipe.to_dict())) for recipe in (written, base) if recipe is not None]
+    # What the command line changes comes first.
+    changed = {
+        key: f'setting: {key}={shown(now.get(key))} (recipe: {_in_recipe(recipes[-1], key)})'
+        for recipe in recipes
+        for key in dict.fromkeys((*now, *recipe))
         if key.startswith(only)
-        and key.partition('.')[0] in READ
-        and not key.startswith(_UNTOLD)
-        and not any(part in key for part in _UNTOLD_PARTS)
+        and _is_told(key)
         and _unless_off(now.get(key)) != _unless_off(recipe.get(key))
-    ]
-    rest = len(changed) - _MOST_SETTINGS
+        # Said by replace_sync_bn() already.
+        and (recipe.get(key), now.get(key)) != ('SyncBN', 'BN')
+    }
+    lines, rest = list(changed.values()), len(changed) - _MOST_SETTINGS
+    return lines if rest <= 0 else [*lines[:_MOST_SETTINGS], f'and {rest} more settings; the log file has the config']
+
+
+def _in_recipe(recipe: dict, key: str) -> str:
+    return shown(recipe[key]) if key in recipe else 'not set'
+
+
+def _is_told(key: str) -> bool:
     return (
-        changed if rest <= 0 else [*changed[:_MOST_SETTINGS], f'and {rest} more settings; the log file has the config']
+        key.partition('.')[0] in READ and not key.startswith(_UNTOLD) and not any(part in key for part in _UNTOLD_PARTS)
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
@@ -43,7 +43,9 @@ def left_behind(cfg: Config, base: Config | None) -> list[str]:
     if _places(cfg, 'test') == _places(cfg, 'val') or not _is_as_in(cfg, base):
         return []
     old, new = (', '.join(filter(None, place)) for place in (_places(cfg, 'test')[0], _places(cfg, 'val')[0]))
-    return [f'test_dataloader has the data of the base still ({old}); add test_dataloader = val_dataloader to test on {new}']
+    return [
+        f'test_dataloader has the data of the base still ({old}); add test_dataloader = val_dataloader to test on {new}'
+    ]
 
 
 def _places(cfg: Config, split: str) -> list[tuple[str, ...]]:
@@ -63,7 +65,9 @@ def _is_as_in(cfg: Config, base: Config) -> bool:
 
 def _named_below(named: str, inherited: list[str]) -> bool:
     """Whether a file is one of those inherited, which may have been relative to another folder."""
-    return any(_same(named, file) or os.path.normpath(named).endswith(f'/{os.path.normpath(file)}') for file in inherited)
+    return any(
+        _same(named, file) or os.path.normpath(named).endswith(f'/{os.path.normpath(file)}') for file in inherited
+    )
 
 
 def check_evaluators(cfg: Config, splits: Sequence[str]) -> None:
@@ -90,16 +94,21 @@ def check_evaluators(cfg: Config, splits: Sequence[str]) -> None:
                 )
 
 
-def _predicts_masks(node) -> bool:
-    """Whether anything in a model's config says so; a head that is None does not."""
-    if isinstance(node, (list, tuple)):
-        return any(map(_predicts_masks, node))
-    if not isinstance(node, dict):
-        return False
-    if node.get('mask_head', ...) is None:
-        return False
-    names = [str(node.get('type')), *(key for key, value in node.items() if value is not None)]
-    return any(part in name.lower() for name in names for part in _MASKS) or any(map(_predicts_masks, node.values()))
+def _predicts_masks(model: dict | None) -> bool:
+    """Whether a model has a mask head, or anything in its config speaks of masks where there is no setting of that name."""
+    parts = list(_parts(model))
+    heads = [part['mask_head'] for part in parts if 'mask_head' in part]
+    if heads:
+        return any(head is not None for head in heads)
+    names = [str(name).lower() for part in parts for name in (part.get('type'), *part)]
+    return any(word in name for name in names for word in _MASKS)
+
+
+def _parts(node) -> Iterator[dict]:
+    if isinstance(node, dict):
+        yield node
+    for value in node.values() if isinstance(node, dict) else node if isinstance(node, (list, tuple)) else ():
+        yield from _parts(value)
 
 
 def _evaluators(cfg: Config, split: str) -> list[tuple[str, ConfigDict]]:

@@ -177,7 +177,7 @@ def use_variables(cfg: Config, source: Source | None, options: Mapping[str, Any]
     if places:
         rest = len(places) - _NAMED
         named = ', '.join(places[:_NAMED]) + (f' and {rest} more' if rest > 0 else '')
-        lines.append(f'{", ".join(used)} of the config: {named} changed with it')
+        lines.append(f'set by {" and ".join(used)}: {named}')
     for name in changed:
         if name not in used and not (source and name in source.read):
             lines += _without_effect(cfg, name, changed[name])
@@ -224,7 +224,12 @@ def _differences(old: Any, new: Any, place: str) -> list[str]:
     """The dotted keys at which two settings differ."""
     if isinstance(old, dict) and isinstance(new, dict):
         return [found for key in new for found in _differences(old.get(key), new[key], f'{place}.{key}')]
-    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new) and all(isinstance(x, dict) for x in new):
+    if (
+        isinstance(old, list)
+        and isinstance(new, list)
+        and len(old) == len(new)
+        and all(isinstance(x, dict) for x in new)
+    ):
         return [found for i, pair in enumerate(zip(old, new)) for found in _differences(*pair, f'{place}.{i}')]
     return [place] if old != new else []
 
@@ -248,7 +253,7 @@ def _without_effect(cfg: Config, name: str, value: Any) -> list[str]:
         return []
     what = f'setting {name}={shown(value)}'
     near = [] if name.endswith('_pipeline') else get_close_matches(name, READ, n=1, cutoff=_NEAR)
-    places = [place for place in _places(cfg, name)]
+    places = list(_places(cfg, name))
     if name in _ELSEWHERE and not (places and name not in ('metainfo', 'classes')):
         raise ValueError(f'{what} has no effect: nothing in the config uses it; set {_ELSEWHERE[name]}')
     if places:
@@ -276,8 +281,10 @@ def _holds(cfg: Config, name: str, value: Any) -> bool:
     found = [_at(cfg, place) for place in _places(cfg, name)]
     if found and all(item == value for item in found):
         return True
-    return isinstance(value, (str, list, tuple, dict)) and len(value) > 0 and any(
-        _contains(cfg[key], value) for key in cfg if key in READ
+    return (
+        isinstance(value, (str, list, tuple, dict))
+        and len(value) > 0
+        and any(_contains(cfg[key], value) for key in cfg if key in READ)
     )
 
 

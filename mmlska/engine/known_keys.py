@@ -81,6 +81,14 @@ def check_keys(cfg: Config) -> None:
                     _check_type(part, place)
                 elif known := _names_of(found):
                     _check(part, place, known, (*_TAKEN_OUT.get(top, ()), *_check_backbone(found, part, place)))
+
+
+def check_plain_keys(cfg: Config) -> None:
+    """Make sure that dicts which MMEngine reads by names, without building a class of them, have names that it knows.
+
+    Raises:
+        ValueError: If one has another; the message has the nearest one.
+    """
     for place, known in _plain_dicts(cfg):
         part = _part(cfg, place)
         if isinstance(part, dict):
@@ -144,7 +152,11 @@ def _class_of(part: dict, wanted: tuple[str, ...], scope: str | None) -> Callabl
 
 def _names_of(found: Callable) -> _Known | None:
     """What a class or function takes; None if that cannot be known."""
-    functions = [found] if not inspect.isclass(found) else [c.__dict__['__init__'] for c in found.__mro__ if '__init__' in c.__dict__]
+    functions = (
+        [found]
+        if not inspect.isclass(found)
+        else [c.__dict__['__init__'] for c in found.__mro__ if '__init__' in c.__dict__]
+    )
     names: set[str] = set()
     for i, function in enumerate(functions):
         try:
@@ -166,7 +178,11 @@ def _plain_dicts(cfg: Config) -> Iterator[tuple[str, _Known]]:
     for split in ('train', 'val', 'test'):
         loader = (*inspect.signature(DataLoader).parameters, 'num_batch_per_epoch')
         yield f'{split}_dataloader', _Known(loader, open=False)
-    for top, loops in (('train_cfg', (EpochBasedTrainLoop, IterBasedTrainLoop)), ('val_cfg', (ValLoop,)), ('test_cfg', (TestLoop,))):
+    for top, loops in (
+        ('train_cfg', (EpochBasedTrainLoop, IterBasedTrainLoop)),
+        ('val_cfg', (ValLoop,)),
+        ('test_cfg', (TestLoop,)),
+    ):
         if 'type' not in (cfg.get(top) or {'type': None}):
             names = {name for loop in loops for name in inspect.signature(loop).parameters}
             yield top, _Known({*names, 'by_epoch'}, open=False)

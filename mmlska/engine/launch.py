@@ -26,7 +26,7 @@ from .config import (
 )
 from .console import calm, changed_settings, data_line
 from .evaluation_options import use_overlays, use_predictions, use_tta
-from .known_keys import check_keys
+from .known_keys import check_keys, check_plain_keys
 from .lock import unlock_work_dir
 from .loops import use_repeatable_training
 from .precision import use_dtype
@@ -50,9 +50,10 @@ def prepared_config(config: str, cfg_options: dict | None = None, **options) -> 
         ValueError: If a setting is unknown, out of range or does not fit the environment.
     """
     cfg, lines = read_config(config, cfg_options)
+    check_plain_keys(cfg)
+    prepare(cfg, config, **options)
     _import_models(cfg.get('default_scope'))
     check_keys(cfg)
-    prepare(cfg, config, **options)
     for line in lines:
         log(line)
     return cfg

@@ -23,7 +23,9 @@ _ANY_SIZE = 'images may have any size: leave it out'
 #: By their names.
 ARGUMENTS = {
     'arch_settings': Elsewhere((), _ARCH),
-    'block_cfgs': Elsewhere(({}, None), 'act_cfg, attention, k_size and layer_scale_init_value are arguments of their own'),
+    'block_cfgs': Elsewhere(
+        ({}, None), 'act_cfg, attention, k_size and layer_scale_init_value are arguments of their own'
+    ),
     'channels': Elsewhere((), _ARCH),
     'depths': Elsewhere((), _ARCH),
     'drop_path': Elsewhere((), 'write drop_path_rate'),
@@ -38,12 +40,14 @@ ARGUMENTS = {
     'norm_layer': Elsewhere((), "write norm_cfg=dict(type='BN')"),
     'num_classes': Elsewhere((), _NO_CLASSIFIER),
     'num_stages': Elsewhere((4,), 'write out_indices: stages after the last of them are not built'),
-    'out_channels': Elsewhere((), 'the embed_dims of the arch are the channels: write arch, and out_indices for the stages that are wanted'),
+    'out_channels': Elsewhere((), 'the channels are the embed_dims of the arch: write arch, and out_indices'),
     'patch_size': Elsewhere((), 'the patches are fixed at 7, 3, 3, 3: leave it out'),
     'patch_sizes': Elsewhere(([7, 3, 3, 3],), 'it is fixed at [7, 3, 3, 3]: leave it out'),
     'pretrained': Elsewhere((None,), "write init_cfg=dict(type='Pretrained', checkpoint=...)"),
     'strides': Elsewhere(([4, 2, 2, 2],), 'they are fixed at [4, 2, 2, 2]: leave it out'),
 }
+
+
 def refuse_arguments(given: dict[str, Any]) -> None:
     """Refuse arguments that VAN_LSKA does not have, but for those of other implementations that ask for what it does anyway.
 

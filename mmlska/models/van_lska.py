@@ -146,8 +146,8 @@ class VAN_LSKA(nn.Module):
     """Visual Attention Network with large separable kernel attention.
 
     Args:
-        arch: 't', 's', 'b' or 'l' (also 'tiny' or 'b0', 'small' or 'b1', 'base' or 'b2', 'large' or 'b3'), or a dict with the lists ``embed_dims``, ``depths``
-            and ``ffn_ratios``, one entry for each stage.
+        arch: 't', 's', 'b' or 'l' (also 'tiny' or 'b0', 'small' or 'b1', 'base' or 'b2', 'large' or 'b3'), or a dict with the lists
+            ``embed_dims``, ``depths`` and ``ffn_ratios``, one entry for each stage.
         k_size: Extent of the attention kernel in pixels of the feature map: 7, 11, 23, 35, 41, 53, ...
         attention: 'lska', 'lka', 'lska_trivial' or 'lka_trivial'. VAN's own LKA is ``attention='lka', k_size=23``.
         in_channels: Channels of the image.
