@@ -5,7 +5,6 @@ Nothing here imports mmdet or mmseg: their classes are named in the configs and 
 
 from __future__ import annotations
 
-import copy
 import os
 from pathlib import Path
 
@@ -109,7 +108,8 @@ def read_config(path: str, cfg_options: dict | None = None) -> tuple[Config, lis
     options, source = cfg_options or {}, source_of(found)
     base = base_settings(source) if is_own(found) else None
     refuse_misspelt_options(cfg, options)
-    earlier = [Config(copy.deepcopy(cfg.to_dict())), *([base] if base is not None else [])]
+    earlier = [Config.fromfile(found, import_custom_modules=False)] if options else []
+    earlier += [base] if base is not None else []
     roots = {cfg.get('data_root'), *earlier_values(source, 'data_root')} - {None}
     refuse_impossible_options(cfg, options)
     cfg.merge_from_dict(options)

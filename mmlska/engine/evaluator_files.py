@@ -37,8 +37,20 @@ def follow_data(cfg: Config, earlier: Sequence[Config]) -> list[str]:
 
 
 def left_behind(cfg: Config, base: Config | None) -> list[str]:
-    """Say that test data are still those of the base, which tests on its validation data, where these were replaced; lines to print."""
-    if base is None or not _places(base, 'test') == _places(base, 'val') != _places(cfg, 'val'):
+    """Say that data are still those of the base, where others were replaced: by ``data_root``, or those of validation; lines to print."""
+    if base is None:
+        return []
+    root = base.get('data_root')
+    stay = [
+        split
+        for split in ('train', 'val', 'test')
+        for d in datasets_of(cfg, split)
+        if root and d.get('data_root') == root
+    ]
+    if stay and os.path.realpath(cfg.get('data_root') or root) != os.path.realpath(root):
+        named = ' and '.join(dict.fromkeys(stay))
+        return [f'{named} data stay in {root}, where the base has them; set data_root in their data sets for others']
+    if not _places(base, 'test') == _places(base, 'val') != _places(cfg, 'val'):
         return []
     if _places(cfg, 'test') == _places(cfg, 'val') or not _is_as_in(cfg, base):
         return []
@@ -87,7 +99,8 @@ def check_evaluators(cfg: Config, splits: Sequence[str]) -> None:
         for evaluator in evaluators_of(cfg, split):
             metrics = evaluator.get('metric') or ()
             metrics = [metrics] if isinstance(metrics, str) else metrics
-            if evaluator.get('type') == 'CocoMetric' and 'segm' in metrics and not _predicts_masks(cfg.get('model')):
+            coco = evaluator.get('type') == 'CocoMetric' and cfg.get('model')
+            if coco and 'segm' in metrics and not _predicts_masks(cfg.model):
                 raise ValueError(
                     f"{split}_evaluator.metric has 'segm' and the model {cfg.model.get('type')} predicts no masks; "
                     f"set {split}_evaluator.metric='bbox'"
@@ -112,12 +125,13 @@ def _parts(node) -> Iterator[dict]:
 
 
 def _evaluators(cfg: Config, split: str) -> list[tuple[str, ConfigDict]]:
-    """The evaluators of a split that name a file, with their places."""
+    """The evaluators of a split that name a file of the kind which its data set has, with their places."""
     found, several = evaluators_of(cfg, split), isinstance(cfg.get(f'{split}_evaluator'), list)
+    panoptic = any('Panoptic' in str(dataset.get('type')) for dataset in datasets_of(cfg, split))
     return [
         (f'{split}_evaluator.{i}' if several else f'{split}_evaluator', evaluator)
         for i, evaluator in enumerate(found)
-        if isinstance(evaluator.get('ann_file'), str)
+        if isinstance(evaluator.get('ann_file'), str) and ('Panoptic' in str(evaluator.get('type'))) == panoptic
     ]
 
 

@@ -125,8 +125,10 @@ def base_settings(source: Source | None) -> Config | None:
 
 
 def earlier_values(source: Source | None, name: str) -> list[Any]:
-    """The values that a top-level setting has in a file and in those below it."""
+    """The values that a top-level setting has in a file and in those below it; none where the first that sets it reads it too."""
     files = [file for file in (source.all() if source else ()) if name in file.assigned]
+    if files and name in files[0].read:
+        return []
     return [value for file in files if (value := _read(file.path).get(name)) is not None]
 
 
@@ -175,13 +177,16 @@ def use_variables(cfg: Config, source: Source | None, options: Mapping[str, Any]
                 cfg[key] = value
     lines, used = [], _used_names(source, changed, places, options)
     if places:
-        rest = len(places) - _NAMED
-        named = ', '.join(places[:_NAMED]) + (f' and {rest} more' if rest > 0 else '')
-        lines.append(f'set by {" and ".join(used)}: {named}')
+        lines.append(f'set by {" and ".join(used)}: {_named(places)}')
     for name in changed:
         if name not in used and not (source and name in source.read):
             lines += _without_effect(cfg, name, changed[name])
     return lines
+
+
+def _named(places: list[str]) -> str:
+    rest = len(places) - _NAMED
+    return ', '.join(places[:_NAMED]) + (f' and {rest} more' if rest > 0 else '')
 
 
 def _tops(options: Mapping[str, Any]) -> list[str]:
@@ -253,13 +258,11 @@ def _without_effect(cfg: Config, name: str, value: Any) -> list[str]:
         return []
     what = f'setting {name}={shown(value)}'
     near = [] if name.endswith('_pipeline') else get_close_matches(name, READ, n=1, cutoff=_NEAR)
-    places = list(_places(cfg, name))
-    if name in _ELSEWHERE and not (places and name not in ('metainfo', 'classes')):
+    if name in _ELSEWHERE:
         raise ValueError(f'{what} has no effect: nothing in the config uses it; set {_ELSEWHERE[name]}')
-    if places:
-        rest = len(places) - _NAMED
-        named = ', '.join(places[:_NAMED]) + (f' and {rest} more' if rest > 0 else '')
-        raise ValueError(f'{what} has no effect: nothing in the config uses it; set {named}')
+    places = list(_places(cfg, name))
+    if places and (name == 'num_classes' or all(_at(cfg, place) == _at(cfg, places[0]) for place in places)):
+        raise ValueError(f'{what} has no effect: nothing in the config uses it; set {_named(places)}')
     if near:
         raise ValueError(f'{what} has no effect: the config has no {name}; did you mean {near[0]}?')
     return [f'{what} has no effect: nothing in the config uses it']

@@ -11,6 +11,7 @@ from tiny_models import CONFIGS, TINY_MASK_RCNN, TINY_UPERNET
 
 from mmlska.cli.setting_values import setting_value
 from mmlska.engine.config import datasets_of, load_config, read_config
+from mmlska.engine.evaluator_files import check_evaluators
 from mmlska.engine.known_keys import check_keys
 
 SCENES = CONFIGS / 'demo/mask_rcnn_van_lska_t_scenes.py'
@@ -63,6 +64,16 @@ def test_data_root_below_a_config_of_ones_own(derived, tmp_path, suffix):
     assert cfg.test_evaluator.ann_file == 'b/annotations/instances_validation.json'
 
 
+def test_data_root_that_the_file_uses_itself_says_what_stays_in_the_base(derived):
+    cfg, told = read_config(
+        str(derived("data_root = 'a/'\ntrain_dataloader = dict(dataset=dict(data_root=data_root))"))
+    )
+    assert [cfg[f'{split}_dataloader'].dataset.data_root for split in ('train', 'val')] == ['a/', 'data/scenes/']
+    assert told == [
+        'val and test data stay in data/scenes/, where the base has them; set data_root in their data sets for others'
+    ]
+
+
 def test_a_data_set_with_a_folder_of_its_own_keeps_it(derived):
     file = derived("data_root = 'a/'\ntrain_dataloader = dict(dataset=dict(data_root='more/'))")
     cfg = load_config(str(file))
@@ -109,7 +120,7 @@ def _at(node, place: str):
         ('num_classes = 3', 'set model.roi_head.mask_head.num_classes, model.roi_head.bbox_head.num_classes'),
         ('max_epochs = 5', 'set train_cfg.max_epochs'),
         ("classes = ('a b', 'c')", 'set metainfo=dict(classes=...) in each data set'),
-        ('batch_size = 4', 'set train_dataloader.batch_size, '),
+        ('batch_size = 4', 'set train_dataloader.batch_size'),
         ('lr = 0.01', 'set optim_wrapper.optimizer.lr'),
         ('img_scale = (640, 640)', 'set scale of the Resize steps in each pipeline'),
         ('data = dict(samples_per_gpu=2)', 'set train_dataloader, val_dataloader and test_dataloader'),
@@ -217,6 +228,24 @@ def test_an_evaluator_of_the_base_follows_the_data_set(derived):
     cfg, told = read_config(str(SCENES), {'test_dataloader.dataset.ann_file': 'b.json'})
     assert cfg.test_evaluator.ann_file == 'data/scenes/b.json'
     assert cfg.val_evaluator.ann_file == 'data/scenes/annotations/instances_validation.json'
+
+
+def test_panoptic_data_sets_and_instances_have_files_of_their_own():
+    data = dict(dataset=dict(type='CocoPanopticDataset', ann_file='panoptic.json'))
+    metrics = [
+        dict(type='CocoPanopticMetric', ann_file='panoptic.json'),
+        dict(type='CocoMetric', ann_file='boxes.json'),
+    ]
+    check_evaluators(Config(dict(val_dataloader=data, val_evaluator=metrics)), ('val',))
+    metrics[0]['ann_file'] = 'other.json'
+    with pytest.raises(ValueError, match='val_evaluator.0.ann_file is other.json'):
+        check_evaluators(Config(dict(val_dataloader=data, val_evaluator=metrics)), ('val',))
+
+
+def test_a_head_may_take_a_key_of_its_loss_out():
+    cfg = load_config('retinanet_van_lska_t')
+    cfg.model.bbox_head.loss_cls.bg_cls_weight = 0.1
+    check_keys(cfg)
 
 
 def test_masks_are_compared_where_a_model_has_some(refused, two_sets):
