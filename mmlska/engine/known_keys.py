@@ -80,9 +80,10 @@ def check_keys(cfg: Config) -> None:
                 if found is None:
                     _check_type(part, place)
                 elif known := _names_of(found):
-                    # A head may take a key of its loss out before it builds that.
-                    known = known._replace(open=known.open or top == 'model')
-                    _check(part, place, known, (*_TAKEN_OUT.get(top, ()), *_check_backbone(found, part, place)))
+                    others = _check_backbone(found, part, place)
+                    # A head may take a key of its loss out before it builds that; nothing takes one of the backbone.
+                    known = known._replace(open=not others and (known.open or top == 'model'))
+                    _check(part, place, known, (*_TAKEN_OUT.get(top, ()), *others))
 
 
 def check_plain_keys(cfg: Config) -> None:
