@@ -161,7 +161,8 @@ ARCHS: dict[str, dict[str, list[int]]] = {
     'b': dict(embed_dims=[64, 128, 320, 512], depths=[3, 3, 12, 3], ffn_ratios=_FFN_RATIOS),
     'l': dict(embed_dims=[64, 128, 320, 512], depths=[3, 5, 27, 3], ffn_ratios=_FFN_RATIOS),
 }
-_LONG_NAMES = {'tiny': 't', 'small': 's', 'base': 'b', 'large': 'l'}
+#: Other names of the architectures: in words, and as VAN-B0 to VAN-B3.
+OTHER_ARCHS = {'tiny': 't', 'small': 's', 'base': 'b', 'large': 'l', 'b0': 't', 'b1': 's', 'b2': 'b', 'b3': 'l'}
 
 
 def recognise_design(lengths: Mapping[str, Collection[int]]) -> tuple[str | None, int | None]:
@@ -201,22 +202,25 @@ def arch_settings(arch: str | dict) -> dict[str, list]:
     """The lists ``embed_dims``, ``depths`` and ``ffn_ratios`` of an architecture, one entry for each stage.
 
     Args:
-        arch: 't', 's', 'b' or 'l' (also 'tiny', 'small', 'base', 'large'), or a dict with the lists.
+        arch: One of :data:`ARCHS` or :data:`OTHER_ARCHS`, with 'van_' before it or not, or a dict with the lists.
 
     Raises:
         TypeError: If ``arch`` is neither str nor dict.
         ValueError: If the name is unknown, or the dict has other keys or lists of different lengths.
     """
     if isinstance(arch, str):
-        key = _LONG_NAMES.get(arch.lower(), arch.lower())
+        name = arch.lower().replace('-', '_').removeprefix('van_')
+        key = OTHER_ARCHS.get(name, name)
         if key not in ARCHS:
-            allowed = ', '.join(map(repr, [*ARCHS, *_LONG_NAMES]))
+            allowed = ', '.join(map(repr, [*ARCHS, *OTHER_ARCHS]))
             raise ValueError(f'arch={arch!r} is unknown; choose one of {allowed}, or give a dict')
         return {name: list(values) for name, values in ARCHS[key].items()}
     if not isinstance(arch, dict):
         raise TypeError(f'arch must be a str or a dict, got {arch!r} of type {type(arch).__name__}')
     keys = ('embed_dims', 'depths', 'ffn_ratios')
     if set(arch) != set(keys):
+        if 'mlp_ratios' in arch:
+            raise ValueError('arch dict has the key mlp_ratios, which is ffn_ratios here; rename it')
         raise ValueError(f'arch dict has the keys {sorted(arch)}; it needs exactly {", ".join(keys)}')
     lengths = {k: len(arch[k]) for k in keys}
     if len(set(lengths.values())) != 1 or lengths['depths'] == 0:

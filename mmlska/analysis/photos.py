@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..bands import BandReader
 from ..engine.checks import check_data
-from ..engine.config import datasets_of
+from ..engine.config_parts import datasets_of
 from ..engine.image_reading import band_reader
 from ..images import read_photo, square
 

@@ -19,7 +19,7 @@ from mmengine.registry import DATASETS, init_default_scope
 
 from ..datasets.corruption import ALL_CORRUPTIONS, CORRUPTION_GROUPS, SEVERITIES, STANDARD_CORRUPTIONS, corrupt
 from ..engine.checks import check_data
-from ..engine.config import datasets_of, evaluators_of
+from ..engine.config_parts import datasets_of, evaluators_of
 from ..engine.launch import build_test_runner
 from ..engine.tiling import tiles_of
 from ..files import file_sha256

@@ -128,7 +128,7 @@ class PublishedVAN(nn.Module):
 def published_twin(ours: VAN_LSKA) -> PublishedVAN:
     """The published backbone with the weights of ours, on its device, in NCHW, in the same mode."""
     blocks = [m for m in ours.modules() if hasattr(m, 'drop_path')]
-    twin = PublishedVAN(ours.arch, ours.k_size, ours.attention, blocks[-1].drop_path.drop_prob)
+    twin = PublishedVAN(ours.arch, ours.k_size, ours.attention, getattr(blocks[-1].drop_path, 'drop_prob', 0.0))
     twin.load_state_dict(ours.state_dict())
     parameter = next(ours.parameters())
     twin.to(parameter.device, parameter.dtype).to(memory_format=torch.contiguous_format)

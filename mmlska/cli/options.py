@@ -5,23 +5,28 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mmengine.config import DictAction
-
 from ..files import check_replaceable
 from ..text import shown
+from .setting_values import setting_value
 
 #: What ``--dtype`` of training, testing and predicting may be.
 DTYPES = ('fp32', 'bf16', 'fp16')
 
 
-class _Settings(DictAction):
-    """MMEngine's action, with a message for a word that is no setting."""
+class _Settings(argparse.Action):
+    """Adds settings to a dict by their dotted keys, whether the option is given once or several times."""
 
     def __call__(self, parser, namespace, values, option_string=None) -> None:
+        settings = dict(getattr(namespace, self.dest, None) or {})
         for word in values:
-            if '=' not in word:
+            key, equals, text = word.partition('=')
+            if not equals or not all(part.strip() for part in key.split('.')):
                 parser.error(f'--cfg-options: {word} is no setting; write KEY=VALUE')
-        super().__call__(parser, namespace, values, option_string)
+            try:
+                settings[key.strip()] = setting_value(text)
+            except ValueError as error:
+                parser.error(f'--cfg-options {key}: {error}; quote text that has brackets or quotes')
+        setattr(namespace, self.dest, settings)
 
 
 def add_cfg_options(

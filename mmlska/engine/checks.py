@@ -15,7 +15,9 @@ from mmengine.runner import Runner
 from ..datasets.coco_labels import refuse_deadly_mask
 from ..image_windows import MOST_PIXELS
 from ..images import MAX_PIXELS
-from .config import datasets_of, has_hook
+from .config import has_hook
+from .config_parts import datasets_of
+from .evaluator_files import check_evaluators
 from .samples import mask_pipelines
 from .tiling import tiles_of
 
@@ -63,7 +65,9 @@ def check_data(cfg: Config, splits: tuple[str, ...]) -> None:
 
     Raises:
         FileNotFoundError: If one is missing; the message names the folder expected and how to get it.
+        ValueError: If an evaluator compares with other labels than its data set has.
     """
+    check_evaluators(cfg, splits)
     for split in splits:
         for dataset in datasets_of(cfg, split):
             root = Path(dataset.get('data_root') or '')

@@ -5,23 +5,20 @@ Nothing here imports mmdet or mmseg: their classes are named in the configs and 
 
 from __future__ import annotations
 
-import inspect
 import os
-from collections.abc import Iterator
-from difflib import get_close_matches
 from pathlib import Path
 
 import torch
-from mmengine.config import Config, ConfigDict
-from mmengine.runner import Runner
+from mmengine.config import Config
 
 from ..catalog import home, named_config, nearest_names
 from ..log import log
 from ..weights.manifest import MANIFEST_SCHEME, fetch_published
+from .config_parts import datasets_of, evaluators_of
 from .config_text import SafeConfig
-
-# Names that are read where a config has them, beside those of MMEngine's Runner.
-_TOP_LEVEL = ('data_root', 'tta_model', 'tta_pipeline', 'train_pipeline', 'val_pipeline', 'test_pipeline')
+from .evaluator_files import follow_data, left_behind
+from .inheritance import base_settings, earlier_values, is_own, source_of, use_variables
+from .misspelt import refuse_impossible_options, refuse_misspelt_keys, refuse_misspelt_options
 
 
 def search_roots() -> list[Path]:
@@ -71,15 +68,25 @@ def find_checkpoint_file(checkpoint: str | Path) -> Path:
 
 
 def load_config(path: str, cfg_options: dict | None = None) -> Config:
-    """Read a config file, apply ``--cfg-options`` and spread its ``data_root`` over its datasets.
+    """Read a config file with ``--cfg-options``; see :func:`read_config`."""
+    return read_config(path, cfg_options)[0]
+
+
+def read_config(path: str, cfg_options: dict | None = None) -> tuple[Config, list[str]]:
+    """Read a config file, apply ``--cfg-options``, and let what the user sets reach what the files in ``_base_`` made of it.
+
+    That is the ``data_root`` of data sets and evaluators, other variables, and the labels that an evaluator compares with.
 
     Args:
         path: The file, relative to the working directory or to the repository, or the name of a config of the package.
         cfg_options: Settings by dotted key, as MMEngine's ``Config.merge_from_dict`` takes them.
 
+    Returns:
+        The config, and lines to print about what follows the user's settings.
+
     Raises:
         FileNotFoundError: If there is no such file and no such name; the message has the nearest names.
-        ValueError: If the file is not a config that MMEngine can read.
+        ValueError: If the file is not a config that MMEngine can read, or a setting has no effect and is nearly one that has.
     """
     found = find_config(path)
     if found is None:
@@ -98,12 +105,19 @@ def load_config(path: str, cfg_options: dict | None = None) -> Config:
         raise ValueError(f'config {path} is not valid Python: line {error.lineno}: {error.msg}') from error
     except Exception as error:  # a config is a program and may raise anything
         raise ValueError(f'config {path} cannot be read: {type(error).__name__}: {error}; correct that line') from error
-    written_root = cfg.get('data_root')
-    _refuse_misspelt(cfg, cfg_options or {})
-    cfg.merge_from_dict(cfg_options or {})
-    _spread_data_root(cfg, written_root)
+    options, source = cfg_options or {}, source_of(found)
+    base = base_settings(source) if is_own(found) else None
+    refuse_misspelt_options(cfg, options)
+    earlier = [Config.fromfile(found, import_custom_modules=False)] if options else []
+    earlier += [base] if base is not None else []
+    roots = {cfg.get('data_root'), *earlier_values(source, 'data_root')} - {None}
+    refuse_impossible_options(cfg, options)
+    cfg.merge_from_dict(options)
+    refuse_misspelt_keys(cfg, earlier)
+    lines = use_variables(cfg, source, options)
+    lines += _spread_data_root(cfg, roots, said='data_root' in options)
     _settle_workers(cfg)
-    return cfg
+    return cfg, [*lines, *follow_data(cfg, earlier), *left_behind(cfg, base)]
 
 
 def _settle_workers(cfg: Config) -> None:
@@ -116,29 +130,6 @@ def _settle_workers(cfg: Config) -> None:
                 loader.pop(name, None)
 
 
-def _refuse_misspelt(cfg: Config, options: dict) -> None:
-    """Raise ValueError for a top-level setting, or a part of the model, whose name is nearly that of one: MMEngine adds any name.
-
-    The last part of a dotted key is not looked at below the top: most classes take more than a config sets, and refuse what they do
-    not know.
-    """
-    for option in options:
-        *folders, last = option.split('.')
-        top, *parts = folders or [last]
-        _refuse_near(option, top, {*cfg, *_TOP_LEVEL, *inspect.signature(Runner).parameters}, cutoff=0.75)
-        node = cfg.get(top) if top == 'model' else None
-        for name in parts:
-            if not isinstance(node, dict):
-                break
-            _refuse_near(option, name, set(node), cutoff=0.9)  # mask_head and mask_iou_head are two things
-            node = node.get(name)
-
-
-def _refuse_near(option: str, name: str, known: set[str], cutoff: float) -> None:
-    if name not in known and (near := get_close_matches(name, known, n=1, cutoff=cutoff)):
-        raise ValueError(f'setting {option}: the config has no {name}; did you mean {near[0]}?')
-
-
 def _check_data_variable() -> None:
     """MMEngine puts the value of this variable into a string literal of the config as it is."""
     value = os.environ.get('MMLSKA_DATA', '')
@@ -149,57 +140,35 @@ def _check_data_variable() -> None:
         )
 
 
-def _spread_data_root(cfg: Config, written_root: str | None) -> None:
-    """Make the top-level ``data_root`` the one place to set it, relative to the working directory or to the repository."""
+def _spread_data_root(cfg: Config, written_roots: set[str], said: bool) -> list[str]:
+    """Make the top-level ``data_root`` the one place to set it, relative to the working directory or to the repository.
+
+    Args:
+        written_roots: What it is in the config and in the files below it: data sets and evaluators have one of these.
+        said: Whether the command line says it, and no line has to.
+
+    Returns:
+        Lines to print.
+    """
     if not cfg.get('data_root'):
-        return
-    found = find_path(cfg.data_root)
+        return []
+    replaced = set()
     # A path that does not exist is left as written, for checks.check_data() to name.
-    root = str(found) + '/' if found else cfg.data_root
+    root = f'{str(find_path(cfg.data_root) or cfg.data_root).rstrip("/")}/'
     for split in ('train', 'val', 'test'):
         for dataset in datasets_of(cfg, split):
-            if dataset.get('data_root') == written_root:
+            if dataset.get('data_root') in written_roots:
+                replaced.add(dataset.data_root)
                 dataset.data_root = root
         for evaluator in evaluators_of(cfg, split):
             # CocoMetric takes a whole path where the datasets take one below data_root.
-            if evaluator.get('ann_file', '').startswith(written_root):
-                evaluator.ann_file = root + evaluator.ann_file.removeprefix(written_root)
+            file = evaluator.get('ann_file') or ''
+            below = max((written for written in written_roots if file.startswith(written)), key=len, default=None)
+            if below:
+                evaluator.ann_file = root + file.removeprefix(below).lstrip('/')
+    others = ' and '.join(sorted(replaced - {cfg.data_root}))
     cfg.data_root = root
-
-
-def datasets_of(cfg: Config, split: str) -> Iterator[ConfigDict]:
-    """The datasets of 'train', 'val' or 'test', those inside wrappers such as RepeatDataset or ConcatDataset too."""
-    pending = [(cfg.get(f'{split}_dataloader') or {}).get('dataset')]
-    while pending:
-        dataset = pending.pop(0)
-        if dataset is None:
-            continue
-        inner = [dataset[key] for key in ('dataset', 'datasets') if key in dataset]
-        if inner:
-            pending[:0] = [d for item in inner for d in (item if isinstance(item, (list, tuple)) else [item])]
-        else:
-            yield dataset
-
-
-def evaluators_of(cfg: Config, split: str) -> list[ConfigDict]:
-    """The evaluators of a split, 'train', 'val' or 'test'."""
-    evaluators = cfg.get(f'{split}_evaluator') or []
-    return evaluators if isinstance(evaluators, list) else [evaluators]
-
-
-def parts_of(node, path: str) -> Iterator[tuple[str, dict]]:
-    """Every dict in a part of a config, and its place."""
-    if isinstance(node, dict):
-        yield path, node
-    for key, value in node.items() if isinstance(node, dict) else enumerate(node):
-        if isinstance(value, (dict, list, tuple)):
-            yield from parts_of(value, f'{path}.{key}')
-
-
-def heads(model: dict) -> list[tuple[str, dict]]:
-    """The parts of a model's config with ``num_classes``, by their place; region proposals know objects from background only."""
-    parts = parts_of(model, 'model')
-    return [(path, part) for path, part in parts if 'num_classes' in part and 'rpn_head' not in path.split('.')]
+    return [f'data_root={root} takes the place of {others} in data sets and evaluators'] if others and not said else []
 
 
 def has_hook(cfg: Config, kind: str) -> bool:

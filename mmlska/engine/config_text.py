@@ -130,7 +130,7 @@ def _python(settings: dict) -> str:
     wrong = next((key for key in settings if not _is_name(key)), None)
     if wrong is not None:
         raise ValueError(f'setting {shown(wrong)} cannot be written to a config file; give a name such as work_dir')
-    return '\n'.join(f'{key} = {_literal(settings[key])}' for key in sorted(settings))
+    return '\n'.join(f'{key} = {literal(settings[key])}' for key in sorted(settings))
 
 
 def _is_name(key: Any) -> bool:
@@ -138,17 +138,17 @@ def _is_name(key: Any) -> bool:
     return isinstance(key, str) and key.isidentifier() and normalize('NFKC', key) == key and not iskeyword(key)
 
 
-def _literal(value: Any) -> str:
+def literal(value: Any) -> str:
     if isinstance(value, dict):
         items = sorted(value.items(), key=lambda item: str(item[0]))
         if all(map(_is_name, value)):
-            return f'dict({", ".join(f"{key}={_literal(item)}" for key, item in items)})'
-        return f'dict({{{", ".join(f"{_literal(key)}: {_literal(item)}" for key, item in items)}}})'
+            return f'dict({", ".join(f"{key}={literal(item)}" for key, item in items)})'
+        return f'dict({{{", ".join(f"{literal(key)}: {literal(item)}" for key, item in items)}}})'
     if isinstance(value, (list, tuple, set)):
         if isinstance(value, set) and not value:
             return 'set()'
         left, right = {list: '[]', tuple: '()', set: '{}'}[type(value)]
-        return f'{left}{"".join(f"{_literal(item)}, " for item in value)}{right}'
+        return f'{left}{"".join(f"{literal(item)}, " for item in value)}{right}'
     if isinstance(value, float) and not math.isfinite(value):
         return f"float('{value}')"
     if isinstance(value, (str, bytes)):
@@ -207,7 +207,7 @@ def _check_read(file: str, expected: dict) -> None:
             f'rename or remove the setting that the reason names, or write another kind of file'
         ) from error
     for key in expected.keys() | found.keys():
-        if key not in found or key not in expected or _literal(found[key]) != _literal(expected[key]):
+        if key not in found or key not in expected or literal(found[key]) != literal(expected[key]):
             raise ValueError(
                 f'setting {key}={shown(expected.get(key))} cannot be written so that MMEngine reads it back the same; '
                 f'rename it or change its value'

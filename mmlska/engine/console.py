@@ -26,8 +26,9 @@ from rich.progress import BarColumn, Progress, TextColumn
 from ..chatter import WARNINGS, WithoutChatter
 from ..metric_names import in_percent
 from ..text import counted, printable, shown
-from .config import datasets_of
+from .config_parts import datasets_of
 from .continuing import counts_epochs, passes
+from .inheritance import READ, base_settings, is_own, source_of
 from .tiling import tiles_of, trains_on_tiles
 
 # Without a terminal, a line is written after a tenth of the run, but at least every five minutes and at most every ten seconds.
@@ -118,8 +119,14 @@ def data_line(runner: Runner, splits: Sequence[str]) -> str:
     return 'data: ' + ', '.join(parts)
 
 
-def changed_settings(cfg: Config) -> list[str]:
-    """The settings of a config that differ from its file, as lines to print; data and folders left out.
+def changed_settings(cfg: Config, only: str = '') -> list[str]:
+    """The settings of a config that differ from its recipe, as lines to print; data and folders left out.
+
+    The recipe is the config that comes with the package or has no ``_base_``; else what the files in its ``_base_`` set.
+
+    Args:
+        cfg: A config of a file.
+        only: What the keys of the settings to tell begin with.
 
     Example:
         >>> import tempfile
@@ -132,17 +139,32 @@ def changed_settings(cfg: Config) -> list[str]:
     """
     if not cfg.filename or not Path(cfg.filename).is_file():
         return []
-    recipe, now = (dict(_leaves('', c.to_dict())) for c in (Config.fromfile(cfg.filename), cfg))
-    changed = [
-        f'setting: {key}={shown(now.get(key))} (recipe: {shown(recipe[key]) if key in recipe else "not set"})'
-        for key in [*now, *(key for key in recipe if key not in now)]
-        if not key.startswith(_UNTOLD)
-        and not any(part in key for part in _UNTOLD_PARTS)
+    file = Path(cfg.filename)
+    written, base = Config.fromfile(file), base_settings(source_of(file)) if is_own(file) else None
+    now = dict(_leaves('', cfg.to_dict()))
+    recipes = [dict(_leaves('', recipe.to_dict())) for recipe in (written, base) if recipe is not None]
+    # What the command line changes comes first.
+    changed = {
+        key: f'setting: {key}={shown(now.get(key))} (recipe: {_in_recipe(recipes[-1], key)})'
+        for recipe in recipes
+        for key in dict.fromkeys((*now, *recipe))
+        if key.startswith(only)
+        and _is_told(key)
         and _unless_off(now.get(key)) != _unless_off(recipe.get(key))
-    ]
-    rest = len(changed) - _MOST_SETTINGS
+        # Said by replace_sync_bn() already.
+        and (recipe.get(key), now.get(key)) != ('SyncBN', 'BN')
+    }
+    lines, rest = list(changed.values()), len(changed) - _MOST_SETTINGS
+    return lines if rest <= 0 else [*lines[:_MOST_SETTINGS], f'and {rest} more settings; the log file has the config']
+
+
+def _in_recipe(recipe: dict, key: str) -> str:
+    return shown(recipe[key]) if key in recipe else 'not set'
+
+
+def _is_told(key: str) -> bool:
     return (
-        changed if rest <= 0 else [*changed[:_MOST_SETTINGS], f'and {rest} more settings; the log file has the config']
+        key.partition('.')[0] in READ and not key.startswith(_UNTOLD) and not any(part in key for part in _UNTOLD_PARTS)
     )
 
 

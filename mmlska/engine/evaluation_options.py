@@ -9,7 +9,8 @@ from mmengine.config import Config, ConfigDict
 from ..files import check_writable
 from ..log import log
 from ..text import shown
-from .config import add_hook, datasets_of, evaluators_of
+from .config import add_hook
+from .config_parts import datasets_of, evaluators_of
 from .image_reading import band_reader, image_reading, picture_reading
 from .tiling import tiles_of, trains_on_tiles
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from .config import datasets_of
+from .config_parts import datasets_of
 
 #: What it is in OpenMMLab where nothing else is said.
 IGNORED = 255

@@ -13,7 +13,7 @@ from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
 
 from ..images import ImageError
-from .config import datasets_of
+from .config_parts import datasets_of
 from .image_reading import step_name
 
 _META_KEYS = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'pad_shape', 'scale_factor', 'padding_size')

@@ -8,7 +8,7 @@ from typing import Any
 from mmengine.config import Config
 
 from ..bands import BandReader, check_bands, grey_reader, reads_as_stored
-from .config import datasets_of
+from .config_parts import datasets_of
 
 
 def image_reading(cfg: Config) -> dict[str, str]:

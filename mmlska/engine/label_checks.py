@@ -13,7 +13,7 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 
 from ..text import printable
-from .config import datasets_of, heads
+from .config_parts import datasets_of, heads
 
 # A file up to this size is read whole, within a second; of a larger one, which the data set reads anyway, the categories alone.
 _WHOLE_BYTES = 32 << 20

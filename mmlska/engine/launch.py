@@ -15,19 +15,12 @@ from ..log import log
 from ..weights import safe_reading
 from ..weights.manifest import MANIFEST_SCHEME
 from .checks import build_data, check_data, check_folder, check_settings, check_training
-from .config import (
-    add_hook,
-    find_checkpoint,
-    has_hook,
-    load_config,
-    remove_hooks,
-    replace_sync_bn,
-    replace_type,
-)
+from .config import add_hook, find_checkpoint, has_hook, read_config, remove_hooks, replace_sync_bn, replace_type
 from .console import calm, changed_settings, data_line
 from .continuing import check_length_left
 from .evaluation_options import use_overlays, use_predictions, use_tta
 from .ignored_label import spread_ignored_label
+from .known_keys import check_keys, check_plain_keys
 from .label_checks import check_labels
 from .lock import unlock_work_dir
 from .loops import use_repeatable_training
@@ -52,11 +45,15 @@ def prepared_config(config: str, cfg_options: dict | None = None, **options) -> 
     Raises:
         FileNotFoundError: If there is no such config.
         ImportError: If mmdet or mmseg, whose model the config trains, cannot be imported or refuses the installed mmcv.
-        ValueError: If a setting is out of range or does not fit the environment.
+        ValueError: If a setting is unknown, out of range or does not fit the environment.
     """
-    cfg = load_config(config, cfg_options)
+    cfg, lines = read_config(config, cfg_options)
+    check_plain_keys(cfg)
     prepare(cfg, config, **options)
     _import_models(cfg.get('default_scope'))
+    check_keys(cfg)
+    for line in lines:
+        log(line)
     return cfg
 
 
@@ -215,6 +212,7 @@ def build_test_runner(
         cfg.resume = False
     check_data(cfg, ('test',))
     check_labels(cfg, ('test',))
+    settings = changed_settings(cfg, only='model.')  # before mmlska puts its own parts in
     # A checkpoint's state_dict holds the averaged weights already, and the hook would swap them into a folded model by position.
     # And one process tests with whole weights.
     remove_hooks(cfg, 'EMAHook', 'FSDPHook')
@@ -231,7 +229,8 @@ def build_test_runner(
         runner = EvaluationRunner.from_cfg(cfg)
     runner.trust = trust
     build_data(runner, cfg, ('test',))
-    log(data_line(runner, ('test',)))
+    for line in (data_line(runner, ('test',)), *settings):
+        log(line)
     if tta_model is not None:
         runner.register_hook(PrepareTTAHook(tta_cfg=tta_model))
     return runner

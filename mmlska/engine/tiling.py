@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from mmengine.config import Config
 
 from ..tiles import checked_tiles
-from .config import datasets_of
+from .config_parts import datasets_of
 from .image_reading import each_step, step_name
 
 _LOADERS = ('LoadImageFromFile', 'LoadBands')

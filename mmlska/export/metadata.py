@@ -7,7 +7,7 @@ from typing import Any
 from mmengine.config import Config
 
 from ..bands import BandReader, GreyPhotoReader
-from ..engine.config import datasets_of
+from ..engine.config_parts import datasets_of
 from ..engine.image_reading import band_reader, picture_reading, step_name
 
 

@@ -14,7 +14,8 @@ from mmengine.registry import DATASETS, MODELS, init_default_scope
 from torch import nn
 
 from ..colors import distinct_colors
-from ..engine.config import datasets_of, find_checkpoint_file, replace_sync_bn
+from ..engine.config import find_checkpoint_file, replace_sync_bn
+from ..engine.config_parts import datasets_of
 from ..weights import load_whole_model, safe_reading
 
 

@@ -22,6 +22,7 @@ from ..ops import autocast_dtype, mlp
 from ..weights import adopt_state_dict
 from .attention import ATTENTIONS, runs_apart
 from .layers import Cfg, DropPath, LayerNorm2d, build_act, build_norm  # noqa: F401, models pickled before name LayerNorm2d here
+from .migration import refuse_arguments
 
 
 class PatchEmbed(nn.Module):
@@ -115,7 +116,7 @@ class VANBlock(nn.Module):
         super().__init__()
         self.norm1 = build_norm(norm_cfg, embed_dims, 'norm_cfg')
         self.attn = SpatialAttention(embed_dims, attention, k_size, act_cfg)
-        self.drop_path = DropPath(drop_path_rate)
+        self.drop_path = DropPath(drop_path_rate) if drop_path_rate else nn.Identity()
         self.norm2 = build_norm(norm_cfg, embed_dims, 'norm_cfg')
         self.mlp = MixFFN(embed_dims, int(embed_dims * ffn_ratio), act_cfg, drop_rate)
         self.layer_scale_1 = nn.Parameter(torch.full((embed_dims,), float(layer_scale_init_value)))
@@ -145,8 +146,8 @@ class VAN_LSKA(nn.Module):
     """Visual Attention Network with large separable kernel attention.
 
     Args:
-        arch: 't', 's', 'b' or 'l' (also 'tiny', 'small', 'base', 'large'), or a dict with the lists ``embed_dims``, ``depths``
-            and ``ffn_ratios``, one entry for each stage.
+        arch: 't', 's', 'b' or 'l' (also 'tiny' or 'b0', 'small' or 'b1', 'base' or 'b2', 'large' or 'b3'), or a dict with the lists
+            ``embed_dims``, ``depths`` and ``ffn_ratios``, one entry for each stage.
         k_size: Extent of the attention kernel in pixels of the feature map: 7, 11, 23, 35, 41, 53, ...
         attention: 'lska', 'lka', 'lska_trivial' or 'lka_trivial'. VAN's own LKA is ``attention='lka', k_size=23``.
         in_channels: Channels of the image.
@@ -163,13 +164,14 @@ class VAN_LSKA(nn.Module):
         with_cp: Recompute each block in the backward pass instead of storing its activations. Gradients are the same, BatchNorm's
             running statistics too.
         init_cfg: MMEngine's initialisation config, see :mod:`mmlska.models.openmmlab`. By default the published initialisation.
+        **others: Arguments of other implementations of VAN, where they ask for what is so here too; see :mod:`mmlska.models.migration`.
 
     Shape:
         (N, in_channels, H, W) to a tuple of (N, embed_dims[i], ceil(H / s), ceil(W / s)) with s = 4, 8, 16, 32, any H and W.
 
     Raises:
         ImportError: If ``init_cfg`` is given where MMEngine is not installed.
-        TypeError: If ``arch`` is neither str nor dict, or an integer argument is none.
+        TypeError: If ``arch`` is neither str nor dict, an integer argument is none, or an argument is unknown.
         ValueError: If a value is not among those allowed; the message lists them.
 
     Source: LSKA paper, section 4.1; VAN paper, section 3.3 and table 2.
@@ -197,8 +199,10 @@ class VAN_LSKA(nn.Module):
         layer_scale_init_value: float = 1e-2,
         with_cp: bool = False,
         init_cfg: Cfg | list[Cfg] | None = None,
+        **others: object,
     ) -> None:
         super().__init__()
+        refuse_arguments(others)
         if init_cfg is not None:
             raise ImportError(
                 'init_cfg is for models of MMEngine (pip install onedl-mmengine); '

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from ..engine.config import heads
+from ..engine.config_parts import heads
 from ..engine.tiling import training_tiles, use_tiles
 from ..image_windows import header_of, is_huge
 from ..images import MAX_PIXELS

@@ -12,7 +12,7 @@ from mmengine.registry import DATASETS, init_default_scope
 
 from ..colors import pack_rgb
 from ..engine.checks import check_data
-from ..engine.config import datasets_of, heads
+from ..engine.config_parts import datasets_of, heads
 from ..engine.image_reading import band_reader
 from ..files import is_inside
 from .anchors import anchor_sizes, choose_anchors

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 
-from ..engine.config import datasets_of, evaluators_of, parts_of
+from ..engine.config_parts import datasets_of, evaluators_of, parts_of
 
 
 def first_dataset(cfg: Config, split: str) -> ConfigDict:

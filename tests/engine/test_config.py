@@ -7,15 +7,8 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 
-from mmlska.engine.config import (
-    add_hook,
-    datasets_of,
-    find_checkpoint_file,
-    has_hook,
-    load_config,
-    remove_hooks,
-    replace_sync_bn,
-)
+from mmlska.engine.config import add_hook, find_checkpoint_file, has_hook, load_config, remove_hooks, replace_sync_bn
+from mmlska.engine.config_parts import datasets_of
 
 without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason='tests what happens without a GPU')
 

@@ -3,7 +3,8 @@
 import pytest
 from mmengine.config import Config
 
-from mmlska.engine.config import datasets_of, load_config
+from mmlska.engine.config import load_config
+from mmlska.engine.config_parts import datasets_of
 from mmlska.engine.evaluation_options import use_tta
 from mmlska.engine.image_reading import step_name
 from mmlska.engine.tiling import (

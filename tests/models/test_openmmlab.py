@@ -76,7 +76,7 @@ def test_whole_networks_are_kept(cls, tmp_path):
     again = torch.load(tmp_path / 'net.pt', weights_only=False)
     assert type(again) is cls
     assert torch.equal(again(x)[3], net(x)[3])
-    assert (van_lska.LayerNorm2d, van_lska.DropPath) == (type(net.norm1), type(net.blocks1[0].drop_path))
+    assert (van_lska.LayerNorm2d, van_lska.DropPath) == (type(net.norm1), type(net.blocks2[0].drop_path))
 
 
 def test_both_classes_hold_the_same_network():

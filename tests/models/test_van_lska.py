@@ -132,14 +132,14 @@ def test_every_parameter_gets_a_gradient():
 def test_drop_path_rises_linearly_over_blocks(arch):
     with torch.device('meta'):
         net = VAN_LSKA(arch, drop_path_rate=0.3)
-    rates = [m.drop_prob for m in net.modules() if isinstance(m, DropPath)]
+    rates = [getattr(m.drop_path, 'drop_prob', 0) for m in net.modules() if isinstance(m, VANBlock)]
     assert rates == pytest.approx(torch.linspace(0, 0.3, len(rates), dtype=torch.float64).tolist(), abs=1e-12)
-    assert len(rates) == sum(m.__class__ is VANBlock for m in net.modules()) == sum(net.depths)
+    assert len(rates) == sum(net.depths)
 
 
 def test_drop_path_of_a_single_block_is_zero():
     net = VAN_LSKA(dict(embed_dims=[8], depths=[1], ffn_ratios=[2]), out_indices=(0,), drop_path_rate=0.5)
-    assert net.blocks1[0].drop_path.drop_prob == 0
+    assert type(net.blocks1[0].drop_path) is nn.Identity
 
 
 def test_drop_rate_reaches_every_mlp():

@@ -102,7 +102,7 @@ FILES = {
     'config: misspelt option': (
         base('model = dict(backbone=dict(k_sise=7))'),
         'train own.py',
-        r"'k_sise'; correct the name of this setting or leave it out",
+        r'VAN_LSKA takes no k_sise; did you mean k_size[?]',
     ),
     'config: unknown type': (
         base("model = dict(decode_head=dict(type='UperHead'))"),

@@ -1,0 +1,42 @@
+"""The data sets and evaluators of a config, wherever they stand in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mmengine.config import Config, ConfigDict
+
+
+def datasets_of(cfg: Config, split: str) -> Iterator[ConfigDict]:
+    """The datasets of 'train', 'val' or 'test', those inside wrappers such as RepeatDataset or ConcatDataset too."""
+    pending = [(cfg.get(f'{split}_dataloader') or {}).get('dataset')]
+    while pending:
+        dataset = pending.pop(0)
+        if dataset is None:
+            continue
+        inner = [dataset[key] for key in ('dataset', 'datasets') if key in dataset]
+        if inner:
+            pending[:0] = [d for item in inner for d in (item if isinstance(item, (list, tuple)) else [item])]
+        else:
+            yield dataset
+
+
+def evaluators_of(cfg: Config, split: str) -> list[ConfigDict]:
+    """The evaluators of a split, 'train', 'val' or 'test'."""
+    evaluators = cfg.get(f'{split}_evaluator') or []
+    return evaluators if isinstance(evaluators, list) else [evaluators]
+
+
+def parts_of(node, path: str) -> Iterator[tuple[str, dict]]:
+    """Every dict in a part of a config, and its place."""
+    if isinstance(node, dict):
+        yield path, node
+    for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+        if isinstance(value, (dict, list, tuple)):
+            yield from parts_of(value, f'{path}.{key}')
+
+
+def heads(model: dict) -> list[tuple[str, dict]]:
+    """The parts of a model's config with ``num_classes``, by their place; region proposals know objects from background only."""
+    parts = parts_of(model, 'model')
+    return [(path, part) for path, part in parts if 'num_classes' in part and 'rpn_head' not in path.split('.')]
