@@ -7,9 +7,10 @@ from pathlib import Path
 from ..catalog import nearest_names
 from ..cli.errors import user_errors
 from ..cli.labels import LABEL_OPTIONS, add_label_options, label_options
-from ..cli.options import add_bands, add_debug, out_file
+from ..cli.options import add_bands, add_debug, add_overwrite, out_file
 from ..command_line import tool_parser
 from ..engine.config import find_config, load_config
+from ..outputs import check_outputs, writing
 from ..own_data.check import check_config, check_folder
 from ..own_data.contact_sheet import write_sheet
 from ..own_data.repair import check_target, write_repaired
@@ -29,6 +30,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument('--sheet', type=out_file, metavar='PNG', help='draw samples with their labels there')
     add_bands(parser)
     parser.add_argument('--fix', metavar='NEW_DIR', help='write a corrected copy of the data there')
+    add_overwrite(parser)
     add_debug(parser)
     return parser
 
@@ -36,6 +38,7 @@ def make_parser() -> argparse.ArgumentParser:
 def main() -> None:
     args = make_parser().parse_args()
     with user_errors(debug=args.debug):
+        check_outputs([args.json, args.sheet], inputs=[args.data, args.config, args.palette], overwrite=args.overwrite)
         if args.fix:
             check_target(args.fix)
         # What is nearly the name of a config is refused with the names.
@@ -49,10 +52,11 @@ def main() -> None:
         if Path(args.data).is_dir():
             print('; '.join([f'format {checked.source.name}', *checked.source.other_formats()]))
         print(checked.report.text())
-        if args.json:
-            write_json(args.json, checked.report.as_dict())
-        if args.sheet:
-            print(f'{write_sheet(args.sheet, checked.source, bands=args.bands)} samples: {args.sheet}')
+        with writing(args.json, args.sheet, inputs=[checked.source.root], overwrite=args.overwrite):
+            if args.json:
+                write_json(args.json, checked.report.as_dict())
+            if args.sheet:
+                print(f'{write_sheet(args.sheet, checked.source, bands=args.bands)} samples: {args.sheet}')
         if args.fix:
             print(f'corrected copy: {args.fix}', *write_repaired(args.fix, checked.source), sep='\n  ')
     sys.exit(1 if checked.report.errors else 0)

@@ -3,7 +3,7 @@
 import argparse
 
 from ..cli.errors import user_errors
-from ..cli.options import DTYPES, add_bands, add_debug, add_tiles, add_trust_checkpoint, out_folder
+from ..cli.options import DTYPES, add_bands, add_debug, add_overwrite, add_tiles, add_trust_checkpoint, out_folder
 from ..command_line import tool_parser
 from ..engine.config import load_config
 from ..engine.image_reading import show_bands
@@ -31,6 +31,7 @@ def make_parser() -> argparse.ArgumentParser:
     add('--device', default='auto', help='auto, cpu, cuda:0, ...')
     add('--dtype', choices=DTYPES, default='fp32', help='mixed precision or not')
     add('--deploy', action=argparse.BooleanOptionalAction, default=True, help='fold norms into convolutions')
+    add_overwrite(parser)
     add_trust_checkpoint(parser)
     add_debug(parser)
     return parser
@@ -51,8 +52,11 @@ def main() -> None:
             score_thr=args.score_thr,
             overlays=args.overlays,
             batch_size=args.batch_size,
-            tile=tiles.tile if tiles else 0,
-            overlap=tiles.overlap if tiles else None,
+            **(tiles._asdict() if tiles else dict(tile=0)),
+            inputs=[args.config, args.checkpoint],
+            overwrite=args.overwrite,
         )
-    how = f', of larger images in {tiles}' if tiles else ''
-    print(f'predictions: {counted(len(files), "file")} in {args.out}{how}')
+    print(
+        f'predictions: {counted(len(files), "file")} in {args.out}'
+        + (f', of larger images in {tiles}' if tiles else '')
+    )

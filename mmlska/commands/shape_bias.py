@@ -7,8 +7,9 @@ from pathlib import Path
 from ..analysis.shape_bias import read_conflict_scenes
 from ..analysis.shape_bias_comparison import measure_decisions, measure_model, name_models, table, write_comparison
 from ..cli.errors import user_errors
-from ..cli.options import add_cfg_options, add_debug, add_trust_checkpoint, out_folder
+from ..cli.options import add_cfg_options, add_debug, add_overwrite, add_trust_checkpoint, out_folder
 from ..command_line import tool_parser
+from ..outputs import check_outputs, writing
 from ..weights import WeightsError, use_safe_reader
 
 
@@ -29,6 +30,7 @@ def make_parser() -> argparse.ArgumentParser:
     add('--score-thr', type=float, default=0.05, help='detections below do not decide')
     add_cfg_options(parser, 'for every config')
     add_trust_checkpoint(parser)
+    add_overwrite(parser)
     add_debug(parser)
     return parser
 
@@ -41,6 +43,8 @@ def main() -> None:
     pairs = list(zip(args.pairs[::2], args.pairs[1::2]))
     with user_errors(debug=args.debug):
         use_safe_reader(trust=args.trust_checkpoint)
+        files = args.out / 'shape_bias.json', args.out / 'shape_bias.png'
+        check_outputs(files, inputs=[*args.pairs, *args.decisions], overwrite=args.overwrite)
         names = name_models(pairs, args.decisions, args.names)
         if pairs:
             read_conflict_scenes(args.data)
@@ -48,7 +52,8 @@ def main() -> None:
     with user_errors(debug=args.debug, kinds=(FileNotFoundError, ValueError, WeightsError)):
         settings = dict(work_dir=f'{args.out}/logs', score_thr=args.score_thr, options=args.cfg_options)
         results = {n: measure_model(*pair, args.data, **settings) for n, pair in zip(names, pairs)} | decided
-    file, chart = write_comparison(args.out, args.data if pairs else None, results)
+    with writing(*files, overwrite=True):
+        file, chart = write_comparison(args.out, args.data if pairs else None, results)
     print(table(results))
     for name, result in results.items():
         if result['warning']:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
+from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook, PrepareTTAHook
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
@@ -26,6 +27,7 @@ from .config import (
 )
 from .console import calm, changed_settings, data_line
 from .evaluation_options import use_overlays, use_predictions, use_tta
+from .evaluation_outputs import guard_outputs
 from .lock import unlock_work_dir
 from .loops import use_repeatable_training
 from .precision import use_dtype
@@ -33,6 +35,7 @@ from .processes import claim_work_dir, use_launcher
 from .resume import checkpoint_to_resume
 from .runner import EvaluationRunner, SafeRunner
 from .training_options import effective_batch
+from .work_dir import record_origin
 
 
 def prepared_config(config: str, cfg_options: dict | None = None, **options) -> Config:
@@ -146,6 +149,8 @@ def build_train_runner(
         use_repeatable_training(cfg, skip_bad_images)
         _use_safe_parts(cfg)
         runner = SafeRunner.from_cfg(cfg)
+        if is_main_process():
+            record_origin(cfg)
         if found:  # not in the config, which is written beside the checkpoints: a run from that file starts anew
             runner._resume, runner._load_from = True, str(found)
             runner.starts_anew = resume != 'auto'
@@ -177,6 +182,7 @@ def build_test_runner(
     deploy: bool = False,
     dtype: str = 'fp32',
     trust: bool | None = None,
+    overwrite: bool = False,
 ) -> Runner:
     """Build the Runner that evaluates a checkpoint on a config that went through :func:`prepare`.
 
@@ -185,8 +191,10 @@ def build_test_runner(
             weights along, as an exported file does.
         out, show_dir, tta, deploy, dtype: Options of ``mmlska test``, which explains them.
         trust: Let checkpoints run code; only those whose maker you know. By default as :func:`mmlska.weights.safe_reading` says, else no.
+        overwrite: Replace files of ``out`` and ``show_dir`` that mmlska did not write, or that were changed since; never inputs.
 
     Raises:
+        FileExistsError: If an output is an input of the test or, without ``overwrite``, a file that mmlska did not write.
         FileNotFoundError: If data or the checkpoint are missing.
         ValueError: If a setting does not fit the config.
     """
@@ -212,6 +220,8 @@ def build_test_runner(
         runner = EvaluationRunner.from_cfg(cfg)
     runner.trust = trust
     build_data(runner, cfg, ('test',))
+    if out or show_dir:
+        guard_outputs(runner, out, show_dir, overwrite=overwrite)
     log(data_line(runner, ('test',)))
     if tta_model is not None:
         runner.register_hook(PrepareTTAHook(tta_cfg=tta_model))
