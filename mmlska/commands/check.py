@@ -18,12 +18,9 @@ from ..results import write_json
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = tool_parser(
-        'List what is wrong with a data set; exit code 1 if there are errors, 0 if there are warnings only.'
-    )
-    parser.add_argument(
-        'data', metavar='DIR|CONFIG', help='a folder of images and labels, or a config that names its data'
-    )
+    parser = tool_parser('List what is wrong with a data set; exit code 1 for errors, 0 where there are warnings only.')
+    help = 'a folder of images and labels, or a config that names its data'
+    parser.add_argument('data', metavar='DIR|CONFIG', help=help)
     parser.add_argument('--config', help='with DIR: compare the boxes with the anchors of this config')
     add_label_options(parser)
     parser.add_argument('--json', type=out_file, metavar='FILE', help='write the report there too')
@@ -37,8 +34,8 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main() -> None:
     args = make_parser().parse_args()
-    with user_errors(debug=args.debug):
-        check_outputs([args.json, args.sheet], inputs=[args.data, args.config, args.palette], overwrite=args.overwrite)
+    files, inputs = (args.json, args.sheet), (args.data, args.config, args.palette)
+    with user_errors(debug=args.debug), writing(*files, inputs=inputs, overwrite=args.overwrite):
         if args.fix:
             check_target(args.fix)
         # What is nearly the name of a config is refused with the names.
@@ -52,11 +49,11 @@ def main() -> None:
         if Path(args.data).is_dir():
             print('; '.join([f'format {checked.source.name}', *checked.source.other_formats()]))
         print(checked.report.text())
-        with writing(args.json, args.sheet, inputs=[checked.source.root], overwrite=args.overwrite):
-            if args.json:
-                write_json(args.json, checked.report.as_dict())
-            if args.sheet:
-                print(f'{write_sheet(args.sheet, checked.source, bands=args.bands)} samples: {args.sheet}')
+        check_outputs(files, inputs=[checked.source.root], overwrite=True)  # a config's data too
+        if args.json:
+            write_json(args.json, checked.report.as_dict())
+        if args.sheet:
+            print(f'{write_sheet(args.sheet, checked.source, bands=args.bands)} samples: {args.sheet}')
         if args.fix:
             print(f'corrected copy: {args.fix}', *write_repaired(args.fix, checked.source), sep='\n  ')
     sys.exit(1 if checked.report.errors else 0)

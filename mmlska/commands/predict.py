@@ -44,19 +44,15 @@ def main() -> None:
         items, cfg = resolve(args.input), load_config(args.config)
         show_bands(cfg, args.bands)
         tiles = chosen_tiles(cfg, args.tile, args.overlap)
+        options = {name: getattr(args, name) for name in ('score_thr', 'overlays', 'batch_size', 'overwrite')}
         files = predict_files(
             Predictor(cfg, args.checkpoint, args.device, args.dtype, args.deploy),
             items,
             args.out,
             LABEL_FORMATS.get(args.format, args.format),
-            score_thr=args.score_thr,
-            overlays=args.overlays,
-            batch_size=args.batch_size,
             **(tiles._asdict() if tiles else dict(tile=0)),
+            **options,
             inputs=[args.config, args.checkpoint],
-            overwrite=args.overwrite,
         )
-    print(
-        f'predictions: {counted(len(files), "file")} in {args.out}'
-        + (f', of larger images in {tiles}' if tiles else '')
-    )
+    how = f', of larger images in {tiles}' if tiles else ''
+    print(f'predictions: {counted(len(files), "file")} in {args.out}{how}')

@@ -9,7 +9,7 @@ from ..analysis.shape_bias_comparison import measure_decisions, measure_model, n
 from ..cli.errors import user_errors
 from ..cli.options import add_cfg_options, add_debug, add_overwrite, add_trust_checkpoint, out_folder
 from ..command_line import tool_parser
-from ..outputs import check_outputs, writing
+from ..outputs import writing
 from ..weights import WeightsError, use_safe_reader
 
 
@@ -43,16 +43,16 @@ def main() -> None:
     pairs = list(zip(args.pairs[::2], args.pairs[1::2]))
     with user_errors(debug=args.debug):
         use_safe_reader(trust=args.trust_checkpoint)
-        files = args.out / 'shape_bias.json', args.out / 'shape_bias.png'
-        check_outputs(files, inputs=[*args.pairs, *args.decisions], overwrite=args.overwrite)
         names = name_models(pairs, args.decisions, args.names)
         if pairs:
             read_conflict_scenes(args.data)
         decided = {n: measure_decisions(path, args.images) for n, path in zip(names[len(pairs) :], args.decisions)}
-    with user_errors(debug=args.debug, kinds=(FileNotFoundError, ValueError, WeightsError)):
+    files, inputs = [args.out / f'shape_bias.{end}' for end in ('json', 'png')], [*args.pairs, *args.decisions]
+    refusing = writing(*files, inputs=inputs, overwrite=args.overwrite)
+    kinds = (FileNotFoundError, FileExistsError, ValueError, WeightsError)
+    with user_errors(debug=args.debug, kinds=kinds), refusing:
         settings = dict(work_dir=f'{args.out}/logs', score_thr=args.score_thr, options=args.cfg_options)
         results = {n: measure_model(*pair, args.data, **settings) for n, pair in zip(names, pairs)} | decided
-    with writing(*files, overwrite=True):
         file, chart = write_comparison(args.out, args.data if pairs else None, results)
     print(table(results))
     for name, result in results.items():
