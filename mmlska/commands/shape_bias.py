@@ -20,8 +20,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add('pairs', nargs='*', metavar='CONFIG CHECKPOINT', help='detectors and segmentors to compare')
-    scenes = 'scenes of mmlska make-scenes --conflict'
-    add('--data', default='data/scenes_conflict', help=scenes)
+    add('--data', default='data/scenes_conflict', help='scenes of mmlska make-scenes --conflict')
     decisions = 'decisions of classifiers on the published cue-conflict images, columns imagename and object_response'
     add('--decisions', nargs='+', default=[], metavar='CSV', help=decisions)
     add('--images', help='folder of those images, to check that there is a decision for each')
@@ -49,8 +48,7 @@ def main() -> None:
         decided = {n: measure_decisions(path, args.images) for n, path in zip(names[len(pairs) :], args.decisions)}
     files, inputs = [args.out / f'shape_bias.{end}' for end in ('json', 'png')], [*args.pairs, *args.decisions]
     refusing = writing(*files, inputs=inputs, overwrite=args.overwrite)
-    kinds = (FileNotFoundError, FileExistsError, ValueError, WeightsError)
-    with user_errors(debug=args.debug, kinds=kinds), refusing:
+    with user_errors(debug=args.debug, kinds=(OSError, ValueError, WeightsError)), refusing:
         settings = dict(work_dir=f'{args.out}/logs', score_thr=args.score_thr, options=args.cfg_options)
         results = {n: measure_model(*pair, args.data, **settings) for n, pair in zip(names, pairs)} | decided
         file, chart = write_comparison(args.out, args.data if pairs else None, results)
