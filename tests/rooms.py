@@ -24,6 +24,7 @@ ROOMS: dict[str, Room] = {
     'text': Room('names from data in messages', (), ()),
     'version': Room('the version', (), ()),
     'files': Room('writing files whole; paths that stay inside a folder', (), ()),
+    'outputs': Room('files that tools may write: their own, never inputs', ('files', 'text'), ()),
     'threads': Room('threads of a tool, and how they wait: set before torch is loaded', (), ()),
     'command_line': Room('how this process was started, for messages and records', (), ()),
     'catalog': Room('the configs that come with the package: names, files, counted costs', (), ()),
@@ -61,7 +62,7 @@ ROOMS: dict[str, Room] = {
     ),
     'weights': Room(
         'layouts of checkpoints, reading, converting, loading, the manifest',
-        ('designs', 'environment', 'files', 'log', 'text'),
+        ('designs', 'environment', 'files', 'log', 'outputs', 'text'),
         ('mmengine', 'numpy', 'safetensors', 'torch', 'yaml'),
     ),
     'models': Room(
@@ -89,6 +90,7 @@ ROOMS: dict[str, Room] = {
                 'images',
                 'log',
                 'metric_names',
+                'outputs',
             ),
             *('mmcv_ops', 'models', 'text', 'tiles', 'weights'),
         ),
@@ -111,6 +113,7 @@ ROOMS: dict[str, Room] = {
             'image_windows',
             'images',
             'models',
+            'outputs',
             'text',
             'tiles',
             'weights',
@@ -180,7 +183,7 @@ ROOMS: dict[str, Room] = {
     ),
     'api': Room(
         'a model as one object: `mmlska.load`, its results and what they can be made into',
-        ('bands', 'chatter', 'engine', 'environment', 'export', 'infer', 'own_data', 'report', 'weights'),
+        ('bands', 'chatter', 'engine', 'environment', 'export', 'infer', 'outputs', 'own_data', 'report', 'weights'),
         ('IPython', 'PIL', 'mmengine', 'numpy', 'pycocotools', 'supervision', 'torch'),
     ),
     'yolo': Room(
@@ -202,7 +205,19 @@ ROOMS: dict[str, Room] = {
     ),
     'benchmark': Room(
         'speed beside the published code and other engines',
-        ('cost', 'designs', 'engine', 'environment', 'export', 'mmcv_ops', 'models', 'ops', 'results', 'threads'),
+        (
+            'cost',
+            'designs',
+            'engine',
+            'environment',
+            'export',
+            'mmcv_ops',
+            'models',
+            'ops',
+            'outputs',
+            'results',
+            'threads',
+        ),
         ('mmengine', 'onnxruntime', 'torch'),
     ),
     'app': Room(
@@ -232,6 +247,7 @@ ROOMS: dict[str, Room] = {
             'files',
             'images',
             'infer',
+            'outputs',
             'own_data',
             'report',
             'results',

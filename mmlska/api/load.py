@@ -7,7 +7,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from ..engine.config import find_checkpoint, find_config, find_path, load_config
-from ..engine.work_dir import last_checkpoint, runs_of, trained_files
+from ..engine.work_dir import last_checkpoint, origin_of, runs_of, trained_files
 from ..weights.manifest import MANIFEST_SCHEME
 from .model import Model
 
@@ -71,7 +71,8 @@ def _found_files(cfg: Config, recipe: str) -> tuple[str | Path, Path | None]:
     start = cfg.get('load_from')
     if start and (start.startswith(MANIFEST_SCHEME) or '://' not in start):
         return recipe, find_checkpoint(start)
-    runs = runs_of(cfg.get('work_dir') or Path('work_dirs', Path(recipe).stem))
+    first = cfg.get('work_dir') or Path('work_dirs', Path(recipe).stem)
+    runs = runs_of(first, origin_of(cfg)._replace(data=None))
     return next(filter(None, map(trained_files, runs)), (recipe, None))
 
 

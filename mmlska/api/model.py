@@ -15,11 +15,12 @@ from torch import nn
 from ..chatter import without_known_chatter
 from ..engine.config import load_config
 from ..engine.device import find_device
+from ..engine.evaluation_options import use_validation_data
 from ..engine.launch import build_train_runner, prepared_config
 from ..engine.signals import handlers_kept
 from ..engine.tiling import choose_tiles, tiles_of
 from ..engine.validations import Validations
-from ..engine.work_dir import holds_run, next_run, runs_of
+from ..engine.work_dir import holds_run, next_run, origin_of, runs_of
 from ..environment import import_advice
 from ..export import Exported, export
 from ..export.evaluate import build_evaluation
@@ -28,6 +29,7 @@ from ..infer import Predictor
 from ..infer.model import build_model, dataset_meta, num_classes
 from ..infer.prediction import check_score_thr
 from ..infer.sources import Source, is_one_image
+from ..outputs import writing
 from ..own_data.adapt_config import own_work_dir
 from ..own_data.anchors import names_anchors, take_anchors, take_anchors_of_run
 from ..own_data.training import use_data_and_options
@@ -254,6 +256,7 @@ class Model:
         show_dir: str | Path | None = None,
         tile: int | None = None,
         overlap: int | None = None,
+        overwrite: bool = False,
         cfg_options: dict[str, Any] | None = None,
     ) -> dict[str, float]:
         """Measure the model on the data of its config, as the command ``mmlska test`` does.
@@ -266,6 +269,7 @@ class Model:
             deploy: Fold norms and layer scales of the backbone away first.
             out: Write the predictions; see :func:`mmlska.engine.evaluation_options.use_predictions`.
             show_dir: Folder for pictures of labels (left) and predictions (right).
+            overwrite: Replace files of ``out`` and ``show_dir`` that mmlska did not write, or that were changed since; never inputs.
             tile, overlap: Predict tiles of this side and measure whole images, 0 never; by default as in training.
             cfg_options: Settings of the config by dotted key, such as ``{'data_root': 'DIR/'}``.
 
@@ -273,6 +277,7 @@ class Model:
             The metrics by the names of the evaluators, such as 'coco/bbox_mAP' or 'mIoU'.
 
         Raises:
+            FileExistsError: If an output is an input or, without ``overwrite``, a file that mmlska did not write.
             FileNotFoundError: If the data are missing.
             ValueError: If the model has no weights or a setting does not fit.
         """
@@ -282,7 +287,7 @@ class Model:
         with self._running():
             cfg = self._prepared(str(self.config), cfg_options, work_dir=None if work_dir is None else str(work_dir))
             if split == 'val':
-                _test_on_validation(cfg)
+                use_validation_data(cfg)
             choose_tiles(cfg, tile, overlap)
             runner = build_evaluation(
                 cfg,
@@ -293,6 +298,7 @@ class Model:
                 deploy=deploy,
                 dtype=dtype,
                 trust=self._options['trust'],
+                overwrite=overwrite,
             )
             return runner.test()
 
@@ -309,14 +315,17 @@ class Model:
         dtype: str = 'fp32',
         int8: str | Path | None = None,
         photos: str | Path | None = None,
+        overwrite: bool = False,
     ) -> Exported:
         """Write the model as one file that is compared with it first, as the command ``mmlska export`` does.
 
         Args:
             out: The file; by default beside the checkpoint.
             format, part, dtype, int8, photos: See :func:`mmlska.export.export`.
+            overwrite: Replace a file that mmlska did not write, or that was changed since; never one of the inputs.
 
         Raises:
+            FileExistsError: If the file is one of the inputs or, without ``overwrite``, one that mmlska did not write.
             ImportError: If a package for this format is missing.
             ParityError: If the file differs from the model.
             ValueError: If the model has no weights or cannot be exported, or settings do not go together.
@@ -324,7 +333,9 @@ class Model:
         self._require_weights()
         try:
             out = out or self.checkpoint.with_suffix(format_file(format).SUFFIX)
-            with safe_reading(self._options['trust']):
+            inputs = [self.config, self.checkpoint, int8, photos]
+            refusing = writing(out, inputs=inputs, overwrite=overwrite, insist='overwrite=True')
+            with refusing, safe_reading(self._options['trust']):
                 settings = dict(part=part, format=format, dtype=dtype, int8=int8, photos=photos)
                 return export(load_config(str(self.config)), self.checkpoint, out, **settings)
         except ImportError as error:
@@ -363,10 +374,10 @@ class Model:
             if holds_run(work_dir) and not resume:
                 raise ValueError(f'work_dir {work_dir} holds a training; give another, or resume=True to continue it')
             return Path(work_dir)
-        default = load_config(self._recipe).get('work_dir') or Path('work_dirs', Path(self._recipe).stem)
-        first = default if data is None else own_work_dir(self._recipe, data)
-        runs = runs_of(first)
-        return runs[0] if resume and runs else next_run(first)
+        cfg = load_config(self._recipe)
+        first = (None if data else cfg.get('work_dir')) or own_work_dir(self._recipe, data)
+        runs = runs_of(first, origin_of(cfg, data)) if resume else []
+        return runs[0] if runs else next_run(first)
 
     def _prepared(self, config: str, cfg_options: dict[str, Any] | None, **options: Any) -> Config:
         cfg = prepared_config(config, cfg_options, launcher='none', **{'seed': None, **options})
@@ -387,10 +398,3 @@ class Model:
         gpu = torch.cuda.device(self.device) if self.device.type == 'cuda' else nullcontext()
         with gpu, without_known_chatter(), safe_reading(self._options['trust']):
             yield
-
-
-def _test_on_validation(cfg: Config) -> None:
-    for part in ('dataloader', 'evaluator'):
-        if not cfg.get(f'val_{part}'):
-            raise ValueError(f"{Path(cfg.filename).name} has no val_{part}; use split='test'")
-        cfg[f'test_{part}'] = cfg[f'val_{part}']

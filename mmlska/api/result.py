@@ -16,7 +16,8 @@ from PIL import Image, ImageShow
 
 from ..bands import BandFile
 from ..infer import Prediction, Predictor
-from ..infer.writers import FileNames, coco_annotations, labelme_project, to_json
+from ..infer.writers import FileNames, coco_annotations, labelme_project, split_frame, to_json
+from ..outputs import writing
 
 if TYPE_CHECKING:
     import supervision
@@ -159,23 +160,25 @@ class Result:
         with Image.open(io.BytesIO(self._repr_png_())) as image:
             return np.ascontiguousarray(np.asarray(image.convert('RGB'))[..., ::-1])
 
-    def save(self, path: str | Path) -> Path:
+    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Draw the predictions into a picture file.
 
         Args:
             path: A .png or .jpg file.
+            overwrite: Replace a file that mmlska did not write, or that was changed since; never the picture that was predicted.
 
         Returns:
             The file.
 
         Raises:
-            FileExistsError: If it is there and no regular file.
+            FileExistsError: If it is there and no regular file, the picture itself or, without ``overwrite``, not of mmlska.
             ValueError: If it has another suffix.
         """
         path = Path(path)
         if path.suffix.lower() not in ('.png', '.jpg', '.jpeg'):
             raise ValueError(f'{path} ends in {path.suffix!r}; a picture ends in .png or .jpg')
-        self._predictor.draw(self.prediction, path, self.score_thr)
+        with writing(path, inputs=[split_frame(self.path)[0] or None], overwrite=overwrite, insist='overwrite=True'):
+            self._predictor.draw(self.prediction, path, self.score_thr)
         return path
 
     def show(self) -> Path | None:
@@ -194,14 +197,15 @@ class Result:
                 if ImageShow.show(image, Path(self.path).name):
                     return None
         names = FileNames(file.stem for file in SHOWN.glob('*.png'))
-        file = self.save(SHOWN / f'{names(self.prediction)}.png')
+        file = self.save(SHOWN / f'{names(self.path)}.png')
         print(f'nothing here shows pictures; the picture is {file.absolute()}')
         return file
 
     def _repr_png_(self) -> bytes:
         """What a notebook shows of a result."""
         with tempfile.TemporaryDirectory() as folder:
-            return self.save(Path(folder, 'result.png')).read_bytes()
+            self._predictor.draw(self.prediction, file := Path(folder, 'result.png'), self.score_thr)
+            return file.read_bytes()
 
     def __len__(self) -> int:
         """How many instances there are; of a segmentation, how many classes."""

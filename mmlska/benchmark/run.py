@@ -14,6 +14,7 @@ import torch
 
 from ..designs import ARCHS, DESIGNS
 from ..engine.device import find_device
+from ..outputs import check_outputs, writing
 from ..results import fill_section, run_environment, write_json
 from .busy import DEFAULT, TOOLS, busy_records, busy_table, draw_busy
 from .cases import Case, backbone_case, model_case, op_case, stage_dims
@@ -104,6 +105,7 @@ def benchmark(
     redraw: bool = False,
     page: Path | None = None,
     threads: int | None = None,
+    overwrite: bool = False,
 ) -> Path:
     """Time a plan, write the results file and draw its chart beside it.
 
@@ -116,11 +118,13 @@ def benchmark(
         redraw: Time nothing.
         page: Markdown file whose section is filled too.
         threads: CPU threads; by default torch's own.
+        overwrite: Replace files that mmlska did not write, or that were changed since.
 
     Returns:
         The results file.
 
     Raises:
+        FileExistsError: If a file is there that mmlska did not write.
         FileNotFoundError: If there are no results to redraw.
         ValueError: If a case does not exist, or the page has no such section.
     """
@@ -137,10 +141,16 @@ def benchmark(
     file = folder / f'{plan.kind}_{where}_torch{torch.__version__.split("+")[0]}{suffix}.json'
     if redraw and not file.exists():
         raise FileNotFoundError(f'results file {file} does not exist; leave out --redraw to measure')
-    results = (
-        json.loads(file.read_text()) if redraw else (_measure_busy if busy else _measure)(plan, file, command, append)
-    )
-    (draw_busy if busy else draw_chart)(results, file.with_suffix('.png'))
+    chart = file.with_suffix('.png')
+    # What a results file holds is kept where it is read first.
+    check_outputs([chart] if append or redraw else [chart, file], overwrite=overwrite)
+    with writing(file, chart, inputs=[page], overwrite=True):
+        results = (
+            json.loads(file.read_text())
+            if redraw
+            else (_measure_busy if busy else _measure)(plan, file, command, append)
+        )
+        (draw_busy if busy else draw_chart)(results, chart)
     if page:
         text = (busy_table if busy else table)(results)
         fill_section(page, f'{plan.kind} benchmark {where}{suffix}', text)

@@ -62,6 +62,14 @@ def add_tiles(parser: argparse._ActionsContainer, tile: str) -> None:
     )
 
 
+def add_overwrite(
+    parser: argparse._ActionsContainer,
+    help: str = 'replace files that mmlska did not write, or that were changed since; never inputs',
+) -> None:
+    """Add ``--overwrite``."""
+    parser.add_argument('--overwrite', action='store_true', help=help)
+
+
 def add_debug(parser: argparse.ArgumentParser) -> None:
     """Add ``--debug``."""
     parser.add_argument('--debug', action='store_true', help='show the traceback of a wrong setting')

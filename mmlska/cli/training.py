@@ -5,17 +5,20 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from pathlib import Path
 
 from mmengine.config import Config
 
+from ..engine.config import load_config
 from ..engine.tiling import tiles_of
 from ..engine.training_options import add_training_options
+from ..engine.work_dir import check_unused, origin_of, work_dir_for
 from ..own_data.adapt_config import own_work_dir
 from ..own_data.anchors import names_anchors, take_anchors_of_run
 from ..own_data.check import Checked, check_config, check_folder
 from ..own_data.training import use_data_and_options
 from .labels import LABEL_OPTIONS, add_label_options, label_options
-from .options import add_bands, add_tiles
+from .options import add_bands, add_overwrite, add_tiles
 from .runner import prepared_config, runner_parser
 
 TILE_OPTIONS = ('tile', 'overlap')
@@ -36,6 +39,7 @@ def training_parser() -> argparse.ArgumentParser:
         'train and evaluate on overlapping tiles of N pixels, which are not resized: for small objects in large images',
     )
     add('--no-report', action='store_true', help='write no report.html into the work dir')
+    add_overwrite(parser, 'train in a work dir that holds checkpoints of another config or other data')
     add_training_options(parser)
     group = parser.add_argument_group('own data')
     add = group.add_argument
@@ -75,8 +79,8 @@ def training_config(args: argparse.Namespace) -> Config:
         SystemExit: With status 1, if ``--check`` found errors.
         ValueError: If a setting is out of range or does not fit the environment, or the data cannot be used.
     """
-    cfg = prepared_config(args, work_dir=own_work_dir(args.config, args.data) if args.data else None)
     first = os.environ.get('RANK', '0') == '0'
+    cfg = prepared_config(args, work_dir=_work_dir(args, note=first))
     if args.check:
         checked = _check(args, cfg) if args.data else check_config(cfg)
         if first:
@@ -91,6 +95,23 @@ def training_config(args: argparse.Namespace) -> Config:
     if first and lines:
         print(*lines, sep='\n', flush=True)
     return cfg
+
+
+def _work_dir(args: argparse.Namespace, *, note: bool) -> str:
+    """The work directory: that which is named, without checkpoints of other trainings; or by default one for this config and data."""
+    cfg = load_config(args.config, args.cfg_options)
+    origin = origin_of(cfg, args.data)
+    resume = bool(args.resume or cfg.get('resume'))
+    named = args.work_dir or (None if args.data else cfg.get('work_dir'))
+    if named:
+        if not resume and not args.overwrite:
+            check_unused(named, origin)
+        return named
+    first = own_work_dir(args.config, args.data)
+    chosen = work_dir_for(first, origin, resume=resume)
+    if note and chosen != Path(first):
+        print(f'{first} holds a training of another config or other data; the work dir of this one is {chosen}')
+    return str(chosen)
 
 
 def _check(args: argparse.Namespace, cfg: Config) -> Checked:

@@ -7,7 +7,7 @@ from pathlib import Path
 from ..benchmark.contenders import CONTENDERS, DEPLOYMENT, PASSES
 from ..benchmark.run import CONFIGS, DTYPES, KINDS, OPS, Plan, benchmark, size
 from ..cli.errors import user_errors
-from ..cli.options import add_debug, out_folder
+from ..cli.options import add_debug, add_overwrite, out_folder
 from ..command_line import recorded_command, tool_parser
 from ..designs import ARCHS, DESIGNS
 
@@ -39,6 +39,7 @@ def make_parser() -> argparse.ArgumentParser:
     add('--out', type=out_folder, default=Path('work_dirs/benchmark'), help='folder of the results file and chart')
     add('--redraw', action='store_true', help='time nothing: chart and table of the results file as it is')
     add('--readme', type=Path, help="also fill the section '<kind> benchmark <device>' of this file")
+    add_overwrite(parser)
     add_debug(parser)
     return parser
 
@@ -48,5 +49,6 @@ def main() -> None:
     with user_errors(debug=args.debug):
         plan = Plan(**{field.name: getattr(args, field.name) for field in fields(Plan)})
         options = dict(name=args.name, append=args.append, redraw=args.redraw, page=args.readme, threads=args.threads)
+        options['overwrite'] = args.overwrite
         file = benchmark(plan, args.out, recorded_command(), **options)
     print(f'results: {file}, chart: {file.with_suffix(".png")}')

@@ -6,7 +6,7 @@ from pathlib import Path
 from ..analysis.error_gallery import write_error_gallery
 from ..analysis.gallery import check_folder
 from ..cli.errors import user_errors
-from ..cli.options import add_cfg_options, add_debug, add_trust_checkpoint
+from ..cli.options import add_cfg_options, add_debug, add_overwrite, add_trust_checkpoint
 from ..cli.progress import count_every_hundred
 from ..command_line import tool_parser
 from ..engine.config import load_config
@@ -24,7 +24,7 @@ def make_parser() -> argparse.ArgumentParser:
     add('--out', help='folder of the gallery; by default work_dirs/<config name>/errors')
     add('--score-thr', type=float, default=0.3, help='detections below it are no errors')
     add('--limit', type=int, default=500, help='at most so many images, the costliest')
-    add('--overwrite', action='store_true', help='replace a gallery that is there')
+    add_overwrite(parser, 'replace a gallery that is there')
     add_cfg_options(parser)
     add_trust_checkpoint(parser)
     add_debug(parser)

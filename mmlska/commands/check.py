@@ -7,9 +7,10 @@ from pathlib import Path
 from ..catalog import nearest_names
 from ..cli.errors import user_errors
 from ..cli.labels import LABEL_OPTIONS, add_label_options, label_options
-from ..cli.options import add_bands, add_debug, out_file
+from ..cli.options import add_bands, add_debug, add_overwrite, out_file
 from ..command_line import tool_parser
 from ..engine.config import find_config, load_config
+from ..outputs import check_outputs, writing
 from ..own_data.check import check_config, check_folder
 from ..own_data.contact_sheet import write_sheet
 from ..own_data.repair import check_target, write_repaired
@@ -17,25 +18,24 @@ from ..results import write_json
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = tool_parser(
-        'List what is wrong with a data set; exit code 1 if there are errors, 0 if there are warnings only.'
-    )
-    parser.add_argument(
-        'data', metavar='DIR|CONFIG', help='a folder of images and labels, or a config that names its data'
-    )
+    parser = tool_parser('List what is wrong with a data set; exit code 1 for errors, 0 where there are warnings only.')
+    help = 'a folder of images and labels, or a config that names its data'
+    parser.add_argument('data', metavar='DIR|CONFIG', help=help)
     parser.add_argument('--config', help='with DIR: compare the boxes with the anchors of this config')
     add_label_options(parser)
     parser.add_argument('--json', type=out_file, metavar='FILE', help='write the report there too')
     parser.add_argument('--sheet', type=out_file, metavar='PNG', help='draw samples with their labels there')
     add_bands(parser)
     parser.add_argument('--fix', metavar='NEW_DIR', help='write a corrected copy of the data there')
+    add_overwrite(parser)
     add_debug(parser)
     return parser
 
 
 def main() -> None:
     args = make_parser().parse_args()
-    with user_errors(debug=args.debug):
+    files, inputs = (args.json, args.sheet), (args.data, args.config, args.palette)
+    with user_errors(debug=args.debug), writing(*files, inputs=inputs, overwrite=args.overwrite):
         if args.fix:
             check_target(args.fix)
         # What is nearly the name of a config is refused with the names.
@@ -49,6 +49,7 @@ def main() -> None:
         if Path(args.data).is_dir():
             print('; '.join([f'format {checked.source.name}', *checked.source.other_formats()]))
         print(checked.report.text())
+        check_outputs(files, inputs=[checked.source.root], overwrite=True)  # a config's data too
         if args.json:
             write_json(args.json, checked.report.as_dict())
         if args.sheet:

@@ -5,9 +5,10 @@ from pathlib import Path
 
 from ..analysis.cost_tables import config_table, count_configs, count_designs, design_tables, draw_designs
 from ..cli.errors import user_errors
-from ..cli.options import add_cfg_options, add_debug, out_file
+from ..cli.options import add_cfg_options, add_debug, add_overwrite, out_file
 from ..command_line import tool_parser
 from ..designs import ARCHS, DESIGNS, ladder_sizes
+from ..outputs import check_outputs, writing
 from ..results import fill_section, write_json
 
 
@@ -28,6 +29,7 @@ def make_parser() -> argparse.ArgumentParser:
     add('--latency', action='store_true', help='with --designs: also measure the time of one inference')
     add('--figure', type=out_file, help='with --designs: draw cost against kernel size into this file')
     add_cfg_options(parser, 'override settings of configs')
+    add_overwrite(parser)
     add_debug(parser)
     return parser
 
@@ -39,6 +41,8 @@ def main() -> None:
             raise ValueError('name configs, or give --designs for backbones alone, but not both')
         if not args.designs and (args.figure or args.latency):
             raise ValueError('--figure and --latency go with --designs')
+        inputs = [*args.configs, args.readme]
+        check_outputs([args.json, args.figure], inputs=inputs, overwrite=args.overwrite)
         if args.designs:
             counts = count_designs(args.archs, args.k_sizes, args.attentions, args.shape, timed=args.latency)
             section, text = 'latency table' if args.latency else 'design table', design_tables(counts)
@@ -46,9 +50,10 @@ def main() -> None:
             counts = count_configs(args.configs, args.shape, args.cfg_options)
             section, text = 'config table', config_table(counts)
         print(text)
-        if args.json:
-            write_json(args.json, counts)
-        if args.readme:
-            fill_section(args.readme, section, text)
-        if args.figure:
-            print(f'figure: {draw_designs(counts, args.figure)}')
+        with writing(args.json, args.figure, overwrite=True):
+            if args.json:
+                write_json(args.json, counts)
+            if args.readme:
+                fill_section(args.readme, section, text)
+            if args.figure:
+                print(f'figure: {draw_designs(counts, args.figure)}')

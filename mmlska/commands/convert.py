@@ -4,7 +4,7 @@ import argparse
 
 from ..cli.errors import user_errors
 from ..cli.labels import LABEL_OPTIONS, add_label_options, convert_folder, label_options
-from ..cli.options import add_debug, add_trust_checkpoint
+from ..cli.options import add_debug, add_overwrite, add_trust_checkpoint
 from ..command_line import tool_parser
 from ..own_data.folder import find_folder
 from ..own_data.writers import WRITERS
@@ -26,7 +26,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument('--extract-backbone', action='store_true', help='keep the backbone of a whole model alone')
     parser.add_argument('--ema', action='store_true', help='take the averaged weights of a file that has both')
     parser.add_argument('--publish', action='store_true', help='put the first 8 digits of the SHA-256 into the name')
-    parser.add_argument('--overwrite', action='store_true', help='replace an existing file')
+    add_overwrite(parser, 'replace an existing file, but not the source')
     add_trust_checkpoint(parser)
     add_debug(parser)
     return parser

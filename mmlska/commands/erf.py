@@ -5,9 +5,10 @@ from pathlib import Path
 
 from ..analysis.receptive_field_panels import measure_panels, write_panels
 from ..cli.errors import user_errors
-from ..cli.options import add_cfg_options, add_debug, add_trust_checkpoint, out_folder
+from ..cli.options import add_cfg_options, add_debug, add_overwrite, add_trust_checkpoint, out_folder
 from ..command_line import tool_parser
 from ..designs import DESIGNS
+from ..outputs import writing
 from ..weights import use_safe_reader
 
 
@@ -27,13 +28,16 @@ def make_parser() -> argparse.ArgumentParser:
     add('--out', type=out_folder, default=Path('work_dirs/erf'), help='folder for erf.png, .json and .npz')
     add_cfg_options(parser)
     add_trust_checkpoint(parser)
+    add_overwrite(parser)
     add_debug(parser)
     return parser
 
 
 def main() -> None:
     args = make_parser().parse_args()
-    with user_errors(debug=args.debug):
+    files = [args.out / f'erf.{suffix}' for suffix in ('png', 'json', 'npz')]
+    inputs = [args.config, *args.checkpoints, args.images]
+    with user_errors(debug=args.debug), writing(*files, inputs=inputs, overwrite=args.overwrite):
         use_safe_reader(trust=args.trust_checkpoint)
         fields = measure_panels(
             args.config,

@@ -3,10 +3,11 @@
 import argparse
 
 from ..cli.errors import user_errors
-from ..cli.options import add_debug, add_trust_checkpoint, out_file
+from ..cli.options import add_debug, add_overwrite, add_trust_checkpoint, out_file
 from ..command_line import tool_parser
 from ..engine.config import load_config
 from ..export import DTYPES, FORMATS, PARTS, export
+from ..outputs import writing
 from ..weights import use_safe_reader
 
 
@@ -28,13 +29,15 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument('--photos', metavar='FOLDER', help='images to compare on; by default data/demo_photos')
     add_trust_checkpoint(parser)
+    add_overwrite(parser)
     add_debug(parser)
     return parser
 
 
 def main() -> None:
     args = make_parser().parse_args()
-    with user_errors(debug=args.debug):
+    inputs = [args.config, args.checkpoint, args.int8, args.photos]
+    with user_errors(debug=args.debug), writing(args.out, inputs=inputs, overwrite=args.overwrite):
         use_safe_reader(trust=args.trust_checkpoint)
         exported = export(
             load_config(args.config),

@@ -6,10 +6,11 @@ from pathlib import Path
 from ..analysis.feature_maps import KINDS, maps_over_photo, scaled_input
 from ..analysis.figures import photo_maps
 from ..cli.errors import user_errors
-from ..cli.options import add_cfg_options, add_debug, add_trust_checkpoint, out_file
+from ..cli.options import add_cfg_options, add_debug, add_overwrite, add_trust_checkpoint, out_file
 from ..command_line import tool_parser
 from ..engine.config import load_config
 from ..infer.model import build_model
+from ..outputs import writing
 from ..results import save_figure
 from ..weights import use_safe_reader
 
@@ -28,13 +29,15 @@ def make_parser() -> argparse.ArgumentParser:
     add('--out', type=out_file, default=Path('work_dirs/feature_maps.png'), help='the picture')
     add_cfg_options(parser)
     add_trust_checkpoint(parser)
+    add_overwrite(parser)
     add_debug(parser)
     return parser
 
 
 def main() -> None:
     args = make_parser().parse_args()
-    with user_errors(debug=args.debug):
+    inputs = [args.config, args.photo, args.checkpoint]
+    with user_errors(debug=args.debug), writing(args.out, inputs=inputs, overwrite=args.overwrite):
         use_safe_reader(trust=args.trust_checkpoint)
         cfg = load_config(args.config, args.cfg_options)
         values, picture = scaled_input(cfg, args.photo, args.size)

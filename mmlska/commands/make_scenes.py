@@ -3,10 +3,11 @@
 import argparse
 
 from ..cli.errors import user_errors
-from ..cli.options import add_debug, out_file, out_folder
+from ..cli.options import add_debug, add_overwrite, out_file, out_folder
 from ..cli.progress import count_every_hundred
 from ..command_line import tool_parser
 from ..datasets import scenes
+from ..outputs import check_outputs, writing
 
 
 def size(text: str) -> int | tuple[int, int]:
@@ -31,7 +32,7 @@ def make_parser() -> argparse.ArgumentParser:
     add('--seed', type=int, default=default['seed'], help='another seed, other scenes')
     bands = 'write 16-bit TIFF files of so many bands: 1 is grey, above 3 the classes differ in brightness'
     add('--bands', type=int, metavar='N', help=bands)
-    add('--overwrite', action='store_true', help='replace scenes that OUT holds already')
+    add_overwrite(parser, 'replace scenes that OUT holds already, and any PNG')
     add('--preview', type=out_file, metavar='PNG', help='picture of the first 16 training scenes with labels')
     add_debug(parser)
     return parser
@@ -43,11 +44,13 @@ def main() -> None:
     options.update(texture=args.texture, seed=args.seed)
     counts = dict(num_train=args.train, num_val=args.val, bands=args.bands)
     with user_errors(debug=args.debug):
+        check_outputs([args.preview], overwrite=args.overwrite)
         progress = count_every_hundred('scenes')
         summary = scenes.write_scenes(args.out, overwrite=args.overwrite, progress=progress, **counts, **options)
         if args.preview:
             preview = [scenes.make_scene(index, split='training', **options) for index in range(16)]
-            scenes.write_contact_sheet(args.preview, preview)
+            with writing(args.preview, overwrite=True):
+                scenes.write_contact_sheet(args.preview, preview)
     print('Written to' if summary['created'] else 'Nothing to do, these scenes are in', summary['root'])
     for split, counts in summary['instances'].items():
         print(f'{split}: ' + ', '.join(f'{count} {name}' for name, count in counts.items()))

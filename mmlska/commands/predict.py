@@ -3,7 +3,7 @@
 import argparse
 
 from ..cli.errors import end_where_unread, user_errors
-from ..cli.options import DTYPES, add_bands, add_debug, add_tiles, add_trust_checkpoint, out_folder
+from ..cli.options import DTYPES, add_bands, add_debug, add_overwrite, add_tiles, add_trust_checkpoint, out_folder
 from ..command_line import tool_parser
 from ..engine.config import load_config
 from ..engine.image_reading import show_bands
@@ -31,6 +31,7 @@ def make_parser() -> argparse.ArgumentParser:
     add('--device', default='auto', help='auto, cpu, cuda:0, ...')
     add('--dtype', choices=DTYPES, default='fp32', help='mixed precision or not')
     add('--deploy', action=argparse.BooleanOptionalAction, default=True, help='fold norms into convolutions')
+    add_overwrite(parser)
     add_trust_checkpoint(parser)
     add_debug(parser)
     return parser
@@ -43,16 +44,15 @@ def main() -> None:
         items, cfg = resolve(args.input), load_config(args.config)
         show_bands(cfg, args.bands)
         tiles = chosen_tiles(cfg, args.tile, args.overlap)
+        options = {name: getattr(args, name) for name in ('score_thr', 'overlays', 'batch_size', 'overwrite')}
         files = predict_files(
             Predictor(cfg, args.checkpoint, args.device, args.dtype, args.deploy),
             items,
             args.out,
             LABEL_FORMATS.get(args.format, args.format),
-            score_thr=args.score_thr,
-            overlays=args.overlays,
-            batch_size=args.batch_size,
-            **(tiles._asdict() if tiles else dict(tile=0)),
-            unread=unread,
+            **dict(tiles._asdict() if tiles else dict(tile=0), unread=unread),
+            **options,
+            inputs=[args.config, args.checkpoint],
         )
     how = f', of larger images in {tiles}' if tiles else ''
     print(f'predictions: {counted(len(files), "file")} in {args.out}{how}')

@@ -7,8 +7,9 @@ from pathlib import Path
 from ..analysis.shape_bias import read_conflict_scenes
 from ..analysis.shape_bias_comparison import measure_decisions, measure_model, name_models, table, write_comparison
 from ..cli.errors import user_errors
-from ..cli.options import add_cfg_options, add_debug, add_trust_checkpoint, out_folder
+from ..cli.options import add_cfg_options, add_debug, add_overwrite, add_trust_checkpoint, out_folder
 from ..command_line import tool_parser
+from ..outputs import writing
 from ..weights import WeightsError, use_safe_reader
 
 
@@ -19,8 +20,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add('pairs', nargs='*', metavar='CONFIG CHECKPOINT', help='detectors and segmentors to compare')
-    scenes = 'scenes of mmlska make-scenes --conflict'
-    add('--data', default='data/scenes_conflict', help=scenes)
+    add('--data', default='data/scenes_conflict', help='scenes of mmlska make-scenes --conflict')
     decisions = 'decisions of classifiers on the published cue-conflict images, columns imagename and object_response'
     add('--decisions', nargs='+', default=[], metavar='CSV', help=decisions)
     add('--images', help='folder of those images, to check that there is a decision for each')
@@ -29,6 +29,7 @@ def make_parser() -> argparse.ArgumentParser:
     add('--score-thr', type=float, default=0.05, help='detections below do not decide')
     add_cfg_options(parser, 'for every config')
     add_trust_checkpoint(parser)
+    add_overwrite(parser)
     add_debug(parser)
     return parser
 
@@ -45,10 +46,12 @@ def main() -> None:
         if pairs:
             read_conflict_scenes(args.data)
         decided = {n: measure_decisions(path, args.images) for n, path in zip(names[len(pairs) :], args.decisions)}
-    with user_errors(debug=args.debug, kinds=(FileNotFoundError, ValueError, WeightsError)):
+    files, inputs = [args.out / f'shape_bias.{end}' for end in ('json', 'png')], [*args.pairs, *args.decisions]
+    refusing = writing(*files, inputs=inputs, overwrite=args.overwrite)
+    with user_errors(debug=args.debug, kinds=(OSError, ValueError, WeightsError)), refusing:
         settings = dict(work_dir=f'{args.out}/logs', score_thr=args.score_thr, options=args.cfg_options)
         results = {n: measure_model(*pair, args.data, **settings) for n, pair in zip(names, pairs)} | decided
-    file, chart = write_comparison(args.out, args.data if pairs else None, results)
+        file, chart = write_comparison(args.out, args.data if pairs else None, results)
     print(table(results))
     for name, result in results.items():
         if result['warning']:

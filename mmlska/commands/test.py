@@ -3,7 +3,7 @@
 import argparse
 
 from ..cli.errors import user_errors
-from ..cli.options import add_bands, add_tiles
+from ..cli.options import add_bands, add_overwrite, add_tiles
 from ..cli.runner import prepared_config, runner_parser
 from ..engine.image_reading import show_bands
 from ..engine.processes import leave_processes
@@ -23,6 +23,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_bands(parser)
     add_tiles(parser, 'predict tiles of N pixels and evaluate whole images; 0 never; by default as in training')
     parser.add_argument('--out', help='predictions: a .pkl file, a .json file (detection) or a folder (segmentation)')
+    add_overwrite(parser)
     parser.add_argument('--deploy', action='store_true', help='fold norms and layer scales of the backbone away first')
     parser.add_argument('--tta', action='store_true', help='average over flips and scales')
     return parser
@@ -45,6 +46,7 @@ def main() -> None:
             deploy=args.deploy,
             dtype=args.dtype,
             onnx=args.onnx,
+            overwrite=args.overwrite,
         )
     with user_errors(debug=args.debug, kinds=(WeightsError, ImageError)):
         runner.test()

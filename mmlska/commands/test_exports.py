@@ -4,9 +4,10 @@ import argparse
 from pathlib import Path
 
 from ..cli.errors import user_errors
-from ..cli.options import add_debug, add_trust_checkpoint, out_file, out_folder
+from ..cli.options import add_debug, add_overwrite, add_trust_checkpoint, out_file, out_folder
 from ..command_line import recorded_command, tool_parser
-from ..export.metrics import evaluate_exports, table
+from ..export.metrics import evaluate_exports, exported_files, table
+from ..outputs import check_outputs, writing
 from ..results import add_result, fill_section, run_environment
 from ..weights import WeightsError, use_safe_reader
 
@@ -30,6 +31,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument('--readme', type=Path, help="also fill the section 'export table' of this file")
     parser.add_argument('--photos', metavar='FOLDER', help='images to compare outputs on; by default data/demo_photos')
     add_trust_checkpoint(parser)
+    add_overwrite(parser)
     add_debug(parser)
     return parser
 
@@ -37,11 +39,15 @@ def make_parser() -> argparse.ArgumentParser:
 def main() -> None:
     args = make_parser().parse_args()
     name = Path(args.config).stem
-    with user_errors(debug=args.debug, kinds=(ValueError, FileNotFoundError, TypeError, WeightsError)):
+    with user_errors(debug=args.debug, kinds=(ValueError, OSError, TypeError, WeightsError)):
         use_safe_reader(trust=args.trust_checkpoint)
         work_dir = args.work_dir or Path('work_dirs/exports') / name
-        entry = evaluate_exports(args.config, args.checkpoint, args.int8, work_dir, photos=args.photos)
-    results = add_result(args.out, name, dict(command=recorded_command(), **run_environment(), **entry))
+        inputs = [args.config, args.checkpoint, args.int8, args.photos, args.readme]
+        check_outputs([args.out], inputs=inputs, overwrite=args.overwrite)
+        with writing(*exported_files(work_dir), inputs=inputs, overwrite=args.overwrite):
+            entry = evaluate_exports(args.config, args.checkpoint, args.int8, work_dir, photos=args.photos)
+    with writing(args.out, overwrite=True):
+        results = add_result(args.out, name, dict(command=recorded_command(), **run_environment(), **entry))
     print(table(results))
     if args.readme:
         fill_section(args.readme, 'export table', table(results))

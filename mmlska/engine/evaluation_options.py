@@ -88,3 +88,15 @@ def use_tta(cfg: Config) -> ConfigDict:
             if evaluator.type == 'CocoMetric':
                 evaluator.metric = 'bbox'
     return cfg.tta_model
+
+
+def use_validation_data(cfg: Config) -> None:
+    """Test on the data of the validations.
+
+    Raises:
+        ValueError: If the config has none.
+    """
+    for part in ('dataloader', 'evaluator'):
+        if not cfg.get(f'val_{part}'):
+            raise ValueError(f"{Path(cfg.filename).name} has no val_{part}; use split='test'")
+        cfg[f'test_{part}'] = cfg[f'val_{part}']

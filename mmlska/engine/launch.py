@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
+from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook, PrepareTTAHook
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
@@ -19,6 +20,7 @@ from .config import add_hook, find_checkpoint, has_hook, read_config, remove_hoo
 from .console import calm, changed_settings, data_line
 from .continuing import check_length_left
 from .evaluation_options import use_overlays, use_predictions, use_tta
+from .evaluation_outputs import guard_outputs
 from .ignored_label import spread_ignored_label
 from .known_keys import check_keys, check_plain_keys
 from .label_checks import check_labels
@@ -31,7 +33,7 @@ from .resume import checkpoint_to_resume
 from .runner import EvaluationRunner, SafeRunner
 from .schedule_checks import check_batches, check_schedule
 from .training_options import effective_batch
-from .work_dir import nothing_left
+from .work_dir import nothing_left, record_origin
 
 
 def prepared_config(config: str, cfg_options: dict | None = None, **options) -> Config:
@@ -162,6 +164,8 @@ def build_train_runner(
             build_data(runner, cfg, ('train', 'val'))
             check_batches(runner, cfg)
             finished = check_length_left(runner, found) if found else None
+        if is_main_process():
+            record_origin(cfg)
     except BaseException:
         unlock_work_dir(cfg.work_dir)
         raise
@@ -192,6 +196,7 @@ def build_test_runner(
     deploy: bool = False,
     dtype: str = 'fp32',
     trust: bool | None = None,
+    overwrite: bool = False,
 ) -> Runner:
     """Build the Runner that evaluates a checkpoint on a config that went through :func:`prepare`.
 
@@ -200,8 +205,10 @@ def build_test_runner(
             weights along, as an exported file does.
         out, show_dir, tta, deploy, dtype: Options of ``mmlska test``, which explains them.
         trust: Let checkpoints run code; only those whose maker you know. By default as :func:`mmlska.weights.safe_reading` says, else no.
+        overwrite: Replace files of ``out`` and ``show_dir`` that mmlska did not write, or that were changed since; never inputs.
 
     Raises:
+        FileExistsError: If an output is an input of the test or, without ``overwrite``, a file that mmlska did not write.
         FileNotFoundError: If data or the checkpoint are missing.
         ValueError: If a setting does not fit the config.
     """
@@ -229,6 +236,8 @@ def build_test_runner(
         runner = EvaluationRunner.from_cfg(cfg)
     runner.trust = trust
     build_data(runner, cfg, ('test',))
+    if out or show_dir:
+        guard_outputs(runner, out, show_dir, overwrite=overwrite)
     for line in (data_line(runner, ('test',)), *settings):
         log(line)
     if tta_model is not None:

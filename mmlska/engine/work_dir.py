@@ -2,15 +2,74 @@
 
 from __future__ import annotations
 
+import glob
+import json
 import logging
+import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
+from typing import NamedTuple
 
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.logging import MMLogger
+
+from ..files import write_text
+from .config_parts import datasets_of
+
+#: Which config and data a training in a work directory is of.
+ORIGIN = 'training.json'
+
+
+class Origin(NamedTuple):
+    """What a training is of, which tells those apart whose configs or folders have one name."""
+
+    config: str  # the file, resolved
+    data: str | None  # the folder of the training data, resolved; '' where they have none, None for any
+
+
+def origin_of(cfg: Config, data: str | None = None) -> Origin:
+    """That of a config, with ``data`` in the place of its own data."""
+    root = next((dataset.get('data_root') for dataset in datasets_of(cfg, 'train')), None) if data is None else data
+    resolved = os.path.realpath(os.path.expanduser(root)) if root else ''
+    return Origin(os.path.realpath(cfg.filename) if cfg.filename else '', resolved)
+
+
+def record_origin(cfg: Config) -> None:
+    """Write into the work directory of a training what it is of."""
+    write_text(Path(cfg.work_dir, ORIGIN), json.dumps(origin_of(cfg)._asdict(), indent=1) + '\n')
+
+
+def work_dir_for(first: str | Path, origin: Origin, *, resume: bool = False) -> Path:
+    """The default work directory of a training: ``first``, or with a number where trainings of other configs or data are in the way.
+
+    Args:
+        first: The one without a number.
+        origin: What the training is of; one of the same takes the work directory of the one before.
+        resume: Take that of a training that does not say what it is of, as those of earlier versions do not.
+    """
+    first = Path(first)
+    there = [path for path in _series(first) if _holds_training(path)]
+    same = [path for path in there if _is_of(path, origin)]
+    unknown = [path for path in there if _is_of(path, origin) is None] if resume else []
+    free = next(path for path in (_numbered(first, number) for number in count(1)) if path not in there)
+    return [*same, *unknown, free][0]
+
+
+def check_unused(work_dir: str | Path, origin: Origin) -> None:
+    """Raise FileExistsError if there are checkpoints of a training of another config or other data."""
+    folder = Path(work_dir)
+    if any(folder.glob('*.pth')) and _is_of(folder, origin) is False:
+        kept = _recorded(folder)
+        what = ' on '.join(filter(None, kept)) if kept else 'other data'
+        raise FileExistsError(
+            f'work_dir {work_dir} holds checkpoints of a training of {what}; give another --work-dir, or --overwrite to train there all '
+            'the same'
+        )
 
 
 @contextmanager
@@ -55,12 +114,15 @@ def trained_files(work_dir: str | Path) -> tuple[Path, Path] | None:
     return (configs[0], checkpoint) if len(configs) == 1 and checkpoint else None
 
 
-def runs_of(work_dir: str | Path) -> list[Path]:
-    """Those of ``work_dir``, ``work_dir_2``, ``work_dir_3`` and so on that hold a training, the newest first."""
+def runs_of(work_dir: str | Path, origin: Origin | None = None) -> list[Path]:
+    """Those of ``work_dir``, ``work_dir_2``, ``work_dir_3`` and so on that hold a training, the newest first.
+
+    With ``origin`` without those of other configs or data.
+    """
     first, runs = Path(work_dir), []
     while holds_run(run := _numbered(first, len(runs) + 1)):
         runs.append(run)
-    return runs[::-1]
+    return [run for run in runs[::-1] if origin is None or _is_of(run, origin) is not False]
 
 
 def next_run(work_dir: str | Path) -> Path:
@@ -80,3 +142,48 @@ def holds_run(work_dir: str | Path) -> bool:
 
 def _numbered(first: Path, number: int) -> Path:
     return first if number == 1 else first.with_name(f'{first.name}_{number}')
+
+
+def _is_of(work_dir: Path, origin: Origin) -> bool | None:
+    """Whether a training is of this config and data; None if it does not say, or they were moved away since."""
+    kept = _recorded(work_dir) or _guessed(work_dir)
+    in_it = Path(origin.config).parent == work_dir.resolve()  # the config that the training left
+    config = True if in_it else _same(kept.config, origin.config)
+    data = True if origin.data is None else _same(kept.data or '', origin.data)
+    return False if False in (config, data) else None if None in (config, data) else True
+
+
+def _same(kept: str, wanted: str) -> bool | None:
+    """Whether two paths are the same; None if the one that was kept is not there any more."""
+    return True if kept == wanted else False if os.path.exists(kept) else None
+
+
+def _recorded(work_dir: Path) -> Origin | None:
+    try:
+        kept = json.loads((work_dir / ORIGIN).read_text(encoding='utf-8'))
+        return Origin(str(kept['config']), str(kept['data']))
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+
+
+def _guessed(work_dir: Path) -> Origin:
+    """What the config says that a training of an earlier version left; its own file is not known."""
+    roots: set[str] = set()
+    for path in work_dir.glob('*.py'):
+        found = re.findall(r"""\bdata_root ?= ?(['"])(.+?)\1""", path.read_text(encoding='utf-8', errors='replace'))
+        roots |= {os.path.realpath(root) for _, root in found}
+    return Origin('', roots.pop() if len(roots) == 1 else '')
+
+
+def _holds_training(work_dir: Path) -> bool:
+    return work_dir.is_dir() and any(path.suffix in ('.py', '.pth') for path in work_dir.iterdir())
+
+
+def _series(first: Path) -> list[Path]:
+    """``first`` and those with a number that are there, in the order of the numbers."""
+    numbers = []
+    for path in first.parent.glob(f'{glob.escape(first.name)}_*') if first.parent.is_dir() else ():
+        number = path.name.removeprefix(f'{first.name}_')
+        if number.isdecimal() and str(int(number)) == number and int(number) > 1:
+            numbers.append(int(number))
+    return [_numbered(first, number) for number in [1, *sorted(numbers)]]

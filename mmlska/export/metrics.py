@@ -56,6 +56,11 @@ def evaluate_exports(
     return dict(sha256=file_sha256(checkpoint), formats=formats)
 
 
+def exported_files(work_dir: Path) -> list[Path]:
+    """The files that :func:`evaluate_exports` writes into its folder, beside those of each test."""
+    return [work_dir / f'{name}.onnx' for name in FORMATS if name != 'torch']
+
+
 def table(results: dict) -> str:
     """The Markdown table of a results file: a row for each model and format, metrics in percent, changes against torch in points."""
     rows = []

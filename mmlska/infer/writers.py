@@ -18,6 +18,9 @@ from .sources import is_video
 
 Writer = Callable[[Iterable[Prediction], Path, float], list[Path]]
 
+#: The one file of 'coco'.
+WHOLE = 'predictions.json'
+
 
 def write_predictions(
     predictions: Iterable[Prediction], out: str | Path, format: str | Writer, *, score_thr: float = 0.3
@@ -66,8 +69,9 @@ class FileNames:
     def __init__(self, used: Iterable[str] = ()) -> None:
         self._used = set(used)
 
-    def __call__(self, prediction: Prediction) -> str:
-        path, frame = split_frame(prediction.name)
+    def __call__(self, name: str) -> str:
+        """A name without a suffix for what :attr:`Prediction.name` says."""
+        path, frame = split_frame(name)
         stem = Path(path).stem or 'image'
         while len(os.fsencode(stem)) > 200:  # 255 bytes is the longest name of a file: room for numbers and a suffix
             stem = stem[:-1]
@@ -88,7 +92,7 @@ def to_json(prediction: Prediction, score_thr: float) -> dict[str, Any]:
 
 def _json(predictions: Iterable[Prediction], out: Path, score_thr: float) -> list[Path]:
     names = FileNames()
-    return [_dump(out / f'{names(p)}.json', to_json(p, score_thr)) for p in predictions]
+    return [_dump(out / f'{names(p.name)}.json', to_json(p, score_thr)) for p in predictions]
 
 
 def coco_annotations(prediction: Prediction, score_thr: float, image_id: int, first: int = 1) -> list[dict[str, Any]]:
@@ -133,7 +137,7 @@ def _coco(predictions: Iterable[Prediction], out: Path, score_thr: float) -> lis
         annotations += coco_annotations(prediction, score_thr, image_id, first=len(annotations) + 1)
     categories = [dict(id=i + 1, name=name) for i, name in enumerate(classes)]
     content = dict(images=images, annotations=annotations, categories=categories)
-    return [_dump(out / 'predictions.json', content)]
+    return [_dump(out / WHOLE, content)]
 
 
 def _png(predictions: Iterable[Prediction], out: Path, score_thr: float) -> list[Path]:
@@ -143,7 +147,7 @@ def _png(predictions: Iterable[Prediction], out: Path, score_thr: float) -> list
     files = []
     for prediction in predictions:
         data = cv2.imencode('.png', _numbered(prediction, score_thr))[1]
-        files.append(write_bytes(out / f'{names(prediction)}.png', data.tobytes()))
+        files.append(write_bytes(out / f'{names(prediction.name)}.png', data.tobytes()))
     return files
 
 
@@ -166,7 +170,7 @@ def _labelme(predictions: Iterable[Prediction], out: Path, score_thr: float) -> 
     files = []
     for prediction in predictions:
         content = labelme_project(prediction, score_thr, out)
-        files.append(_dump(out / f'{names(prediction)}.json', content))
+        files.append(_dump(out / f'{names(prediction.name)}.json', content))
     return files
 
 
@@ -226,3 +230,9 @@ FORMATS: dict[str, Writer] = {
     'png': _png,
     'labelme': _labelme,
 }
+_SUFFIXES = {'json': '.json', 'png': '.png', 'labelme': '.json'}
+
+
+def suffix_of(format: str | Writer) -> str:
+    """That of the file of each prediction; '' where a format has other files."""
+    return _SUFFIXES.get(format, '') if isinstance(format, str) else ''

@@ -27,9 +27,13 @@ from .tile_counts import tile_line, training_samples
 _COUNTED = 100  # detections of a class in an image that COCO's AP counts
 
 
-def own_work_dir(config: str, data: str) -> str:
-    """The default work directory of a training on one's own data, another one for each config and folder."""
-    return str(Path('work_dirs') / f'{Path(config).stem}_{Path(os.path.realpath(data)).name}')
+def own_work_dir(config: str, data: str | None) -> str:
+    """The default work directory of a training, of one on one's own data by the names of config and folder.
+
+    Several may have one name; see :func:`mmlska.engine.work_dir.work_dir_for`.
+    """
+    folder = f'_{Path(os.path.realpath(data)).name}' if data else ''
+    return str(Path('work_dirs') / f'{Path(config).stem}{folder}')
 
 
 def use_own_data(

@@ -27,6 +27,10 @@ from .sections import NotMade, Run
 from .validation import ValidationRecord
 
 NAME = 'report.html'
+_OURS = (
+    '<meta name="generator" content="mmlska">',
+    '<nav aria-label="Contents">',
+)  # the latter in pages of earlier versions
 #: Validation images that are predicted for the report of a run that kept no validation.
 PREDICTED = 50
 SECTIONS: dict[str, tuple[str, Callable[[Run], str]]] = {
@@ -69,24 +73,26 @@ def report_training(runner: Runner) -> Path | None:
         return None
 
 
-def write_report(work_dir: str | Path) -> Path:
+def write_report(work_dir: str | Path, *, overwrite: bool = False) -> Path:
     """Write the report of a training that is finished or was stopped.
 
     Where the run kept no validation, its checkpoint predicts up to ``PREDICTED`` validation images.
 
     Args:
         work_dir: Its work directory.
+        overwrite: Replace a ``report.html`` there that mmlska did not write.
 
     Returns:
         The page, ``report.html`` there.
 
     Raises:
         FileNotFoundError: If there is no such folder, or no training in it.
-        FileExistsError: If something else than a file has the name of the page.
+        FileExistsError: If something else than a file, or a file of somebody else, has the name of the page.
         ValueError: If it holds several configs and nothing tells which one was trained.
     """
     work_dir = Path(work_dir)
     config = _config_of(work_dir)
+    check_page(work_dir, overwrite)
 
     @cache
     def settings() -> tuple[Config, Path]:
@@ -104,7 +110,7 @@ def write_report(work_dir: str | Path) -> Path:
             _predict(settings()[0], config, run.checkpoint, work_dir)
         except Exception as error:  # the page says why
             run.facts.setdefault('missing', {})['validation'] = f'{type(error).__name__}: {error}'
-    return _write(run)
+    return _write(run, overwrite)
 
 
 def _config_of(work_dir: Path) -> Path:
@@ -140,7 +146,7 @@ def _predict(cfg: Config, config: Path, checkpoint: Path, work_dir: Path) -> Non
     record.save(work_dir / FOLDER / 'validation.npz', f'predictions of {checkpoint.name}')
 
 
-def _write(run: Run) -> Path:
+def _write(run: Run, overwrite: bool = False) -> Path:
     contents, bodies = [], []
     for key, (title, make) in SECTIONS.items():
         try:
@@ -163,4 +169,16 @@ def _write(run: Run) -> Path:
         contents='\n'.join(contents),
         sections='\n'.join(bodies),
     )
+    check_page(run.work_dir, overwrite)
     return write_text(run.work_dir / NAME, text)
+
+
+def check_page(work_dir: Path, overwrite: bool = False) -> None:
+    """Raise FileExistsError if a page is there that mmlska did not write."""
+    page = work_dir / NAME
+    if page.is_file() and not overwrite:
+        text = page.read_text(encoding='utf-8', errors='replace')
+        if not any(mark in text for mark in _OURS):
+            raise FileExistsError(
+                f'{page} is there and mmlska did not write it; rename it, or replace it with --overwrite'
+            )

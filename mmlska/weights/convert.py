@@ -6,7 +6,8 @@ import os
 import tempfile
 from pathlib import Path
 
-from ..files import check_replaceable, file_sha256
+from ..files import file_sha256
+from ..outputs import check_outputs
 from .checkpoint_file import CheckpointFile, check_finite, save_weights
 from .inspection import inspect_parsed
 from .layouts import OURS, WeightsError, check_written, convert_state_dict, layout_text, parse
@@ -42,7 +43,7 @@ def convert_file(
 
     Raises:
         FileNotFoundError: If there is no source.
-        FileExistsError: If the target exists and ``overwrite`` is not set.
+        FileExistsError: If the target is the source, or exists and ``overwrite`` is not set.
         WeightsError: If the source can't be read or converted.
         ValueError: If ``to`` or the target's suffix is unknown.
     """
@@ -51,6 +52,7 @@ def convert_file(
     if target.exists() and not overwrite:
         raise FileExistsError(f'{target} exists; choose another name or add --overwrite')
     file = read_source(source, trust=trust)
+    check_outputs([target], inputs=[file.path], overwrite=True)
     try:
         parsed = parse(file.content, ema=ema)
         info = inspect_parsed(parsed)
@@ -69,7 +71,7 @@ def convert_file(
     with tempfile.TemporaryDirectory(dir=target.parent, prefix='.new-') as folder:
         written = save_weights(tensors, Path(folder, target.name), metadata=metadata)
         published = target.with_name(f'{target.stem}-{file_sha256(written)[:8]}{target.suffix}')
-        check_replaceable(published)
+        check_outputs([published], inputs=[file.path], overwrite=True)
         os.replace(written, published)
     return published
 

@@ -100,7 +100,7 @@ def ablate(
         variants: Of ``VARIANTS``.
         seeds: Of initialisation, order and augmentation.
         settings: Ultralytics' training arguments, such as :func:`training_settings`.
-        work_dir: Folder for checkpoints.
+        work_dir: Folder for checkpoints, which has one for each data.
         note: Is told of each run.
 
     Returns:
@@ -112,6 +112,7 @@ def ablate(
     """
     setup = dict(base=base, k_size=k_size, data=data_name(data), data_sha256=fingerprint(data), settings=dict(settings))
     results = resume_results(out, 'setup', setup, variants={}, summary={})
+    runs = work_dir / f'{setup["data"]}_{setup["data_sha256"][:8]}'  # checkpoints of other data stay
     for seed in seeds:
         for variant in variants:
             entry = results['variants'].setdefault(variant, dict(cost=None, runs={}))
@@ -126,7 +127,7 @@ def ablate(
             start = time.time()
             torch.manual_seed(seed)
             model = build(base, variant, k_size, trust=trust)
-            place = dict(data=str(data), project=str(work_dir), name=f'{variant}_{seed}', exist_ok=True)
+            place = dict(data=str(data), project=str(runs), name=f'{variant}_{seed}', exist_ok=True)
             quiet = dict(trainer=DetectionTrainer, plots=False, verbose=False)
             model.train(**settings, **place, **quiet, seed=seed, deterministic=True)
             box = model.trainer.validator.metrics.box  # of the best checkpoint

@@ -38,7 +38,7 @@ def test_tool_writes_scenes_and_preview(tmp_path):
     sheet = cv2.imread(str(tmp_path / 'look.png'))
     assert sheet.shape == (4 * (7 * 40 + 2), 4 * (7 * 56 + 2), 3)
     assert (sheet == 255).all(2).sum() > 1000  # the outlines and the labels
-    assert sorted(path.name for path in tmp_path.iterdir()) == ['look.png', 'out']
+    assert sorted(path.name for path in tmp_path.glob('[!.]*')) == ['look.png', 'out']
 
 
 def test_tool_fails_in_one_line_without_traceback(tmp_path):
