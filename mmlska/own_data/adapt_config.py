@@ -94,6 +94,10 @@ def use_own_data(
         each_transform(cfg, 'LoadImageFromFile', lambda t: t.update(color_type='color_ignore_orientation'))
     parts, split_note = split_images(labels, val_fraction)
     trained = labels.trained(cfg, parts['train'])
+    seen = set().union(*map(labels.classes_in, parts['train']))
+    never = [name for number, name in enumerate(labels.classes) if number not in seen]
+    if never:
+        notes.append(f'{counted(len(never), "class has", "classes have")} no label to train on: {first_of(never)}')
     files = {split: [labels.path_of(image) for image in images] for split, images in parts.items()}
     if not tiles or scope == 'mmseg':
         _refuse_huge(files, scope)
