@@ -28,19 +28,20 @@ _PHOTO_WORD = re.compile(r'(jpeg)?images?|imgs?|photos?|pictures?|leftimg|rgb')
 _FEWEST_CLASSES = 2  # names of no split beside train
 
 
-def is_class_name(name: str, beside: Iterable[str]) -> bool:
-    """Whether a name with the word train is one class of several: names beside it are those of no split.
+def are_classes(names: Iterable[str]) -> bool:
+    """Whether train among names that stand beside each other is a class: the others are of no split.
 
     ``val`` and ``test`` are never taken for classes: their photos must not be learned by mistake.
 
     Example:
-        >>> is_class_name('train', ['bus', 'car', 'train']), is_class_name('train', ['bus', 'car', 'train', 'val'])
+        >>> are_classes(['bus', 'car', 'train']), are_classes(['bus', 'car', 'train', 'val'])
         (True, False)
     """
-    found = {one: splits_in(one) for one in beside}
-    others = [one for one, splits in found.items() if not splits and not _is_kind(one) and 'train' not in one.lower()]
-    spoken = set().union(splits_in(name), *found.values())
-    return spoken == {'train'} and len(others) >= _FEWEST_CLASSES
+    found = {name: splits_in(name) for name in names}
+    others = [
+        name for name, splits in found.items() if not splits and not _is_kind(name) and 'train' not in name.lower()
+    ]
+    return set().union(*found.values()) == {'train'} and len(others) >= _FEWEST_CLASSES
 
 
 def split_of_name(path: Path, beside: Iterable[Path] = ()) -> str | None:
@@ -51,9 +52,10 @@ def split_of_name(path: Path, beside: Iterable[Path] = ()) -> str | None:
         ('train', None)
     """
     found = splits_in(path.stem)
-    if len(found) != 1 or is_class_name(path.stem, [other.stem for other in beside if other.parent == path.parent]):
+    if len(found) != 1:
         return None
-    return found.pop()
+    stems = [path.stem, *(other.stem for other in beside if other.parent == path.parent)]
+    return None if found == {'train'} and are_classes(stems) else found.pop()
 
 
 def _is_kind(name: str) -> bool:
@@ -76,6 +78,7 @@ class FolderNames:
         self._images = images
         self._folders = {path.parent for path in images}
         self._splits: dict[Path, str | None] = {}
+        self._of_classes: dict[Path, bool] = {}
         self._children: dict[Path, set[str]] = {}
         for place in {*self._folders, *(path.parent for path in labels)}:
             for folder in (place, *place.parents[:-1]):
@@ -93,11 +96,17 @@ class FolderNames:
 
     def _says_no_split(self, folder: Path) -> bool:
         """Whether the word is that of a class, or of all photos, whose own folders speak of splits."""
-        if is_class_name(folder.name, self._children.get(folder.parent, ())):
+        if splits_in(folder.name) == {'train'} and self._are_classes(folder.parent):
             return True
         if folder not in self._around_all:
             return False
         return any(map(splits_in, self._words_below.get(folder, ())))
+
+    def _are_classes(self, folder: Path) -> bool:
+        """Whether the folders in a folder are those of classes."""
+        if folder not in self._of_classes:
+            self._of_classes[folder] = are_classes(self._children.get(folder, ()))
+        return self._of_classes[folder]
 
     @cached_property
     def _around_all(self) -> set[Path]:

@@ -21,7 +21,8 @@ def read_csv(path: Path) -> list[list[str]]:
     delimiter = delimiter_of(text)
     before = csv.field_size_limit(max(len(text), 1))  # an outline is longer than what Python's reader takes by itself
     try:
-        return list(csv.reader(io.StringIO(text, newline=''), delimiter=delimiter, strict=True))
+        lines = io.StringIO(text, newline='')
+        return list(csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True))
     except csv.Error as error:
         raise ValueError(f'{path} is no valid table: {error}') from error
     finally:
@@ -36,7 +37,10 @@ def csv_start(path: Path) -> list[list[str]]:
             content = file.read(1 << 16)
         text = content.decode('utf-16' if content[:2] in (b'\xff\xfe', b'\xfe\xff') else 'utf-8-sig', 'replace')
         return [
-            cells for _, cells in filled_rows(csv.reader(io.StringIO(text, newline=''), delimiter=delimiter_of(text)))
+            cells
+            for _, cells in filled_rows(
+                csv.reader(io.StringIO(text, newline=''), delimiter=delimiter_of(text), skipinitialspace=True)
+            )
         ]
     except (OSError, ValueError, csv.Error):
         return []

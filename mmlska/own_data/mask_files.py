@@ -22,7 +22,11 @@ _MOST_VALUES = 1 << 18  # of one mask; what has more is a photo
 
 
 class FractionsError(ValueError):
-    """A mask of floats that are no classes."""
+    """A mask of floats that are no classes, with one of these and what to do."""
+
+    def __init__(self, mask: Path, value: float, fix: str) -> None:
+        super().__init__(f'mask {mask} holds the value {value:g}, which is no class; {fix}')
+        self.value, self.fix = value, fix
 
 
 @dataclass
@@ -100,7 +104,7 @@ def scan_one(pair: MaskPair) -> None:
     except (ImageError, FileNotFoundError) as error:
         raise ValueError(f'mask {pair.mask} is not an image that can be read; save it as PNG') from error
     if fault:  # not raised above, where it would count as damage to the file
-        raise FractionsError(f'mask {pair.mask} {fault}')
+        raise FractionsError(pair.mask, *fault)
     if len(values) > _MOST_VALUES:
         raise ValueError(f'mask {pair.mask} has more than {_MOST_VALUES} colours, so it is a photo; give the masks')
     pair.values = dict(sorted(values.items()))
@@ -108,8 +112,8 @@ def scan_one(pair: MaskPair) -> None:
         pair.shown = {value: min(value * full, 255) * 0x010101 for value in pair.values}
 
 
-def _fault_of_floats(values: np.ndarray) -> str | None:
-    """What is wrong with floats that are no whole numbers."""
+def _fault_of_floats(values: np.ndarray) -> tuple[float, str] | None:
+    """One of the floats that is no whole number, and what to do; None where all are."""
     odd = values[~np.isfinite(values) | (values != np.round(values)) | (np.abs(values) > _MOST_VALUES)]
     if not odd.size:
         return None
@@ -119,7 +123,7 @@ def _fault_of_floats(values: np.ndarray) -> str | None:
         )
     else:
         fix = 'save the class of each pixel as uint8, 255 where there is none'
-    return f'holds the value {odd[0]:g}, which is no class; {fix}'
+    return float(odd[0]), fix
 
 
 def _bands(file: Image) -> Iterator[Image]:

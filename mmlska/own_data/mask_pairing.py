@@ -11,7 +11,7 @@ from .data_folder import NOT_READ, DataFolder, is_unread
 from .folder_names import IMAGE_ENDS, MASK_ENDS
 from .label_text import short
 from .mask_files import MaskPair
-from .split_lists import SplitLists
+from .split_lists import NOT_LISTED, SplitLists
 
 # Masks of single objects, beside those of classes in Pascal VOC and Mapillary: neither photos nor masks that can be used.
 _INSTANCE_FOLDER = re.compile(
@@ -69,10 +69,10 @@ def find_pairs(folder: DataFolder) -> MaskPairing:
             raise ValueError(f'{image} has two masks, {best} and {others[0]}; keep one of them in the folder')
         used.add(best)
         listed, split = lists.split_of(image)
-        if not lists.names(image):
-            out.remarks.append(('image that no list of its split names, not used', short(image, root)))
-            continue
-        out.pairs.append(MaskPair(image, best, split if listed else folder.split_of(image)))
+        if listed:
+            out.pairs.append(MaskPair(image, best, split))
+        else:
+            out.remarks.append((NOT_LISTED, short(image, root)))
     if out.pairs:
         out.remarks += [*lists.left_out, *lists.remarks]
         unread = [path for path in folder.files if is_unread(path)]

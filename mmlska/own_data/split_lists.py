@@ -11,6 +11,8 @@ from pathlib import Path, PurePosixPath
 from .data_folder import DataFolder, name_key, stem_key
 from .label_text import read_text, short
 
+#: The kind of remark on an image that is in none of the lists for it.
+NOT_LISTED = 'image that no list of splits names, not used'
 _LISTS = {'train': 'train', 'val': 'val', 'valid': 'val', 'validation': 'val', 'test': 'test', 'trainval': 'trainval'}
 _PURPOSES = ('main', 'segmentation', 'layout', '')  # of lists, the first counts; '' lies in ImageSets itself
 _FLAG = re.compile(r'(.*\S)\s+[-+]?\d+')
@@ -46,22 +48,21 @@ class SplitLists:
         self._homes = {home: self._entries(files) for home, files in self._files().items()}
         self._homes = {home: entries for home, entries in self._homes.items() if entries}
 
-    def __bool__(self) -> bool:
-        return bool(self._homes)
-
     def split_of(self, photo: Path, label: Path | None = None) -> tuple[bool, str | None]:
-        """Whether there are lists for a photo, and its split; :data:`None` with lists means that it is in none, or in trainval alone."""
-        path = label or photo
-        home = next((place for place in path.parents if place in self._homes), None)
-        if home is None:
-            return False, None
-        entry = self._entry(home, photo, label)
-        return True, entry.split if entry else None
+        """Whether a photo is used, and its split: that of the lists for it, where there are some, else that of its folders.
 
-    def names(self, photo: Path, label: Path | None = None) -> bool:
-        """Whether a list names a photo, or there are none for it."""
+        Args:
+            photo: The photo.
+            label: Its label file, by whose name and folder lists count for it then.
+        """
+        by_folder = self.folder.split_of(photo) or (self.folder.split_of(label) if label else None)
         home = next((place for place in (label or photo).parents if place in self._homes), None)
-        return home is None or self._entry(home, photo, label) is not None
+        if home is None:
+            return True, by_folder
+        entry = self._entry(home, photo, label)
+        if entry is None and home not in self._strict and by_folder:  # the list may be of another part
+            return True, by_folder
+        return entry is not None, entry.split if entry else None
 
     def _entry(self, home: Path, photo: Path, label: Path | None) -> _Entry | None:
         for key in (*([stem_key(label.stem)] if label else []), stem_key(photo.name)):
@@ -92,6 +93,7 @@ class SplitLists:
                 while home != root and not any(photo.is_relative_to(home) for photo in self.folder.images):
                     home = home.parent
                 plain.setdefault(home, {}).setdefault(split, path)
+        self._strict = set(found)
         out = {home: next((lists[p] for p in self.purposes if p in lists), {}) for home, lists in found.items()}
         return {**plain, **{home: lists for home, lists in out.items() if lists}}
 

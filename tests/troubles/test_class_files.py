@@ -162,7 +162,8 @@ def test_masks_of_fractions(value, fix, tmp_path, command):
     values[5, 5] = value
     ended = command('check', tiffs(tmp_path, values))
     assert ended.code == 1
-    assert f'error: 4 x mask that holds the value {value:g}, which is no class; {fix}' in ended.out
+    assert f'error: 4 x mask of floats that are no classes; {fix}' in ended.out
+    assert f': 0.tif ({value:g}), ' in ended.out
 
 
 def test_masks_of_floats_up_to_255(tmp_path, command):

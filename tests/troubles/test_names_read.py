@@ -180,7 +180,7 @@ def test_lists_of_names_give_the_splits(train, val, kind, tmp_path, command):
     assert names == {'train': ['0', '1', '2'], 'val': ['3', '4']}
     ended = command('check', tmp_path)
     assert "train.txt: '77" in ended.out
-    assert any('that no list' in line and '1 x ' in line and '5.' in line for line in ended.out.splitlines())
+    assert any('no list of' in line and '1 x ' in line and '5.' in line for line in ended.out.splitlines())
 
 
 def test_lists_with_photo_and_mask_in_a_line(tmp_path):
@@ -190,6 +190,15 @@ def test_lists_with_photo_and_mask_in_a_line(tmp_path):
     (tmp_path / 'train.txt').write_text(''.join(lines[:3]))
     (tmp_path / 'val.txt').write_text(lines[3])
     assert parts(tmp_path, 'mmseg')['val'] == {'images/3.jpg'}
+
+
+def test_photos_in_no_list_keep_the_split_of_their_folder(tmp_path):
+    for number in range(4):
+        with_labels(tmp_path, 'voc', str(number))
+    with_labels(tmp_path / 'test', 'voc', '4')
+    (tmp_path / 'train.txt').write_text('0\n1\n2\n3\n')
+    assert parts(tmp_path)['test'] == {'test/4.jpg'}
+    assert len(used(tmp_path)) == 5
 
 
 def pictures(folder: Path, kind: str, suffix: str, count: int = 3) -> None:

@@ -12,7 +12,7 @@ from ...text import printable
 from ..annotations import AnnotationFile, check_entries
 from ..data_folder import DataFolder, is_unread, name_key
 from ..folder import is_file
-from ..folder_names import is_class_name
+from ..folder_names import split_of_name
 from ..label_text import matches, read_json, short
 from .instances import InstanceSource
 
@@ -118,12 +118,10 @@ def _stem(name: object) -> str:
 
 def _merge_classes(folder: DataFolder, found: Sequence[AnnotationFile]) -> None:
     """Take back the split of a file train.json that is one of a class, beside bus.json and car.json with other photos."""
-    for item in found:
-        others = [other for other in found if other is not item and other.path.parent == item.path.parent]
-        theirs = {path for other in others for path in other.images.values()}
-        if is_class_name(
-            item.path.stem, [item.path.stem, *(other.path.stem for other in others)]
-        ) and theirs.isdisjoint(item.images.values()):
+    paths = [item.path for item in found]
+    for item in (item for item in found if item.split == 'train' and split_of_name(item.path, paths) is None):
+        theirs = {path for other in found if other is not item for path in other.images.values()}
+        if theirs.isdisjoint(item.images.values()):
             item.split = folder.split_of(item.path)
 
 

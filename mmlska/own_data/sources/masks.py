@@ -228,12 +228,15 @@ def _check_pairs(pairs: Sequence[MaskPair], labels: Labels | None, alone: Sequen
             try:
                 scan_one(pair)
             except ValueError as error:
-                kind = 'mask that can not be decoded' if error.__cause__ else 'mask that is a photo'
+                kind, place = (
+                    'mask that can not be decoded' if error.__cause__ else 'mask that is a photo',
+                    pair.mask.name,
+                )
                 if isinstance(error, FractionsError):
-                    kind = str(error).replace(str(pair.mask), 'that', 1)
+                    kind, place = f'mask of floats that are no classes; {error.fix}', f'{place} ({error.value:g})'
                 if isinstance(error.__cause__, ImageTooLarge):
                     kind = f'mask: {TOO_LARGE}'
-                report.add(ERROR, kind, pair.mask.name)
+                report.add(ERROR, kind, place)
                 continue
         report.labels += 1
         if header and not _fits(pair, header):

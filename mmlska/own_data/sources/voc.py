@@ -63,11 +63,11 @@ def _read(folder: DataFolder) -> list[AnnotationFile]:
     builder.left_out += lists.left_out
     builder.remarks += lists.remarks
     for label, photo in pairing.photos.items():
-        if not lists.names(photo, label):
+        used, split = lists.split_of(photo, label)
+        if used:
+            _add(label, photo, split, masks, builder)
+        else:
             builder.remarks.append(('xml that no list of ImageSets names', short(label, folder.root)))
-            continue
-        listed, split = lists.split_of(photo, label)
-        _add(label, photo, split if listed else folder.split_of(photo) or folder.split_of(label), masks, builder)
     return builder.files()
 
 

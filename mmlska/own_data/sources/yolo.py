@@ -19,7 +19,7 @@ from ..data_folder import DataFolder, has_photo, name_key
 from ..label_builder import LabelBuilder, LabelledPhoto
 from ..label_text import UNREADABLE, encoding_remarks, number, read_text, short
 from ..photo_pairing import pair
-from ..split_lists import SplitLists
+from ..split_lists import NOT_LISTED, SplitLists
 from .instances import InstanceSource
 from .yolo_declaration import NAME_FILES, Declaration, class_id, photos_of, read_declaration
 
@@ -196,12 +196,12 @@ def _splits(
         return splits
     places = {photo.parent for photo in labels}
     lists = SplitLists(folder)
-    if lists:
-        builder.left_out += lists.left_out
-        builder.remarks += lists.remarks
-        photos = [photo for photo in folder.images if photo.parent in places]
-        rest = [photo for photo in photos if not lists.names(photo)]
-        builder.remarks += [('photo that no list of its split names, not used', short(p, folder.root)) for p in rest]
-        found = {photo: lists.split_of(photo) for photo in photos if photo not in set(rest)}
-        return {photo: split if listed else folder.split_of(photo) for photo, (listed, split) in found.items()}
-    return {photo: folder.split_of(photo) for photo in folder.images if photo.parent in places}
+    builder.left_out += lists.left_out
+    builder.remarks += lists.remarks
+    for photo in (photo for photo in folder.images if photo.parent in places):
+        used, split = lists.split_of(photo)
+        if used:
+            splits[photo] = split
+        else:
+            builder.remarks.append((NOT_LISTED, short(photo, folder.root)))
+    return splits
