@@ -68,13 +68,7 @@ class DataFolder:
         return FolderNames(*([path.relative_to(self.root) for path in paths] for paths in (self.images, labels)))
 
     def split_of(self, path: Path) -> str | None:
-        """The split that the folders above a photo or its own label file speak of: 'test drive.jpg' is for no test.
-
-        Example:
-            >>> folder = DataFolder(Path('data'))
-            >>> folder.split_of(Path('data/train/test drive.jpg')), folder.split_of(Path('data/images/test drive.jpg'))
-            ('train', None)
-        """
+        """The split that the folders above a photo or its own label file speak of: 'test drive.jpg' is for no test."""
         return self._names.split_of(path.parent.relative_to(self.root)) if path.is_relative_to(self.root) else None
 
     def split_of_file(self, path: Path, beside: Iterable[Path] = ()) -> str | None:

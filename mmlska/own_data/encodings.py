@@ -37,8 +37,8 @@ def decode(content: bytes, *, latin: bool = False) -> tuple[str, str | None]:
         ValueError: If it is none of these.
 
     Example:
-        >>> decode('猫\n狗\n'.encode('gbk')), decode('Größe'.encode('cp1252'), latin=True), decode(b'\xef\xbb\xbfcat')
-        (('猫\n狗\n', 'GBK'), ('Größe', 'Windows-1252'), ('cat', None))
+        >>> decode('猫 狗'.encode('gbk')), decode('Größe'.encode('cp1252'), latin=True), decode(b'cat')
+        (('猫 狗', 'GBK'), ('Größe', 'Windows-1252'), ('cat', None))
     """
     try:
         return content.decode('utf-16' if is_utf16(content) else 'utf-8-sig'), None

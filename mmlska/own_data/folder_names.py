@@ -86,7 +86,12 @@ class FolderNames:
         self._children.get(Path(), set()).discard('')
 
     def split_of(self, folder: Path) -> str | None:
-        """The split that a folder or else one above it speaks of; None for no or several splits."""
+        """The split that a folder or else one above it speaks of; None for no or several splits.
+
+        Example:
+            >>> FolderNames([]).split_of(Path('train/images')), FolderNames([]).split_of(Path('images'))
+            ('train', None)
+        """
         if folder not in self._splits:
             named = (place for place in (folder, *folder.parents) if splits_in(place.name))
             place = next((place for place in named if not self._says_no_split(place)), None)
