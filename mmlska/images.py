@@ -21,7 +21,7 @@ from .text import printable
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
+IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.bmp', '.tif', '.tiff', '.webp')
 #: Pixels above which a file is not decoded, where Pillow's TIFF reader stops too: 537 MB as a photo in 8 bits.
 MAX_PIXELS = 178_956_970
 #: Bytes above which a file is not read: OpenCV takes no more at once.

@@ -27,7 +27,7 @@ import onnxruntime
 #: The key of the file's metadata.
 METADATA = 'mmlska'
 #: What is read of a folder.
-IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
+IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.bmp', '.tif', '.tiff', '.webp')
 #: Pixels of three channels above which an image is not made an input: 770 MB in float32.
 MAX_PIXELS = 64_000_000
 #: What files of these formats start with; OpenCV reads more, by decoders that are tried less.

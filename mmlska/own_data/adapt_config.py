@@ -17,6 +17,8 @@ from .anchors import choose_anchors
 from .config_edits import each_transform, first_dataset, set_datasets
 from .folder import find_folder
 from .input_scale import SizedBoxes, network_sizes
+from .label_drawing import BACKGROUND
+from .palettes import spelling
 from .pixels import use_pixels
 from .report import first_of
 from .schedule import check_length, scale_schedule
@@ -99,6 +101,11 @@ def use_own_data(
         each_transform(cfg, 'LoadImageFromFile', lambda t: t.update(color_type='color_ignore_orientation'))
     parts, split_note = split_images(labels, val_fraction)
     trained = labels.trained(cfg, parts['train'])
+    seen = set().union(*map(labels.classes_in, parts['train']))
+    # Outlines leave pixels of no object, of which this does not know.
+    never = [name for i, name in enumerate(labels.classes) if i not in seen and spelling(name) != BACKGROUND]
+    if never:
+        notes.append(f'{counted(len(never), "class has", "classes have")} no label to train on: {first_of(never)}')
     files = {split: [labels.path_of(image) for image in images] for split, images in parts.items()}
     if not tiles or scope == 'mmseg':
         _refuse_huge(files, scope)

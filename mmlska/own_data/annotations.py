@@ -25,6 +25,7 @@ class AnnotationFile:
     content: dict
     images: dict = field(default_factory=dict)  # file_name -> Path, of the files that exist
     outside: set[str] = field(default_factory=set)  # file names that lead out of the data folder
+    unread: set[str] = field(default_factory=set)  # file names of images of a kind that is not read
     places: dict[int, str] = field(default_factory=dict)  # where annotations come from, by their place in the list
     left_out: list[tuple[str, str]] = field(default_factory=list)  # what could not be read: kind of mistake and place
     remarks: list[tuple[str, str]] = field(default_factory=list)  # the same, of what is odd and was read

@@ -21,6 +21,7 @@ from ..image_windows import MOST_PIXELS
 from ..text import shown
 from .annotations import AnnotationFile, categories_of, labelled_as_stored
 from .check_splits import alike, check_splits
+from .data_folder import NOT_READ
 from .folder import LEADS_OUT
 from .input_scale import InputScale, resized_by
 from .palettes import spelling
@@ -88,7 +89,8 @@ def _check_images(report: Report, item: AnnotationFile) -> list[Path]:
             report.add(ERROR, LEADS_OUT, name)
             continue
         path = item.images.get(image.get('file_name'))
-        header = check_image(report, path) if path else report.add(ERROR, 'missing image', name)
+        missing = NOT_READ if image.get('file_name') in item.unread else 'missing image'
+        header = check_image(report, path) if path else report.add(ERROR, missing, name)
         if header is None:
             continue
         paths.append(path)

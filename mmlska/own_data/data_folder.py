@@ -11,21 +11,33 @@ from operator import itemgetter
 from pathlib import Path, PurePosixPath
 
 from ..images import IMAGE_SUFFIXES, is_image
-from .folder import split_of_folders, walk
+from .folder import LABEL_SUFFIXES, splits_in, walk
+from .folder_names import KIND_WORD, FolderNames, split_of_name
 from .label_text import short
 
-#: Folders that say only what kind of files they hold.
-KIND_WORD = re.compile(
-    r'(jpeg)?images?|imgs?|photos?|pictures?|labels?(txt)?|labelme|anns?|annotations?|xmls?|jsons?|txts?|masks?|hbb|obb'
-)
-_MASK_WORD = re.compile(
-    'masks?|anns?|annotations?|labels?|labelids|gt|gtfine|groundtruth|seg|segmentations?|segmentationclass'
-)
-#: How the name of a mask ends, behind that of its photo.
-MASK_ENDS = re.compile(r'[_-]((gtFine_)?(labelIds|labelTrainIds|color)|masks?|labels?|gt|seg|segmentation|L|ann)$')
 _WORD = re.compile(r'[^\W\d_]+|\d+')
 _LONGEST_NAME = 4096
-_UNREAD_SUFFIXES = ('.heic', '.heif', '.avif', '.gif', '.jp2', '.jfif', '.ppm', '.dng')
+_UNREAD_SUFFIXES = (
+    *(
+        '.gif',
+        '.heic',
+        '.heif',
+        '.avif',
+        '.jxl',
+        '.jp2',
+        '.j2k',
+        '.ppm',
+        '.pgm',
+        '.pbm',
+        '.pnm',
+        '.tga',
+        '.psd',
+        '.exr',
+    ),
+    *('.dng', '.cr2', '.cr3', '.nef', '.arw', '.raf', '.rw2', '.orf'),
+)
+#: The kind of mistake of an image that no reader here takes.
+NOT_READ = 'image of a kind that is not read; save it under the same name as png or jpg'
 _MANY = 8  # photos of one name
 
 
@@ -50,10 +62,33 @@ class DataFolder:
         """Those of the files that have the suffix of an image."""
         return [path for path in self.files if is_image(path)]
 
+    @cached_property
+    def _names(self) -> FolderNames:
+        labels = self.with_suffix(*LABEL_SUFFIXES)
+        return FolderNames(*([path.relative_to(self.root) for path in paths] for paths in (self.images, labels)))
+
+    def split_of(self, path: Path) -> str | None:
+        """The split that the folders above a photo or its own label file speak of: 'test drive.jpg' is for no test."""
+        return self._names.split_of(path.parent.relative_to(self.root)) if path.is_relative_to(self.root) else None
+
+    def split_of_file(self, path: Path, beside: Iterable[Path] = ()) -> str | None:
+        """The split that the name of a file with the labels of many photos, or else a folder above it, speaks of.
+
+        Args:
+            path: The file.
+            beside: All such files: 'train.csv' beside 'bus.csv' and 'car.csv' is one of a class.
+        """
+        several = len(splits_in(path.stem)) > 1
+        return split_of_name(path, beside) or (None if several else self.split_of(path))
+
+    def is_mask(self, path: Path) -> bool:
+        """Whether an image looks like a mask; see :meth:`FolderNames.is_mask`."""
+        return path.is_relative_to(self.root) and self._names.is_mask(path.relative_to(self.root))
+
     def photos_beside(self, known: Iterable[Path]) -> list[Path]:
         """The images that are none of these, under no other name either, but for masks."""
         seen = set(known)
-        others = [path for path in self.images if path not in seen and not is_mask(path.relative_to(self.root))]
+        others = [path for path in self.images if path not in seen and not self.is_mask(path)]
         files = {_file_id(path) for path in seen} if others else set()
         return [path for path in others if _file_id(path) not in files]
 
@@ -65,8 +100,22 @@ class DataFolder:
     def _by_stem(self) -> dict[str, list[_Photo]]:
         index: dict[str, list[_Photo]] = {}
         for path in self.images:
-            photo = _Photo(path, path.relative_to(self.root), *self._place_of(path))
+            photo = _Photo(path, path.relative_to(self.root), *self._place_of(path), self.is_mask(path))
             index.setdefault(name_key(path.stem), []).append(photo)
+        return index
+
+    @cached_property
+    def file_set(self) -> frozenset[Path]:
+        """The files, to look one up."""
+        return frozenset(self.files)
+
+    @cached_property
+    def by_folder_and_stem(self) -> dict[tuple[Path, str], list[Path]]:
+        """The images that are no masks by their folder and the :func:`name_key` of their stem."""
+        index: dict[tuple[Path, str], list[Path]] = {}
+        for path in self.images:
+            if not self.is_mask(path):
+                index.setdefault((path.parent, name_key(path.stem)), []).append(path)
         return index
 
     @cached_property
@@ -84,13 +133,13 @@ class DataFolder:
             inside = folder.is_relative_to(self.root)
             parts = folder.relative_to(self.root).parts if inside else ()
             named = (' '.join(w for w in _WORD.findall(name_key(part)) if not KIND_WORD.fullmatch(w)) for part in parts)
-            split = split_of_folders(path.relative_to(self.root)) if inside else None
+            split = self.split_of(path)
             self._places[folder] = frozenset(filter(None, named)), split
         return self._places[folder]
 
     @cached_property
     def _unread(self) -> set[str]:
-        return {name_key(path.stem) for path in self.files if path.suffix.lower() in _UNREAD_SUFFIXES}
+        return {name_key(path.stem) for path in self.files if is_unread(path)}
 
     def unread_photo(self, stem: str) -> bool:
         """Whether there is a photo of this name in a format that is not read."""
@@ -160,10 +209,12 @@ class _Photo:
     inside: Path  # below the data folder
     places: frozenset[str]  # its folders, without those that say only what kind of files they hold
     split: str | None  # that its folders speak of
+    is_mask: bool
 
-    @cached_property
-    def is_mask(self) -> bool:
-        return is_mask(self.inside)
+
+def is_unread(path: Path) -> bool:
+    """Whether a file has the suffix of an image of a kind that is not read."""
+    return path.suffix.lower() in _UNREAD_SUFFIXES
 
 
 def has_photo(folder: DataFolder, names: Iterable[str], label: Path) -> bool:
@@ -189,7 +240,7 @@ def stem_key(name: str) -> str:
         ('a', '2024.05.01')
     """
     path = PurePosixPath(name.strip().replace('\\', '/'))
-    return name_key(path.stem if path.suffix.lower() in IMAGE_SUFFIXES else path.name)
+    return name_key(path.stem if path.suffix.lower() in (*IMAGE_SUFFIXES, *_UNREAD_SUFFIXES) else path.name)
 
 
 def _file_id(path: Path) -> tuple[int, int] | None:
@@ -204,17 +255,3 @@ def _file_id(path: Path) -> tuple[int, int] | None:
 def name_key(name: str) -> str:
     """A name as file systems compare it: accents composed (macOS stores them decomposed), no difference of case."""
     return unicodedata.normalize('NFC', name).casefold()
-
-
-def is_mask(path: Path) -> bool:
-    """Whether an image looks like a mask by its folders or by the end of its name.
-
-    Args:
-        path: Below the data folder.
-
-    Example:
-        >>> is_mask(Path('train/masks/1.png')), is_mask(Path('1_mask.png')), is_mask(Path('train/1.png'))
-        (True, True, False)
-    """
-    words = (word for part in path.parent.parts for word in re.findall('[a-z]+', part.lower()))
-    return any(map(_MASK_WORD.fullmatch, words)) or bool(MASK_ENDS.search(path.stem))

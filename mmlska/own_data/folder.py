@@ -20,7 +20,7 @@ _SPLIT_WORDS = dict(
     test='test',
 )
 _SKIPPED = {'work_dirs', '__MACOSX'}
-_LABEL_SUFFIXES = ('.json', '.txt', '.csv', '.xml', '.yaml', '.yml')
+LABEL_SUFFIXES = ('.json', '.txt', '.csv', '.xml', '.yaml', '.yml')
 LEADS_OUT = 'file that leads out of the data folder'
 STAY_INSIDE = 'copy the files in, or give the folder that holds both'
 
@@ -39,7 +39,7 @@ def leading_out(root: Path) -> list[Path]:
     return [
         path
         for path, inside in _entries(root)
-        if not inside and (path.is_dir() or is_image(path) or path.suffix.lower() in _LABEL_SUFFIXES)
+        if not inside and (path.is_dir() or is_image(path) or path.suffix.lower() in LABEL_SUFFIXES)
     ]
 
 
@@ -107,20 +107,20 @@ def split_of(path: Path) -> str | None:
         >>> split_of(Path('trainval.json'))
     """
     for part in (path.stem, *reversed(path.parent.parts)):
-        found = {_SPLIT_WORDS[word] for word in re.findall('[a-z]+', part.lower()) if word in _SPLIT_WORDS}
+        found = splits_in(part)
         if found:
             return found.pop() if len(found) == 1 else None
     return None
 
 
-def split_of_folders(path: Path) -> str | None:
-    """The split that the folders above a photo or its own label file speak of: 'test drive.jpg' is for no test.
+def splits_in(name: str) -> set[str]:
+    """The splits of which a name has a word.
 
     Example:
-        >>> split_of_folders(Path('train/test drive.jpg')), split_of_folders(Path('images/test drive.jpg'))
-        ('train', None)
+        >>> splits_in('val2017'), splits_in('trainval')
+        ({'val'}, set())
     """
-    return split_of(path.parent / '_')
+    return {_SPLIT_WORDS[word] for word in re.findall('[a-z]+', name.lower()) if word in _SPLIT_WORDS}
 
 
 def find_folder(name: str) -> Path | None:

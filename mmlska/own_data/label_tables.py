@@ -18,10 +18,11 @@ def read_csv(path: Path) -> list[list[str]]:
         ValueError: If a quoted cell has no end, or as :func:`read_text`.
     """
     text = read_text(path)
-    delimiter = _delimiter(text)
+    delimiter = delimiter_of(text)
     before = csv.field_size_limit(max(len(text), 1))  # an outline is longer than what Python's reader takes by itself
     try:
-        return list(csv.reader(io.StringIO(text, newline=''), delimiter=delimiter, strict=True))
+        lines = io.StringIO(text, newline='')
+        return list(csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True))
     except csv.Error as error:
         raise ValueError(f'{path} is no valid table: {error}') from error
     finally:
@@ -36,7 +37,10 @@ def csv_start(path: Path) -> list[list[str]]:
             content = file.read(1 << 16)
         text = content.decode('utf-16' if content[:2] in (b'\xff\xfe', b'\xfe\xff') else 'utf-8-sig', 'replace')
         return [
-            cells for _, cells in filled_rows(csv.reader(io.StringIO(text, newline=''), delimiter=_delimiter(text)))
+            cells
+            for _, cells in filled_rows(
+                csv.reader(io.StringIO(text, newline=''), delimiter=delimiter_of(text), skipinitialspace=True)
+            )
         ]
     except (OSError, ValueError, csv.Error):
         return []
@@ -80,5 +84,6 @@ def check_cells(cells: Sequence[str], least: int, most: int) -> None:
         raise ValueError(f'{len(cells)} cells, not {wanted}; put cells with a comma into quotes')
 
 
-def _delimiter(text: str) -> str:
+def delimiter_of(text: str) -> str:
+    """The separator of a table, by its first line: a comma, a semicolon or a tab."""
     return max(',;\t', key=text.partition('\n')[0].count)

@@ -9,11 +9,13 @@ import mmap
 import os
 import re
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 from ..text import printable, shown
+from .encodings import decode, xml_text
 from .folder import is_file
 
 #: The kind of mistake of a label file of which nothing is known.
@@ -33,21 +35,35 @@ def read_json(path: Path) -> Any:
         raise ValueError(f'{path} is not valid JSON: {error}') from error
 
 
-def read_text(path: Path) -> str:
-    """Read a text file in UTF-8, or in UTF-16 if it begins with that mark.
+def read_text(path: Path, *, latin: bool = False) -> str:
+    """Read a text file in UTF-8, in UTF-16 if it begins with that mark, or in GBK if it makes sense so.
+
+    Args:
+        path: The file.
+        latin: Take another encoding for that of Windows in Europe.
 
     Raises:
         ValueError: If it is in another encoding or binary, or no regular file.
     """
     check_regular(path)
-    content = path.read_bytes()
     try:
-        text = content.decode('utf-16' if content[:2] in (b'\xff\xfe', b'\xfe\xff') else 'utf-8-sig')
+        text, _ = decode(path.read_bytes(), latin=latin)
     except ValueError as error:
         raise ValueError(f'{path} is no text in UTF-8: {error}; save it in UTF-8') from error
     if '\0' in text:
         raise ValueError(f'{path} is no text: it holds a zero byte; replace it')
     return text
+
+
+def encoding_remarks(paths: Iterable[Path], root: Path) -> list[tuple[str, str]]:
+    """What to say of text files whose encoding had to be guessed: the kind of remark and the place of each."""
+    kind = 'text that is not in UTF-8, read as {}; if names are wrong, save it in UTF-8'
+    remarks = []
+    for path in paths:
+        with suppress(OSError, ValueError):  # whoever reads it names it
+            guess = decode(path.read_bytes(), latin=True)[1]
+            remarks += [(kind.format(guess), short(path, root))] if guess else []
+    return remarks
 
 
 def read_xml(path: Path) -> ElementTree.Element:
@@ -57,12 +73,19 @@ def read_xml(path: Path) -> ElementTree.Element:
         ValueError: If it is broken, has a document type (which could name other files and grow without bounds), or is no regular file.
     """
     check_regular(path)
-    parser = ElementTree.XMLParser(target=_NoDocumentType())
+    content = path.read_bytes()
     try:
-        parser.feed(path.read_bytes())
-        return parser.close()
+        return _parsed(content)
     except (ElementTree.ParseError, ValueError, LookupError) as error:
+        with suppress(ElementTree.ParseError, ValueError):
+            return _parsed(xml_text(content))
         raise ValueError(f'{path} is not valid XML: {error}') from error
+
+
+def _parsed(content: bytes | str) -> ElementTree.Element:
+    parser = ElementTree.XMLParser(target=_NoDocumentType())
+    parser.feed(content)
+    return parser.close()
 
 
 class _NoDocumentType(ElementTree.TreeBuilder):
@@ -72,13 +95,19 @@ class _NoDocumentType(ElementTree.TreeBuilder):
 
 def xml_root(path: Path) -> str | None:
     """The tag of the root of an XML file, from its first 4 KiB; None where there is none."""
-    target = _FirstTag()
     try:
         check_regular(path)
         with open(path, 'rb') as file:
-            ElementTree.XMLParser(target=target).feed(file.read(1 << 12))
-    except (OSError, ElementTree.ParseError, ValueError, LookupError):
-        pass
+            content = file.read(1 << 12)
+    except (OSError, ValueError):
+        return None
+    return _first_tag(content) or _first_tag(content.decode('latin-1'))  # tags are ASCII
+
+
+def _first_tag(content: bytes | str) -> str | None:
+    target = _FirstTag()
+    with suppress(ElementTree.ParseError, ValueError, LookupError):
+        ElementTree.XMLParser(target=target).feed(content)
     return target.tag
 
 

@@ -6,11 +6,13 @@ from collections import Counter
 from collections.abc import Sequence
 
 from ..colors import distinct_colors, pack_rgb, unpack_rgb
+from .class_files import NamedClass
 from .mask_files import IGNORE, Labels, MaskPair
-from .palettes import NamedClass
+from .palettes import is_no_label
 
 # A colour with less than this share of all pixels, and of those of every mask, is a slip or an edge blurred by a resize.
 _RARE, _RARE_IN_MASK = 1e-3, 5e-3
+_BLUR = 16  # by which JPEG changes a channel
 
 
 def understand(pairs: Sequence[MaskPair], named: Sequence[NamedClass] | None, *, asked: bool) -> Labels:
@@ -38,14 +40,26 @@ def understand(pairs: Sequence[MaskPair], named: Sequence[NamedClass] | None, *,
     common = [c for c, n in colors.items() if len(colors) == 2 or n >= floor or largest[c] >= _RARE_IN_MASK]
     by_color = bool(named) and named[0].color is not None
     if indexed and not (by_color and _share(colors, named) > _share_of_indices(values, named)):
-        labels = _by_index(pairs, values, [c.name for c in named] if named else None)
+        labels = _by_index(pairs, values, named)
         if labels is not None:
             return _without_unlabeled(labels, pairs, named)
-    if any(pair.deep for pair in pairs):
+    deep = next((pair for pair in pairs if pair.deep), None)
+    if deep:
+        kind = 'floats' if deep.floats else '16 bits'
+        raise ValueError(f'masks of {kind} such as {deep.mask} must hold classes 0, 1, 2, ...; save them with 8 bits')
+    lossy = next((pair.mask for pair in pairs if pair.lossy), None)
+    if lossy and not asked and (any(_is_blurred(color, common) for color in common)):
         raise ValueError(
-            f'masks of 16 bits such as {pairs[0].mask} must hold classes 0, 1, 2, ...; save them with 8 bits'
+            f'masks such as {lossy} are JPEG files, in which classes are blurred to {len(colors)} colours; save them as PNG where '
+            f'they come from, or give --palette with the colours of the classes'
         )
     return _by_color(colors, common, named or None, asked)
+
+
+def _is_blurred(color: int, others: Sequence[int]) -> bool:
+    """Whether a colour is nearly another one."""
+    mine = unpack_rgb(color)
+    return any(max(abs(a - b) for a, b in zip(mine, unpack_rgb(other))) <= _BLUR for other in others if other != color)
 
 
 def _share(colors: Counter, named: Sequence[NamedClass]) -> float:
@@ -56,7 +70,7 @@ def _share_of_indices(values: Counter, named: Sequence[NamedClass]) -> float:
     return sum(n for v, n in values.items() if v < len(named)) / max(sum(values.values()), 1)
 
 
-def _by_index(pairs: Sequence[MaskPair], values: Counter, names: list[str] | None) -> Labels | None:
+def _by_index(pairs: Sequence[MaskPair], values: Counter, named: Sequence[NamedClass] | None) -> Labels | None:
     """Read the values as class indices; None where they have gaps too large for that, such as 0 and 255."""
     found = sorted(v for v in values if v != IGNORE)
     odd = [value for value in found if not 0 <= value <= IGNORE]
@@ -66,7 +80,10 @@ def _by_index(pairs: Sequence[MaskPair], values: Counter, names: list[str] | Non
     if not found or (found == [0] and IGNORE in values):
         return None
     top = found[-1]
+    names = [c.name for c in named] if named else None
     reduce_zero = names is None and found[0] == 1 or names is not None and top == len(names)
+    if named and named[0].number is not None:  # the file says what the values mean
+        reduce_zero = named[0].number == 1
     count = len(names) if names else top + (not reduce_zero)
     if names and top >= count + reduce_zero:
         worst = next(pair for pair in pairs if top in pair.values)
@@ -90,7 +107,7 @@ def _by_index(pairs: Sequence[MaskPair], values: Counter, names: list[str] | Non
 
 def _without_unlabeled(labels: Labels, pairs: Sequence[MaskPair], named: Sequence[NamedClass] | None) -> Labels:
     """Leave out the classes that are called 'unlabeled' or the like, by reading the masks by their colours."""
-    kept = [i for i, c in enumerate(named or ()) if not c.ignored]
+    kept = [i for i, c in enumerate(named or ()) if not is_no_label(c.name)]
     if not named or len(kept) == len(named):
         return labels
     shown: dict[int, set[int]] = {}
@@ -124,7 +141,7 @@ def _by_color(colors: Counter, common: list[int], named: Sequence[NamedClass] | 
         raise ValueError(
             f'the masks hold {len(colors)} colours: they are photos, or saved as JPEG; save them as PNG, or give --palette'
         )
-    classes = [(c.name, value) for value, c in known.items() if not c.ignored and (asked or colors[value])]
+    classes = [(c.name, value) for value, c in known.items() if not is_no_label(c.name) and (asked or colors[value])]
     if not asked and strangers:
         if known:
             notes.append(

@@ -21,6 +21,14 @@ _BAND = 4_000_000  # pixels that are counted at once
 _MOST_VALUES = 1 << 18  # of one mask; what has more is a photo
 
 
+class FractionsError(ValueError):
+    """A mask of floats that are no classes, with one of these and what to do."""
+
+    def __init__(self, mask: Path, value: float, fix: str) -> None:
+        super().__init__(f'mask {mask} holds the value {value:g}, which is no class; {fix}')
+        self.value, self.fix = value, fix
+
+
 @dataclass
 class MaskPair:
     """An image and its mask; filled by :func:`scan_one`."""
@@ -31,6 +39,8 @@ class MaskPair:
     size: tuple[int, int] = (0, 0)  # of the mask, width and height
     indexed: bool = True  # one channel
     deep: bool = False  # more than 8 bits
+    floats: bool = False
+    lossy: bool = False  # a JPEG, which changes values
     values: dict[int, int] = field(default_factory=dict)  # index, or RGB packed into one number, -> pixels
     shown: dict[int, int] = field(default_factory=dict)  # index -> packed RGB that the file shows for it
 
@@ -61,16 +71,25 @@ def scan_one(pair: MaskPair) -> None:
 
     Raises:
         ValueError: If it can't be read or is a photo; the message names it.
+        FractionsError: If its values are no whole numbers.
     """
     values: Counter = Counter()
     pair.shown = {}
+    fault = None
     try:
         with open_image(pair.mask) as file:
             pair.size = file.size
-            pair.deep = file.mode.startswith('I')
+            pair.deep = file.mode.startswith(('I', 'F'))
+            pair.floats = file.mode == 'F'
+            pair.lossy = file.format == 'JPEG'
             pair.indexed = pair.deep or file.mode in ('1', 'L', 'P')
             for band in _bands(file):
                 codes = np.asarray(band) if pair.indexed else pack_rgb(band.convert('RGB'))
+                if pair.floats:
+                    fault = _fault_of_floats(codes)
+                    if fault:
+                        break
+                    codes = codes.astype(np.int64)
                 found = _count(codes)
                 values.update(found)
                 if file.mode == 'P':
@@ -84,11 +103,27 @@ def scan_one(pair: MaskPair) -> None:
         raise ValueError(f'mask {error}') from error
     except (ImageError, FileNotFoundError) as error:
         raise ValueError(f'mask {pair.mask} is not an image that can be read; save it as PNG') from error
+    if fault:  # not raised above, where it would count as damage to the file
+        raise FractionsError(pair.mask, *fault)
     if len(values) > _MOST_VALUES:
         raise ValueError(f'mask {pair.mask} has more than {_MOST_VALUES} colours, so it is a photo; give the masks')
     pair.values = dict(sorted(values.items()))
     if pair.indexed and not pair.shown:
         pair.shown = {value: min(value * full, 255) * 0x010101 for value in pair.values}
+
+
+def _fault_of_floats(values: np.ndarray) -> tuple[float, str] | None:
+    """One of the floats that is no whole number, and what to do; None where all are."""
+    odd = values[~np.isfinite(values) | (values != np.round(values)) | (np.abs(values) > _MOST_VALUES)]
+    if not odd.size:
+        return None
+    if np.isfinite(odd[0]) and values.min() >= 0 and values.max() <= 1:
+        fix = (
+            'these are probabilities: save the class of each pixel, such as (mask > 0.5).astype("uint8") for one class'
+        )
+    else:
+        fix = 'save the class of each pixel as uint8, 255 where there is none'
+    return float(odd[0]), fix
 
 
 def _bands(file: Image) -> Iterator[Image]:

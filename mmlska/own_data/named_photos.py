@@ -10,10 +10,10 @@ from ..image_windows import header_of
 from ..images import Header
 from ..text import printable
 from .data_folder import DataFolder, SeveralPhotos
-from .folder import split_of, split_of_folders
+from .folder_names import split_of_name
 from .label_builder import LabelBuilder, LabelledPhoto
 from .label_tables import filled_rows, read_csv
-from .label_text import read_each, short
+from .label_text import encoding_remarks, read_each, short
 from .photo_pairing import not_used
 
 _LONGEST = 200  # characters of a name in a message
@@ -29,8 +29,7 @@ class NamedPhotos:
     def __post_init__(self) -> None:
         self._files: dict[tuple, Path | tuple[str, str | None] | None] = {}
         self._entries: dict[Path | tuple[str, str | None], LabelledPhoto] = {}
-        places = (path.relative_to(self.folder.root).parent for path in self.folder.images)
-        self._splits = {split_of_folders(place / '_') for place in places}  # that folders speak of
+        self._splits = set(map(self.folder.split_of, self.folder.images))  # that folders speak of
         self._headers: dict[str, Header | None] = {}
         self._told: set[tuple] = set()
         self._objects: set[tuple] = set()
@@ -51,9 +50,8 @@ class NamedPhotos:
             return None
         entry = self._entries.get(photo)
         if entry is None:
-            root = self.folder.root
-            by_folder = split_of_folders(photo.relative_to(root)) if isinstance(photo, Path) else None
-            split = split or by_folder or split_of(table.relative_to(root))
+            by_folder = self.folder.split_of(photo) if isinstance(photo, Path) else None
+            split = split or by_folder or self.folder.split_of(table)
             entry = self._entries[photo] = self.builder.photo(
                 photo if isinstance(photo, Path) else photo[0], split, size
             )
@@ -74,11 +72,14 @@ class NamedPhotos:
         Raises:
             ValueError: If none can be read.
         """
-        ordered = sorted(paths, key=lambda path: split_of(Path(path.name)) is None)
+        tables = list(paths)
+        splits = {path: split_of_name(path, tables) for path in tables}
+        ordered = sorted(tables, key=lambda path: splits[path] is None)
         for path, rows in read_each(ordered, read_csv, self.folder.root, self.builder.left_out).items():
             place = short(path, self.folder.root)
             lines = [(f'{place} line {line}', cells) for line, cells in filled_rows(rows)]
-            yield path, split_of(Path(path.name)), lines
+            self.builder.remarks += encoding_remarks([path], self.folder.root)
+            yield path, splits[path], lines
 
     def header(self, entry: LabelledPhoto) -> Header | None:
         """The sizes of a photo; None where it is missing or broken, which check and training tell."""

@@ -1,113 +1,124 @@
-"""Read the names and colours of classes from the files that people have them in."""
+"""The names and colours of classes in masks, from the files that people have them in."""
 
 from __future__ import annotations
 
-import json
 import re
 import unicodedata
 from collections import Counter
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
 
-from ..files import is_inside
-from ..text import shown
+from ..images import is_image
+from ..text import printable
+from .class_files import EXAMPLE, NamedClass, read_classes
+from .data_folder import DataFolder
 from .folder import is_file
+from .label_text import read_text, short
 
-_CLASS_FILES = ('classes.json', 'classes.txt', 'class_dict.csv', 'labelmap.txt')
+# The first that is there counts.
+_CLASS_FILES = (
+    *('classes.json', 'classes.txt', 'class_dict.csv', 'labelmap.txt', '_classes.csv', 'classes.csv', 'classes.yaml'),
+    *(
+        'class_names.txt',
+        'label_colors.txt',
+        'label_map.pbtxt',
+        'labelmap.pbtxt',
+        'classes.names',
+        'obj.names',
+        'labels.txt',
+    ),
+)
 _IGNORED = {'unlabeled', 'unlabelled', 'void', 'ignore', 'ignored', 'ignore label'}
 
 
-@dataclass(frozen=True)
-class NamedClass:
-    """A class by name; ``color`` is its RGB colour in the masks where the file says it."""
-
-    name: str
-    color: tuple[int, int, int] | None = None
-
-    @property
-    def ignored(self) -> bool:
-        """Whether the name says that its pixels carry no label."""
-        return spelling(self.name) in _IGNORED
+def is_no_label(name: str) -> bool:
+    """Whether a class name says that its pixels carry no label."""
+    return spelling(name) in _IGNORED
 
 
-def find_classes(root: Path, palette: str | None) -> list[NamedClass] | None:
-    """The classes of the file asked for, or of one in the folder, or None; errors as for :func:`read_palette`."""
-    files = (path for path in (root / name for name in _CLASS_FILES) if path.is_file() and is_inside(path, root))
-    path = palette or next(files, None)
-    return read_palette(Path(path)) if path else None
+def class_file(folder: DataFolder) -> Path | None:
+    """The file with the classes of masks in a folder; it may lie there several times.
+
+    Raises:
+        ValueError: If files of one name give other classes.
+    """
+    for name in _CLASS_FILES:
+        found = [path for path in folder.files if path.name.lower() == name and not _lists_images(path)]
+        if found:
+            first = min(found, key=lambda path: len(path.parts))
+            if first.parent == folder.root:
+                return first
+            said = [(one.name, one.color, one.number) for one in read_palette(first)]
+            for other in found:
+                if [(one.name, one.color, one.number) for one in read_palette(other)] != said:
+                    raise ValueError(
+                        f'{short(first, folder.root)} and {short(other, folder.root)} in {folder.root} give other classes; '
+                        f'delete one, or name the right one with --palette'
+                    )
+            return first
+    return None
+
+
+def _lists_images(path: Path) -> bool:
+    """Whether a text of a vague name such as labels.txt has a line for each image."""
+    if path.suffix.lower() != '.txt':
+        return False
+    with suppress(OSError, ValueError):  # whoever reads it names it
+        words = re.split(r'[\s,;]+', read_text(path, latin=True).strip(), maxsplit=1)
+        return is_image(Path(words[0]))
+    return False
 
 
 def read_palette(path: Path) -> list[NamedClass]:
     """Read class names and their colours.
 
-    Understood are JSON, ``{"road": [110, 193, 228]}``, ``{"road": "#6EC1E4"}``, a list of names, a list of objects with ``name`` or
-    ``title`` and ``color``, that list under ``classes``; and text with a class on each line, its name alone or name and three
-    numbers in any order, apart by commas, colons or spaces.
+    Understood are JSON and YAML, ``{"road": [110, 193, 228]}``, ``{"road": "#6EC1E4"}``, ``{"0": "road"}``, a list of names, a list of
+    objects with ``name`` or ``title`` and ``color`` or ``id``, either under ``classes``, ``names`` or ``categories``; tables whose head
+    names the columns; TensorFlow's label maps; and text with a class on each line, its name alone or with a colour, apart by commas,
+    colons or spaces.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it holds no classes, or a name or colour twice.
+        ValueError: If it holds no classes, a name or colour twice, or numbers with gaps.
     """
     if not is_file(path):
         raise FileNotFoundError(
             f'palette {path} does not exist; give a JSON or text file with the name and colour of each class'
         )
     try:
-        text = path.read_text(encoding='utf-8-sig')
-        classes = _from_json(json.loads(text)) if path.suffix.lower() == '.json' else _from_text(text)
-        broken = [c.name for c in classes if re.search('[\\ud800-\\udfff]', c.name)]
-        if broken:
-            raise ValueError(f'the name {shown(broken[0])} holds half a character')
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise ValueError(
-            f'palette {path} is not understood ({error}); write {{"road": [110, 193, 228], ...}}'
-        ) from error
-    names, colors = [spelling(c.name) for c in classes], [c.color for c in classes if c.color]
-    for values, what in ((names, 'name'), (colors, 'colour')):
-        twice = next((value for value, count in Counter(values).items() if count > 1), None)
+        classes = read_classes(path)
+    except ValueError as error:
+        raise ValueError(f'palette {error}') from error
+    for values, what in (
+        ([spelling(one.name) for one in classes], 'name'),
+        ([one.color for one in classes], 'colour'),
+        ([one.number for one in classes], 'number'),
+    ):
+        counts = Counter(value for value in values if value is not None)
+        twice = next((value for value, count in counts.items() if count > 1), None)
         if twice is not None:
-            raise ValueError(f'palette {path} has the {what} {twice} twice; each class needs its own')
-    if not classes or (colors and len(colors) != len(classes)):
+            places = ' and '.join([one.place for one, value in zip(classes, values) if value == twice][:2])
+            raise ValueError(
+                f'palette {path} has the {what} {printable(str(twice))} twice ({places}); each class needs its own'
+            )
+    colors = [one.color for one in classes if one.color]
+    if colors and len(colors) != len(classes):
+        bare = next(f', none in {one.place}' for one in classes if not one.color)
         raise ValueError(
-            f'palette {path} has {len(colors)} colours for {len(classes)} classes; give all or none of them'
+            f'palette {path} has {len(colors)} colours for {len(classes)} classes{bare}; give all or none of them: {EXAMPLE}'
+        )
+    numbers = [one.number for one in classes]
+    if None not in numbers and not colors and numbers not in _counts(len(classes)):
+        shown = ', '.join(map(str, numbers[:6])) + (', ...' if len(numbers) > 6 else '')
+        raise ValueError(
+            f'palette {path} has classes of the values {shown}; masks hold classes 0, 1, 2, ... or 1, 2, 3, ... without gaps: '
+            f'change the masks and the file, or give colours'
         )
     return classes
 
 
-def _from_json(content) -> list[NamedClass]:
-    if isinstance(content, dict) and isinstance(content.get('classes'), (list, dict)):
-        content = content['classes']
-    if isinstance(content, dict):
-        return [NamedClass(str(name), _color(value)) for name, value in content.items()]
-    entries = [{'name': item} if isinstance(item, str) else item for item in content]
-    return [NamedClass(str(e['name'] if 'name' in e else e['title']), _color(e.get('color'))) for e in entries]
-
-
-def _color(value) -> tuple[int, int, int] | None:
-    if value is None:
-        return None
-    if isinstance(value, str):
-        digits = re.fullmatch('#?([0-9a-fA-F]{6})', value.strip())
-        if not digits:
-            raise ValueError(f'{shown(value)} is no colour such as #6EC1E4')
-        return tuple(bytes.fromhex(digits[1]))
-    if len(value) != 3 or not all(type(v) is int and 0 <= v <= 255 for v in value):
-        raise ValueError(f'{shown(value)} is no colour of three numbers from 0 to 255')
-    return tuple(value)
-
-
-def _from_text(text: str) -> list[NamedClass]:
-    classes = []
-    for line in text.splitlines():
-        line = line.split('#')[0].strip() if not re.search('#[0-9a-fA-F]{6}', line) else line.strip()
-        if not line or re.fullmatch(r'(?i)(class_?)?name[\s,;]+r[\s,;]+g[\s,;]+b', line):
-            continue
-        numbers = re.search(r'(?<![\w.])(\d{1,3})[\s,;]+(\d{1,3})[\s,;]+(\d{1,3})(?![\w.])', line)
-        rest = (line[: numbers.start()] + ' ' + line[numbers.end() :]) if numbers else line
-        name = rest.strip(' \t,;:')
-        if name:
-            classes.append(NamedClass(name, _color([int(v) for v in numbers.groups()]) if numbers else None))
-    return classes
+def _counts(count: int) -> list[list[int]]:
+    return [list(range(first, first + count)) for first in (0, 1)]
 
 
 def spelling(name: str) -> str:

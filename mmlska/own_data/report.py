@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
@@ -23,6 +24,19 @@ TOO_LARGE = f'image of more than the {MAX_PIXELS / 1e6:.3g} million pixels that 
 def first_of(places: list[str]) -> str:
     """Some of the places, for a message."""
     return ', '.join(printable(place)[:200] for place in places[:3]) + (', ...' if len(places) > 3 else '')
+
+
+def remark_lines(remarks: Iterable[tuple[str, str]]) -> list[str]:
+    """Remarks, the kind and the place of each, as one line for each kind with its number and first places.
+
+    Example:
+        >>> remark_lines([('odd', 'a'), ('strange', 'b'), ('odd', 'c')])
+        ['2 x odd: a, c', '1 x strange: b']
+    """
+    kinds: dict[str, list[str]] = {}
+    for kind, place in remarks:
+        kinds.setdefault(kind, []).append(place)
+    return [f'{len(places)} x {kind}: {first_of(places)}' for kind, places in kinds.items()]
 
 
 @dataclass
@@ -136,6 +150,13 @@ class Report:
         return '\n'.join(
             [*lines, *(finding.line for finding in order), f'{self.errors} errors, {self.count(WARNING)} warnings']
         )
+
+
+def add_unsplit(report: Report, images: Sequence[tuple[str | None, str]]) -> None:
+    """Warn of images of no split beside others of the training split, given with their splits: they are not used."""
+    if any(split == 'train' for split, _ in images):
+        for name in (name for split, name in images if split is None):
+            report.add(WARNING, 'image of no split, beside others for training, not used', name)
 
 
 def check_image(report: Report, path: Path) -> Header | None:

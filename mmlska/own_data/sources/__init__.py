@@ -8,7 +8,8 @@ from itertools import islice
 from pathlib import Path
 
 from ...images import is_image
-from ..data_folder import DataFolder
+from ...text import counted
+from ..data_folder import DataFolder, is_unread
 from ..folder import is_file, refuse_leading_out, walk
 from ..label_text import short
 from .boxes_csv import CsvSource
@@ -86,6 +87,8 @@ def find_source(
         source = kind.find(folder, palette)
         if source is None:
             continue
+        if isinstance(source, InstanceSource):
+            source.note_unread(folder)
         if scope == 'mmseg' and isinstance(source, InstanceSource):
             source = LabelMapSource(root, source)
         rest = kinds[number + 1 :]
@@ -125,6 +128,10 @@ def nothing_found(root: Path, scope: str | None = None, label_format: str | None
         for kind in SOURCES
         if kind.name not in wanted and kind.fits(folder)
     ]
+    unread = [path for path in folder.files if is_unread(path)]
+    if unread:
+        kinds = ', '.join(sorted({path.suffix.lower() for path in unread}))
+        parts.append(f'{counted(len(unread), "image")} of a kind that is not read ({kinds}); save them as png or jpg')
     packed = next(folder.with_suffix('.zip', '.rar', '.7z', '.tar', '.gz', '.tgz'), None)
     strange = next(folder.with_suffix('.json', '.xml', '.csv', '.txt'), None)
     if packed:

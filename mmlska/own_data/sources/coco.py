@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from ...files import is_inside
+from ...text import printable
 from ..annotations import AnnotationFile, check_entries
-from ..data_folder import DataFolder, is_mask
-from ..folder import is_file, split_of
+from ..data_folder import DataFolder, is_unread, name_key
+from ..folder import is_file
+from ..folder_names import split_of_name
 from ..label_text import matches, read_json, short
 from .instances import InstanceSource
 
-# Of COCO's own files only these hold boxes and masks of all classes.
-_OTHER_COCO = ('captions_', 'person_keypoints_', 'stuff_', 'panoptic_', 'image_info_')
+# COCO gives the same images to these files and to those of instances_, which have the boxes and masks of all classes.
+_BESIDE_INSTANCES = re.compile(r'(person_keypoints|captions|stuff|panoptic|image_info)_(.+)')
 _MOST_FOREIGN_PARTS = 40  # leading folders of a file_name that are not here
 _LONGEST_NAME = 4096
+_NO_OBJECTS = 'json file without the images and objects of a COCO file'
 
 
 class CocoSource(InstanceSource):
@@ -46,27 +50,85 @@ class CocoSource(InstanceSource):
             content = read_json(path)
             if isinstance(content, dict) and all(isinstance(content.get(k), list) for k in ('images', 'annotations')):
                 check_entries(path, content)
-                found.append(AnnotationFile(path, split_of(path.relative_to(root)), content))
+                found.append(AnnotationFile(path, folder.split_of_file(path), content))
         above = {place for parent in {path.parent for path in folder.images} for place in (parent, *parent.parents)}
         folders = sorted({place for place in above if place.is_relative_to(root)} | {root})
-        known = set(folder.files)
+        known = {path for path in folder.files if not is_unread(path)}
+        _set_splits(folder, found)
         for item in found:
-            _locate([image.get('file_name') for image in item.content['images']], folders, item, root, known)
+            _locate(folder, folders, item, known)
+        _merge_classes(folder, found)
         if found:
             named = {path for item in found for path in item.images.values()}
             unused = (short(path, root) for path in folder.photos_beside(named))
             found[0].remarks += [('photo that no annotation file names, not used', place) for place in unused]
+            found[0].remarks += _unused_files(folder, {item.path for item in found})
         return cls(root, found) if found else None
 
 
 def _candidates(folder: DataFolder) -> Iterator[Path]:
     """The json files that are COCO's, or broken ones of it."""
-    files = (path for path in folder.with_suffix('.json') if not path.name.startswith(_OTHER_COCO))
-    return (path for path in files if matches(path, rb'"(images|annotations)"\s*:'))
+    files = (path for path in folder.with_suffix('.json') if _instances_of(path, folder) is None)
+    return (path for path in files if matches(path, rb'"(images|annotations)"\s*:') and not _is_other(path))
 
 
-def _locate(names: list, folders: list[Path], item: AnnotationFile, root: Path, known: set[Path]) -> None:
+def _is_other(path: Path) -> bool:
+    """Whether a file has captions or panoptic segments alone, no boxes or masks of objects."""
+    if matches(path, rb'"segments_info"\s*:'):
+        return True
+    return matches(path, rb'"caption"\s*:') and not matches(path, rb'"(bbox|segmentation)"\s*:')
+
+
+def _instances_of(path: Path, folder: DataFolder) -> Path | None:
+    """COCO's own file of boxes and masks of the same images; None where there is none."""
+    found = _BESIDE_INSTANCES.fullmatch(path.name)
+    beside = path.with_name(f'instances_{found[2]}') if found else None
+    return beside if beside in folder.file_set else None
+
+
+def _has_shape(annotation: dict) -> bool:
+    return bool({'bbox', 'segmentation'} & annotation.keys())
+
+
+def _unused_files(folder: DataFolder, used: set[Path]) -> list[tuple[str, str]]:
+    """What to say of the json files that are not read: the kind of remark and the place of each."""
+    remarks = []
+    for path in folder.with_suffix('.json'):
+        if path not in used:
+            instances = _instances_of(path, folder)
+            kind = f'json file of the images of {instances.name}, which counts' if instances else _NO_OBJECTS
+            remarks.append((f'{kind}, not used', short(path, folder.root)))
+    return remarks
+
+
+def _set_splits(folder: DataFolder, found: Sequence[AnnotationFile]) -> None:
+    """Note which split each file speaks of. Names say nothing where there is one file for each photo, called like it."""
+    own = len(found) > 1 and all(_names_itself(item) for item in found)
+    for item in found:
+        item.split = folder.split_of(item.path) if own else folder.split_of_file(item.path)
+
+
+def _names_itself(item: AnnotationFile) -> bool:
+    return {_stem(image.get('file_name')) for image in item.content['images']} == {item.path.stem}
+
+
+def _stem(name: object) -> str:
+    return PurePosixPath(str(name).replace('\\', '/')).stem
+
+
+def _merge_classes(folder: DataFolder, found: Sequence[AnnotationFile]) -> None:
+    """Take back the split of a file train.json that is one of a class, beside bus.json and car.json with other photos."""
+    paths = [item.path for item in found]
+    for item in (item for item in found if item.split == 'train' and split_of_name(item.path, paths) is None):
+        theirs = {path for other in found if other is not item for path in other.images.values()}
+        if theirs.isdisjoint(item.images.values()):
+            item.split = folder.split_of(item.path)
+
+
+def _locate(data: DataFolder, folders: list[Path], item: AnnotationFile, known: set[Path]) -> None:
     """Find the images named, in the one folder that has most of them; leading parts of the names may be foreign."""
+    root = data.root
+    names = [image.get('file_name') for image in item.content['images']]
     names = [name for name in dict.fromkeys(names) if isinstance(name, str) and 0 < len(name) <= _LONGEST_NAME]
     sample = names[:: max(len(names) // 40, 1)]
     depth = min(max((len(_parts(name)) for name in sample), default=1), _MOST_FOREIGN_PARTS)
@@ -79,19 +141,27 @@ def _locate(names: list, folders: list[Path], item: AnnotationFile, root: Path, 
         plain = Path(os.path.normpath(path))
         if plain in known:
             return plain, False
-        if not is_file(path):
+        if not is_file(path) or is_unread(path):
             return None, False
         return (path.resolve(), False) if is_inside(path, root) else (None, True)
+
+    def find_otherwise(folder: Path, skipped: int, name: str) -> Path | None:
+        """The photo of that name with another ending."""
+        path = Path(os.path.normpath(folder.joinpath(*_parts(name)[skipped:])))
+        fitting = data.by_folder_and_stem.get((path.parent, name_key(path.stem)), [])
+        return fitting[0] if len(fitting) == 1 else None
 
     def rank(place: tuple[Path, int]):
         folder, skipped = place
         found = [find(folder, skipped, name) for name in sample]
         # Photos of one name in several folders are not one photo.
         hits, elsewhere = len({path for path, _ in found} - {None}), sum(out for _, out in found)
-        inside = [path.relative_to(root) for path, _ in found if path is not None and path.is_relative_to(root)]
-        photos = -sum(map(is_mask, inside))  # label maps may have the names of their photos
-        near = folder == item.path.parent, split_of(folder / 'x') == item.split
-        return hits, elsewhere, photos, -skipped, *near, -len(folder.parts)
+        inside = [path for path, _ in found if path is not None and path.is_relative_to(root)]
+        # Label maps may have the names of their photos.
+        photos = -sum(map(data.is_mask, inside))
+        otherwise = 0 if hits else len({find_otherwise(folder, skipped, name) for name in sample} - {None})
+        near = folder == item.path.parent, data.split_of(folder / 'x') == item.split
+        return hits, elsewhere, photos, otherwise, -skipped, *near, -len(folder.parts)
 
     folder, skipped = max(((place, n) for place in places for n in range(depth)), key=rank)
     for name in names:
@@ -100,6 +170,10 @@ def _locate(names: list, folders: list[Path], item: AnnotationFile, root: Path, 
             item.images[name] = path
         elif elsewhere:
             item.outside.add(name)
+        elif (path := find_otherwise(folder, skipped, name)) is not None:
+            item.images[name] = path
+            place = f'{short(path, root)} for {printable(name)[:200]}'
+            item.remarks.append(('photo with another ending than the annotation file says', place))
 
 
 def _parts(name: str) -> tuple[str, ...]:

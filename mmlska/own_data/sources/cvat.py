@@ -9,7 +9,7 @@ with an object are used, as it does not say which of the others were looked at. 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from xml.etree.ElementTree import Element
@@ -18,7 +18,7 @@ from ...image_windows import header_of
 from ...text import printable
 from ..annotations import labelled_size
 from ..data_folder import DataFolder
-from ..folder import split_of, split_of_folders
+from ..folder import split_of
 from ..label_builder import LabelBuilder, LabelledPhoto
 from ..label_text import contains, read_each, read_xml, short
 from ..photo_pairing import PhotoEntry, frame_photos, not_used, one_entry_each
@@ -88,7 +88,7 @@ def _read(folder: DataFolder, roots: dict[Path, Element], builder: LabelBuilder)
     kept, left_out, _ = one_entry_each(folder, entries)
     builder.left_out += left_out
     for entry in kept:
-        _add_photo(entry, builder)
+        _add_photo(entry, folder, roots, builder)
     builder.remarks += not_used(folder, (entry.photo for entry in entries))
 
 
@@ -174,12 +174,12 @@ def _task_subset(root: Element) -> str | None:
     return found.pop() if len(found) == 1 else None
 
 
-def _add_photo(entry: PhotoEntry, builder: LabelBuilder) -> None:
+def _add_photo(entry: PhotoEntry, folder: DataFolder, files: Collection[Path], builder: LabelBuilder) -> None:
     content, photo = entry.content, entry.photo
-    split = split_of_folders(Path(content.subset) / '_') if content.subset else None
+    split = split_of(Path(content.subset)) if content.subset else None
     if split is None and photo:
-        split = split_of_folders(photo.relative_to(builder.root))
-    split = split or split_of(entry.file.relative_to(builder.root))
+        split = folder.split_of(photo)
+    split = split or folder.split_of_file(entry.file, files)
     added = builder.photo(photo or entry.name, split, content.size)
     try:
         header = header_of(photo) if photo else None

@@ -18,7 +18,6 @@ from pathlib import Path
 from ...text import shown
 from ..annotations import AnnotationFile
 from ..data_folder import DataFolder, has_photo
-from ..folder import split_of_folders
 from ..label_builder import LabelBuilder
 from ..label_text import UNREADABLE, number, read_each, read_text, short
 from ..photo_pairing import pair, unlabelled
@@ -66,7 +65,7 @@ def _read(folder: DataFolder) -> list[AnnotationFile]:
     builder.left_out += pairing.left_out + empty.left_out + rest.left_out
     builder.remarks += rest.remarks
     for label, photo in photos.items():
-        split = split_of_folders(photo.relative_to(folder.root)) or split_of_folders(label.relative_to(folder.root))
+        split = folder.split_of(photo) or folder.split_of(label)
         _add(label, photo, split, builder)
     return builder.files()
 

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from shlex import quote
 
 from mmengine.config import Config
@@ -21,10 +21,12 @@ from ...text import counted, printable
 from ..annotations import AnnotationFile, categories_of, labelled_as_stored, own_categories
 from ..check_annotations import check_annotations
 from ..config_edits import each_transform, first_dataset, wants_masks
-from ..folder import STAY_INSIDE
+from ..data_folder import NOT_READ, DataFolder, is_unread, name_key
+from ..folder import LABEL_SUFFIXES, STAY_INSIDE
 from ..image_copies import ImageCopies
 from ..input_scale import InputScale, SizedBoxes
-from ..report import Report, check_image, first_of
+from ..label_text import short
+from ..report import Report, add_unsplit, check_image, first_of, remark_lines
 from .source import LabelFormat, Legend, Sample, TrainingLabels
 
 
@@ -37,8 +39,22 @@ class InstanceSource(LabelFormat):
     files: list[AnnotationFile]
     wanted: Sequence[str] | None = None  # the class names of a config that reads the files as they are
 
+    def note_unread(self, folder: DataFolder) -> None:
+        """Note the images of kinds that are not read: those that label files name, and others."""
+        for item in self.files:
+            item.unread = {name for name in _missing(item) if folder.unread_photo(_stem(name))} - item.outside
+        said = {name_key(_stem(name)) for item in self.files for name in item.unread}
+        said |= {name_key(path.stem) for path in folder.with_suffix(*LABEL_SUFFIXES)}  # pairing names those
+        said |= {name_key(path.stem) for path in folder.images}  # saved in another format
+        rest = [path for path in folder.files if is_unread(path) and name_key(path.stem) not in said]
+        self.files[0].remarks += [(NOT_READ, short(path, folder.root)) for path in rest]
+
     def check(self, scale: InputScale | None = None) -> Report:
-        return check_annotations(self.files, self.wanted, scale)
+        report = check_annotations(self.files, self.wanted, scale)
+        if self.wanted is None:
+            splits = [(item.split, str(name)) for item in self.files for name in item.images]
+            add_unsplit(report, splits)
+        return report
 
     def legend(self) -> Legend:
         classes, _, _ = categories_of(self.files)
@@ -100,16 +116,8 @@ class InstanceSource(LabelFormat):
 
 def _notes(files: Sequence[AnnotationFile]) -> list[str]:
     """What could not be read of label files, and what was odd, each kind in a line."""
-    lines = []
-    for prefix, every in (
-        ('left out: ', [entry for item in files for entry in item.left_out]),
-        ('', [entry for item in files for entry in item.remarks]),
-    ):
-        kinds: dict[str, list[str]] = {}
-        for kind, place in every:
-            kinds.setdefault(kind, []).append(place)
-        lines += [f'{prefix}{len(places)} x {kind}: {first_of(places)}' for kind, places in kinds.items()]
-    return lines
+    left_out = remark_lines([entry for item in files for entry in item.left_out])
+    return [*(f'left out: {line}' for line in left_out), *remark_lines([e for item in files for e in item.remarks])]
 
 
 def _sample(item: AnnotationFile, image: dict, mapping: dict) -> Sample | None:
@@ -293,6 +301,16 @@ def _clean(files: list[AnnotationFile], root: Path) -> InstanceLabels:
     return InstanceLabels(root, classes, palette, splits, lines, bool(kinds['stored']), left_out)
 
 
+def _stem(name: str) -> str:
+    return PurePosixPath(name.replace('\\', '/')).stem
+
+
+def _missing(item: AnnotationFile) -> list[str]:
+    """The names of the images that are not there."""
+    names = (image.get('file_name') for image in item.content['images'])
+    return [str(name) for name in names if name not in item.images]
+
+
 def _clean_images(item: AnnotationFile, root: Path, before: list[LabelledImage], kinds: dict) -> list[LabelledImage]:
     """The clean entries of the images of a file; odd ones go into ``kinds``.
 
@@ -305,9 +323,13 @@ def _clean_images(item: AnnotationFile, root: Path, before: list[LabelledImage],
             f'{item.path} names {len(item.outside)} of {total} images that lead out of {root}, such as '
             f'{printable(min(item.outside))[:200]}; {STAY_INSIDE}'
         )
-    missing = [
-        str(image.get('file_name')) for image in item.content['images'] if image.get('file_name') not in item.images
-    ]
+    if item.unread:
+        raise ValueError(
+            f'{item.path} names {len(item.unread)} of {total} images of a kind that is not read: '
+            f'{first_of(sorted(item.unread))}; save them under the same names as png or jpg, or leave their labels out: '
+            f'mmlska check {quote(str(root))} --fix NEW_DIR'
+        )
+    missing = _missing(item)
     if missing:
         raise FileNotFoundError(
             f'{item.path} names {len(missing)} of {total} images that are not below {root}: '

@@ -18,7 +18,6 @@ from ...images import IMAGE_SUFFIXES
 from ...text import shown
 from ..annotations import AnnotationFile, labelled_size
 from ..data_folder import DataFolder, SeveralPhotos
-from ..folder import split_of_folders
 from ..label_builder import LabelBuilder, extract_photo
 from ..label_text import contains, read_each, read_json, short, unpacked
 from ..photo_pairing import pair, unlabelled
@@ -80,7 +79,7 @@ def _read(folder: DataFolder) -> list[AnnotationFile]:
     builder.remarks += rest.remarks
     photos = {**pairing.photos, **dict(_extracted(within, contents, folder, builder))}
     for path in (path for path in labels if path in photos):
-        _add_photo(path, contents[path], photos[path], builder)
+        _add_photo(path, contents[path], photos[path], folder, builder)
     return builder.files()
 
 
@@ -127,10 +126,9 @@ def _extracted(
             yield path, photo
 
 
-def _add_photo(path: Path, content: dict, photo: Path, builder: LabelBuilder) -> None:
+def _add_photo(path: Path, content: dict, photo: Path, folder: DataFolder, builder: LabelBuilder) -> None:
     root = builder.root
-    split = split_of_folders(photo.relative_to(root)) if photo.is_relative_to(root) else None
-    split = split or split_of_folders(path.relative_to(root))
+    split = folder.split_of(photo) or folder.split_of(path)
     entry = builder.photo(photo, split, (content.get('imageWidth'), content.get('imageHeight')))
     try:
         header = header_of(photo)

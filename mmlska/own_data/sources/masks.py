@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,22 +18,19 @@ from PIL import Image
 from ...colors import unpack_rgb
 from ...files import write_atomically
 from ...images import Header, ImageTooLarge, read_header
+from ..class_files import NamedClass
 from ..config_edits import set_mask_reader
-from ..data_folder import MASK_ENDS, DataFolder, is_mask
-from ..folder import is_file, split_of
+from ..data_folder import DataFolder
+from ..folder import is_file
 from ..image_copies import ImageCopies
 from ..input_scale import InputScale
+from ..label_text import encoding_remarks, short
 from ..mask_classes import understand
-from ..mask_files import Labels, MaskPair, classes_in, read_index, scan_one
-from ..palettes import find_classes
-from ..report import ERROR, TOO_LARGE, WARNING, Report, check_image
+from ..mask_files import FractionsError, Labels, MaskPair, classes_in, read_index, scan_one
+from ..mask_pairing import find_pairs, photos_and_masks
+from ..palettes import class_file, read_palette
+from ..report import ERROR, TOO_LARGE, WARNING, Report, add_unsplit, check_image, remark_lines
 from .source import LabelFormat, Legend, Sample, TrainingLabels
-
-# Masks of single objects, beside those of classes in Pascal VOC and Mapillary: neither photos nor masks that can be used.
-_INSTANCE_FOLDER = re.compile(
-    r'segmentationobject|instances?([ _-]?(masks?|ids?|labels?|annotations?))?', re.IGNORECASE
-)
-_IMAGE_ENDS = re.compile(r'[_-](leftImg8bit|image|img|rgb|sat)$')
 
 
 @dataclass
@@ -47,11 +43,13 @@ class MaskSource(LabelFormat):
     pairs: list[MaskPair]
     alone: Sequence[Path] = ()  # images without a mask
     palette: str | None = None  # the file with names and colours of the classes that the user named
+    classes: Path | None = None  # the one that lies in the folder
+    remarks: Sequence[tuple[str, str]] = ()  # the kind of what is not used, and its place
     labels: Labels | None = None  # what the masks mean, where a config says it or a check found it out
 
     @classmethod
     def fits(cls, folder: DataFolder) -> bool:
-        return bool(_photos_and_masks(folder)[1])
+        return bool(photos_and_masks(folder)[1])
 
     @classmethod
     def find(cls, folder: DataFolder, palette: str | None = None) -> MaskSource | None:
@@ -62,17 +60,28 @@ class MaskSource(LabelFormat):
         Raises:
             ValueError: If two masks fit an image equally well.
         """
-        pairs, alone = _find_pairs(folder)
-        return cls(folder.root, pairs, alone, palette) if pairs else None
+        found = find_pairs(folder)
+        if not found.pairs:
+            return None
+        classes = class_file(folder) if palette is None else None
+        files = [path for path in (classes, Path(palette) if palette else None) if path and is_file(path)]
+        remarks = [*found.remarks, *encoding_remarks(files, folder.root)]
+        return cls(folder.root, found.pairs, found.alone, palette, classes, remarks)
 
     def check(self, scale: InputScale | None = None) -> Report:
         message = self._understand() if self.labels is None else None
         report = _check_pairs(self.pairs, self.labels, self.alone)
+        add_unsplit(report, [(pair.split, short(pair.image, self.root)) for pair in self.pairs])
         if message and not report.errors:
             report.add(ERROR, 'classes', message)
-        for note in self.labels.notes if self.labels else ():
-            report.add(WARNING, 'classes', note)
+        for kind, place in [*self.remarks, *(('classes', note) for note in (self.labels.notes if self.labels else ()))]:
+            report.add(WARNING, kind, place)
         return report
+
+    def _named(self) -> list[NamedClass] | None:
+        """The classes of the file asked for, or else of the one in the folder."""
+        file = Path(self.palette) if self.palette else self.classes
+        return read_palette(file) if file else None
 
     def _understand(self) -> str | None:
         """Find out what the masks that can be read mean; the reason where they make no sense."""
@@ -83,7 +92,7 @@ class MaskSource(LabelFormat):
                 readable.append(pair)
             except ValueError:
                 continue  # the check names it
-        named = find_classes(self.root, self.palette)
+        named = self._named()
         try:
             self.labels = understand(readable, named, asked=bool(self.palette)) if readable else None
         except ValueError as error:
@@ -103,11 +112,12 @@ class MaskSource(LabelFormat):
     def read(self) -> MaskLabels:
         for pair in self.pairs:
             scan_one(pair)
-        labels = understand(self.pairs, find_classes(self.root, self.palette), asked=bool(self.palette))
+        labels = understand(self.pairs, self._named(), asked=bool(self.palette))
         notes = list(labels.notes)
         if self.alone:
             first = self.alone[0].relative_to(self.root)
             notes.append(f'{len(self.alone)} images have no mask and are left out, such as {first}')
+        notes += remark_lines(self.remarks)
         as_stored = _are_as_stored(self.pairs, self.root)
         splits: dict[str, list[MaskPair]] = {}
         for pair in self.pairs:
@@ -203,47 +213,6 @@ def mask_datasets(root: Path, folder: Path, split: str, pairs: Sequence[MaskPair
     return datasets[0] if len(datasets) == 1 else dict(type='ConcatDataset', datasets=datasets)
 
 
-def _photos_and_masks(folder: DataFolder) -> tuple[list[Path], list[Path]]:
-    """The files that look like photos, and those that look like masks."""
-    root = folder.root
-    images, masks = [], []
-    files = [path for path in folder.images if not any(map(_INSTANCE_FOLDER.fullmatch, _folders(path, root)))]
-    for path in files:
-        (masks if is_mask(path.relative_to(root)) else images).append(path)
-    if not masks:  # x.jpg and x.png in one folder
-        stems = Counter((path.parent, path.stem) for path in files)
-        masks = [path for path in files if path.suffix.lower() == '.png' and stems[path.parent, path.stem] == 2]
-        known = set(masks)
-        images = [path for path in files if path not in known]
-    return images, masks
-
-
-def _find_pairs(folder: DataFolder) -> tuple[list[MaskPair], list[Path]]:
-    """The pairs, and the images without a mask."""
-    root = folder.root
-    images, masks = _photos_and_masks(folder)
-    by_key: dict[str, list[Path]] = {}
-    for mask in masks:
-        by_key.setdefault(MASK_ENDS.sub('', mask.stem), []).append(mask)
-    pairs, alone = [], []
-    for image in images:
-        fitting = by_key.get(_IMAGE_ENDS.sub('', image.stem)) or by_key.get(image.stem) or []
-        if not fitting:
-            alone.append(image)
-            continue
-        parts = set(_folders(image, root))
-        shared = [len(parts.intersection(_folders(mask, root))) for mask in fitting]
-        best, *others = [mask for mask, count in zip(fitting, shared) if count == max(shared)]
-        if others:
-            raise ValueError(f'{image} has two masks, {best} and {others[0]}; keep one of them in the folder')
-        pairs.append(MaskPair(image, best, split_of(image.relative_to(root))))
-    return pairs, alone
-
-
-def _folders(path: Path, root: Path) -> tuple[str, ...]:
-    return path.parent.relative_to(root).parts
-
-
 def _check_pairs(pairs: Sequence[MaskPair], labels: Labels | None, alone: Sequence[Path]) -> Report:
     """Check pairs that were scanned or not; ``labels`` are None where it is not known what the masks mean."""
     report = Report(unit='pixels', images=len(pairs) + len(alone))
@@ -259,10 +228,15 @@ def _check_pairs(pairs: Sequence[MaskPair], labels: Labels | None, alone: Sequen
             try:
                 scan_one(pair)
             except ValueError as error:
-                kind = 'mask that can not be decoded' if error.__cause__ else 'mask that is a photo'
+                kind, place = (
+                    'mask that can not be decoded' if error.__cause__ else 'mask that is a photo',
+                    pair.mask.name,
+                )
+                if isinstance(error, FractionsError):
+                    kind, place = f'mask of floats that are no classes; {error.fix}', f'{place} ({error.value:g})'
                 if isinstance(error.__cause__, ImageTooLarge):
                     kind = f'mask: {TOO_LARGE}'
-                report.add(ERROR, kind, pair.mask.name)
+                report.add(ERROR, kind, place)
                 continue
         report.labels += 1
         if header and not _fits(pair, header):

@@ -15,7 +15,7 @@ from ...image_windows import header_of
 from ...text import shown
 from ..annotations import AnnotationFile, labelled_size
 from ..data_folder import DataFolder
-from ..folder import split_of, split_of_folders
+from ..folder import split_of
 from ..label_builder import LabelBuilder, LabelledPhoto
 from ..label_text import contains, number, read_each, read_json, short, unpacked
 from ..photo_pairing import pair, unlabelled
@@ -75,7 +75,7 @@ def _read(folder: DataFolder) -> list[AnnotationFile]:
     builder.left_out += pairing.left_out + rest.left_out
     builder.remarks += rest.remarks
     for path in (path for path in labels if path in pairing.photos):
-        _add_photo(path, contents[path], pairing.photos[path], builder, meta)
+        _add_photo(path, contents[path], pairing.photos[path], folder, builder, meta)
     return builder.files()
 
 
@@ -107,10 +107,10 @@ def _title(value: object) -> str:
     return value.strip()
 
 
-def _add_photo(path: Path, content: dict, photo: Path, builder: LabelBuilder, meta: _Meta) -> None:
+def _add_photo(path: Path, content: dict, photo: Path, folder: DataFolder, builder: LabelBuilder, meta: _Meta) -> None:
     said = content.get('size')
     said = said if isinstance(said, dict) else {}
-    split = _split(path, photo, content.get('tags'), builder.root)
+    split = _split(path, photo, content.get('tags'), folder)
     entry = builder.photo(photo, split, (said.get('width'), said.get('height')))
     try:
         header = header_of(photo)
@@ -127,10 +127,9 @@ def _add_photo(path: Path, content: dict, photo: Path, builder: LabelBuilder, me
                 _add(entry, item, kind, place, size)
 
 
-def _split(path: Path, photo: Path, tags: object, root: Path) -> str | None:
+def _split(path: Path, photo: Path, tags: object, folder: DataFolder) -> str | None:
     """The split that the folders speak of, or else a tag of the photo."""
-    names = [photo.relative_to(root), path.relative_to(root)]
-    by_folder = next(filter(None, map(split_of_folders, names)), None)
+    by_folder = folder.split_of(photo) or folder.split_of(path)
     texts = [tag.get('name') if isinstance(tag, dict) else tag for tag in tags or ()] if isinstance(tags, list) else []
     tagged = {split_of(Path(text)) for text in texts if isinstance(text, str) and text.isalpha()} - {None}
     by_tag = tagged.pop() if len(tagged) == 1 else None

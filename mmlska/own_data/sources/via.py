@@ -11,12 +11,11 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from ...text import printable, shown
 from ..data_folder import DataFolder
-from ..folder import split_of, split_of_folders
 from ..label_builder import UNNAMED, LabelBuilder, LabelledPhoto
 from ..label_tables import read_csv
 from ..label_text import contains, number, read_each, read_json, short
@@ -122,7 +121,7 @@ def _read(folder: DataFolder, files: dict[Path, list], builder: LabelBuilder) ->
         regions[entry.file] += entry.content
     keys = {path: _class_key(found) for path, found in regions.items()}
     for entry in kept:
-        _add_photo(entry, keys[entry.file], builder)
+        _add_photo(entry, keys[entry.file], folder, files, builder)
     builder.remarks += not_used(folder, (entry.photo for entry in entries))
 
 
@@ -140,10 +139,12 @@ def _entry(folder: DataFolder, path: Path, photo: object, builder: LabelBuilder)
     return PhotoEntry(path, name, regions, folder.photo(name, path))
 
 
-def _add_photo(entry: PhotoEntry, key: str | None, builder: LabelBuilder) -> None:
+def _add_photo(
+    entry: PhotoEntry, key: str | None, folder: DataFolder, files: Collection[Path], builder: LabelBuilder
+) -> None:
     file, photo = short(entry.file, builder.root), entry.photo
-    split = split_of_folders(photo.relative_to(builder.root)) if photo else None
-    added = builder.photo(photo or entry.name, split or split_of(entry.file.relative_to(builder.root)))
+    split = folder.split_of(photo) if photo else None
+    added = builder.photo(photo or entry.name, split or folder.split_of_file(entry.file, files))
     for count, region in enumerate(entry.content, 1):
         place = f'{file}, {printable(entry.name)}, region {count}'
         with builder.faults(place, photo=added):

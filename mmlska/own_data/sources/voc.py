@@ -17,17 +17,15 @@ from xml.etree.ElementTree import Element
 
 from ..annotations import AnnotationFile
 from ..data_folder import DataFolder, part_of, stem_key
-from ..folder import split_of_folders
 from ..label_builder import LabelBuilder
-from ..label_text import UNREADABLE, number, read_each, read_text, read_xml, short, xml_root
+from ..label_text import UNREADABLE, number, read_each, read_xml, short, xml_root
 from ..photo_pairing import pair, unlabelled
 from ..shapes import Polygon, turned_box
+from ..split_lists import SplitLists
 from .instances import InstanceSource
 from .voc_masks import give_masks
 
-_LISTS = ('train', 'val', 'test', 'trainval')
-_PURPOSES = ('main', 'segmentation', 'layout', '')  # of lists, the first counts; '' lies in ImageSets itself
-_FLAG = re.compile(r'(.*\S)\s+[-+]?\d+')
+_PICTURES = re.compile('segmentation(class|object).*')  # folders of masks
 _TRUE = ('1', 'true', 'yes')
 
 
@@ -46,9 +44,9 @@ class VocSource(InstanceSource):
 
 
 def _read(folder: DataFolder) -> list[AnnotationFile]:
-    photos = part_of(folder, lambda path: not _below(folder, path, 'segmentation'))
+    photos = part_of(folder, lambda path: not _below(folder, path, _PICTURES))
     masks = part_of(
-        folder, lambda path: path.suffix.lower() == '.png' and _below(folder, path, 'segmentationobject', True)
+        folder, lambda path: path.suffix.lower() == '.png' and _below(folder, path, re.compile('segmentationobject'))
     )
     builder = LabelBuilder(folder.root, folder.root)
     every = list(folder.with_suffix('.xml'))
@@ -61,15 +59,15 @@ def _read(folder: DataFolder) -> list[AnnotationFile]:
     rest = unlabelled(photos, (label for label in every if said.get(label, '') is not None), pairing.photos, '.xml')
     builder.left_out += pairing.left_out + rest.left_out
     builder.remarks += rest.remarks
-    lists = _lists(folder, stems | {stem_key(photo.name) for photo in photos.images}, builder)
+    lists = SplitLists(photos, named)
+    builder.left_out += lists.left_out
+    builder.remarks += lists.remarks
     for label, photo in pairing.photos.items():
-        home = next((place for place in label.parents if place in lists), None)
-        keys = [key for key in (stem_key(label.stem), stem_key(photo.name)) if home and key in lists[home]]
-        if home and not keys:
+        used, split = lists.split_of(photo, label)
+        if used:
+            _add(label, photo, split, masks, builder)
+        else:
             builder.remarks.append(('xml that no list of ImageSets names', short(label, folder.root)))
-            continue
-        by_name = split_of_folders(photo.relative_to(folder.root)) or split_of_folders(label.relative_to(folder.root))
-        _add(label, photo, lists[home][keys[0]] if home else by_name, masks, builder)
     return builder.files()
 
 
@@ -89,10 +87,9 @@ def _add(label: Path, photo: Path, split: str | None, masks: DataFolder, builder
             entry.add(**thing)
 
 
-def _below(folder: DataFolder, path: Path, name: str, whole: bool = False) -> bool:
-    """Whether a file is in a folder whose name begins with this one, or is this one, in upper or lower case."""
-    parts = (part.lower() for part in path.relative_to(folder.root).parts[:-1])
-    return any(part == name if whole else part.startswith(name) for part in parts)
+def _below(folder: DataFolder, path: Path, name: re.Pattern[str]) -> bool:
+    """Whether a file is in a folder of such a name, in upper or lower case."""
+    return any(name.fullmatch(part.lower()) for part in path.relative_to(folder.root).parts[:-1])
 
 
 def _photo_name(path: Path) -> str | None:
@@ -113,50 +110,6 @@ def _names(label: Path, name: str, stems: set[str]) -> list[str]:
     bare = PurePosixPath(name.replace('\\', '/')).stem
     others = stem_key(name) != stem_key(label.stem) and stem_key(name) in stems
     return [label.stem, name] if others else [name, label.stem, bare]
-
-
-def _lists(folder: DataFolder, known: set[str], builder: LabelBuilder) -> dict[Path, dict[str, str | None]]:
-    """What ImageSets says: by the folder that holds it, the split of each name in its lists."""
-    files: dict[Path, dict[str, dict[str, Path]]] = {}
-    for path in folder.with_suffix('.txt'):
-        parts = [part.lower() for part in path.relative_to(folder.root).parts[:-1]]
-        if 'imagesets' in parts and path.stem.lower() in _LISTS:
-            place = parts.index('imagesets')
-            home = folder.root.joinpath(*path.relative_to(folder.root).parts[:place])
-            files.setdefault(home, {}).setdefault('/'.join(parts[place + 1 :]), {})[path.stem.lower()] = path
-    out = {}
-    for home, purposes in files.items():
-        chosen = next((purposes[purpose] for purpose in _PURPOSES if purpose in purposes), {})
-        names = {split: _listed(chosen[split], known, builder) for split in _LISTS if split in chosen}
-        if any(names.values()):
-            out[home] = _splits({split: found for split, found in names.items() if found}, chosen, builder)
-    return out
-
-
-def _listed(path: Path, known: set[str], builder: LabelBuilder) -> list[str]:
-    """The names in a list, as they are compared; a number behind one says whether or how often a class is there, and is passed over."""
-    found = []
-    for line in filter(None, map(str.strip, read_text(path).splitlines())):
-        flagged = _FLAG.fullmatch(line)
-        name = flagged[1] if flagged and stem_key(line) not in known else line
-        if stem_key(name) not in known:
-            place = f'{short(path, builder.root)}: {name[:100]!r}'
-            builder.left_out.append(('name in a list of ImageSets of which there is neither xml nor photo', place))
-        found.append(stem_key(name))
-    return found
-
-
-def _splits(names: dict[str, list[str]], files: dict[str, Path], builder: LabelBuilder) -> dict[str, str | None]:
-    """The split of each name. Those in trainval alone belong to whichever of train and val has no list, or to no split."""
-    out: dict[str, str | None] = {}
-    rest = {('train',): 'val', ('val',): 'train'}.get(tuple(name for name in ('train', 'val') if name in names))
-    for split, found in names.items():
-        for key in dict.fromkeys(found):
-            if split != 'trainval' and key in out:
-                kind = f'name in two lists of ImageSets; it stays in {out[key]}'
-                builder.remarks.append((kind, f'{short(files[split], builder.root)}: {key[:100]!r}'))
-            out.setdefault(key, rest if split == 'trainval' else split)
-    return out
 
 
 def _text(node: Element, tag: str) -> str:

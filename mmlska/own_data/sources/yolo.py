@@ -7,6 +7,7 @@ objects. Source: Ultralytics' pages on data sets for detection, segmentation and
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -15,10 +16,10 @@ from ...image_windows import header_of
 from ...text import printable, shown
 from ..annotations import AnnotationFile
 from ..data_folder import DataFolder, has_photo, name_key
-from ..folder import split_of_folders
 from ..label_builder import LabelBuilder, LabelledPhoto
-from ..label_text import UNREADABLE, number, read_text, short
+from ..label_text import UNREADABLE, encoding_remarks, number, read_text, short
 from ..photo_pairing import pair
+from ..split_lists import NOT_LISTED, SplitLists
 from .instances import InstanceSource
 from .yolo_declaration import NAME_FILES, Declaration, class_id, photos_of, read_declaration
 
@@ -55,6 +56,8 @@ def _read(folder: DataFolder) -> list[AnnotationFile]:
     several = len({path.parent for path in files}) > 1
     pairing = pair(folder, ((path, [path.stem]) for path in files), same_place=several)
     builder.left_out += pairing.left_out
+    names = [path for path in folder.files if path.name in NAME_FILES or path == declared.file]
+    builder.remarks += encoding_remarks(names, folder.root)
     if declared.names and declared.count not in ('', str(len(declared.names))):
         place = f'{short(declared.file, folder.root)}: nc {printable(declared.count)[:20]}, {len(declared.names)} names'
         builder.remarks.append(('number of classes unlike the names, which count', place))
@@ -128,6 +131,8 @@ def _add(entry: LabelledPhoto, line: _Line, names: dict[int, str], size: tuple[i
 def _names(declared: Declaration, used: set[int], builder: LabelBuilder) -> dict[int, str]:
     """The name of each class id. Ids from 1 are recognised where each name has one; where there is one name alone, all ids mean it."""
     names = declared.names
+    twice = [name for name, count in Counter(names.values()).items() if count > 1]
+    builder.remarks += [('class ids of the same name, taken for one class', printable(name)) for name in twice]
     if not names:
         names = {label: f'class_{label}' for label in sorted(used)}
         builder.remarks.append(
@@ -174,7 +179,7 @@ def _splits(
         every = [(entry, photos_of(folder, declared, entry)) for entry in entries]
         photos = list(dict.fromkeys(chain.from_iterable(found for _, found in every)))
         for entry in (entry for entry, found in every if not found):
-            by_name = [photo for photo in folder.images if split_of_folders(photo.relative_to(folder.root)) == split]
+            by_name = [photo for photo in folder.images if folder.split_of(photo) == split]
             photos += [photo for photo in by_name if photo not in splits]
             instead = f'{short(by_name[0].parent, folder.root)} is taken' if by_name else f'there are no {split} photos'
             builder.remarks.append((f'{file} names a place without photos', f'{shown(entry)}, {instead}'))
@@ -190,6 +195,13 @@ def _splits(
         ]
         return splits
     places = {photo.parent for photo in labels}
-    return {
-        photo: split_of_folders(photo.relative_to(folder.root)) for photo in folder.images if photo.parent in places
-    }
+    lists = SplitLists(folder)
+    builder.left_out += lists.left_out
+    builder.remarks += lists.remarks
+    for photo in (photo for photo in folder.images if photo.parent in places):
+        used, split = lists.split_of(photo)
+        if used:
+            splits[photo] = split
+        else:
+            builder.remarks.append((NOT_LISTED, short(photo, folder.root)))
+    return splits

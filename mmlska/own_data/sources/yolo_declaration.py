@@ -10,12 +10,17 @@ import yaml
 
 from ...images import is_image
 from ...text import printable, shown
-from ..data_folder import KIND_WORD, DataFolder, SeveralPhotos
+from ..class_files import read_classes
+from ..data_folder import DataFolder, SeveralPhotos
+from ..folder_names import KIND_WORD
 from ..label_text import contains, number, read_text
 
 _SPLITS = {'train': 'train', 'val': 'val', 'valid': 'val', 'validation': 'val', 'test': 'test'}
 #: Lists of class names beside labels.
-NAME_FILES = ('classes.txt', 'obj.names', '_darknet.labels', 'predefined_classes.txt')
+NAME_FILES = (
+    *('classes.txt', 'obj.names', '_darknet.labels', 'predefined_classes.txt', 'classes.names', 'labels.txt'),
+    *('coco.names', 'class_names.txt', 'names.txt', 'classes.json', 'label_map.pbtxt'),
+)
 
 
 @dataclass
@@ -47,11 +52,7 @@ def read_declaration(folder: DataFolder) -> Declaration:
         folder.with_suffix('.yaml', '.yml', '.data'), key=lambda path: (len(path.parts), path.name != 'data.yaml')
     )
     found = [declared for path in files if (declared := _read_file(path))]
-    listed = [path for path in folder.files if path.name in NAME_FILES]
-    lists = [
-        Declaration(path, dict(enumerate(filter(None, map(str.strip, read_text(path).splitlines())))))
-        for path in listed
-    ]
+    lists = [Declaration(path, _listed(path)) for path in folder.files if path.name in NAME_FILES]
     named = [declared for declared in (*found, *lists) if declared.names]
     other = next((declared for declared in named if declared.names != named[0].names), None)
     if other:
@@ -65,18 +66,26 @@ def read_declaration(folder: DataFolder) -> Declaration:
     return first
 
 
+def _listed(path: Path) -> dict[int, str]:
+    """The names in a list by their ids; those that it has not are the places."""
+    return {place if one.number is None else one.number: one.name for place, one in enumerate(read_classes(path))}
+
+
 def _read_file(path: Path) -> Declaration | None:
     """Read data.yaml, or Darknet's obj.data; None for a file of another purpose."""
     if path.suffix == '.data':
         pairs = (line.split('=', 1) for line in read_text(path).splitlines() if '=' in line)
         content = {key.strip(): value.strip() for key, value in pairs}
     else:
-        if not contains(path, b'names') and not contains(path, b'nc:'):
+        words = [word.encode(code) for word in ('names', 'nc:') for code in ('utf-8', 'utf-16-le', 'utf-16-be')]
+        if not any(contains(path, word) for word in words):
             return None
         try:
-            content = yaml.load(read_text(path), Loader=yaml.BaseLoader)  # all as text: a class may be called 'no'
+            content = yaml.load(
+                read_text(path, latin=True), Loader=yaml.BaseLoader
+            )  # all as text: a class may be called 'no'
         except (yaml.YAMLError, RecursionError) as error:
-            if not re.search(r'(?m)^\s*(names|nc)\s*:', read_text(path)):
+            if not re.search(r'(?m)^\s*(names|nc)\s*:', read_text(path, latin=True)):
                 return None  # of another tool
             raise ValueError(f'{path} is not valid YAML: {printable(" ".join(str(error).split()))[:200]}') from error
     if not isinstance(content, dict) or not {'names', 'nc', *_SPLITS} & content.keys():

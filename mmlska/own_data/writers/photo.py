@@ -48,7 +48,7 @@ def flat_names(photos: Sequence[PhotoToWrite]) -> list[str]:
             numbers[file.stem] = numbers.get(file.stem, 1) + 1
             stem = f'{file.stem}_{numbers[file.stem]}'
         taken.add(stem.casefold())
-        out.append(stem + file.suffix)
+        out.append(stem + ('.jpg' if file.suffix.lower() in ('.jpe', '.jfif') else file.suffix))  # others know no .jfif
     return out
 
 

@@ -1,0 +1,86 @@
+"""Which mask belongs to which image, and what has none."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .data_folder import NOT_READ, DataFolder, is_unread
+from .folder_names import IMAGE_ENDS, MASK_ENDS
+from .label_text import short
+from .mask_files import MaskPair
+from .split_lists import NOT_LISTED, SplitLists
+
+# Masks of single objects, beside those of classes in Pascal VOC and Mapillary: neither photos nor masks that can be used.
+_INSTANCE_FOLDER = re.compile(
+    r'segmentationobject|instances?([ _-]?(masks?|ids?|labels?|annotations?))?', re.IGNORECASE
+)
+_PURPOSES = ('segmentation', 'main', 'layout', '')  # of VOC's lists
+
+
+@dataclass
+class MaskPairing:
+    """Pairs of image and mask, and what is left."""
+
+    pairs: list[MaskPair] = field(default_factory=list)
+    alone: list[Path] = field(default_factory=list)  # images without a mask
+    remarks: list[tuple[str, str]] = field(default_factory=list)  # the kind of what is not used, and its place
+
+
+def photos_and_masks(folder: DataFolder) -> tuple[list[Path], list[Path]]:
+    """The files that look like photos, and those that look like masks."""
+    root = folder.root
+    images, masks = [], []
+    files = [path for path in folder.images if not any(map(_INSTANCE_FOLDER.fullmatch, _folders(path, root)))]
+    for path in files:
+        (masks if folder.is_mask(path) else images).append(path)
+    if not masks:  # x.jpg and x.png in one folder
+        stems = Counter((path.parent, path.stem) for path in files)
+        masks = [path for path in files if path.suffix.lower() == '.png' and stems[path.parent, path.stem] == 2]
+        known = set(masks)
+        images = [path for path in files if path not in known]
+    return images, masks
+
+
+def find_pairs(folder: DataFolder) -> MaskPairing:
+    """Pair images with masks of the same name, in other folders or with endings such as ``_mask``.
+
+    Raises:
+        ValueError: If two masks fit an image equally well.
+    """
+    root, out = folder.root, MaskPairing()
+    images, masks = photos_and_masks(folder)
+    stems = {image.stem for image in images}
+    by_key: dict[str, list[Path]] = {}
+    for mask in masks:  # a photo may be called woman_mask.jpg, and its mask woman_mask.png
+        by_key.setdefault(mask.stem if mask.stem in stems else MASK_ENDS.sub('', mask.stem), []).append(mask)
+    lists, used = SplitLists(folder, purposes=_PURPOSES), set()
+    for image in images:
+        fitting = by_key.get(IMAGE_ENDS.sub('', image.stem)) or by_key.get(image.stem) or []
+        if not fitting:
+            out.alone.append(image)
+            continue
+        parts = set(_folders(image, root))
+        shared = [len(parts.intersection(_folders(mask, root))) for mask in fitting]
+        best, *others = [mask for mask, count in zip(fitting, shared) if count == max(shared)]
+        if others:
+            raise ValueError(f'{image} has two masks, {best} and {others[0]}; keep one of them in the folder')
+        used.add(best)
+        listed, split = lists.split_of(image)
+        if listed:
+            out.pairs.append(MaskPair(image, best, split))
+        else:
+            out.remarks.append((NOT_LISTED, short(image, root)))
+    if out.pairs:
+        out.remarks += [*lists.left_out, *lists.remarks]
+        unread = [path for path in folder.files if is_unread(path)]
+        rest = [mask for mask in masks if mask not in used]
+        out.remarks += [('mask without its image, not used', short(mask, root)) for mask in rest]
+        out.remarks += [(NOT_READ, short(path, root)) for path in unread]
+    return out
+
+
+def _folders(path: Path, root: Path) -> tuple[str, ...]:
+    return path.parent.relative_to(root).parts

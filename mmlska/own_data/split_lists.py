@@ -1,0 +1,155 @@
+"""Lists of names that give the splits: VOC's ``ImageSets/Main/train.txt`` and its like, and ``train.txt`` beside the photos."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from .data_folder import DataFolder, name_key, stem_key
+from .label_text import read_text, short
+
+#: The kind of remark on an image that is in none of the lists for it.
+NOT_LISTED = 'image that no list of splits names, not used'
+_LISTS = {'train': 'train', 'val': 'val', 'valid': 'val', 'validation': 'val', 'test': 'test', 'trainval': 'trainval'}
+_PURPOSES = ('main', 'segmentation', 'layout', '')  # of lists, the first counts; '' lies in ImageSets itself
+_FLAG = re.compile(r'(.*\S)\s+[-+]?\d+')
+_FEWEST_KNOWN = 0.5  # of the names in a list that is not in ImageSets
+
+
+@dataclass
+class _Entry:
+    folders: tuple[str, ...]
+    split: str | None
+
+
+@dataclass
+class SplitLists:
+    """What all lists of a folder say.
+
+    Args:
+        folder: The folder.
+        labels: Label files, whose names are known too.
+        purposes: The folders of ImageSets, of which the first that is there counts.
+    """
+
+    folder: DataFolder
+    labels: Iterable[Path] = ()
+    purposes: tuple[str, ...] = _PURPOSES
+    left_out: list[tuple[str, str]] = field(default_factory=list)  # kinds of mistakes with their places
+    remarks: list[tuple[str, str]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        photos = [photo for photo in self.folder.images if not self.folder.is_mask(photo)]
+        self._count = Counter(stem_key(photo.name) for photo in photos)
+        self._known = {*map(_key, self.folder.images), *(stem_key(label.stem) for label in self.labels)}
+        self._homes = {home: self._entries(files) for home, files in self._files().items()}
+        self._homes = {home: entries for home, entries in self._homes.items() if entries}
+
+    def split_of(self, photo: Path, label: Path | None = None) -> tuple[bool, str | None]:
+        """Whether a photo is used, and its split: that of the lists for it, where there are some, else that of its folders.
+
+        Args:
+            photo: The photo.
+            label: Its label file, by whose name and folder lists count for it then.
+        """
+        by_folder = self.folder.split_of(photo) or (self.folder.split_of(label) if label else None)
+        home = next((place for place in (label or photo).parents if place in self._homes), None)
+        if home is None:
+            return True, by_folder
+        entry = self._entry(home, photo, label)
+        if entry is None and home not in self._strict and by_folder:  # the list may be of another part
+            return True, by_folder
+        return entry is not None, entry.split if entry else None
+
+    def _entry(self, home: Path, photo: Path, label: Path | None) -> _Entry | None:
+        for key in (*([stem_key(label.stem)] if label else []), stem_key(photo.name)):
+            entries = self._homes[home].get(key, [])
+            if self._count[key] > 1:  # photos of one name in several folders
+                mine = [name_key(part) for part in photo.parent.parts]
+                entries = [one for one in entries if not one.folders or mine[-len(one.folders) :] == [*one.folders]]
+            if entries:
+                return entries[0]
+        return None
+
+    def _files(self) -> dict[Path, dict[str, Path]]:
+        """The lists of each folder by their split; those of ImageSets count before others."""
+        root = self.folder.root
+        found: dict[Path, dict[str, dict[str, Path]]] = {}
+        plain: dict[Path, dict[str, Path]] = {}
+        for path in self.folder.with_suffix('.txt'):
+            split = _LISTS.get(path.stem.lower())
+            if split is None:
+                continue
+            parts = [part.lower() for part in path.relative_to(root).parts[:-1]]
+            if 'imagesets' in parts:
+                place = parts.index('imagesets')
+                home = root.joinpath(*path.relative_to(root).parts[:place])
+                found.setdefault(home, {}).setdefault('/'.join(parts[place + 1 :]), {}).setdefault(split, path)
+            elif self._lists_photos(path):
+                home = path.parent
+                while home != root and not any(photo.is_relative_to(home) for photo in self.folder.images):
+                    home = home.parent
+                plain.setdefault(home, {}).setdefault(split, path)
+        self._strict = set(found)
+        out = {home: next((lists[p] for p in self.purposes if p in lists), {}) for home, lists in found.items()}
+        return {**plain, **{home: lists for home, lists in out.items() if lists}}
+
+    def _lists_photos(self, path: Path) -> bool:
+        try:
+            lines = [line for line in map(str.strip, read_text(path).splitlines()) if line]
+        except (OSError, ValueError):
+            return False
+        known = sum(self._known_name(line)[1] for line in lines)
+        return known > 0 and known >= _FEWEST_KNOWN * len(lines)
+
+    def _known_name(self, line: str) -> tuple[str, bool]:
+        """The name in a line, and whether it is known; behind it may stand a number or the name of its mask."""
+        flagged = _FLAG.fullmatch(line)
+        for name in (line, *([flagged[1]] if flagged else []), re.split(r'[\s,;]+', line)[0]):
+            if stem_key(name) in self._known:
+                return name, True
+        return flagged[1] if flagged else line, False
+
+    def _entries(self, files: dict[str, Path]) -> dict[str, list[_Entry]]:
+        """The entries of lists by their keys. Those in trainval alone belong to whichever of train and val has no list, or to no split."""
+        listed = {split: self._listed(files[split]) for split in ('train', 'val', 'test', 'trainval') if split in files}
+        listed = {split: names for split, names in listed.items() if names}
+        rest = {('train',): 'val', ('val',): 'train'}.get(tuple(name for name in ('train', 'val') if name in listed))
+        out: dict[str, list[_Entry]] = {}
+        for split, names in listed.items():
+            for folders, key in dict.fromkeys(names):
+                before = next((one for one in out.get(key, []) if one.folders == folders), None)
+                if before is None:
+                    out.setdefault(key, []).append(_Entry(folders, rest if split == 'trainval' else split))
+                elif split != 'trainval':
+                    kind = f'name in two lists of {_what(files[split])}; it stays in {before.split}'
+                    self.remarks.append((kind, f'{short(files[split], self.folder.root)}: {key[:100]!r}'))
+        return out
+
+    def _listed(self, path: Path) -> list[tuple[tuple[str, ...], str]]:
+        """The names in a list, as they are compared: folders and stem."""
+        found = []
+        for line in filter(None, map(str.strip, read_text(path).splitlines())):
+            name, known = self._known_name(line)
+            if not known:
+                place = f'{short(path, self.folder.root)}: {name[:100]!r}'
+                self.left_out.append(
+                    (f'name in a list of {_what(path)} of which there is neither xml nor photo', place)
+                    if self.labels
+                    else (f'name in a list of {_what(path)} of which there is no photo', place)
+                )
+            parts = [part for part in PurePosixPath(name.replace('\\', '/')).parts[:-1] if part not in ('/', '.', '..')]
+            found.append((tuple(map(name_key, parts)), stem_key(name)))
+        return found
+
+
+def _what(path: Path) -> str:
+    """What lists are called in messages."""
+    return 'ImageSets' if 'imagesets' in (part.lower() for part in path.parts) else 'photos'
+
+
+def _key(path: Path) -> str:
+    return stem_key(path.name)
