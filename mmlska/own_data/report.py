@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
@@ -23,6 +24,19 @@ TOO_LARGE = f'image of more than the {MAX_PIXELS / 1e6:.3g} million pixels that 
 def first_of(places: list[str]) -> str:
     """Some of the places, for a message."""
     return ', '.join(printable(place)[:200] for place in places[:3]) + (', ...' if len(places) > 3 else '')
+
+
+def lines_of(entries: Iterable[tuple[str, str]], prefix: str = '') -> list[str]:
+    """A line for each kind of what was found, with its first places.
+
+    Example:
+        >>> lines_of([('broken line', 'a.txt'), ('broken line', 'b.txt')], 'left out: ')
+        ['left out: 2 x broken line: a.txt, b.txt']
+    """
+    kinds: dict[str, list[str]] = {}
+    for kind, place in entries:
+        kinds.setdefault(kind, []).append(place)
+    return [f'{prefix}{len(places)} x {kind}: {first_of(places)}' for kind, places in kinds.items()]
 
 
 @dataclass
