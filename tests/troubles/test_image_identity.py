@@ -8,9 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from own_sets import MASK_RCNN, UPERNET, adapt, annotation, coco, image, mask, mask_set, stripes
 from PIL import Image
-
-from tests.own_sets import MASK_RCNN, UPERNET, adapt, annotation, coco, image, mask, mask_set, stripes
 
 LEFT, RIGHT, LOW = (5, 5, 20, 20), (45, 10, 30, 40), (10, 35, 25, 20)
 
