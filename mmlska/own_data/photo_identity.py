@@ -83,7 +83,7 @@ def separate(
         if not any(kept):
             if first != learned:
                 continue
-            lines.append(f'the {names[0]} and the {names[1]} images are the same photos; {names[1]} is none of its own')
+            lines.append(f'the {names[1]} images are those of {names[0]}, by file or content, and are not used')
             del sides[second]
             continue
         place, loser, winner = (0, first, names[1]) if kept[0] else (1, second, names[0])

@@ -204,7 +204,7 @@ def test_two_sides_that_are_one_set_are_split_anew(tmp_path):
             picture(root / split / f'{name}.png')
         labels(root, f'{split}/_annotations.coco.json', {name: [(1, LEFT)] for name in 'abcdef'})
     found, lines = sides(root, tmp_path)
-    assert 'the training and the validation images are the same photos; validation is none of its own' in lines
+    assert 'the validation images are those of training, by file or content, and are not used' in lines
     assert {split: len(photos) for split, photos in found.items()} == {'train': 5, 'val': 1}
     assert len(everything(found)) == 6
 

@@ -82,6 +82,7 @@ def test_masks_of_run_lengths_follow(tmp_path, name):
         counts = np.diff(edges).tolist()
     root = labelled(tmp_path / 'd', [HALF] * 3, segmentation=dict(size=list(SIZE[::-1]), counts=counts))
     cfg, _ = adapt(MASK_RCNN, root, tmp_path / 'work')
+    assert len(written(cfg)[1]) == 3
     for one in written(cfg)[1].values():
         assert one['segmentation']['size'] == [30, 40]
         assert (coco_mask.decode(one['segmentation']) == inside[::2, ::2]).all()
