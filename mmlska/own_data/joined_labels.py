@@ -102,7 +102,7 @@ def _groups(files: Sequence[AnnotationFile], known: dict[Path, Path]) -> Iterato
                 entries.append(_Entry(number, image, path == known[path]))
     found = [sorted(group, key=lambda entry: not entry.named) for group in groups.values() if len(group) > 1]
     # Photos turned by EXIF data may be labelled in two ways, which training refuses.
-    found = [group for group in found if len({(e.image.get('width'), e.image.get('height')) for e in group}) == 1]
+    found = [group for group in found if len({str((e.image.get('width'), e.image.get('height'))) for e in group}) == 1]
     by_id: dict[tuple, _Entry] = {}
     for entry in (entry for group in found for entry in group):
         by_id.setdefault((entry.item, entry.image['id']), entry)
