@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..images import Header
 from ..text import shown
+from .label_text import number
 from .palettes import spelling
 
 # What entries refer to each other by.
@@ -29,6 +30,8 @@ class AnnotationFile:
     places: dict[int, str] = field(default_factory=dict)  # where annotations come from, by their place in the list
     left_out: list[tuple[str, str]] = field(default_factory=list)  # what could not be read: kind of mistake and place
     remarks: list[tuple[str, str]] = field(default_factory=list)  # the same, of what is odd and was read
+    headers: dict[Path, Header] = field(default_factory=dict)  # of the images that were looked at
+    doubts: list[tuple[str, str]] = field(default_factory=list)  # the same, of what was read though it can't be right
 
 
 def check_entries(path: Path, content) -> None:
@@ -126,10 +129,42 @@ def _is_name(name) -> bool:
 
 
 def labelled_size(image: dict, header: Header) -> tuple[int, int]:
-    """Width and height of a photo as its labels count them."""
+    """Width and height of a photo as its labels count them: also those that it had before it was resized."""
+    said = said_size(image)
+    if said and any(is_resized(said, size) for size in (header.upright, header.stored)):
+        return said
     return header.stored if labelled_as_stored(image, header) else header.upright
 
 
 def labelled_as_stored(image: dict, header: Header) -> bool:
     """Whether the labels of a photo that EXIF data turn count pixels as stored, as its size in the file says."""
     return (image.get('width'), image.get('height')) == header.stored != header.upright
+
+
+def said_size(image: dict) -> tuple[int, int] | None:
+    """The width and height that an entry says; None where it says none that an image can have.
+
+    Example:
+        >>> said_size({'width': 80, 'height': '60'}), said_size({'width': 0, 'height': 0}), said_size({})
+        ((80, 60), None, None)
+    """
+    try:
+        width, height = (number(image.get(side)) for side in ('width', 'height'))
+    except (TypeError, ValueError):
+        return None
+    sound = min(width, height) >= 1 and max(width, height) < 1 << 31
+    return (round(width), round(height)) if sound else None
+
+
+def is_resized(said: tuple[int, int], size: tuple[int, int]) -> bool:
+    """Whether one factor makes one size of another one, where both sides are rounded down, up or to the nearest pixel.
+
+    Example:
+        >>> is_resized((640, 427), (320, 213)), is_resized((640, 427), (320, 240))
+        (True, False)
+    """
+    sides = list(zip(said, size))
+    return any(
+        max((new + low) / old for old, new in sides) < min((new + low + 1) / old for old, new in sides)
+        for low in (0, -0.5, -1)
+    )

@@ -131,7 +131,7 @@ def check_config(cfg: Config) -> Checked:
         every = [pair for split, built in datasets for pair in _mask_pairs(split, built, root)]
         pairs = [pair for pair, inside in every if inside]
         outside = [pair for pair, inside in every if not inside]
-        source = MaskSource(root, pairs, labels=_labels(cfg, datasets[0][1], names))
+        source = MaskSource(root, pairs, labels=_labels(cfg, datasets[0][1], names), as_is=True)
     report = source.check(input_scale(cfg))
     _compare_anchors(report, cfg)
     check_pixels(report, cfg)

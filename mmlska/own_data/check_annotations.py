@@ -44,7 +44,7 @@ def check_annotations(
     """
     report = Report()
     for item in files:
-        for level, entries in ((ERROR, item.left_out), (WARNING, item.remarks)):
+        for level, entries in ((ERROR, item.left_out), (ERROR, item.doubts), (WARNING, item.remarks)):
             for kind, place in entries:
                 report.add(level, kind, place)
     try:
@@ -58,7 +58,7 @@ def check_annotations(
     for item in files:
         for other in _check_images(report, item):
             first = seen.setdefault(other, item)
-            if first is not item:
+            if first.split != item.split or wanted is not None and first is not item:
                 names = first.path.name, item.path.name
                 one, two = (first.split, item.split) if names[0] == names[1] else names
                 report.add(ERROR, f'image in {one} and in {two}', other.name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from statistics import median
@@ -33,14 +33,22 @@ def check_splits(report: Report, files: Sequence[AnnotationFile], sides: Mapping
             f'{counts["train"]} and {counts["val"]}',
         )
     _compare_sizes(report, *(sides.get(split, []) for split in ('train', 'val')))
+    check_contents(report, ((item.split, path) for item in files for path in dict.fromkeys(item.images.values())))
+
+
+def check_contents(report: Report, photos: Iterable[tuple[str | None, Path]]) -> None:
+    """Name the photos that are in two splits, as files of the same content.
+
+    Args:
+        photos: The split and the file of each.
+    """
     by_size: dict[int, list[tuple[str, Path]]] = {}
-    for item in files:
-        for path in dict.fromkeys(item.images.values()):
-            if item.split and path.is_file():
-                by_size.setdefault(path.stat().st_size, []).append((item.split, path))
-    for photos in by_size.values():
-        if len({split for split, _ in photos}) > 1:
-            _compare(report, photos)
+    for split, path in photos:
+        if split and path.is_file():
+            by_size.setdefault(path.stat().st_size, []).append((split, path))
+    for group in by_size.values():
+        if len({split for split, _ in group}) > 1:
+            _compare(report, group)
 
 
 def _compare_sizes(report: Report, train: list[float], val: list[float]) -> None:

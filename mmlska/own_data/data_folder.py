@@ -89,8 +89,8 @@ class DataFolder:
         """The images that are none of these, under no other name either, but for masks."""
         seen = set(known)
         others = [path for path in self.images if path not in seen and not self.is_mask(path)]
-        files = {_file_id(path) for path in seen} if others else set()
-        return [path for path in others if _file_id(path) not in files]
+        files = {file_id(path) for path in seen} if others else set()
+        return [path for path in others if file_id(path) not in files]
 
     def with_suffix(self, *suffixes: str) -> Iterator[Path]:
         """Those of the files that have one of these suffixes, in upper or lower case."""
@@ -243,7 +243,7 @@ def stem_key(name: str) -> str:
     return name_key(path.stem if path.suffix.lower() in (*IMAGE_SUFFIXES, *_UNREAD_SUFFIXES) else path.name)
 
 
-def _file_id(path: Path) -> tuple[int, int] | None:
+def file_id(path: Path) -> tuple[int, int] | None:
     """The same for all names of a file, through links or not; None where it is gone."""
     try:
         status = path.stat()

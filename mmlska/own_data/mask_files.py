@@ -6,15 +6,12 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image
 
 from ..colors import pack_rgb
 from ..images import ImageError, ImageTooLarge, open_image
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 IGNORE = 255  # the index of pixels without a label
 _BAND = 4_000_000  # pixels that are counted at once
@@ -37,6 +34,7 @@ class MaskPair:
     mask: Path
     split: str | None
     size: tuple[int, int] = (0, 0)  # of the mask, width and height
+    photo_size: tuple[int, int] | None = None  # what the mask is resized to, where the photo was resized by one factor
     indexed: bool = True  # one channel
     deep: bool = False  # more than 8 bits
     floats: bool = False
@@ -126,7 +124,7 @@ def _fault_of_floats(values: np.ndarray) -> tuple[float, str] | None:
     return float(odd[0]), fix
 
 
-def _bands(file: Image) -> Iterator[Image]:
+def _bands(file: Image.Image) -> Iterator[Image.Image]:
     """An image in strips, as arrays of all pixels at once would take many times its size."""
     width, height = file.size
     step = max(_BAND // width, 1)
@@ -159,6 +157,8 @@ def read_index(pair: MaskPair, labels: Labels) -> np.ndarray:
             for number, value in enumerate(labels.values):
                 part[values == value] = number
             top += len(values)
+    if pair.photo_size:
+        index = np.asarray(Image.fromarray(index).resize(pair.photo_size, Image.Resampling.NEAREST))
     return index
 
 

@@ -14,8 +14,8 @@ def write_repaired(target: str, source: Source) -> list[str]:
     """Write a corrected copy into a new folder; the data themselves are never changed.
 
     Images go to ``images/``, annotations as COCO files to ``annotations/``, masks as indices to ``masks/`` with ``classes.json``. Left
-    out are images that are missing or broken, annotations that training can't use, and masks of another size than their image. Photos
-    whose labels count pixels as stored lose their EXIF orientation.
+    out are images that are missing or broken or of another shape than their labels say, images that another split has too, and annotations
+    that training can't use. Photos whose labels count pixels as stored lose their EXIF orientation.
 
     Returns:
         Lines that say what was written.

@@ -26,17 +26,17 @@ def first_of(places: list[str]) -> str:
     return ', '.join(printable(place)[:200] for place in places[:3]) + (', ...' if len(places) > 3 else '')
 
 
-def remark_lines(remarks: Iterable[tuple[str, str]]) -> list[str]:
-    """Remarks, the kind and the place of each, as one line for each kind with its number and first places.
+def lines_of(entries: Iterable[tuple[str, str]], prefix: str = '') -> list[str]:
+    """A line for each kind of what was found, with its first places.
 
     Example:
-        >>> remark_lines([('odd', 'a'), ('strange', 'b'), ('odd', 'c')])
-        ['2 x odd: a, c', '1 x strange: b']
+        >>> lines_of([('broken line', 'a.txt'), ('broken line', 'b.txt')], 'left out: ')
+        ['left out: 2 x broken line: a.txt, b.txt']
     """
     kinds: dict[str, list[str]] = {}
-    for kind, place in remarks:
+    for kind, place in entries:
         kinds.setdefault(kind, []).append(place)
-    return [f'{len(places)} x {kind}: {first_of(places)}' for kind, places in kinds.items()]
+    return [f'{prefix}{len(places)} x {kind}: {first_of(places)}' for kind, places in kinds.items()]
 
 
 @dataclass

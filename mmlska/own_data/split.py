@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
-from ..text import printable
+from ..text import counted, printable
 from .folder import name_hash
+from .photo_identity import original_name, photo_names
 from .sources.source import TrainingLabels
 
 
@@ -24,52 +25,81 @@ def split_images(labels: TrainingLabels, val_fraction: float) -> tuple[dict[str,
     note = f', {len(rest)} in no split are not used, such as {printable(labels.name_of(rest[0]))}' if rest else ''
     if 'val' in others:
         return {'train': whole, **others}, f'as the folder splits them{note}'
-    chosen = choose_val([labels.classes_in(i) for i in whole], [labels.name_of(i) for i in whole], val_fraction)
+    paths = [labels.path_of(image) for image in whole]
+    known = photo_names(paths)
+    originals = [original_name(known[path]) for path in paths]
+    several = len(originals) - len(set(originals))
+    if several:
+        count = sum(number > 1 for number in Counter(originals).values())
+        note += f'; all versions or copies of one photo are on one side, {count} have several'
+    chosen = choose_val(
+        [labels.classes_in(i) for i in whole], [labels.name_of(i) for i in whole], val_fraction, originals
+    )
     train, val = ([image for i, image in enumerate(whole) if (i in chosen) == held_out] for held_out in (False, True))
     return {'train': train, 'val': val, **others}, f'{val_fraction:g} of them held out by a hash of the names{note}'
 
 
-def choose_val(classes: Sequence[set[int]], names: Sequence[str], fraction: float) -> set[int]:
+def choose_val(
+    classes: Sequence[set[int]], names: Sequence[str], fraction: float, photos: Sequence[Hashable] | None = None
+) -> set[int]:
     """Choose the images for validation, the same ones for the same names, with every class on both sides where that can be.
 
     Args:
         classes: The classes in each image.
         names: A name of each image; its hash decides.
         fraction: Share of the images, whose indices are returned.
+        photos: What images that have to be on one side have in common; by default each image is a photo of its own.
 
     Raises:
-        ValueError: If the fraction is not between 0 and 1 or there are less than two images.
+        ValueError: If the fraction is not between 0 and 1 or there are less than two photos.
 
     Example:
         >>> sorted(choose_val([{0}, {0}, {1}, {1}, {0}], 'abcde', 0.4))
         [3, 4]
+        >>> sorted(choose_val([{0}] * 5, 'abcde', 0.4, photos='xxyzz'))
+        [3, 4]
     """
     if not 0 < fraction < 1:
         raise ValueError(f'--val-fraction {fraction} is impossible; use a share between 0 and 1, such as 0.2')
-    if len(names) < 2:
+    groups: dict[Hashable, list[int]] = {}
+    for place in range(len(names)):
+        groups.setdefault(place if photos is None else photos[place], []).append(place)
+    # Of several images of a photo the first name counts.
+    ranked = [min((name_hash(names[place]), place) for place in group) for group in groups.values()]
+    units = [group for _, group in sorted(zip(ranked, groups.values()))]
+    if len(units) < 2:
+        versions = ', all of them versions of one photo,' if len(names) > 1 else ''
         raise ValueError(
-            f'{len(names)} labelled image is too few to split into training and validation; use at least 2'
+            f'{counted(len(names), "labelled image")}{versions} is too few to split into training and validation; use at least 2 photos'
         )
-    count = min(max(round(len(names) * fraction), 1), len(names) - 1)
-    order = sorted(range(len(names)), key=lambda i: name_hash(names[i]))
-    left = Counter(item for found in classes for item in found)
+    found = [set().union(*(classes[place] for place in group)) for group in units]
+    wanted = min(max(round(len(names) * fraction), 1), len(names) - 1)
+    left = Counter(item for labels in found for item in labels)
     chosen: set[int] = set()
-    missing = {item for item, images in left.items() if images > 1}
+    held_out = 0
+    missing = {item for item, photos_of in left.items() if photos_of > 1}
 
-    def take(index: int) -> None:
-        chosen.add(index)
-        missing.difference_update(classes[index])
-        left.subtract(classes[index])
+    def take(unit: int) -> None:
+        nonlocal held_out
+        chosen.add(unit)
+        held_out += len(units[unit])
+        missing.difference_update(found[unit])
+        left.subtract(found[unit])
 
-    while missing and len(chosen) < count:
-        spare = [i for i in order if i not in chosen and all(left[item] > 1 for item in classes[i])]
-        best = max(spare, key=lambda i: len(missing & classes[i]), default=None)
-        if best is None or not missing & classes[best]:
+    def fits(unit: int) -> bool:
+        return unit not in chosen and held_out + len(units[unit]) <= wanted
+
+    while missing and held_out < wanted:
+        spare = [i for i in range(len(units)) if fits(i) and all(left[item] > 1 for item in found[i])]
+        best = max(spare, key=lambda i: len(missing & found[i]), default=None)
+        if best is None or not missing & found[best]:
             break
         take(best)
-    # A class with a single image stays in training as long as there is another image to take.
+    # A class with a single photo stays in training as long as there is another one to take.
     for keep_last in (True, False):
-        for i in order:
-            if len(chosen) < count and i not in chosen and not (keep_last and any(left[k] < 2 for k in classes[i])):
-                take(i)
-    return chosen
+        for unit in range(len(units)):
+            if fits(unit) and not (keep_last and any(left[item] < 2 for item in found[unit])):
+                take(unit)
+    if not chosen:  # each photo has more images than the share
+        take(min(range(len(units)), key=lambda unit: len(units[unit])))
+    return {place for unit in chosen for place in units[unit]}

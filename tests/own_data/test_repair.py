@@ -33,8 +33,8 @@ def test_a_repaired_copy_of_coco_files_is_sound(tmp_path):
     before = {path: path.read_bytes() for path in bad.rglob('*') if path.is_file()}
     checked = check_folder(str(bad))
     lines = write_repaired(str(tmp_path / 'new'), checked.source)
-    assert lines[0] == 'instances_all.json: 4 images, 5 annotations'
-    assert 'left out: 2 images' in lines[-1]
+    assert lines[0] == 'instances_all.json: 3 images, 4 annotations'
+    assert 'left out: 3 images' in lines[-1]
     assert '1 mask size unlike the image' in lines[-1]
     assert check_folder(str(tmp_path / 'new')).report.errors == 0
     assert {path: path.read_bytes() for path in bad.rglob('*') if path.is_file()} == before

@@ -130,6 +130,7 @@ def _add(entry: LabelledPhoto, row: _Row, box: list[float], fractions: bool, pho
         if header is None:
             return
         size = labelled_size(entry.entry, header)
+        entry.entry['width'], entry.entry['height'] = size  # fractions are those of any size
         box = [value * size[place % 2] for place, value in enumerate(box)]
     if photos.is_new(entry, row.place, row.name, *box):
         left, top, right, bottom = box

@@ -6,8 +6,8 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
 from shlex import quote
 
@@ -17,6 +17,7 @@ from ...colors import distinct_colors
 from ...datasets.coco_labels import area_of, box_of, is_ignored, mask_of, problem
 from ...files import write_atomically, write_text
 from ...image_windows import header_of
+from ...images import Header
 from ...text import counted, printable
 from ..annotations import AnnotationFile, categories_of, labelled_as_stored, own_categories
 from ..check_annotations import check_annotations
@@ -25,9 +26,12 @@ from ..data_folder import NOT_READ, DataFolder, is_unread, name_key
 from ..folder import LABEL_SUFFIXES, STAY_INSIDE
 from ..image_copies import ImageCopies
 from ..input_scale import InputScale, SizedBoxes
+from ..joined_labels import join_labels
+from ..label_scale import rescale_labels
 from ..label_text import short
-from ..report import Report, add_unsplit, check_image, first_of, remark_lines
-from .source import LabelFormat, Legend, Sample, TrainingLabels
+from ..photo_identity import separate
+from ..report import Report, add_unsplit, check_image, first_of, lines_of
+from .source import LabelFormat, Legend, Sample, TrainingLabels, learned_split
 
 
 @dataclass
@@ -49,22 +53,32 @@ class InstanceSource(LabelFormat):
         rest = [path for path in folder.files if is_unread(path) and name_key(path.stem) not in said]
         self.files[0].remarks += [(NOT_READ, short(path, folder.root)) for path in rest]
 
+    @cached_property
+    def joined(self) -> list[AnnotationFile]:
+        """The files as training reads them: labels of one photo joined, those of resized photos rescaled."""
+        return join_labels(rescale_labels(self.files))
+
     def check(self, scale: InputScale | None = None) -> Report:
-        report = check_annotations(self.files, self.wanted, scale)
+        files = self.files if self.wanted is not None else self.joined
+        # The check corrects the sizes of images, which the others have to see.
+        copies = [
+            replace(item, content={**item.content, 'images': [dict(image) for image in item.content['images']]})
+            for item in files
+        ]
+        report = check_annotations(copies, self.wanted, scale)
         if self.wanted is None:
-            splits = [(item.split, str(name)) for item in self.files for name in item.images]
-            add_unsplit(report, splits)
+            add_unsplit(report, [(item.split, str(name)) for item in self.files for name in item.images])
         return report
 
     def legend(self) -> Legend:
-        classes, _, _ = categories_of(self.files)
+        classes, _, _ = categories_of(self.joined)
         return list(zip(classes, distinct_colors(len(classes))))
 
     def samples(self) -> list[tuple[str, Callable[[], Sample | None]]]:
-        _, mapping, _ = categories_of(self.files)
+        _, mapping, _ = categories_of(self.joined)
         return [
             (image['file_name'], partial(_sample, item, image, mapping))
-            for item in self.files
+            for item in self.joined
             for image in item.content['images']
             if image.get('file_name') in item.images
         ]
@@ -81,25 +95,36 @@ class InstanceSource(LabelFormat):
 
     def read(self) -> InstanceLabels:
         self._refuse_nothing()
-        labels = _clean(self.files, self.root)
-        labels.notes += _notes(self.files)
+        labels = _clean(self.joined, self.root)
+        labels.splits, apart = separate(labels.splits, labels.learned, labels.path_of)
+        labels.notes += [*apart, *_notes(self.joined)]
         return labels
 
     def repair(self, folder: Path) -> list[str]:
         self._refuse_nothing()
         broken, merged, copies = set(), [], ImageCopies(self.root, folder / 'images')
-        for item in self.files:
-            images, seen, paths = [], set(), {}
+        sound: dict[str, list[tuple[AnnotationFile, dict]]] = {}
+        for item in self.joined:
+            seen = set()
             for image in item.content['images']:
                 name, number = image.get('file_name'), image.get('id')
                 path = item.images.get(name)
-                if path is None or number in seen or check_image(Report(), path) is None:
+                header = None if path is None or number in seen else check_image(Report(), path)
+                if header is None or not _has_its_size(image, header):
                     broken.add(name)
                     continue
                 seen.add(number)
-                images.append(image)
-                paths[name] = copies.add(path, labelled_as_stored(image, header_of(path)))
-            merged.append(AnnotationFile(item.path, item.split, {**item.content, 'images': images}, paths))
+                sound.setdefault(item.split or '', []).append((item, image))
+        sides, apart = separate(sound, learned_split(sound), lambda pair: pair[0].images[pair[1]['file_name']])
+        for item in self.joined:
+            images = [image for owner, image in sides.get(item.split or '', ()) if owner is item]
+            files = {image['file_name']: item.images[image['file_name']] for image in images}
+            stored = {
+                image['file_name']: labelled_as_stored(image, header_of(files[image['file_name']])) for image in images
+            }
+            paths = {name: copies.add(path, stored[name]) for name, path in files.items()}
+            if images or not item.content['images']:
+                merged.append(AnnotationFile(item.path, item.split, {**item.content, 'images': images}, paths))
         labels = _clean(merged, folder)
         (folder / 'annotations').mkdir()
         lines = []
@@ -111,13 +136,14 @@ class InstanceSource(LabelFormat):
             lines.append(f'{file.name}: {len(images)} images, {labels.describe(images)}')
         left_out = ', '.join(f'{count} {reason}' for reason, count in labels.left_out.items())
         rest = f'; annotations: {left_out}' if left_out else ''
-        return [*lines, *labels.notes, *_notes(self.files), f'left out: {len(broken)} images{rest}']
+        return [*lines, *labels.notes, *apart, *_notes(self.joined), f'left out: {len(broken)} images{rest}']
 
 
 def _notes(files: Sequence[AnnotationFile]) -> list[str]:
     """What could not be read of label files, and what was odd, each kind in a line."""
-    left_out = remark_lines([entry for item in files for entry in item.left_out])
-    return [*(f'left out: {line}' for line in left_out), *remark_lines([e for item in files for e in item.remarks])]
+    left_out = [entry for item in files for entry in item.left_out]
+    odd = [entry for item in files for entry in (*item.remarks, *item.doubts)]
+    return [*lines_of(left_out, 'left out: '), *lines_of(odd)]
 
 
 def _sample(item: AnnotationFile, image: dict, mapping: dict) -> Sample | None:
@@ -292,12 +318,14 @@ def _clean(files: list[AnnotationFile], root: Path) -> InstanceLabels:
             f'{kinds["stored"][0]} is labelled as it is stored, {kinds["upright"][0]} turned as its EXIF data '
             f'say; write a corrected copy: mmlska check {quote(str(root))} --fix NEW_DIR'
         )
+    if kinds['other size']:
+        total = sum(len(item.content['images']) for item in files)
+        raise ValueError(
+            f'{kinds["other size"][0]}, like {len(kinds["other size"])} of {total} images: no one factor makes one size of the other; put '
+            f'back the photos that were labelled, or leave these out: mmlska check {quote(str(root))} --fix NEW_DIR'
+        )
     palette = [tuple(color) for color in distinct_colors(len(classes))]
     lines = [text for _, text in notes]
-    if kinds['other size']:
-        lines.append(
-            f'{counted(len(kinds["other size"]), "image")} of another size than the labels say: {first_of(kinds["other size"])}'
-        )
     return InstanceLabels(root, classes, palette, splits, lines, bool(kinds['stored']), left_out)
 
 
@@ -338,13 +366,15 @@ def _clean_images(item: AnnotationFile, root: Path, before: list[LabelledImage],
     images, known = [], {image.entry['file_name']: image for image in before}
     for image in item.content['images']:
         path = item.images[image['file_name']]
-        header = header_of(path)
+        header = item.headers.get(path) or header_of(path)
         as_stored = labelled_as_stored(image, header)
         if header.stored != header.upright:
             kinds['stored' if as_stored else 'upright'].append(path.name)
-        said = image.get('width'), image.get('height')
-        if None not in said and said not in (header.upright, header.stored):
-            kinds['other size'].append(path.name)
+        if not _has_its_size(image, header):
+            size = (
+                f'{header.upright[0]}x{header.upright[1]} pixels and its labels say {image["width"]}x{image["height"]}'
+            )
+            kinds['other size'].append(f'{printable(path.name)} has {size}')
         width, height = header.stored if as_stored else header.upright
         inside = path.relative_to(root).as_posix() if path.is_relative_to(root) else None
         name = inside or str(path)
@@ -354,6 +384,11 @@ def _clean_images(item: AnnotationFile, root: Path, before: list[LabelledImage],
             before.append(known[name])
         images.append(known[name])
     return images
+
+
+def _has_its_size(image: dict, header: Header) -> bool:
+    """Whether the labels say the size that the file has, or none."""
+    return (image.get('width'), image.get('height')) in (header.upright, header.stored, (None, None))
 
 
 def _clean_annotation(annotation: dict, image: dict, category: int, number: int) -> dict:

@@ -60,7 +60,8 @@ def _read(masks: MaskLabels) -> list[AnnotationFile]:
     builder.remarks += [('masks', note) for note in masks.notes]
     for split, pairs in masks.splits.items():
         for pair in pairs:
-            photo, place = builder.photo(pair.image, split or None, pair.size), short(pair.mask, masks.root)
+            size = pair.photo_size or pair.size
+            photo, place = builder.photo(pair.image, split or None, size), short(pair.mask, masks.root)
             index = read_index(pair, masks.labels)
             for label in (label for label in np.unique(index).tolist() if label < len(names)):
                 name = names[label]

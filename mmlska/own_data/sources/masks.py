@@ -18,19 +18,23 @@ from PIL import Image
 from ...colors import unpack_rgb
 from ...files import write_atomically
 from ...images import Header, ImageTooLarge, read_header
+from ..check_splits import check_contents
 from ..class_files import NamedClass
 from ..config_edits import set_mask_reader
 from ..data_folder import DataFolder
 from ..folder import is_file
 from ..image_copies import ImageCopies
 from ..input_scale import InputScale
+from ..label_scale import same_size
 from ..label_text import encoding_remarks, short
 from ..mask_classes import understand
 from ..mask_files import FractionsError, Labels, MaskPair, classes_in, read_index, scan_one
 from ..mask_pairing import find_pairs, photos_and_masks
+from ..mask_photos import fit_masks, join_pairs, with_fitting_mask
 from ..palettes import class_file, read_palette
-from ..report import ERROR, TOO_LARGE, WARNING, Report, add_unsplit, check_image, remark_lines
-from .source import LabelFormat, Legend, Sample, TrainingLabels
+from ..photo_identity import separate
+from ..report import ERROR, TOO_LARGE, WARNING, Report, add_unsplit, check_image, lines_of
+from .source import LabelFormat, Legend, Sample, TrainingLabels, learned_split
 
 
 @dataclass
@@ -46,6 +50,7 @@ class MaskSource(LabelFormat):
     classes: Path | None = None  # the one that lies in the folder
     remarks: Sequence[tuple[str, str]] = ()  # the kind of what is not used, and its place
     labels: Labels | None = None  # what the masks mean, where a config says it or a check found it out
+    as_is: bool = False  # a config reads the files as they are
 
     @classmethod
     def fits(cls, folder: DataFolder) -> bool:
@@ -70,7 +75,12 @@ class MaskSource(LabelFormat):
 
     def check(self, scale: InputScale | None = None) -> Report:
         message = self._understand() if self.labels is None else None
-        report = _check_pairs(self.pairs, self.labels, self.alone)
+        pairs, remarks, doubts = (self.pairs, [], []) if self.as_is else join_pairs(self.pairs)
+        report = _check_pairs(pairs, self.labels, self.alone, self.as_is)
+        for level, entries in ((WARNING, remarks), (ERROR, doubts)):
+            for kind, place in entries:
+                report.add(level, kind, place)
+        check_contents(report, ((pair.split, pair.image) for pair in pairs))
         add_unsplit(report, [(pair.split, short(pair.image, self.root)) for pair in self.pairs])
         if message and not report.errors:
             report.add(ERROR, 'classes', message)
@@ -110,30 +120,42 @@ class MaskSource(LabelFormat):
         return [(pair.image.name + str(pair.image.parent), partial(_sample, pair, self.labels)) for pair in pairs]
 
     def read(self) -> MaskLabels:
-        for pair in self.pairs:
+        pairs, remarks, doubts = join_pairs(self.pairs)
+        for pair in pairs:
             scan_one(pair)
-        labels = understand(self.pairs, self._named(), asked=bool(self.palette))
+        labels = understand(pairs, self._named(), asked=bool(self.palette))
         notes = list(labels.notes)
         if self.alone:
             first = self.alone[0].relative_to(self.root)
             notes.append(f'{len(self.alone)} images have no mask and are left out, such as {first}')
-        notes += remark_lines(self.remarks)
-        as_stored = _are_as_stored(self.pairs, self.root)
+        notes += lines_of(self.remarks)
+        headers = [(pair, read_header(pair.image)) for pair in pairs]
+        resized = fit_masks(headers)
+        as_stored = _are_as_stored(headers, self.root)
         splits: dict[str, list[MaskPair]] = {}
-        for pair in self.pairs:
+        for pair in pairs:
             splits.setdefault(pair.split or '', []).append(pair)
+        splits, apart = separate(splits, learned_split(splits), lambda pair: pair.image)
+        notes += [*apart, *lines_of([*resized, *remarks, *doubts])]
         return MaskLabels(self.root, labels.classes, labels.palette, splits, notes, as_stored, labels)
 
     def repair(self, folder: Path) -> list[str]:
         if self.labels is None:
             raise ValueError('the masks can not be corrected before their classes are known; give --palette')
-        written, left_out, cleared = 0, 0, 0
+        written, cleared = 0, 0
         copies = ImageCopies(self.root, folder / 'images', paired=True)
-        for pair in self.pairs:
-            header = check_image(Report(), pair.image) if pair.values else None
-            if header is None or not _fits(pair, header):
-                left_out += 1
-                continue
+        pairs, _, doubts = join_pairs(self.pairs)
+        headers = {id(pair): check_image(Report(), pair.image) if pair.values else None for pair in pairs}
+        sound = [(pair, header) for pair in pairs if (header := headers[id(pair)])]
+        resized = fit_masks(sound)
+        splits: dict[str, list[MaskPair]] = {}
+        for pair, header in sound:
+            if _fits(pair, header):
+                splits.setdefault(pair.split or '', []).append(pair)
+        left_out = len(self.pairs) - sum(map(len, splits.values()))
+        splits, apart = separate(splits, learned_split(splits), lambda pair: pair.image)
+        for pair in (pair for side in splits.values() for pair in side):
+            header = headers[id(pair)]
             index = read_index(pair, self.labels)
             if self.labels.plain:
                 cleared += len(pair.values.keys() - self.labels.allowed)
@@ -147,6 +169,8 @@ class MaskSource(LabelFormat):
         (folder / 'classes.json').write_text(text, encoding='utf-8')
         return [
             f'{written} pairs of image and mask, {len(classes)} classes',
+            *apart,
+            *lines_of([*resized, *doubts]),
             f'left out: {left_out} pairs; {cleared} strange values cleared',
         ]
 
@@ -174,7 +198,8 @@ class MaskLabels(TrainingLabels):
         return []
 
     def write(self, folder: Path, split: str, images: list[MaskPair]) -> dict:
-        return mask_datasets(self.root, folder, split, images, self.labels.reduce_zero)
+        fitting = [with_fitting_mask(pair, folder / 'masks' / split, self.root) for pair in images]
+        return mask_datasets(self.root, folder, split, fitting, self.labels.reduce_zero)
 
 
 def use_mask_files(cfg: Config, colors: Sequence[Sequence[int]] | None = None) -> None:
@@ -213,12 +238,18 @@ def mask_datasets(root: Path, folder: Path, split: str, pairs: Sequence[MaskPair
     return datasets[0] if len(datasets) == 1 else dict(type='ConcatDataset', datasets=datasets)
 
 
-def _check_pairs(pairs: Sequence[MaskPair], labels: Labels | None, alone: Sequence[Path]) -> Report:
-    """Check pairs that were scanned or not; ``labels`` are None where it is not known what the masks mean."""
+def _check_pairs(
+    pairs: Sequence[MaskPair], labels: Labels | None, alone: Sequence[Path], as_is: bool = False
+) -> Report:
+    """Check pairs that were scanned or not; ``labels`` are None where it is not known what the masks mean.
+
+    Args:
+        as_is: A config reads the masks as they are: none is resized.
+    """
     report = Report(unit='pixels', images=len(pairs) + len(alone))
     for path in alone:
         report.add(WARNING, 'image without a mask', path.name)
-    counts, in_images, strange = Counter(), Counter(), Counter()
+    counts, in_images, strange, headers = Counter(), Counter(), Counter(), []
     for pair in pairs:
         header = check_image(report, pair.image)
         if not is_file(pair.mask):
@@ -239,6 +270,9 @@ def _check_pairs(pairs: Sequence[MaskPair], labels: Labels | None, alone: Sequen
                 report.add(ERROR, kind, place)
                 continue
         report.labels += 1
+        if header:
+            headers.append((pair, header))
+            pair.photo_size = None if as_is else same_size(header, pair.size)
         if header and not _fits(pair, header):
             sizes = f'{pair.size[0]}x{pair.size[1]}, image {header.upright[0]}x{header.upright[1]}'
             report.add(ERROR, 'mask size unlike the image', f'{pair.mask.name} ({sizes})')
@@ -257,6 +291,8 @@ def _check_pairs(pairs: Sequence[MaskPair], labels: Labels | None, alone: Sequen
         in_images.update(k for k in found if k >= 0)
         if set(found) == {-1}:
             report.add(WARNING, 'mask without a labelled pixel', pair.mask.name)
+    for kind, place in () if as_is else fit_masks(headers):
+        report.add(WARNING, kind, place)
     if labels is not None:
         report.classes = {name: counts[i] for i, name in enumerate(labels.classes)}
         report.in_images = {name: in_images[i] for i, name in enumerate(labels.classes)}
@@ -281,27 +317,26 @@ def _sample(pair: MaskPair, labels: Labels) -> Sample | None:
 
 
 def _fits(pair: MaskPair, header: Header) -> bool:
-    return pair.size in (header.upright, header.stored)
+    return (pair.photo_size or pair.size) in (header.upright, header.stored)
 
 
 def _is_as_stored(pair: MaskPair, header: Header) -> bool:
     """Whether the mask of a photo that EXIF data turn has its size as stored."""
-    return pair.size == header.stored != header.upright
+    return (pair.photo_size or pair.size) == header.stored != header.upright
 
 
-def _are_as_stored(pairs: list[MaskPair], root: Path) -> bool:
+def _are_as_stored(headers: Sequence[tuple[MaskPair, Header]], root: Path) -> bool:
     """Whether the masks of photos that EXIF data turn have their size as stored.
 
     Raises:
         ValueError: If only some have, or a mask has another size than its image.
     """
-    headers = [(pair, read_header(pair.image)) for pair in pairs]
     wrong = [(pair, header.upright) for pair, header in headers if not _fits(pair, header)]
     if wrong:
         pair, size = wrong[0]
         raise ValueError(
             f'mask {pair.mask} is {pair.size[0]}x{pair.size[1]} and its image {size[0]}x{size[1]}, like {len(wrong)} of '
-            f'{len(pairs)}; write a corrected copy: mmlska check {quote(str(root))} --fix NEW_DIR'
+            f'{len(headers)}; write a corrected copy: mmlska check {quote(str(root))} --fix NEW_DIR'
         )
     turned = [pair for pair, header in headers if header.stored != header.upright]
     stored = [pair for pair, header in headers if _is_as_stored(pair, header)]

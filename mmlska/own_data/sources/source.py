@@ -9,7 +9,7 @@ its own, and what they say, as boxes and outlines in COCO's form or as pairs of 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -106,6 +106,11 @@ class Sample:
     index: np.ndarray | None = None  # (H, W) uint8, 255 without label
 
 
+def learned_split(splits: Container[str]) -> str:
+    """The one of these splits that is trained on."""
+    return next((name for name in ('train', '', 'val', 'test') if name in splits), '')
+
+
 @dataclass
 class TrainingLabels(ABC):
     """Sound labels. An image of ``splits`` is an object of the format's own, which the methods understand."""
@@ -120,7 +125,7 @@ class TrainingLabels(ABC):
     @property
     def learned(self) -> str:
         """The split that is trained on, or a part of it where no other is there to validate with."""
-        return next(name for name in ('train', '', 'val', 'test') if name in self.splits)
+        return learned_split(self.splits)
 
     @abstractmethod
     def name_of(self, image: Any) -> str:

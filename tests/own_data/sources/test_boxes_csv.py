@@ -339,7 +339,9 @@ def test_raccoons(shared_data):
         boxes = ElementTree.parse(path).iter('bndbox')
         corners = [[float(box.findtext(key)) for key in ('xmin', 'ymin', 'xmax', 'ymax')] for box in boxes]
         wanted[path.stem] = sorted([x, y, right - x, bottom - y] for x, y, right, bottom in corners)
-    assert found == wanted
+    twice = wanted.keys() - found.keys()
+    assert len(twice) == 4  # photos that are there under another name too
+    assert found == {name: boxes for name, boxes in wanted.items() if name not in twice}
     with open(root / 'data/raccoon_labels.csv', newline='') as file:
-        assert sum(map(len, found.values())) == len(list(csv.DictReader(file)))
+        assert sum(map(len, wanted.values())) == len(list(csv.DictReader(file)))
     assert labels.classes == ['raccoon']

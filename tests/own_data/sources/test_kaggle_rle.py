@@ -119,7 +119,7 @@ def test_declared_sizes(tmp_path):
     assert labels.splits[''][0].annotations[0]['segmentation'] == {'size': [60, 80], 'counts': COUNTS}
     # One that is not the photo's: nobody knows where the pixels are.
     (tmp_path / 'l.csv').write_text(f'{head}\na.jpg,{RUNS},61,80,cat\n')
-    assert findings(tmp_path)['mask size unlike the image'] == ['l.csv line 2: [61, 80], not [80, 60]']
+    assert findings(tmp_path)['mask size unlike the image'] == ['l.csv line 2: [61, 80], not [60, 80]']
 
 
 @pytest.mark.parametrize(

@@ -40,9 +40,14 @@ def test_names_of_photos(name, tmp_path):
 
 def test_odd_names(tmp_path):
     names = ['照片 1.v2', unicodedata.normalize('NFC', 'Bäume'), 'x.y z']
-    for name in names:
-        photo(tmp_path / f'{name}.JPG')
-        write(tmp_path / f'{unicodedata.normalize("NFD", name)}.json', shape('苹果'), imagePath='gone.jpg')
+    for side, name in enumerate(names):
+        photo(tmp_path / f'{name}.JPG', (80 + side, 60))
+        write(
+            tmp_path / f'{unicodedata.normalize("NFD", name)}.json',
+            shape('苹果'),
+            imagePath='gone.jpg',
+            imageWidth=80 + side,
+        )
     labels = read(tmp_path)
     assert labels.classes == ['苹果']
     assert sorted(images(labels)) == sorted(f'{name}.JPG' for name in names)

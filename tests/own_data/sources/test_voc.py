@@ -148,8 +148,9 @@ def test_sizes_that_are_not_said(tmp_path, size):
 
 
 def test_a_size_unlike_the_photo_is_told(tmp_path):
-    one(tmp_path, thing(), size='800 600')
-    assert found(tmp_path)['size in the labels unlike the image'] == ['a.jpg (800x600, not 80x60)']
+    with pytest.raises(ValueError, match='a.jpg has 80x60 pixels and its labels say 800x500, like 1 of '):
+        one(tmp_path, thing(), size='800 500')
+    assert found(tmp_path)['size in the labels unlike the image'] == ['a.jpg (800x500, not 80x60)']
 
 
 @pytest.mark.parametrize(
@@ -220,7 +221,8 @@ def test_a_real_set(shared_data):
     rows = [line.split(',') for line in (root / 'data/raccoon_labels.csv').read_text().splitlines()[1:]]
     wanted = sorted((row[0], *map(float, row[4:8])) for row in rows if row)
     boxes = [(Path(i.entry['file_name']).name, a['bbox']) for i in labels.splits[''] for a in i.annotations]
-    assert len(labels.splits['']) == 200
+    assert len(labels.splits['']) == 196  # four photos are there twice, three of them labelled anew
     assert labels.classes == ['raccoon']
-    assert sorted((name, x, y, x + w, y + h) for name, (x, y, w, h) in boxes) == wanted
-    assert labels.notes == []
+    found = {(name, x, y, x + w, y + h) for name, (x, y, w, h) in boxes}
+    assert (len(wanted), len(boxes), len(found - set(wanted))) == (217, 213, 0)
+    assert [note[:3] for note in labels.notes] == ['4 x', '3 x']

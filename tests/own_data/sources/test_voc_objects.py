@@ -60,9 +60,10 @@ def test_outlines(tmp_path):
 
 
 def test_the_size_that_labelme_writes(tmp_path):
-    size = '<imagesize><nrows>600</nrows><ncols>800</ncols></imagesize>'
-    one(tmp_path, size, thing(), size='')
-    assert found(tmp_path)['size in the labels unlike the image'] == ['a.jpg (800x600, not 80x60)']
+    size = '<imagesize><nrows>500</nrows><ncols>800</ncols></imagesize>'
+    with pytest.raises(ValueError, match='a.jpg has 80x60 pixels and its labels say 800x500'):
+        one(tmp_path, size, thing(), size='')
+    assert found(tmp_path)['size in the labels unlike the image'] == ['a.jpg (800x500, not 80x60)']
 
 
 def test_turned_boxes(tmp_path):

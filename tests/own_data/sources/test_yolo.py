@@ -283,7 +283,7 @@ def test_boxes_among_outlines_of_other_splits_do_not_train_masks(tmp_path):
 def test_ships(tmp_path):
     labels = read(SHIPS)
     assert labels.classes == ['Ships']
-    assert numbers(labels) == {'train': 405, 'val': 99, 'test': 63}
+    assert numbers(labels) == {'train': 402, 'val': 99, 'test': 63}  # three of 405 are there twice
     assert "1 x data.yaml names a place without photos: '../valid/images', validate/images is taken" in labels.notes
     assert sum(not image.annotations for image in labels.splits['train']) == 88  # without a label file
-    assert len(all_boxes(labels)) == 670
+    assert len(all_boxes(labels)) == 665

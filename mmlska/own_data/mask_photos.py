@@ -1,0 +1,89 @@
+"""Masks whose photos are there twice, or were resized after they were labelled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from PIL import Image
+
+from ..files import write_atomically
+from ..images import Header, open_image
+from ..text import printable
+from .label_scale import factor_text, same_size
+from .mask_files import MaskPair
+from .photo_identity import digest, photo_names
+
+Entries = list[tuple[str, str]]  # kinds of what was found, with their places
+
+_COPIES = 'photo that is there as several files of the same content, with the same mask; taken once'
+_TWO_MASKS = (
+    'photo that is there as several files of the same content, with masks that differ; all are kept on one side'
+)
+
+
+def join_pairs(pairs: Sequence[MaskPair]) -> tuple[list[MaskPair], Entries, Entries]:
+    """Take a photo once that a split has as several files with the same mask.
+
+    Returns:
+        The pairs, what is odd about them, and what can't be right.
+    """
+    known = photo_names(pair.image for pair in pairs)
+    groups: dict[tuple, list[MaskPair]] = {}
+    for pair in pairs:
+        groups.setdefault((pair.split, known[pair.image]), []).append(pair)
+    left: set[int] = set()
+    remarks, doubts = [], []
+    for group in (group for group in groups.values() if len(group) > 1):
+        first, *rest = sorted(group, key=lambda pair: pair.image != known[pair.image])
+        same = [pair for pair in rest if _mask(pair) == _mask(first)]
+        left.update(map(id, same))
+        for kind, others, found in ((_COPIES, same, remarks), (_TWO_MASKS, [p for p in rest if p not in same], doubts)):
+            if others:
+                found.append((kind, ' and '.join(printable(pair.image.name) for pair in (first, *others))))
+    return [pair for pair in pairs if id(pair) not in left], remarks, doubts
+
+
+def _mask(pair: MaskPair) -> object:
+    try:
+        return digest(pair.mask)
+    except OSError:  # check and training name it
+        return pair.mask
+
+
+def fit_masks(pairs: Sequence[tuple[MaskPair, Header]]) -> Entries:
+    """Mark the masks that are resized to their photos, where these were resized by one factor after they were labelled."""
+    resized = []
+    for pair, header in pairs:
+        size = same_size(header, pair.size)
+        pair.photo_size = None if size in (None, pair.size) else size
+        if pair.photo_size:
+            resized.append((pair, pair.photo_size))
+    if not resized:
+        return []
+    kind = (
+        f'photo resized after it was labelled; its mask is rescaled by {factor_text((p.size, s) for p, s in resized)}'
+    )
+    return [
+        (kind, f'{printable(pair.mask.name)} ({pair.size[0]}x{pair.size[1]}, the photo {size[0]}x{size[1]})')
+        for pair, size in resized
+    ]
+
+
+def with_fitting_mask(pair: MaskPair, folder: Path, root: Path) -> MaskPair:
+    """The pair whose mask has the size of its photo: a resized one is written into a folder.
+
+    Args:
+        pair: Marked by :func:`fit_masks` if its mask is to be resized.
+        folder: The folder for those.
+        root: The data folder.
+    """
+    if not pair.photo_size:
+        return pair
+    place = pair.mask.relative_to(root) if pair.mask.is_relative_to(root) else Path(pair.mask.name)
+    file = folder / place.with_suffix('.png')
+    with open_image(pair.mask) as mask:
+        resized = mask.resize(pair.photo_size, Image.Resampling.NEAREST)
+    write_atomically(file, partial(resized.save, format='PNG'))
+    return MaskPair(pair.image, file, pair.split, pair.photo_size)
