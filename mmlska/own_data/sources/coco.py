@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from ...files import is_inside
-from ..annotations import AnnotationFile, check_entries
+from ..annotations import AnnotationFile, check_entries, check_objects
+from ..coco_repairs import repair_annotations
 from ..data_folder import DataFolder, is_mask
 from ..folder import is_file, split_of
 from ..label_text import matches, read_json, short
@@ -45,13 +46,15 @@ class CocoSource(InstanceSource):
         for path in _candidates(folder):
             content = read_json(path)
             if isinstance(content, dict) and all(isinstance(content.get(k), list) for k in ('images', 'annotations')):
-                check_entries(path, content)
+                check_objects(path, content)
                 found.append(AnnotationFile(path, split_of(path.relative_to(root)), content))
         above = {place for parent in {path.parent for path in folder.images} for place in (parent, *parent.parents)}
         folders = sorted({place for place in above if place.is_relative_to(root)} | {root})
         known = set(folder.files)
         for item in found:
             _locate([image.get('file_name') for image in item.content['images']], folders, item, root, known)
+            repair_annotations(item)
+            check_entries(item.path, item.content)
         if found:
             named = {path for item in found for path in item.images.values()}
             unused = (short(path, root) for path in folder.photos_beside(named))

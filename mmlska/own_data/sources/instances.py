@@ -6,7 +6,7 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from shlex import quote
@@ -18,7 +18,7 @@ from ...datasets.coco_labels import area_of, box_of, is_ignored, mask_of, proble
 from ...files import write_atomically, write_text
 from ...image_windows import header_of
 from ...text import counted, printable
-from ..annotations import AnnotationFile, categories_of, labelled_as_stored, own_categories
+from ..annotations import NONE_USED, AnnotationFile, categories_of, labelled_as_stored, odd_ids, own_categories
 from ..check_annotations import check_annotations
 from ..config_edits import each_transform, first_dataset, wants_masks
 from ..folder import STAY_INSIDE
@@ -55,7 +55,7 @@ class InstanceSource(LabelFormat):
 
     def _refuse_nothing(self) -> None:
         """Raise ValueError, with the first reason, where no label file could be used."""
-        reasons = [entry for item in self.files for entry in item.left_out]
+        reasons = [entry for item in self.files for entry in (*item.left_out, *item.dropped)]
         if reasons and not any(item.content['annotations'] for item in self.files):
             kind, place = reasons[0]
             more = f' and {len(reasons) - 1} more' if len(reasons) > 1 else ''
@@ -83,7 +83,8 @@ class InstanceSource(LabelFormat):
                 seen.add(number)
                 images.append(image)
                 paths[name] = copies.add(path, labelled_as_stored(image, header_of(path)))
-            merged.append(AnnotationFile(item.path, item.split, {**item.content, 'images': images}, paths))
+            content = {**item.content, 'images': images}
+            merged.append(replace(item, content=content, images=paths))
         labels = _clean(merged, folder)
         (folder / 'annotations').mkdir()
         lines = []
@@ -103,6 +104,8 @@ def _notes(files: Sequence[AnnotationFile]) -> list[str]:
     lines = []
     for prefix, every in (
         ('left out: ', [entry for item in files for entry in item.left_out]),
+        ('numbered anew: ', [entry for item in files for entry in odd_ids(item)]),
+        ('', [(f'{fault}, {remedy}', place) for item in files for fault, remedy, place in item.repaired]),
         ('', [entry for item in files for entry in item.remarks]),
     ):
         kinds: dict[str, list[str]] = {}
@@ -261,12 +264,15 @@ def _clean(files: list[AnnotationFile], root: Path) -> InstanceLabels:
     classes, mapping, notes = categories_of(files)
     splits: dict[str, list[LabelledImage]] = {}
     left_out, numbers, kinds = Counter(), Counter(), {'upright': [], 'stored': [], 'other size': []}
+    lost: set[str] = set()  # file names of images with annotations that are left out
     for item in files:
         split = item.split or ''
         images = _clean_images(item, root, splits.setdefault(split, []), kinds)
+        left_out.update(reason for reason, _ in item.dropped)
         by_id: dict = {}
         for old, image in zip(item.content['images'], images):
             by_id.setdefault(old['id'], image)
+        lost.update(by_id[number].entry['file_name'] for number in item.lost if number in by_id)
         ids = {category['id'] for category in own_categories(item)}
         for annotation in item.content['annotations']:
             image = by_id.get(annotation.get('image_id'))
@@ -275,6 +281,8 @@ def _clean(files: list[AnnotationFile], root: Path) -> InstanceLabels:
                 reason = 'unknown category id'
             if reason:
                 left_out[reason] += 1
+                if image is not None:
+                    lost.add(image.entry['file_name'])
                 continue
             numbers[split] += 1
             category = mapping[item.path, annotation['category_id']] + 1
@@ -290,7 +298,19 @@ def _clean(files: list[AnnotationFile], root: Path) -> InstanceLabels:
         lines.append(
             f'{counted(len(kinds["other size"]), "image")} of another size than the labels say: {first_of(kinds["other size"])}'
         )
+    unused = _leave_out(splits, lost)
+    if unused:
+        lines.append(f'left out: {len(unused)} x {NONE_USED}: {first_of(unused)}')
     return InstanceLabels(root, classes, palette, splits, lines, bool(kinds['stored']), left_out)
+
+
+def _leave_out(splits: dict[str, list[LabelledImage]], lost: set[str]) -> list[str]:
+    """Take images without annotations out that are among these; return their names."""
+    unused = []
+    for images in splits.values():
+        unused += [image.name for image in images if not image.annotations and image.entry['file_name'] in lost]
+        images[:] = [image for image in images if image.annotations or image.entry['file_name'] not in lost]
+    return unused
 
 
 def _clean_images(item: AnnotationFile, root: Path, before: list[LabelledImage], kinds: dict) -> list[LabelledImage]:

@@ -1,0 +1,146 @@
+"""Boxes in other numbers than COCO's x, y, width, height, decided once a file; and boxes that do not belong to their masks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from ...datasets.coco_labels import is_ignored, mask_of
+from .entries import CocoEntries, agrees, clear_winner, within
+
+_SAMPLE = 2000  # annotations that decide about a file
+_OWN = 'x, y, width, height'
+_CORNERS = 'corners (x1, y1, x2, y2)'
+_CENTRES = 'centre and size (x, y, width, height)'
+#: What four numbers can mean, as x, y, width, height.
+READINGS: dict[str, Callable[[float, float, float, float], list[float]]] = {
+    _OWN: lambda a, b, c, d: [a, b, c, d],
+    _CORNERS: lambda a, b, c, d: [a, b, c - a, d - b],
+    _CENTRES: lambda a, b, c, d: [a - c / 2, b - d / 2, c, d],
+    'rows first (y, x, height, width)': lambda a, b, c, d: [b, a, d, c],
+    'corners, rows first (y1, x1, y2, x2)': lambda a, b, c, d: [b, a, d - b, c - a],
+}
+
+
+def scale_fractions(file: CocoEntries) -> None:
+    """Boxes, and outlines, as fractions of their images: where not one number of the file is larger than 1."""
+    boxes = file.boxes()
+    if boxes and all(min(a['bbox']) >= -0.01 and max(a['bbox']) <= 1.01 for _, a, _ in boxes):
+        for position, annotation, (width, height) in boxes:
+            annotation['bbox'] = [v * side for v, side in zip(annotation['bbox'], (width, height) * 2)]
+            file.repaired('box as fractions of its image', 'scaled to pixels', position)
+    outlines = []
+    for position, annotation in file.kept():
+        mask = mask_of(annotation)
+        if not isinstance(mask, list) or file.size(annotation) is None:
+            continue
+        numbers = [v for polygon in mask for v in (polygon if isinstance(polygon, list) else [math.nan])]
+        if not set(map(type, numbers)) <= {int, float} or min(numbers) < -0.01 or max(numbers) > 1.01:
+            return
+        outlines.append((position, annotation, mask))
+    for position, annotation, mask in outlines:
+        sides = file.size(annotation)
+        annotation['segmentation'] = [[v * sides[i % 2] for i, v in enumerate(polygon)] for polygon in mask]
+        file.repaired('outline as fractions of its image', 'scaled to pixels', position)
+
+
+def read_boxes(file: CocoEntries) -> None:
+    """Boxes that are no x, y, width, height: by masks, else by areas, else by what fits into the images."""
+    boxes = file.boxes()
+    sample = boxes[:: max(len(boxes) // _SAMPLE, 1)]
+    if not sample:
+        return
+    reading = _by_masks(file, sample)
+    if reading is None:
+        reading = _by_areas(sample)
+    if reading is None:
+        reading = _by_images(file, sample)
+    if reading in (None, _OWN):
+        return
+    for position, annotation, _ in boxes:
+        annotation['bbox'] = READINGS[reading](*annotation['bbox'])
+        file.repaired(f'box that is no {_OWN}', f'read as {reading}', position)
+
+
+def _by_masks(file: CocoEntries, sample: list) -> str | None:
+    """How the boxes of those with a mask are to be read; None where there are none."""
+    matches, total = dict.fromkeys(READINGS, 0), 0
+    for _, annotation, size in sample:
+        extent = None if is_ignored(annotation) else file.extent(annotation)
+        if extent is None:
+            continue
+        total += 1
+        for name, read in READINGS.items():
+            matches[name] += agrees(within(read(*annotation['bbox']), size), extent)
+    return (clear_winner(matches, total) or _OWN) if total else None
+
+
+def _by_areas(sample: list) -> str | None:
+    """Corners, if the areas are those of corners; None where they say nothing."""
+    areas = [a['area'] for _, a, _ in sample if type(a.get('area')) in (int, float) and abs(a['area']) < 1e15]
+    if len(areas) < len(sample) or len(areas) > 1 and len(set(areas)) == 1:
+        return None
+    matches = dict.fromkeys((_OWN, _CORNERS), 0)
+    for name in matches:
+        for _, annotation, _ in sample:
+            width, height = READINGS[name](*annotation['bbox'])[2:]
+            same = abs(width * height - annotation['area']) <= 1 + annotation['area'] / 100
+            matches[name] += min(width, height) > 0 and same
+    return clear_winner(matches, len(sample))
+
+
+def _by_images(file: CocoEntries, sample: list) -> str | None:
+    """Corners or centres, if a quarter of the boxes leaves the images else and all fit so; None where nothing is known."""
+    leaving = sum(not _fits(annotation['bbox'], size) for _, annotation, size in sample)
+    if not leaving:
+        return None
+    fitting = [
+        name
+        for name in (_CORNERS, _CENTRES)
+        if 50 * sum(_fits(READINGS[name](*a['bbox']), size) for _, a, size in sample) >= 49 * len(sample)
+    ]
+    if len(fitting) == 1 and leaving > 1 and 4 * leaving >= len(sample):
+        return fitting[0]
+    if fitting and 10 * leaving >= len(sample):
+        kind = (
+            f'file of boxes that leave their images as {_OWN}, and fit as {" and as ".join(fitting)}; which are they?'
+        )
+        file.item.remarks.append((kind, f'{leaving} of {len(sample)} in {file.item.path.name}, read as {_OWN}'))
+    return None
+
+
+def _fits(box: list[float], size: tuple[int, int]) -> bool:
+    x, y, width, height = box
+    slack = 2 + max(size) / 100
+    inside = x >= -slack and y >= -slack and x + width <= size[0] + slack and y + height <= size[1] + slack
+    return inside and width > 0 and height > 0
+
+
+def boxes_of_masks(file: CocoEntries) -> None:
+    """Annotations without a box, or with something else in its place: the box of a sound mask."""
+    # A file without any box is meant so, see docs/own_data.md.
+    quiet = not file.as_is and not any('bbox' in annotation for _, annotation in file.kept())
+    for position, annotation in file.kept():
+        box = annotation.get('bbox')
+        if isinstance(box, list) and len(box) == 4 and set(map(type, box)) <= {int, float}:
+            continue
+        extent = file.extent(annotation)
+        if extent is not None and min(extent[2:]) > 0:
+            annotation['bbox'] = extent
+            if not quiet:
+                file.repaired('annotation without a box of numbers', 'that of its mask is used', position)
+
+
+def compare_with_masks(file: CocoEntries) -> None:
+    """Drop an object whose box and mask lie in different places: one of them is another object's."""
+    for position, annotation, size in file.boxes():
+        extent = file.extent(annotation)
+        box = within(annotation['bbox'], size)
+        if extent is None or min(extent[2:]) <= 0 or min(box[2:]) <= 0 or agrees(box, extent):
+            continue
+        across = min(box[0] + box[2], extent[0] + extent[2]) - max(box[0], extent[0])
+        down = min(box[1] + box[3], extent[1] + extent[3]) - max(box[1], extent[1])
+        shared = max(across, 0) * max(down, 0)
+        if 2 * shared < min(box[2] * box[3], extent[2] * extent[3]):
+            shown = [round(value, 1) for value in (*box, *extent)]
+            file.drop('box and mask in different places', position, (shown[:4], shown[4:]))
