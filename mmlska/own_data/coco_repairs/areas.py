@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...datasets.coco_labels import area_of, mask_of
+from ...datasets.coco_labels import area_of
 from .entries import CocoEntries, within
 
 
@@ -39,10 +39,10 @@ def _is_far(file: CocoEntries, annotation: dict, area: object, box: list[float])
     limit = 1.02 * whole + 2 * sum(box[2:]) + 4  # masks may count the pixels of both sides
     if area > limit:
         return True
-    if not mask_of(annotation) or file.extent(annotation) is None:
-        return area < whole / 200
     # Where the area is that of the box, which many tools write, it is meant.
     if abs(area - whole) <= 1 + whole / 50:
         return False
+    if file.extent(annotation) is None:
+        return area < whole / 200
     own = area_of({'segmentation': annotation['segmentation']}, box)
     return not own / 2 - 4 <= area <= 2 * own + 4

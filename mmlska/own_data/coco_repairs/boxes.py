@@ -29,6 +29,7 @@ def scale_fractions(file: CocoEntries) -> None:
         for position, annotation, (width, height) in boxes:
             annotation['bbox'] = [v * side for v, side in zip(annotation['bbox'], (width, height) * 2)]
             file.repaired('box as fractions of its image', 'scaled to pixels', position)
+        file.fractions = True
     outlines = []
     for position, annotation in file.kept():
         mask = mask_of(annotation)
@@ -52,9 +53,10 @@ def read_boxes(file: CocoEntries) -> None:
         return
     reading = _by_masks(file, sample)
     if reading is None:
-        reading = _by_areas(sample)
-    if reading is None:
-        reading = _by_images(file, sample)
+        sizes = _by_areas(sample)  # which are the same with the centre
+        reading = (
+            sizes if sizes == _CORNERS else _by_images(file, sample, (_CENTRES,) if sizes else (_CORNERS, _CENTRES))
+        )
     if reading in (None, _OWN):
         return
     for position, annotation, _ in boxes:
@@ -89,23 +91,24 @@ def _by_areas(sample: list) -> str | None:
     return clear_winner(matches, len(sample))
 
 
-def _by_images(file: CocoEntries, sample: list) -> str | None:
-    """Corners or centres, if a quarter of the boxes leaves the images else and all fit so; None where nothing is known."""
+def _by_images(file: CocoEntries, sample: list, readings: tuple[str, ...]) -> str | None:
+    """One of some readings, if a quarter of the boxes leaves the images else and all fit so; None where nothing is known."""
     leaving = sum(not _fits(annotation['bbox'], size) for _, annotation, size in sample)
-    if not leaving:
+    if not leaving and not file.fractions:
         return None
     fitting = [
         name
-        for name in (_CORNERS, _CENTRES)
+        for name in readings
         if 50 * sum(_fits(READINGS[name](*a['bbox']), size) for _, a, size in sample) >= 49 * len(sample)
     ]
-    if len(fitting) == 1 and leaving > 1 and 4 * leaving >= len(sample):
+    # Boxes as fractions come from formats of other readings.
+    enough = leaving > 0 if file.fractions else leaving > 1 and 4 * leaving >= len(sample)
+    if len(fitting) == 1 and enough:
         return fitting[0]
-    if fitting and 10 * leaving >= len(sample):
-        kind = (
-            f'file of boxes that leave their images as {_OWN}, and fit as {" and as ".join(fitting)}; which are they?'
-        )
-        file.item.remarks.append((kind, f'{leaving} of {len(sample)} in {file.item.path.name}, read as {_OWN}'))
+    if fitting and (file.fractions or 10 * leaving >= len(sample)):
+        kind = f'file of boxes that may be {" or ".join(fitting)}: look at them (--sheet), and write all as {_OWN}'
+        place = f'{file.item.path.name}, read as {_OWN}: {leaving} of {len(sample)} then leave their image'
+        file.item.remarks.append((kind, place))
     return None
 
 
@@ -141,6 +144,8 @@ def compare_with_masks(file: CocoEntries) -> None:
         across = min(box[0] + box[2], extent[0] + extent[2]) - max(box[0], extent[0])
         down = min(box[1] + box[3], extent[1] + extent[3]) - max(box[1], extent[1])
         shared = max(across, 0) * max(down, 0)
-        if 2 * shared < min(box[2] * box[3], extent[2] * extent[3]):
-            shown = [round(value, 1) for value in (*box, *extent)]
-            file.drop('box and mask in different places', position, (shown[:4], shown[4:]))
+        if 2 * shared >= min(box[2] * box[3], extent[2] * extent[3]):
+            file.item.remarks.append(('box of another size than its mask, used as it is', file.place(position)))
+            continue
+        shown = [round(value, 1) for value in (*box, *extent)]
+        file.drop('box and mask in different places', position, (shown[:4], shown[4:]))

@@ -18,7 +18,9 @@ class CocoEntries:
 
     item: AnnotationFile
     as_is: bool = False  # mmdet reads the file without repairs
+    fractions: bool = False  # the boxes were fractions of their images
     _dropped: set[int] = field(default_factory=set)  # places in the list
+    _extents: dict[int, tuple] = field(default_factory=dict)  # of annotations: their mask, and the box around it
     _sizes: dict = field(default_factory=dict)  # image id -> width and height, or None
 
     @cached_property
@@ -90,11 +92,21 @@ class CocoEntries:
 
     def extent(self, annotation: dict) -> list[float] | None:
         """The box around the mask of an annotation, within its image; None where there is no sound one."""
+        written = annotation.get('segmentation')
+        if not written:
+            return None
+        key = id(annotation)
+        known, extent = self._extents.get(key, (None, None))
+        if known is not written:  # a repair changed it
+            extent = self._extent(annotation)
+            self._extents[key] = written, extent
+        return extent
+
+    def _extent(self, annotation: dict) -> list[float] | None:
         mask, size = mask_of(annotation), self.size(annotation)
         if not mask or size is None or mask_fault(mask, *size):
             return None
-        box = box_of({'segmentation': annotation['segmentation']})
-        return None if box is None else within(box, size)
+        return within(box_of({'segmentation': mask}), size)
 
 
 def is_box(box: object) -> bool:
@@ -115,9 +127,9 @@ def within(box: list[float], size: tuple[int, int]) -> list[float]:
     return [left, top, min(x + width, size[0]) - left, min(y + height, size[1]) - top]
 
 
-def agrees(box: list[float], other: list[float], slack: float = 2) -> bool:
-    """Whether each side of a box lies where that of another does, but for some pixels and a twentieth of the other's size."""
-    slack += max(other[2:]) / 20
+def agrees(box: list[float], other: list[float], slack: float = 2, share: float = 0.05) -> bool:
+    """Whether each side of a box lies where that of another does, but for some pixels and a share of the other's size."""
+    slack += max(other[2:]) * share
     ends = [(b[0], b[1], b[0] + b[2], b[1] + b[3]) for b in (box, other)]
     return all(abs(one - two) <= slack for one, two in zip(*ends))
 

@@ -64,7 +64,7 @@ def read_boxes_as_numbers(file: CocoEntries) -> None:
         read = _as_box(box)
         if read is not None:
             annotation['bbox'] = read
-            file.repaired('box that is no list of numbers', 'read as x, y, width, height', position)
+            file.repaired('box in another form than a list of numbers', 'read as x, y, width, height', position)
 
 
 def _as_box(box: Any) -> list | None:
@@ -88,40 +88,65 @@ def _as_box(box: Any) -> list | None:
 
 
 def read_masks_as_numbers(file: CocoEntries) -> None:
-    """Masks as text, with points as objects, or of numbers that are text."""
+    """Masks as text, with points as objects or lists, without a size, or of numbers that are no whole ones or text."""
     for position, annotation in file.kept():
         mask = annotation.get('segmentation')
         if mask in (None, [], '') or _is_plain(mask):
             continue
-        read = _as_mask(mask)
-        if read is not None and read != mask:
+        read = _as_mask(mask, file.size(annotation))
+        if read is not None and (isinstance(mask, dict) or read != mask):  # 60.0 is not 60 to pycocotools
             annotation['segmentation'] = read
-            file.repaired('mask that is no list of numbers', 'read as numbers', position)
+            file.repaired("mask in another form than COCO's", 'read all the same', position)
 
 
 def _is_plain(mask: Any) -> bool:
     if isinstance(mask, dict):
-        return isinstance(mask.get('counts'), str) and ' ' not in mask['counts'] and _is_plain(mask.get('size'))
-    if not isinstance(mask, list):
+        counts, size = mask.get('counts'), mask.get('size')
+        plain = ' ' not in counts.strip() if isinstance(counts, str) else _are_whole(counts)
+        return plain and _are_whole(size)
+    if not isinstance(mask, list) or _is_points(mask):
         return False
     return all(set(map(type, p)) <= {int, float} if isinstance(p, list) else type(p) in (int, float) for p in mask)
 
 
-def _as_mask(mask: Any) -> Any:
-    """A mask in COCO's form; None where that makes no sense."""
+def _are_whole(values: Any) -> bool:
+    return isinstance(values, list) and set(map(type, values)) == {int}
+
+
+def _is_points(mask: list) -> bool:
+    """Whether it is one outline, [[x, y], [x, y], ...], without a list around it."""
+    return len(mask) > 2 and all(isinstance(point, list) and len(point) == 2 for point in mask)
+
+
+def _as_mask(mask: Any, size: tuple[int, int] | None) -> Any:
+    """A mask in COCO's form, in an image of this width and height; None where that makes no sense."""
     if isinstance(mask, str):
         mask = parsed(mask)
+    if isinstance(mask, dict) and 'counts' in mask:
+        counts, sides = mask['counts'], mask.get('size')
+        if isinstance(counts, str) and re.search(r'[\s,]', counts.strip()):
+            counts = parsed(counts)
+        if sides is None and size is not None:
+            sides = [size[1], size[0]]
+        return {**mask, 'counts': _whole(_numbers(counts)), 'size': _whole(_numbers(sides))}
     if isinstance(mask, dict):
-        if 'counts' in mask:
-            counts = mask['counts']
-            if isinstance(counts, str) and re.search(r'[\s,]', counts.strip()):
-                counts = parsed(counts)
-            return {**mask, 'counts': _numbers(counts), 'size': _numbers(mask.get('size'))}
         sides = [mask.get(key) for key in ('x', 'y')]
         if not all(isinstance(side, list) for side in sides) or len(sides[0]) != len(sides[1]):
             return None
-        return [_numbers([value for point in zip(*sides) for value in point])]
-    return _numbers(mask) if isinstance(mask, list) else None
+        mask = [[value for point in zip(*sides) for value in point]]
+    if not isinstance(mask, list):
+        return None
+    mask = _numbers(mask)
+    if _is_points(mask):
+        mask = [mask]
+    nested = [isinstance(piece, list) and all(isinstance(point, list) for point in piece) for piece in mask]
+    return [[v for point in piece for v in point] if flat else piece for piece, flat in zip(mask, nested)]
+
+
+def _whole(values: Any) -> Any:
+    """Whole numbers that are written as 60.0."""
+    whole = isinstance(values, list) and all(isinstance(value, float) and value.is_integer() for value in values)
+    return [int(value) for value in values] if whole else values
 
 
 def _numbers(values: Any, depth: int = 4) -> Any:
@@ -161,7 +186,7 @@ def read_crowds(file: CocoEntries) -> None:
                 continue
             annotation[key] = flag
             if not isinstance(value, (bool, float)):
-                file.repaired(f'{key} written as text', f'read as {flag}', position)
+                file.repaired(f'{key} in another form than 0 and 1', f'read as {flag}', position)
 
 
 def _flag(value: Any) -> int | None:

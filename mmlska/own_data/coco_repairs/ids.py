@@ -49,6 +49,7 @@ def shared_images(file: CocoEntries) -> None:
     for image in images:
         if isinstance(image.get('id'), list) and _plain(image['id']) is not None:
             image['id'] = _plain(image['id'])
+            file.item.repaired.append(('image id written as a list', _BY_VALUE, str(image.get('file_name'))))
     numbers = [image.get('id') for image in images]
     names = [image.get('file_name') for image in images]
     if not all(isinstance(value, (int, float, str, type(None))) for value in (*numbers, *names)):
@@ -136,6 +137,21 @@ def _join(file: CocoEntries, key: str, written: list, by_name: Callable[[str], o
     for position, _, value, _ in strangers:
         if _plain(value) is None:
             file.drop(f'{key} that is no id', position, value)
+
+
+def shifted_categories(file: CocoEntries) -> None:
+    """Annotations of the classes 0 to N - 1 where the categories have 1 to N: each would be learned as its neighbour."""
+    categories = file.item.content.get('categories')
+    if not isinstance(categories, list) or not all(
+        isinstance(c, dict) and type(c.get('id')) is int for c in categories
+    ):
+        return
+    listed = {category['id'] for category in categories}
+    used = {annotation.get('category_id') for _, annotation in file.kept()}
+    if not listed or listed != set(range(1, len(listed) + 1)) or used != set(range(len(listed))):
+        return
+    for position, annotation in file.kept():
+        file.drop('category_id counted from 0, where the categories begin with 1', position, annotation['category_id'])
 
 
 def shared_categories(file: CocoEntries) -> None:

@@ -83,11 +83,14 @@ def read_pairs(file: CocoEntries) -> None:
 def _numbers_of(mask: Any, size: tuple[int, int]) -> list[int] | None:
     """The whole numbers of a mask that may be pairs, or run lengths as a list; None where it is an outline, or compressed."""
     if isinstance(mask, dict):
-        if sorted(mask.get('size') or size) != sorted(size):
+        if mask.get('size') != [size[1], size[0]]:
             return None
         mask = mask.get('counts')
-    elif not isinstance(mask, list) or not _leaves(mask, size):
-        return None
+    else:
+        if isinstance(mask, list) and len(mask) == 1:
+            mask = mask[0]
+        if not isinstance(mask, list) or not _leaves(mask, size):
+            return None
     if not isinstance(mask, list):
         return None
     if all(isinstance(pair, list) and len(pair) == 2 for pair in mask):
@@ -116,10 +119,10 @@ def _reading_of(found: list[tuple[dict, Pairs, tuple[int, int]]]) -> str | None:
     if not sample:
         from_zero = any(pairs[0][0] == 0 for _, pairs, _ in found)
         return 'down the columns, from 0' if from_zero else 'down the columns, from 1'
-    for slack in (0.5, 2.0):  # boxes that are exact tell 0 from 1
+    for slack in ((0.5, 0), (2, 0.05)):  # boxes that are exact tell 0 from 1
         for name, read in _PAIRS.items():
             masks = [(annotation['bbox'], read(pairs, size)) for annotation, pairs, size in sample]
-            fits = [mask is not None and agrees(box, box_of({'segmentation': mask}), slack) for box, mask in masks]
+            fits = [mask is not None and agrees(box, box_of({'segmentation': mask}), *slack) for box, mask in masks]
             if 10 * sum(fits) >= 9 * len(fits):
                 return name
     return None
@@ -141,5 +144,5 @@ def turned_sizes(file: CocoEntries) -> None:
     best = clear_winner(matches, min(len(found), 200))
     for position, annotation in found if best else ():
         annotation['segmentation'] = readings[best](annotation['segmentation'])
-        remedy = 'turned' if best == 'size' else 'read along the rows'
+        remedy = 'read down the columns' if best == 'size' else 'read along the rows'
         file.repaired('run lengths of a size with the width first', remedy, position)

@@ -70,7 +70,8 @@ def _candidates(folder: DataFolder) -> Iterator[Path]:
 
 def _locate(names: list, folders: list[Path], item: AnnotationFile, root: Path, known: set[Path]) -> None:
     """Find the images named, in the one folder that has most of them; leading parts of the names may be foreign."""
-    names = [name for name in dict.fromkeys(names) if isinstance(name, str) and 0 < len(name) <= _LONGEST_NAME]
+    names = [name for name in names if isinstance(name, str) and 0 < len(name) <= _LONGEST_NAME]
+    names = list(dict.fromkeys(names))
     sample = names[:: max(len(names) // 40, 1)]
     depth = min(max((len(_parts(name)) for name in sample), default=1), _MOST_FOREIGN_PARTS)
     above = [parent for parent in item.path.parents if any(parent in (f, *f.parents) for f in folders)]

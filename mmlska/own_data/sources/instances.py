@@ -66,6 +66,11 @@ class InstanceSource(LabelFormat):
     def read(self) -> InstanceLabels:
         self._refuse_nothing()
         labels = _clean(self.files, self.root)
+        if labels.left_out and not any(image.annotations for images in labels.splits.values() for image in images):
+            lines = ', '.join(f'{count} {reason}' for reason, count in labels.left_out.most_common())
+            raise ValueError(
+                f'no annotation of {self.root} can be used: {lines}; mmlska check {quote(str(self.root))} lists all'
+            )
         labels.notes += _notes(self.files)
         return labels
 
@@ -86,6 +91,9 @@ class InstanceSource(LabelFormat):
             content = {**item.content, 'images': images}
             merged.append(replace(item, content=content, images=paths))
         labels = _clean(merged, folder)
+        used = {labels.path_of(image) for images in labels.splits.values() for image in images}
+        for copied in {path for item in merged for path in item.images.values()} - used:
+            copied.unlink()
         (folder / 'annotations').mkdir()
         lines = []
         for split, images in labels.splits.items():
