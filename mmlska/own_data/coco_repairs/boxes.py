@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ...datasets.coco_labels import is_ignored, mask_of
 from .entries import CocoEntries, agrees, clear_winner, within
 
 _SAMPLE = 2000  # annotations that decide about a file
 _OWN = 'x, y, width, height'
-_CORNERS = 'corners (x1, y1, x2, y2)'
-_CENTRES = 'centre and size (x, y, width, height)'
+CORNERS = 'corners (x1, y1, x2, y2)'
+CENTRES = 'centre and size (x, y, width, height)'
 #: What four numbers can mean, as x, y, width, height.
 READINGS: dict[str, Callable[[float, float, float, float], list[float]]] = {
     _OWN: lambda a, b, c, d: [a, b, c, d],
-    _CORNERS: lambda a, b, c, d: [a, b, c - a, d - b],
-    _CENTRES: lambda a, b, c, d: [a - c / 2, b - d / 2, c, d],
+    CORNERS: lambda a, b, c, d: [a, b, c - a, d - b],
+    CENTRES: lambda a, b, c, d: [a - c / 2, b - d / 2, c, d],
     'rows first (y, x, height, width)': lambda a, b, c, d: [b, a, d, c],
     'corners, rows first (y1, x1, y2, x2)': lambda a, b, c, d: [b, a, d - b, c - a],
 }
@@ -54,9 +54,7 @@ def read_boxes(file: CocoEntries) -> None:
     reading = _by_masks(file, sample)
     if reading is None:
         sizes = _by_areas(sample)  # which are the same with the centre
-        reading = (
-            sizes if sizes == _CORNERS else _by_images(file, sample, (_CENTRES,) if sizes else (_CORNERS, _CENTRES))
-        )
+        reading = sizes if sizes == CORNERS else _by_images(file, sample, (CENTRES,) if sizes else (CORNERS, CENTRES))
     if reading in (None, _OWN):
         return
     for position, annotation, _ in boxes:
@@ -82,7 +80,7 @@ def _by_areas(sample: list) -> str | None:
     areas = [a['area'] for _, a, _ in sample if type(a.get('area')) in (int, float) and abs(a['area']) < 1e15]
     if len(areas) < len(sample) or len(areas) > 1 and len(set(areas)) == 1:
         return None
-    matches = dict.fromkeys((_OWN, _CORNERS), 0)
+    matches = dict.fromkeys((_OWN, CORNERS), 0)
     for name in matches:
         for _, annotation, _ in sample:
             width, height = READINGS[name](*annotation['bbox'])[2:]
@@ -92,24 +90,44 @@ def _by_areas(sample: list) -> str | None:
 
 
 def _by_images(file: CocoEntries, sample: list, readings: tuple[str, ...]) -> str | None:
-    """One of some readings, if a quarter of the boxes leaves the images else and all fit so; None where nothing is known."""
-    leaving = sum(not _fits(annotation['bbox'], size) for _, annotation, size in sample)
-    if not leaving and not file.fractions:
-        return None
-    fitting = [
-        name
-        for name in readings
-        if 50 * sum(_fits(READINGS[name](*a['bbox']), size) for _, a, size in sample) >= 49 * len(sample)
-    ]
+    """One of some readings, if it is the only one that keeps the boxes in their images; None where nothing is known."""
+    boxes = [(annotation['bbox'], size) for _, annotation, size in sample]
     # Boxes as fractions come from formats of other readings.
-    enough = leaving > 0 if file.fractions else leaving > 1 and 4 * leaving >= len(sample)
-    if len(fitting) == 1 and enough:
-        return fitting[0]
-    if fitting and (file.fractions or 10 * leaving >= len(sample)):
+    reading, leaving, fitting = other_reading(boxes, _OWN, readings, enough=0.01 if file.fractions else 0.25)
+    if reading is None and fitting and (file.fractions or 10 * leaving >= len(sample)):
         kind = f'file of boxes that may be {" or ".join(fitting)}: look at them (--sheet), and write all as {_OWN}'
         place = f'{file.item.path.name}, read as {_OWN}: {leaving} of {len(sample)} then leave their image'
         file.item.remarks.append((kind, place))
-    return None
+    return reading
+
+
+def other_reading(
+    boxes: Sequence[tuple[Sequence[float], tuple[int, int]]],
+    own: str,
+    others: Sequence[str],
+    enough: float = 0.25,
+) -> tuple[str | None, int, list[str]]:
+    """Whether boxes that leave their images are meant otherwise.
+
+    Args:
+        boxes: Four numbers in pixels and the size of the image, of each.
+        own: What the format says they are, one of :data:`READINGS`.
+        others: What they may be instead.
+        enough: The share of boxes that has to leave the images.
+
+    Returns:
+        The one other reading that keeps nearly all inside, if enough of them leave; how many do; and all readings that fit.
+
+    Example:
+        >>> other_reading([([50, 40, 70, 55], (80, 60))] * 2, CENTRES, [CORNERS])
+        ('corners (x1, y1, x2, y2)', 2, ['corners (x1, y1, x2, y2)'])
+    """
+    leaving = sum(not _fits(READINGS[own](*box), size) for box, size in boxes)
+    fitting = [
+        name for name in others if 50 * sum(_fits(READINGS[name](*box), size) for box, size in boxes) >= 49 * len(boxes)
+    ]
+    clear = len(fitting) == 1 and leaving > (1 if enough > 0.1 else 0) and leaving >= enough * len(boxes)
+    return (fitting[0] if clear else None), leaving, fitting
 
 
 def _fits(box: list[float], size: tuple[int, int]) -> bool:
