@@ -149,6 +149,10 @@ REPAIRED = {
         first(segmentation=lambda a: [*a['segmentation'], [1, 2, 3, 4]]),
         {'piece of a mask with less than three points, left out': 1},
     ),
+    'mask without a pixel': (
+        first(segmentation=dict(size=[60, 80], counts=[4800])),
+        {'mask without a pixel, the box is used alone': 1},
+    ),
     'pairs': (each(segmentation=lambda a: dict(size=[60, 80], counts=pairs(a))), {f'{PAIRS} down the columns, from 1': 6}),
     'pairs from 0': (
         each(segmentation=lambda a: dict(size=[60, 80], counts=pairs(a, 0))),
@@ -237,6 +241,7 @@ DROPPED = {
     'null in a box': (both(without('segmentation'), first(bbox=[10, None, 40, 30])), {'box of impossible numbers': 1}),
     'negative size': (both(without('segmentation'), first(bbox=[50, 40, -40, -30])), {'box of negative width or height': 1}),
     'box of another object': (first(bbox=[60, 0, 20, 9]), {'box and mask in different places': 1}),
+    'mask beside the photo': (first(segmentation=[[90, 70, 99, 70, 99, 79]]), {'box and mask in different places': 1}),
     'crowd of 2': (first(iscrowd=2), {'iscrowd that is neither 0 nor 1': 1}),
     'crowd as object': (first(iscrowd={}), {'iscrowd that is neither 0 nor 1': 1}),
     'category_id as object': (first(category_id={}), {'category_id that is no id': 1}),

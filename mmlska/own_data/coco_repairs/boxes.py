@@ -153,17 +153,24 @@ def boxes_of_masks(file: CocoEntries) -> None:
 
 
 def compare_with_masks(file: CocoEntries) -> None:
-    """Drop an object whose box and mask lie in different places: one of them is another object's."""
+    """Drop an object whose box and mask lie in different places: one of them is another object's. A mask may be empty."""
     for position, annotation, size in file.boxes():
         extent = file.extent(annotation)
         box = within(annotation['bbox'], size)
-        if extent is None or min(extent[2:]) <= 0 or min(box[2:]) <= 0 or agrees(box, extent):
+        if extent is None or min(box[2:]) <= 0 or agrees(box, extent):
             continue
-        across = min(box[0] + box[2], extent[0] + extent[2]) - max(box[0], extent[0])
-        down = min(box[1] + box[3], extent[1] + extent[3]) - max(box[1], extent[1])
-        shared = max(across, 0) * max(down, 0)
-        if 2 * shared >= min(box[2] * box[3], extent[2] * extent[3]):
+        if min(extent[2:]) == 0:
+            annotation['segmentation'] = []
+            file.repaired('mask without a pixel', 'the box is used alone', position)
+        elif 2 * _shared(box, extent) >= min(box[2] * box[3], extent[2] * extent[3]) > 0:
             file.item.remarks.append(('box of another size than its mask, used as it is', file.place(position)))
-            continue
-        shown = [round(value, 1) for value in (*box, *extent)]
-        file.drop('box and mask in different places', position, (shown[:4], shown[4:]))
+        else:
+            shown = [round(value, 1) for value in (*box, *extent)]
+            file.drop('box and mask in different places', position, (shown[:4], shown[4:]))
+
+
+def _shared(box: list[float], other: list[float]) -> float:
+    """The area that two boxes have in common."""
+    across = min(box[0] + box[2], other[0] + other[2]) - max(box[0], other[0])
+    down = min(box[1] + box[3], other[1] + other[3]) - max(box[1], other[1])
+    return max(across, 0) * max(down, 0)

@@ -65,7 +65,6 @@ def read_pairs(file: CocoEntries) -> None:
         if numbers is None:
             continue
         if sum(numbers) == size[0] * size[1] and isinstance(annotation['segmentation'], dict):
-            annotation['segmentation']['counts'] = numbers
             return  # a file with sound run lengths has no pairs; others in it are broken
         pairs = _sorted_pairs(numbers, size)
         if pairs:
