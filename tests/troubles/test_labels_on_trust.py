@@ -327,6 +327,12 @@ def test_two_readings_that_both_fit_are_said_and_not_chosen(tmp_path, command):
     ended = command('check', made(tmp_path / 'd', both(without('segmentation'), centres)))
     assert ended.code == 0
     assert 'file of boxes that may be centre and size (x, y, width, height)' in ended.out
+    # Two boxes that reach too far are no reason to move all.
+    beyond = (
+        without('segmentation', 'area'),
+        each(bbox=lambda a: [50, 40, 40, 10] if a['category_id'] == 2 else a['bbox']),
+    )
+    assert 'read as centre' not in command('check', made(tmp_path / 'f', both(*beyond))).out
     # One box of many that leaves its photo is no reason to read the others anew.
     ended = command('check', made(tmp_path / 'e', both(without('segmentation', 'area'), first(bbox=[60, 45, 70, 55]))))
     assert 'warning: 1 x box partly outside the image: 0.png (annotation 1)' in ended.out

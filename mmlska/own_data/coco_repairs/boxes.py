@@ -9,6 +9,7 @@ from ...datasets.coco_labels import is_ignored, mask_of
 from .entries import CocoEntries, agrees, clear_winner, within
 
 _SAMPLE = 2000  # annotations that decide about a file
+_MANY = 10  # boxes outside that are no slips
 _OWN = 'x, y, width, height'
 CORNERS = 'corners (x1, y1, x2, y2)'
 CENTRES = 'centre and size (x, y, width, height)'
@@ -94,6 +95,8 @@ def _by_images(file: CocoEntries, sample: list, readings: tuple[str, ...]) -> st
     boxes = [(annotation['bbox'], size) for _, annotation, size in sample]
     # Boxes as fractions come from formats of other readings.
     reading, leaving, fitting = other_reading(boxes, _OWN, readings, enough=0.01 if file.fractions else 0.25)
+    if reading == CENTRES and leaving < _MANY and not file.fractions:
+        reading = None  # some boxes that reach too far do so as well
     if reading is None and fitting and (file.fractions or 10 * leaving >= len(sample)):
         kind = f'file of boxes that may be {" or ".join(fitting)}: look at them (--sheet), and write all as {_OWN}'
         place = f'{file.item.path.name}, read as {_OWN}: {leaving} of {len(sample)} then leave their image'
