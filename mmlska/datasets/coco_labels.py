@@ -56,7 +56,9 @@ def problem(annotation: dict, image: dict | None, category_ids: set) -> str | No
     if box is None:
         return BAD_BOX if annotation.get('bbox') else 'no box'
     x, y, width, height = box
-    if width <= 0 or height <= 0:
+    if width < 0 or height < 0:
+        return 'box of negative width or height'
+    if width == 0 or height == 0:
         return 'box of zero area'
     if x >= image['width'] or y >= image['height'] or x + width <= 0 or y + height <= 0:
         return 'box outside the image'
@@ -181,9 +183,13 @@ def box_of(annotation: dict) -> list[float] | None:
 
         return [float(v) for v in coco_mask.toBbox(_encoded(mask))]
     if mask:
-        x, y = ([v for polygon in mask for v in polygon[start::2]] for start in (0, 1))
+        x, y = ([end for polygon in mask for end in _ends(polygon[start::2])] for start in (0, 1))
         return [min(x), min(y), max(x) - min(x), max(y) - min(y)]
     return None
+
+
+def _ends(values: list[float]) -> tuple[float, float]:
+    return min(values), max(values)
 
 
 def mask_of(annotation: dict) -> dict | list | None:

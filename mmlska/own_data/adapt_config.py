@@ -94,7 +94,7 @@ def use_own_data(
     tiles = training_tiles(cfg, tile, overlap)
     source = require_source(root, scope, palette, label_format, instances)
     labels = source.read()
-    notes = [*labels.notes, *labels.adapt(cfg)]
+    notes = [*labels.adapt(cfg), *labels.notes]
     notes += source.other_formats()
     if labels.as_stored:
         notes.append('photos are labelled as stored: their EXIF orientation is ignored')

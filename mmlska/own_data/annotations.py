@@ -15,6 +15,9 @@ from .palettes import spelling
 
 # What entries refer to each other by.
 _KEYS = {'images': ('id', 'file_name'), 'annotations': ('id', 'image_id', 'category_id')}
+_EXAMPLES = {'images': '"file_name": "a.jpg"', 'annotations': '"image_id": 1'}
+#: An image that training leaves out: it is not one without objects.
+NONE_USED = 'image of whose annotations none can be used'
 
 
 @dataclass
@@ -32,31 +35,75 @@ class AnnotationFile:
     remarks: list[tuple[str, str]] = field(default_factory=list)  # the same, of what is odd and was read
     headers: dict[Path, Header] = field(default_factory=dict)  # of the images that were looked at
     doubts: list[tuple[str, str]] = field(default_factory=list)  # the same, of what was read though it can't be right
+    dropped: list[tuple[str, str]] = field(default_factory=list)  # annotations that no repair is for: reason and place
+    lost: set = field(default_factory=set)  # ids of the images that these are on
+    repaired: list[tuple[str, str, str]] = field(default_factory=list)  # what was wrong, how it is read, and place
+
+
+def place_of(item: AnnotationFile, position: int, image: dict | None) -> str:
+    """Where an annotation stands, for messages.
+
+    Args:
+        position: Its place in the list.
+        image: Its image, where that is known.
+    """
+    if position in item.places:
+        return item.places[position]
+    number = item.content['annotations'][position].get('id')
+    name = str(image.get('file_name')) if image else item.path.name
+    return f'{name} (annotation {number if number is not None else f"at place {position}"})'
+
+
+def odd_ids(item: AnnotationFile) -> list[tuple[str, str]]:
+    """Ids of annotations that evaluators fail at, kind and place of each; training on a folder numbers all anew."""
+    counts = Counter(annotation.get('id') for annotation in item.content['annotations'])
+    found = [
+        ('annotation id used twice', f'{n} in {item.path.name}') for n in counts if counts[n] > 1 and n is not None
+    ]
+    if counts[0]:
+        images = {image.get('id'): image for image in item.content['images']}
+        for position, annotation in enumerate(item.content['annotations']):
+            if annotation.get('id') == 0:
+                place = place_of(item, position, images.get(annotation.get('image_id')))
+                found.append(('annotation id 0, which pycocotools counts as unmatched', place))
+    return found
+
+
+def check_objects(path: Path, content) -> None:
+    """Make sure that the content of a JSON file has a list of images and one of annotations, each an object.
+
+    Raises:
+        ValueError: If not; the message names the file and the entry.
+    """
+    for key, example in _EXAMPLES.items():
+        entries = content.get(key) if isinstance(content, dict) else None
+        if not isinstance(entries, list):
+            raise ValueError(f'{path} has no list "{key}"; write it as a COCO file has it')
+        for place, entry in enumerate(entries):
+            if not isinstance(entry, dict):
+                fault = f'is {shown(entry)}: it must be an object such as {{"id": 1, {example}, ...}}'
+                raise ValueError(f'entry {place} of "{key}" in {path} {fault}')
 
 
 def check_entries(path: Path, content) -> None:
-    """Make sure that the content of a JSON file has a list of images and one of annotations, each an object with ids to compare.
+    """Make sure of what :func:`check_objects` does, and that all have ids to compare.
 
     An annotation may have no id of its own, an image may not.
 
     Raises:
         ValueError: If not; the message names the file and the entry.
     """
-    for key, example in (('images', '"file_name": "a.jpg"'), ('annotations', '"image_id": 1')):
-        entries = content.get(key) if isinstance(content, dict) else None
-        if not isinstance(entries, list):
-            raise ValueError(f'{path} has no list "{key}"; write it as a COCO file has it')
-        for place, entry in enumerate(entries):
-            fault = _entry_fault(entry, _KEYS[key], example)
+    check_objects(path, content)
+    for key in _EXAMPLES:
+        for place, entry in enumerate(content[key]):
+            fault = _id_fault(entry, _KEYS[key])
             if key == 'images' and fault is None and entry.get('id') is None:
                 fault = 'has no "id": it must be a whole number'
             if fault:
                 raise ValueError(f'entry {place} of "{key}" in {path} {fault}')
 
 
-def _entry_fault(entry, keys: tuple[str, ...], example: str) -> str | None:
-    if not isinstance(entry, dict):
-        return f'is {shown(entry)}: it must be an object such as {{"id": 1, {example}, ...}}'
+def _id_fault(entry: dict, keys: tuple[str, ...]) -> str | None:
     for name in keys:
         value = entry.get(name)
         good = value is None or type(value) in (int, str) or isinstance(value, float) and value.is_integer()

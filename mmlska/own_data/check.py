@@ -16,7 +16,8 @@ from ..engine.config_parts import datasets_of, heads
 from ..engine.image_reading import band_reader
 from ..files import is_inside
 from .anchors import anchor_sizes, choose_anchors
-from .annotations import AnnotationFile, check_entries
+from .annotations import AnnotationFile, check_entries, check_objects
+from .coco_repairs import repair_annotations
 from .config_edits import first_dataset
 from .folder import LEADS_OUT, find_folder, is_file, leading_out, refuse_leading_out
 from .input_scale import input_scale, resized_boxes
@@ -146,7 +147,7 @@ def check_config(cfg: Config) -> Checked:
 
 def _coco_file(split: str, built, root: Path) -> AnnotationFile:
     content = read_json(Path(built.ann_file))
-    check_entries(Path(built.ann_file), content)
+    check_objects(Path(built.ann_file), content)
     prefix = Path(built.data_prefix.get('img') or '')
     item = AnnotationFile(Path(built.ann_file), split, content)
     names = {name for image in content['images'] if isinstance(name := image.get('file_name'), str)}
@@ -156,6 +157,8 @@ def _coco_file(split: str, built, root: Path) -> AnnotationFile:
             item.images[name] = prefix / name
         else:
             item.outside.add(name)
+    repair_annotations(item, as_is=True)
+    check_entries(item.path, content)
     return item
 
 

@@ -19,7 +19,7 @@ from ..datasets.coco_labels import (
 )
 from ..image_windows import MOST_PIXELS
 from ..text import shown
-from .annotations import AnnotationFile, categories_of, labelled_as_stored
+from .annotations import NONE_USED, AnnotationFile, categories_of, labelled_as_stored, odd_ids, place_of
 from .check_splits import alike, check_splits
 from .data_folder import NOT_READ
 from .folder import LEADS_OUT
@@ -44,9 +44,19 @@ def check_annotations(
     """
     report = Report()
     for item in files:
-        for level, entries in ((ERROR, item.left_out), (ERROR, item.doubts), (WARNING, item.remarks)):
+        for level, entries in (
+            (ERROR, item.left_out),
+            (ERROR, item.dropped),
+            (ERROR, item.doubts),
+            (WARNING, item.remarks),
+        ):
             for kind, place in entries:
                 report.add(level, kind, place)
+        for fault, remedy, place in item.repaired:
+            if wanted is None:
+                report.add(WARNING, f'{fault}, {remedy}', place)
+            else:
+                report.add(ERROR, f'{fault}, which mmdet does not repair; training by --data does', place)
     try:
         classes, mapping, notes = categories_of(files)
     except ValueError as error:
@@ -80,11 +90,10 @@ def check_annotations(
 
 def _check_images(report: Report, item: AnnotationFile) -> list[Path]:
     """Check the images of a file and correct their sizes in its content; return the paths of those that can be read."""
-    ids, turned, paths = Counter(), {}, []
+    turned, paths = {}, []
     for image in item.content['images']:
         name = str(image.get('file_name'))
         report.images += 1
-        ids[image.get('id')] += 1
         if image.get('file_name') in item.outside:
             report.add(ERROR, LEADS_OUT, name)
             continue
@@ -112,9 +121,6 @@ def _check_images(report: Report, item: AnnotationFile) -> list[Path]:
             else 'photo labelled as stored, not as EXIF turns it'
         )
         report.add(ERROR if not all(turned.values()) else WARNING, kind, name)
-    for number, count in ids.items():
-        if count > 1:
-            report.add(ERROR, 'image id used twice', f'{number} in {item.path.name}')
     return paths
 
 
@@ -133,19 +139,11 @@ def _check_annotations(
     images = {image.get('id'): image for image in item.content['images']}
     category_ids = {number for path, number in mapping if path == item.path}
     found: dict = {number: [] for number in images}
-    crowds, ids, learned = Counter(), Counter(), {}
+    crowds, learned, lost = Counter(), {}, set(item.lost)
     for position, annotation in enumerate(item.content['annotations']):
         report.labels += 1
-        number = annotation.get('id')
-        ids[number] += 1
         image = images.get(annotation.get('image_id'))
-        name = str(image.get('file_name')) if image else item.path.name
-        place = (
-            item.places.get(position)
-            or f'{name} (annotation {number if number is not None else f"at place {position}"})'
-        )
-        if number == 0:
-            report.add(ERROR, 'annotation id 0, which pycocotools counts as unmatched', place)
+        place = place_of(item, position, image)
         if image is not None and not has_size(image, MOST_PIXELS):
             continue  # its image is missing, which is said already
         reason = problem(annotation, image, category_ids)
@@ -156,6 +154,7 @@ def _check_annotations(
             place += f': {shown(annotation.get(_SHOWN[reason]))}'
         if reason:
             report.add(ERROR, reason, place)
+            lost.add(annotation.get('image_id'))
             continue
         _check_shape(report, annotation, image, place, as_is)
         found[annotation['image_id']].append(mapping[item.path, annotation['category_id']])
@@ -169,12 +168,15 @@ def _check_annotations(
         sides.append((width * height / (image['width'] * image['height'])) ** 0.5)
     sized = [((images[number]['width'], images[number]['height']), boxes) for number, boxes in learned.items()]
     report.boxes.setdefault(item.split or '', []).extend(sized)
-    for number, count in ids.items():
-        if count > 1:
-            report.add(ERROR, 'annotation id used twice', f'{number} in {item.path.name}')
+    for kind, place in odd_ids(item):
+        report.add(ERROR, kind, place)
     for number, labels in found.items():
         if not labels:
-            report.add(WARNING, 'image without annotations', str(images[number].get('file_name')))
+            report.add(
+                WARNING,
+                NONE_USED if number in lost else 'image without annotations',
+                str(images[number].get('file_name')),
+            )
         elif crowds[number] == len(labels):
             report.add(WARNING, 'image with crowds only', str(images[number].get('file_name')))
     return list(found.values())
@@ -187,9 +189,8 @@ def _check_shape(report: Report, annotation: dict, image: dict, place: str, as_i
     if annotation.get('segmentation') and mask_of(annotation) is None:
         level = ERROR if as_is and isinstance(annotation['segmentation'], dict) else WARNING
         report.add(level, 'mask of less than three points or broken runs', place)
-    missing = [key for key in ('id', 'bbox', 'area') if key not in annotation]
-    if as_is and missing:
-        report.add(ERROR, f'annotation without {" and ".join(missing)}, which mmdet needs; --data fills it in', place)
+    if as_is and annotation.get('id') is None:
+        report.add(ERROR, 'annotation without id, which mmdet needs; --data fills it in', place)
 
 
 def _check_names(report: Report, files: Sequence[AnnotationFile], wanted: list[str]) -> None:

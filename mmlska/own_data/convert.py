@@ -8,7 +8,7 @@ from ..text import counted, shown
 from .folder import find_folder, refuse_leading_out
 from .repair import check_target, new_folder
 from .sources import find_source, nothing_found
-from .sources.instances import InstanceLabels
+from .sources.instance_labels import InstanceLabels
 from .sources.masks import MaskLabels
 from .writers import WRITERS, PhotoToWrite
 

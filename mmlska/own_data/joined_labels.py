@@ -206,6 +206,8 @@ class _Joiner:
         """Give what is left of the annotations of an entry to the first."""
         source, target = self._files[entry.item], self._files[first.item]
         self._dropped.setdefault(entry.item, []).append(entry.image)
+        if entry.image['id'] in source.lost:
+            target.lost.add(first.image['id'])
         gone = self._gone.setdefault(entry.item, set())
         for place in (place for place in entry.annotations if place not in gone):
             annotation = source.content['annotations'][place]

@@ -120,7 +120,8 @@ def factor_text(pairs: Iterable[tuple[tuple[int, int], tuple[int, int]]]) -> str
 def _copied(item: AnnotationFile) -> AnnotationFile:
     content = {**item.content, 'images': [dict(image) for image in item.content['images']]}
     content['annotations'] = list(content['annotations'])
-    return replace(item, content=content, remarks=list(item.remarks), doubts=list(item.doubts), images={**item.images})
+    own = dict(remarks=list(item.remarks), doubts=list(item.doubts), images={**item.images}, lost=set(item.lost))
+    return replace(item, content=content, **own)
 
 
 def _image(files: Sequence[AnnotationFile], one: _Disagreement) -> dict:

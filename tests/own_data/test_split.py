@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mmlska.own_data.sources.instances import InstanceLabels, LabelledImage
+from mmlska.own_data.sources.instance_labels import InstanceLabels, LabelledImage
 from mmlska.own_data.split import choose_val, split_images
 
 

@@ -9,7 +9,8 @@ from pathlib import Path, PurePosixPath
 
 from ...files import is_inside
 from ...text import printable
-from ..annotations import AnnotationFile, check_entries
+from ..annotations import AnnotationFile, check_entries, check_objects
+from ..coco_repairs import repair_annotations
 from ..data_folder import DataFolder, is_unread, name_key
 from ..folder import is_file
 from ..folder_names import split_of_name
@@ -49,7 +50,7 @@ class CocoSource(InstanceSource):
         for path in _candidates(folder):
             content = read_json(path)
             if isinstance(content, dict) and all(isinstance(content.get(k), list) for k in ('images', 'annotations')):
-                check_entries(path, content)
+                check_objects(path, content)
                 found.append(AnnotationFile(path, folder.split_of_file(path), content))
         above = {place for parent in {path.parent for path in folder.images} for place in (parent, *parent.parents)}
         folders = sorted({place for place in above if place.is_relative_to(root)} | {root})
@@ -57,6 +58,8 @@ class CocoSource(InstanceSource):
         _set_splits(folder, found)
         for item in found:
             _locate(folder, folders, item, known)
+            repair_annotations(item)
+            check_entries(item.path, item.content)
         _merge_classes(folder, found)
         if found:
             named = {path for item in found for path in item.images.values()}
@@ -129,7 +132,8 @@ def _locate(data: DataFolder, folders: list[Path], item: AnnotationFile, known: 
     """Find the images named, in the one folder that has most of them; leading parts of the names may be foreign."""
     root = data.root
     names = [image.get('file_name') for image in item.content['images']]
-    names = [name for name in dict.fromkeys(names) if isinstance(name, str) and 0 < len(name) <= _LONGEST_NAME]
+    names = [name for name in names if isinstance(name, str) and 0 < len(name) <= _LONGEST_NAME]
+    names = list(dict.fromkeys(names))
     sample = names[:: max(len(names) // 40, 1)]
     depth = min(max((len(_parts(name)) for name in sample), default=1), _MOST_FOREIGN_PARTS)
     above = [parent for parent in item.path.parents if any(parent in (f, *f.parents) for f in folders)]

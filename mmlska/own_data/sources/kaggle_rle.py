@@ -17,6 +17,7 @@ from pathlib import Path
 
 from ...text import shown
 from ..annotations import AnnotationFile
+from ..coco_repairs.runs import run_lengths
 from ..data_folder import DataFolder
 from ..folder import split_of
 from ..label_builder import UNNAMED, LabelBuilder, LabelledPhoto
@@ -178,12 +179,4 @@ def _runs(pairs: list[tuple[int, int]], size: tuple[int, int], from_zero: bool) 
         raise ValueError(f'start {pairs[0][0]}, though pixels count from 1{hint}')
     if sum(pairs[-1]) - 1 > width * height:
         raise ValueError(f'pixel {sum(pairs[-1]) - 1} of a photo with {width}x{height}')
-    counts, end = [], 1
-    for start, length in pairs:
-        if counts and start == end:
-            counts[-1] += length
-        else:
-            counts += [start - end, length]
-        end = start + length
-    rest = width * height + 1 - end
-    return {'size': [height, width], 'counts': counts + [rest] * bool(rest)}
+    return run_lengths(pairs, size)

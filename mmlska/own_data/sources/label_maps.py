@@ -21,7 +21,8 @@ from ..input_scale import InputScale
 from ..label_drawing import draw_index, with_background
 from ..mask_files import MaskPair
 from ..report import ERROR, Report
-from .instances import InstanceLabels, InstanceSource, LabelledImage
+from .instance_labels import InstanceLabels, LabelledImage
+from .instances import InstanceSource
 from .masks import mask_datasets, use_mask_files
 from .source import Legend, Sample, Source, TrainingLabels
 

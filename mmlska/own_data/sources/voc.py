@@ -17,7 +17,7 @@ from xml.etree.ElementTree import Element
 
 from ..annotations import AnnotationFile
 from ..data_folder import DataFolder, part_of, stem_key
-from ..label_builder import LabelBuilder
+from ..label_builder import LabelBuilder, LabelledPhoto
 from ..label_text import UNREADABLE, number, read_each, read_xml, short, xml_root
 from ..photo_pairing import pair, unlabelled
 from ..shapes import Polygon, turned_box
@@ -79,7 +79,7 @@ def _add(label: Path, photo: Path, split: str | None, masks: DataFolder, builder
     if content is None:
         return
     entry = builder.photo(photo, split, _size(content))
-    objects = list(_objects(content, place, builder))
+    objects = list(_objects(content, place, builder, entry))
     if masks.files:
         give_masks(objects, entry, label, photo, masks)
     for thing in objects:
@@ -131,7 +131,7 @@ def _size(content: Element) -> tuple[object, object] | None:
     return None
 
 
-def _objects(content: Element, name: str, builder: LabelBuilder) -> Iterator[dict[str, Any]]:
+def _objects(content: Element, name: str, builder: LabelBuilder, entry: LabelledPhoto) -> Iterator[dict[str, Any]]:
     """What :meth:`LabelledPhoto.add` takes of each object."""
     for count, node in enumerate(content.findall('object'), 1):
         place = f'{name} object {count}'
@@ -140,7 +140,7 @@ def _objects(content: Element, name: str, builder: LabelBuilder) -> Iterator[dic
         if not _text(node, 'name'):
             builder.left_out.append(('object without a name', place))
             continue
-        with builder.faults(place):
+        with builder.faults(place, photo=entry):
             ignore = _text(node, 'difficult').lower() in _TRUE
             yield {
                 'name': _text(node, 'name'),

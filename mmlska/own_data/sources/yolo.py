@@ -15,6 +15,7 @@ from pathlib import Path
 from ...image_windows import header_of
 from ...text import printable, shown
 from ..annotations import AnnotationFile
+from ..coco_repairs.boxes import CENTRES, CORNERS, READINGS, other_reading
 from ..data_folder import DataFolder, has_photo, name_key
 from ..label_builder import LabelBuilder, LabelledPhoto
 from ..label_text import UNREADABLE, encoding_remarks, number, read_text, short
@@ -72,6 +73,7 @@ def _read(folder: DataFolder) -> list[AnnotationFile]:
         # One whose label file fits other photos too, or is unreadable, is not one without objects.
         lines[photo] = _lines(labels[photo], builder) if photo in labels else None if own else []
     names = _names(declared, {line.label for found in lines.values() for line in found or ()}, builder)
+    sized: list[tuple[LabelledPhoto, list[_Line], tuple[int, int]]] = []
     for photo, split in splits.items():
         found = lines[photo]
         if found is None:  # nobody knows what is on it
@@ -88,10 +90,23 @@ def _read(folder: DataFolder) -> list[AnnotationFile]:
             size = header_of(photo).upright
         except (OSError, ValueError):  # check and training name it
             continue
+        sized.append((entry, found, size))
+    reading = _reading_of([(line.values, size) for _, found, size in sized for line in found])
+    for entry, found, size in sized:
         for line in found:
             with builder.faults(line.place, photo=entry):
-                _add(entry, line, names, size, declared.keypoints)
+                _add(entry, line, names, size, declared.keypoints, reading)
     return builder.files()
+
+
+def _reading_of(lines: list[tuple[list[float], tuple[int, int]]]) -> str:
+    """What the four numbers of boxes are: corners, if as centre and size many leave their photos and as corners none does."""
+    boxes = [
+        ([value * size[place % 2] for place, value in enumerate(values[:4])], size)
+        for values, size in lines
+        if len(values) in (4, 5)
+    ]
+    return other_reading(boxes, CENTRES, [CORNERS])[0] or CENTRES
 
 
 def _lines(label: Path, builder: LabelBuilder) -> list[_Line] | None:
@@ -109,7 +124,9 @@ def _lines(label: Path, builder: LabelBuilder) -> list[_Line] | None:
     return None
 
 
-def _add(entry: LabelledPhoto, line: _Line, names: dict[int, str], size: tuple[int, int], keypoints: bool) -> None:
+def _add(
+    entry: LabelledPhoto, line: _Line, names: dict[int, str], size: tuple[int, int], keypoints: bool, reading: str
+) -> None:
     values, count = line.values, len(line.values)
     is_box = count in (4, 5) or keypoints and count > 5
     if not is_box and (count < 6 or count % 2):
@@ -122,8 +139,9 @@ def _add(entry: LabelledPhoto, line: _Line, names: dict[int, str], size: tuple[i
         )
     pixels = [value * size[place % 2] for place, value in enumerate(values)]
     if is_box:
-        x, y, width, height = pixels
-        entry.add(names[line.label], line.place, box=[x - width / 2, y - height / 2, width, height])
+        entry.add(names[line.label], line.place, box=READINGS[reading](*pixels))
+        if reading != CENTRES:
+            entry.builder.remarks.append((f'box that is no {CENTRES}, read as {reading}', line.place))
     else:
         entry.add(names[line.label], line.place, polygons=[pixels])
 

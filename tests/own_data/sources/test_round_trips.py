@@ -17,7 +17,7 @@ from scene_sets import WRITERS, random_scenes
 from mmlska.own_data.check import check_folder
 from mmlska.own_data.report import WARNING
 from mmlska.own_data.sources import find_source, require_source
-from mmlska.own_data.sources.instances import InstanceLabels, LabelledImage
+from mmlska.own_data.sources.instance_labels import InstanceLabels, LabelledImage
 
 _NOT_USED = 'photo without a label file, not used'
 
