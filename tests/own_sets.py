@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 from types import SimpleNamespace
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 def photo(path: Path, size=SIZE, mode='RGB', **options) -> None:
     """Write a picture of noise."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(len(path.name))
+    rng = np.random.default_rng(crc32('/'.join(path.parts[-3:]).encode()))  # no two photos of a set are the same
     channels = {'RGB': (3,), 'RGBA': (4,), 'L': ()}[mode]
     Image.fromarray(rng.integers(0, 255, (size[1], size[0], *channels), np.uint8), mode).save(path, **options)
 

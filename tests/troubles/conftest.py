@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 from collections.abc import Callable
@@ -46,7 +47,7 @@ def command(monkeypatch, capsys) -> Callable[..., Ended]:
             code = end.code if isinstance(end.code, int) else int(end.code is not None)
         for logger in MMLogger._instance_dict.values():  # whose streams close with this test
             for handler in logger.handlers:
-                if type(handler) is logging.StreamHandler:
+                if type(handler) is logging.StreamHandler and isinstance(handler.stream, io.TextIOBase):
                     handler.stream = sys.__stdout__
         printed = capsys.readouterr()
         assert 'Traceback' not in printed.err

@@ -127,7 +127,10 @@ def derived(model, folder: Path, text: str) -> Path:
 @pytest.mark.parametrize(
     ('text', 'said'),
     [
-        ("model = dict(bbox_head=dict(num_classes='five'))", 'RetinaHead cannot be built from the config, correct its'),
+        (
+            "model = dict(bbox_head=dict(stacked_convs='two'))",
+            'RetinaHead cannot be built from the config, correct its',
+        ),
         ("model = dict(bbox_head=dict(anchor_generator=dict(ratios='wide')))", 'AnchorGenerator cannot be built from'),
         ("model = dict(neck=dict(num_outs='all'))", 'FPN cannot be built from the config, correct its settings'),
         ('model = dict(neck=dict(in_channels=[16] * 4))', 'lacks 3 of the 162 parameters of this model'),
@@ -142,7 +145,10 @@ def test_errors_of_libraries_name_the_part_of_the_config(text, said, refused, ti
 @pytest.mark.parametrize(
     ('text', 'said'),
     [
-        ('model = dict(neck=dict(in_channels=[16] * 4))', 'set in_channels of the neck and the heads to the channels'),
+        (
+            "model = dict(neck=dict(norm_cfg=dict(type='BatchNorm')))",
+            'FPN cannot be built from the config, correct its',
+        ),
         ("optim_wrapper = dict(optimizer=dict(type='Adamm'))", 'check the type in optim_wrapper.optimizer'),
         ("optim_wrapper = dict(optimizer=dict(lr='fast'))", 'AdamW cannot be built from the config, correct its'),
         ("param_scheduler = [dict(type='Steps')]", 'Steps is not in the mmdet::parameter scheduler registry'),
