@@ -12,6 +12,7 @@ from .palettes import is_no_label
 
 # A colour with less than this share of all pixels, and of those of every mask, is a slip or an edge blurred by a resize.
 _RARE, _RARE_IN_MASK = 1e-3, 5e-3
+_WHITE = 0xFFFFFF
 _BLUR = 16  # by which JPEG changes a channel
 
 
@@ -26,6 +27,44 @@ def understand(pairs: Sequence[MaskPair], named: Sequence[NamedClass] | None, *,
     Raises:
         ValueError: If masks and names do not fit or the masks are photos.
     """
+    notes = join_white(pairs) if not named or named[0].color is None else []
+    labels = _understand(pairs, named, asked)
+    labels.notes = [*notes, *labels.notes]
+    return labels
+
+
+def white_among_ones(pairs: Sequence[MaskPair]) -> list[MaskPair]:
+    """The masks of black and white, where others have 1 for white: of one object, written by two programs.
+
+    There are none if any mask has other values, or both: 255 is no label there.
+    """
+    white, ones = [], 0
+    for pair in pairs:
+        values = set(pair.values)
+        if values <= {0, IGNORE} if pair.indexed else values <= {0, _WHITE}:
+            white += [pair] if values - {0} else []
+        elif pair.indexed and values <= {0, 1}:
+            ones += 1
+        else:
+            return []
+    return white if ones else []
+
+
+def join_white(pairs: Sequence[MaskPair]) -> list[str]:
+    """Make the white of such masks 1; what to say of it."""
+    white = white_among_ones(pairs)
+    for pair in white:
+        pair.values = {min(value, 1): count for value, count in pair.values.items()}
+        pair.shown = {value: value * 0x010101 for value in pair.values}
+        pair.indexed, pair.white = True, True
+    if not white:
+        return []
+    return [
+        f'{len(white)} of {len(pairs)} masks have white where others have 1; both are one class: {white[0].mask.name}'
+    ]
+
+
+def _understand(pairs: Sequence[MaskPair], named: Sequence[NamedClass] | None, asked: bool) -> Labels:
     indexed = all(pair.indexed for pair in pairs)
     values, colors, largest = Counter(), Counter(), Counter()
     for pair in pairs:

@@ -39,6 +39,9 @@ class MaskPair:
     deep: bool = False  # more than 8 bits
     floats: bool = False
     lossy: bool = False  # a JPEG, which changes values
+    white: bool = (
+        False  # white stands for 1, as in masks of one object; see :func:`mmlska.own_data.mask_classes.join_white`
+    )
     values: dict[int, int] = field(default_factory=dict)  # index, or RGB packed into one number, -> pixels
     shown: dict[int, int] = field(default_factory=dict)  # index -> packed RGB that the file shows for it
 
@@ -152,7 +155,10 @@ def read_index(pair: MaskPair, labels: Labels) -> np.ndarray:
         index = np.full(file.size[::-1], IGNORE, np.uint8)
         top = 0
         for band in _bands(file):
-            values = np.asarray(band) if labels.plain and pair.indexed else pack_rgb(band.convert('RGB'))
+            if pair.white:
+                values = np.asarray(band.convert('L')) // IGNORE
+            else:
+                values = np.asarray(band) if labels.plain and pair.indexed else pack_rgb(band.convert('RGB'))
             part = index[top : top + len(values)]
             for number, value in enumerate(labels.values):
                 part[values == value] = number

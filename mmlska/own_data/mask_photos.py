@@ -1,4 +1,4 @@
-"""Masks whose photos are there twice, or were resized after they were labelled."""
+"""Masks whose photos are there twice or were resized after they were labelled, and those that training reads a copy of."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..files import write_atomically
 from ..images import Header, open_image
 from ..text import printable
 from .label_scale import factor_text, same_size
-from .mask_files import MaskPair
+from .mask_files import IGNORE, MaskPair
 from .photo_identity import digest, photo_names
 
 Entries = list[tuple[str, str]]  # kinds of what was found, with their places
@@ -72,18 +72,21 @@ def fit_masks(pairs: Sequence[tuple[MaskPair, Header]]) -> Entries:
 
 
 def with_fitting_mask(pair: MaskPair, folder: Path, root: Path) -> MaskPair:
-    """The pair whose mask has the size of its photo: a resized one is written into a folder.
+    """The pair whose mask has the size of its photo, and 1 for what is white among masks of 1: others are written into a folder.
 
     Args:
         pair: Marked by :func:`fit_masks` if its mask is to be resized.
         folder: The folder for those.
         root: The data folder.
     """
-    if not pair.photo_size:
+    if not pair.photo_size and not pair.white:
         return pair
     place = pair.mask.relative_to(root) if pair.mask.is_relative_to(root) else Path(pair.mask.name)
     file = folder / place.with_suffix('.png')
     with open_image(pair.mask) as mask:
-        resized = mask.resize(pair.photo_size, Image.Resampling.NEAREST)
-    write_atomically(file, partial(resized.save, format='PNG'))
-    return MaskPair(pair.image, file, pair.split, pair.photo_size)
+        fitting = mask.convert('L').point(lambda value: value // IGNORE) if pair.white else mask
+        if pair.photo_size:
+            fitting = fitting.resize(pair.photo_size, Image.Resampling.NEAREST)
+        fitting.load()
+    write_atomically(file, partial(fitting.save, format='PNG'))
+    return MaskPair(pair.image, file, pair.split, fitting.size)

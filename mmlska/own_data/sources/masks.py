@@ -27,7 +27,7 @@ from ..image_copies import ImageCopies
 from ..input_scale import InputScale
 from ..label_scale import same_size
 from ..label_text import encoding_remarks, short
-from ..mask_classes import understand
+from ..mask_classes import understand, white_among_ones
 from ..mask_files import FractionsError, Labels, MaskPair, classes_in, read_index, scan_one
 from ..mask_pairing import find_pairs, photos_and_masks
 from ..mask_photos import fit_masks, join_pairs, with_fitting_mask
@@ -291,6 +291,8 @@ def _check_pairs(
         in_images.update(k for k in found if k >= 0)
         if set(found) == {-1}:
             report.add(WARNING, 'mask without a labelled pixel', pair.mask.name)
+    for pair in white_among_ones(pairs) if as_is and labels is not None and labels.plain else ():
+        report.add(ERROR, 'mask with white where others have 1; white is no label here', pair.mask.name)
     for kind, place in () if as_is else fit_masks(headers):
         report.add(WARNING, kind, place)
     if labels is not None:
