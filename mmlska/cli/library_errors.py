@@ -68,6 +68,7 @@ _MEANINGS = [
     ),
 ]
 _DEBUG = '--debug shows the traceback'
+_LONGEST = 600  # letters of a message that is not this package's
 # Words of Python that name neither a setting nor a file.
 _BARE = re.compile(
     r"'\w+' object |list index out of range|tuple index out of range|unsupported operand|unhashable type|"
@@ -93,7 +94,7 @@ def described(error: BaseException) -> str:
     says_all = ' ' in text and not _BARE.search(text) and not isinstance(error, (AssertionError, IndexError))
     if next_step:
         return text
-    return _while_built(error) + (text if says_all else f'{_named(error)}; {_DEBUG}')
+    return _while_built(error) + (text[:_LONGEST] if says_all else f'{_named(error)}; {_DEBUG}')
 
 
 def meaning_of(error: BaseException) -> str | None:

@@ -22,7 +22,9 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main() -> None:
     args = make_parser().parse_args()
-    files = [run for run in args.runs if Path(run).is_file()]
-    with user_errors(debug=args.debug), writing(args.out, inputs=files, overwrite=args.overwrite):
-        path = draw_curves({str(Path(run)): read_scalars(run) for run in args.runs}, args.out, args.names)
+    with user_errors(debug=args.debug):
+        runs = {str(Path(run)): read_scalars(run) for run in args.runs}
+        files = [run for run in runs if Path(run).is_file()]
+        with writing(args.out, inputs=files, overwrite=args.overwrite):
+            path = draw_curves(runs, args.out, args.names)
     print(f'picture: {path}')

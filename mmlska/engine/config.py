@@ -14,7 +14,7 @@ from mmengine.config import Config
 from ..catalog import home, named_config, nearest_names
 from ..log import log
 from ..weights.manifest import MANIFEST_SCHEME, fetch_published
-from .config_parts import datasets_of, evaluators_of
+from .config_parts import datasets_of, evaluators_of, parts_of
 from .config_text import SafeConfig
 from .evaluator_files import follow_data, left_behind
 from .inheritance import base_settings, earlier_values, is_own, source_of, use_variables
@@ -117,6 +117,7 @@ def read_config(path: str, cfg_options: dict | None = None) -> tuple[Config, lis
     lines = use_variables(cfg, source, options)
     lines += _spread_data_root(cfg, roots, said='data_root' in options)
     _settle_workers(cfg)
+    _settle_sizes(cfg)
     return cfg, [*lines, *follow_data(cfg, earlier), *left_behind(cfg, base)]
 
 
@@ -128,6 +129,23 @@ def _settle_workers(cfg: Config) -> None:
             loader['persistent_workers'] = False
             for name in ('prefetch_factor', 'multiprocessing_context'):
                 loader.pop(name, None)
+
+
+def _settle_sizes(cfg: Config) -> None:
+    """Make sizes in pipelines tuples, as the steps ask for: JSON, YAML and ``--cfg-options`` have lists."""
+    for name in [name for name in cfg if name.endswith(('_dataloader', '_pipeline'))]:
+        if not isinstance(cfg[name], (dict, list)):
+            continue
+        for _, step in parts_of(cfg[name], name):
+            for key in ('scale', 'scales', 'crop_size', 'img_scale', 'size'):
+                if 'type' in step and isinstance(step.get(key), list):
+                    step[key] = _as_size(step[key])
+
+
+def _as_size(value: list) -> tuple | list:
+    if len(value) == 2 and all(isinstance(side, (int, float)) for side in value):
+        return tuple(value)
+    return [_as_size(item) if isinstance(item, list) else item for item in value]
 
 
 def _check_data_variable() -> None:
