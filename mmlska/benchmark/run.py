@@ -128,12 +128,12 @@ def benchmark(
         FileNotFoundError: If there are no results to redraw.
         ValueError: If a case does not exist, or the page has no such section.
     """
-    device = find_device(plan.device)
     busy = plan.kind == 'busy'
-    if busy and (device.type != 'cpu' or threads):
+    if busy and (plan.device not in ('auto', 'cpu') or threads):
         raise ValueError(
             'busy measures how OpenMP shares the CPU: give --device cpu, and threads as --settings OMP_NUM_THREADS=1'
         )
+    device = find_device('cpu' if busy else plan.device)
     if threads:
         torch.set_num_threads(threads)
     where = torch.cuda.get_device_name(device).split()[-1].lower() if device.type == 'cuda' else 'cpu'

@@ -104,6 +104,8 @@ def meaning_of(error: BaseException) -> str | None:
         >>> meaning_of(RuntimeError('mat1 and mat2 shapes cannot be multiplied (2x8 and 16x4)'))[:61]
         'a linear layer of 16x4 gets 2x8: set in_channels of the head '
     """
+    if type(error).__module__.startswith('mmlska') or '; ' in _text(error):  # it says what to do itself
+        return None
     named = _named(error)
     for pattern, meaning in _MEANINGS:
         if found := re.search(pattern, named, re.IGNORECASE):

@@ -6,7 +6,7 @@ from pathlib import Path
 from ..cli.errors import user_errors
 from ..cli.options import add_debug, add_overwrite, add_trust_checkpoint, out_file, out_folder
 from ..command_line import recorded_command, tool_parser
-from ..export.metrics import evaluate_exports, exported_files, table
+from ..export.metrics import evaluate_exports, exported_files, holds_results, table
 from ..outputs import check_outputs, writing
 from ..results import add_result, fill_section, run_environment
 from ..weights import WeightsError, use_safe_reader
@@ -43,7 +43,8 @@ def main() -> None:
         use_safe_reader(trust=args.trust_checkpoint)
         work_dir = args.work_dir or Path('work_dirs/exports') / name
         inputs = [args.config, args.checkpoint, args.int8, args.photos, args.readme]
-        check_outputs([args.out], inputs=inputs, overwrite=args.overwrite)
+        # A file of results is added to.
+        check_outputs([] if holds_results(args.out) else [args.out], inputs=inputs, overwrite=args.overwrite)
         with writing(*exported_files(work_dir), inputs=inputs, overwrite=args.overwrite):
             entry = evaluate_exports(args.config, args.checkpoint, args.int8, work_dir, photos=args.photos)
     with writing(args.out, overwrite=True):

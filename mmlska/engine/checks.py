@@ -39,6 +39,24 @@ def check_settings(cfg: Config, config_path: str, *, work_dir: str | None, seed:
         check_folder('--work-dir', work_dir)
 
 
+def check_config_kept(cfg: Config) -> None:
+    """Make sure that the config which a run leaves in its work directory does not replace the user's own.
+
+    Raises:
+        FileExistsError: If it would. A config that an earlier run left there may be replaced.
+    """
+    if not cfg.filename:
+        return
+    own, folder = Path(cfg.filename), Path(cfg.work_dir)
+    left = any((folder / name).exists() for name in ('last_checkpoint', 'training.json')) or any(
+        folder.glob('*/vis_data')
+    )
+    if (folder / own.name).resolve() == own.resolve() and not left:
+        raise FileExistsError(
+            f'work_dir {cfg.work_dir} is the folder of the config {own.name}, which the run would replace; give another --work-dir'
+        )
+
+
 def check_folder(option: str, path: str) -> None:
     """Raise FileExistsError if a folder to be written is a file."""
     if Path(path).is_file():

@@ -6,6 +6,7 @@ Nothing here imports mmdet or mmseg: their classes are named in the configs and 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -17,7 +18,7 @@ from ..weights.manifest import MANIFEST_SCHEME, fetch_published
 from .config_parts import datasets_of, evaluators_of, parts_of
 from .config_text import SafeConfig
 from .evaluator_files import follow_data, left_behind
-from .inheritance import base_settings, earlier_values, is_own, source_of, use_variables
+from .inheritance import base_settings, earlier_values, is_own, source_of, use_variables, values_in_parts
 from .misspelt import refuse_impossible_options, refuse_misspelt_keys, refuse_misspelt_options
 
 
@@ -111,11 +112,12 @@ def read_config(path: str, cfg_options: dict | None = None) -> tuple[Config, lis
     earlier = [Config.fromfile(found, import_custom_modules=False)] if options else []
     earlier += [base] if base is not None else []
     roots = {cfg.get('data_root'), *earlier_values(source, 'data_root')} - {None}
+    roots -= {value for option, value in options.items() if option.endswith('.data_root')}
     refuse_impossible_options(cfg, options)
     cfg.merge_from_dict(options)
     refuse_misspelt_keys(cfg, earlier)
     lines = use_variables(cfg, source, options)
-    lines += _spread_data_root(cfg, roots, said='data_root' in options)
+    lines += _spread_data_root(cfg, roots, values_in_parts(source, 'data_root'), said='data_root' in options)
     _settle_workers(cfg)
     _settle_sizes(cfg)
     return cfg, [*lines, *follow_data(cfg, earlier), *left_behind(cfg, base)]
@@ -158,11 +160,12 @@ def _check_data_variable() -> None:
         )
 
 
-def _spread_data_root(cfg: Config, written_roots: set[str], said: bool) -> list[str]:
+def _spread_data_root(cfg: Config, roots: set[str], own: Mapping[str, set[str]], said: bool) -> list[str]:
     """Make the top-level ``data_root`` the one place to set it, relative to the working directory or to the repository.
 
     Args:
-        written_roots: What it is in the config and in the files below it: data sets and evaluators have one of these.
+        roots: What it is in the config and in the files below it: data sets and evaluators have one of these.
+        own: Those that the user's own file gives to data sets, by its settings: these stay.
         said: Whether the command line says it, and no line has to.
 
     Returns:
@@ -174,6 +177,7 @@ def _spread_data_root(cfg: Config, written_roots: set[str], said: bool) -> list[
     # A path that does not exist is left as written, for checks.check_data() to name.
     root = f'{str(find_path(cfg.data_root) or cfg.data_root).rstrip("/")}/'
     for split in ('train', 'val', 'test'):
+        written_roots = roots - (own.get(f'{split}_dataloader', set()) - {cfg.data_root})
         for dataset in datasets_of(cfg, split):
             if dataset.get('data_root') in written_roots:
                 replaced.add(dataset.data_root)
@@ -181,9 +185,10 @@ def _spread_data_root(cfg: Config, written_roots: set[str], said: bool) -> list[
         for evaluator in evaluators_of(cfg, split):
             # CocoMetric takes a whole path where the datasets take one below data_root.
             file = evaluator.get('ann_file') or ''
-            below = max((written for written in written_roots if file.startswith(written)), key=len, default=None)
+            folders = (f'{written.rstrip("/")}/' for written in written_roots)
+            below = max((folder for folder in folders if file.startswith(folder)), key=len, default=None)
             if below:
-                evaluator.ann_file = root + file.removeprefix(below).lstrip('/')
+                evaluator.ann_file = root + file.removeprefix(below)
     others = ' and '.join(sorted(replaced - {cfg.data_root}))
     cfg.data_root = root
     return [f'data_root={root} takes the place of {others} in data sets and evaluators'] if others and not said else []

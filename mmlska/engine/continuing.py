@@ -126,7 +126,8 @@ def continue_training(runner: Runner, planned: list[dict[str, Any]]) -> None:
     info, loop = runner.message_hub.runtime_info, runner.train_loop
     before = loop.iter
     loop._epoch, loop._iter = place_of(runner, dict(epoch=loop.epoch, iter=before), info)
-    if loop.iter != before or info.get(_PACE, steps_of_pass(runner)) != steps_of_pass(runner):
+    pace = steps_of_pass(runner)
+    if loop.iter != before or (pace and info.get(_PACE, pace) != pace):
         log(
             f'--resume: a pass over the data has {_steps(steps_of_pass(runner))} now and had {info[_PACE]:.6g}, as the data, '
             f'the batch size or the number of processes changed; iteration {before} becomes {loop.iter}',

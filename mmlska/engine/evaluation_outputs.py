@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,7 @@ def guard_outputs(runner: Runner, out: str | None, show_dir: str | None, *, over
     Raises:
         FileExistsError: See :func:`mmlska.outputs.check_outputs`.
     """
-    infos = list(_infos(runner.test_dataloader.dataset))
-    images = [str(info['img_path']) for info in infos if info.get('img_path')]
+    images, maps = _files(runner.test_dataloader.dataset)
     planned: dict[Path, Record] = {}
     if show_dir:
         used, record = set(), Record(show_dir)
@@ -37,7 +36,7 @@ def guard_outputs(runner: Runner, out: str | None, show_dir: str | None, *, over
     elif out:
         record = Record(out)
         planned |= {Path(out, f'{Path(path).stem}.png'): record for path in images}
-    inputs = [*images, *_labels(infos), *_annotations(runner.test_dataloader.dataset), runner.cfg.filename]
+    inputs = [*images, *maps, *_annotations(runner.test_dataloader.dataset), runner.cfg.filename]
     inputs.append(runner._load_from)
     check_outputs(planned, inputs=inputs, overwrite=overwrite, insist=INSIST)
     runner.register_hook(_NoteOutputs(planned), priority='LOWEST')
@@ -56,7 +55,8 @@ class _NoteOutputs(Hook):
     def after_test_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         """Note what was written of a batch."""
         for sample in outputs or ():
-            self._note(self._by_stem.get(Path(sample.img_path).stem, ()))
+            path = getattr(sample, 'img_path', None)  # a pipeline may leave it out
+            self._note(self._by_stem.get(Path(path).stem, ()) if path else ())
 
     def after_test(self, runner: Runner) -> None:
         """Note the rest."""
@@ -69,14 +69,15 @@ class _NoteOutputs(Hook):
                 self._records[path].add(path)
 
 
-def _infos(dataset: Any) -> Iterator[dict]:
-    """The entries of a data set."""
-    for index in range(len(dataset)):
-        yield dataset.get_data_info(index)
-
-
-def _labels(infos: Iterable[dict]) -> list[str]:
-    return [str(info['seg_map_path']) for info in infos if isinstance(info.get('seg_map_path'), str)]
+def _files(dataset: Any) -> tuple[list[str], list[str]]:
+    """The images and the label maps of a data set; none of one that does not tell them."""
+    images, maps = [], []
+    for index in range(len(dataset)) if hasattr(dataset, 'get_data_info') else ():
+        info = dataset.get_data_info(index)
+        for key, paths in (('img_path', images), ('seg_map_path', maps)):
+            if isinstance(info.get(key), str):
+                paths.append(info[key])
+    return images, maps
 
 
 def _annotations(dataset: Any) -> list[str]:

@@ -136,9 +136,9 @@ def _evaluators(cfg: Config, split: str) -> list[tuple[str, ConfigDict]]:
 
 
 def _labels(cfg: Config, split: str) -> str | None:
-    """The file with the labels of a split; None where there is not exactly one."""
+    """The file with the labels of a split; None where there is not exactly one, or some of its images are left out."""
     datasets = list(datasets_of(cfg, split))
-    name = datasets[0].get('ann_file') if len(datasets) == 1 else None
+    name = datasets[0].get('ann_file') if len(datasets) == 1 and not datasets[0].get('indices') else None
     if not isinstance(name, str) or not name.endswith('.json') or '://' in name:
         return None
     return str(Path(datasets[0].get('data_root') or '', name))

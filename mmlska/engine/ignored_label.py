@@ -7,6 +7,7 @@ from typing import Any
 from mmengine.config import Config
 
 from .config_parts import datasets_of
+from .known_keys import takes
 
 #: What it is in OpenMMLab where nothing else is said.
 IGNORED = 255
@@ -17,11 +18,12 @@ def spread_ignored_label(cfg: Config) -> None:
     head = cfg.get('model', {}).get('decode_head') if cfg.get('default_scope') == 'mmseg' else None
     head = head[-1] if isinstance(head, (list, tuple)) and head else head
     label = head.get('ignore_index', IGNORED) if isinstance(head, dict) else IGNORED
-    if label == IGNORED:
+    if label == IGNORED or not isinstance(label, int):
         return
     for split in ('train', 'val', 'test'):
         for dataset in datasets_of(cfg, split):
-            dataset.setdefault('ignore_index', label)
+            if takes(dataset, 'ignore_index', 'DATASETS', cfg.default_scope):
+                dataset.setdefault('ignore_index', label)
         if label < head.get('num_classes', 0):  # a class that is not learned may still be evaluated
             continue
         evaluators = cfg.get(f'{split}_evaluator') or []

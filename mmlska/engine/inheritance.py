@@ -132,6 +132,19 @@ def earlier_values(source: Source | None, name: str) -> list[Any]:
     return [value for file in files if (value := _read(file.path).get(name)) is not None]
 
 
+def values_in_parts(source: Source | None, name: str) -> dict[str, set[str]]:
+    """The texts that a file with bases gives to a key of this name, by the setting whose dicts have it: ``dict(data_root='...')``."""
+    found: dict[str, set[str]] = {}
+    for statement, target in _assignments(source.tree) if source and source.bases else ():
+        for node in ast.walk(statement.value):
+            pairs = [(node.arg, node.value)] if isinstance(node, ast.keyword) else []
+            if isinstance(node, ast.Dict):
+                pairs = [(getattr(key, 'value', None), value) for key, value in zip(node.keys, node.values)]
+            values = {value.value for key, value in pairs if key == name and isinstance(value, ast.Constant)}
+            found.setdefault(target.id, set()).update(value for value in values if isinstance(value, str))
+    return found
+
+
 def _read(path: Path) -> Config:
     return Config.fromfile(path, import_custom_modules=False)
 
@@ -280,9 +293,8 @@ def _places(node: Any, name: str, place: str = '') -> Iterator[str]:
 
 
 def _holds(cfg: Config, name: str, value: Any) -> bool:
-    """Whether the settings that a run reads have a value: at each place of this name, or anywhere if it is text, a list or a dict."""
-    found = [_at(cfg, place) for place in _places(cfg, name)]
-    if found and all(item == value for item in found):
+    """Whether the settings that a run reads have a value: at a place of this name, or anywhere if it is text, a list or a dict."""
+    if any(_at(cfg, place) == value for place in _places(cfg, name)):
         return True
     return (
         isinstance(value, (str, list, tuple, dict))

@@ -55,6 +55,12 @@ _PARAMWISE = (
 _CLIP = ('type', 'max_norm', 'norm_type', 'error_if_nonfinite', 'foreach', 'clip_value')
 
 
+# Their parts are those of another library.
+_FOREIGN = ('Albu', 'mmdet.Albu', 'mmseg.Albu')
+# Names of earlier versions that classes still take.
+_OLD_NAMES = ('deformable_groups',)
+
+
 class _Known(NamedTuple):
     """The names that a class takes, and whether it may take others."""
 
@@ -103,6 +109,8 @@ def _check(part: dict, place: str, known: _Known, taken_out: Collection[str]) ->
     for key in part:
         if key in names or key in ('type', '_scope_', '_delete_'):
             continue
+        if known.open and (key in _OLD_NAMES or str(key).rstrip('0123456789') in names):  # loss_cls2 beside loss_cls
+            continue
         near = get_close_matches(str(key), names, n=1, cutoff=_NEAR if known.open else _SIMILAR)
         if near or not known.open:
             kind = f'{part["type"]} takes no {key}' if 'type' in part else f'there is no {key}'
@@ -135,10 +143,26 @@ def _dicts(node: dict | list | tuple, place: str) -> Iterator[tuple[str, dict]]:
     """The dicts below a setting, with their places."""
     if isinstance(node, dict):
         yield place, node
+        if node.get('type') in _FOREIGN:
+            return
     for key, value in node.items() if isinstance(node, dict) else enumerate(node):
         otherwise = isinstance(key, str) and key.endswith(_OTHERWISE) and key not in _LOOPS
         if isinstance(value, (dict, list, tuple)) and not otherwise:
             yield from _dicts(value, f'{place}.{key}')
+
+
+def takes(part: dict, name: str, registry: str, scope: str | None) -> bool:
+    """Whether the class of a part of a config is known to take a setting.
+
+    Args:
+        part: A dict with ``type``.
+        name: The setting.
+        registry: The name of the registry of MMEngine that has the class.
+        scope: The scope of the config.
+    """
+    found = _class_of(part, (registry,), scope)
+    known = _names_of(found) if found else None
+    return known is not None and name in known.names
 
 
 def _class_of(part: dict, wanted: tuple[str, ...], scope: str | None) -> Callable | None:

@@ -26,23 +26,35 @@ def check_labels(cfg: Config, splits: Sequence[str]) -> None:
     Raises:
         ValueError: If they differ, classes are no list of names, a COCO file gives a number twice, or a validation has no labels.
     """
-    if cfg.get('default_scope') not in ('mmdet', 'mmseg'):
+    # Trackers are tested on all classes of a video data set and find one of them.
+    if cfg.get('default_scope') not in ('mmdet', 'mmseg') or {'detector', 'tracker'} & set(cfg.model):
         return
     init_default_scope(cfg.default_scope)
-    known: dict[str, tuple[str, ...]] = {}
+    known: dict[
+        str, tuple[str, tuple[str, ...], Any]
+    ] = {}  # of each split its name, its classes and the type of its data set
     for split in splits:
         for dataset in datasets_of(cfg, split):
             if names := _classes_of(dataset, split):
-                first, others = next(iter(known.items()), (split, names))
-                if names != others:
+                first, others, kind = next(iter(known.values()), (split, names, dataset.get('type')))
+                # Open vocabularies are tested on other classes, by another kind of data set.
+                if names != others and kind == dataset.get('type'):
                     raise ValueError(
                         f'{split} data has {some(names)}, the {first} data {some(others)}; set the same metainfo.classes for both'
                     )
-                known[split] = names
-    for split, names in known.items():
-        for dataset in datasets_of(cfg, split):
-            if dataset.get('type') == 'CocoDataset' and isinstance(dataset.get('ann_file'), str):
-                _check_file(Path(dataset.get('data_root') or '', dataset.ann_file), names, split)
+                known.setdefault(split, (split, names, dataset.get('type')))
+    for split, names, _ in known.values():
+        files = [
+            Path(dataset.get('data_root') or '', dataset.ann_file)
+            for dataset in datasets_of(cfg, split)
+            if dataset.get('type') == 'CocoDataset' and isinstance(dataset.get('ann_file'), str)
+        ]
+        empty = [path for path in files if _check_file(path, names, split)]
+        if split == 'val' and files and len(empty) == len(files) == len(list(datasets_of(cfg, split))):
+            raise ValueError(
+                f'{split} data: {empty[0]} has no annotation of the classes of the config, so every metric would be -1; label some images, '
+                'or train without validation: --cfg-options val_dataloader=None val_evaluator=None val_cfg=None'
+            )
         _check_heads(cfg, names, split)
 
 
@@ -80,6 +92,9 @@ def _classes_of(dataset: dict, split: str) -> tuple[str, ...] | None:
 
 
 def _check_heads(cfg: Config, names: tuple[str, ...], split: str) -> None:
+    # Those of panoptic models count things alone, or things and stuff, those of open vocabularies the words of a text.
+    if {'panoptic_fusion_head', 'language_model'} & set(cfg.model):
+        return
     found = [(place, head['num_classes']) for place, head in heads(cfg.model) if _counts_classes(place)]
     wrong = [(place, count) for place, count in found if count != len(names)]
     if wrong:
@@ -89,8 +104,8 @@ def _check_heads(cfg: Config, names: tuple[str, ...], split: str) -> None:
 
 
 def _counts_classes(place: str) -> bool:
-    """Whether ``num_classes`` at this place is that of the data: not of a classifier as backbone, or of maps beside the objects."""
-    return not {'backbone', 'semantic_head', 'panoptic_head', 'panoptic_fusion_head'} & set(place.split('.'))
+    """Whether ``num_classes`` at this place is that of the data: not of a classifier as backbone, of maps beside the objects, of edges."""
+    return not {'backbone', 'semantic_head', 'panoptic_head', 'auxiliary_head', 'reid'} & set(place.split('.'))
 
 
 def some(names: Sequence[str]) -> str:
@@ -99,12 +114,16 @@ def some(names: Sequence[str]) -> str:
     return f'{len(names)} {"class" if len(names) == 1 else "classes"} ({listed})'
 
 
-def _check_file(path: Path, names: tuple[str, ...], split: str) -> None:
-    """Compare a COCO file with the classes that a data set knows; a file that cannot be read is named when the data set reads it."""
+def _check_file(path: Path, names: tuple[str, ...], split: str) -> bool:
+    """Compare a COCO file with the classes that a data set knows; a file that cannot be read is named when the data set reads it.
+
+    Returns:
+        Whether no annotation in it is of these classes.
+    """
     content = _read(path)
     categories = content.get('categories')
     if not _are_named(categories):
-        return
+        return False
     where, found = f'{split} data: {path}', [category['name'] for category in categories]
     for key in ('id', 'name'):
         if (twice := _repeated(categories, key)) is not None:
@@ -132,13 +151,10 @@ def _check_file(path: Path, names: tuple[str, ...], split: str) -> None:
             raise ValueError(
                 f'{where} has two {key} with the id {twice!r}; give each its own, as `mmlska check FOLDER --fix NEW_FOLDER` does'
             )
-    if split == 'val' and isinstance(content.get('annotations'), list):
-        wanted = {category.get('id') for category in categories if category['name'] in names}
-        if not any(_counts(annotation, wanted) for annotation in content['annotations']):
-            raise ValueError(
-                f'{where} has no annotation of the classes of the config, so every metric would be -1; label some images, or train without '
-                'validation: --cfg-options val_dataloader=None val_evaluator=None val_cfg=None'
-            )
+    if not isinstance(content.get('annotations'), list):
+        return False
+    wanted = {category.get('id') for category in categories if category['name'] in names}
+    return not any(_counts(annotation, wanted) for annotation in content['annotations'])
 
 
 def _counts(annotation: object, wanted: set) -> bool:

@@ -15,7 +15,7 @@ from mmengine.runner import Runner
 from ..log import log
 from ..weights import safe_reading
 from ..weights.manifest import MANIFEST_SCHEME
-from .checks import build_data, check_data, check_folder, check_settings, check_training
+from .checks import build_data, check_config_kept, check_data, check_folder, check_settings, check_training
 from .config import add_hook, find_checkpoint, has_hook, read_config, remove_hooks, replace_sync_bn, replace_type
 from .console import calm, changed_settings, data_line
 from .continuing import check_length_left
@@ -97,6 +97,7 @@ def prepare(
         cfg.work_dir = work_dir
     elif cfg.get('work_dir') is None:
         cfg.work_dir = str(Path('work_dirs') / Path(config_path).stem)
+    check_config_kept(cfg)
     cfg.launcher = launcher
     if seed is not None or deterministic:
         cfg.randomness = dict(seed=seed, deterministic=deterministic)

@@ -14,6 +14,8 @@ from .inheritance import READ
 _NEAR_PART, _NEAR_KEY, _NEAR_TOP = 0.9, 0.8, 0.75
 # Their keys are names of parameters or of a user's own.
 _FREE = ('custom_keys', 'metainfo', 'data_prefix', 'custom_imports', 'meta', 'type_mapping')
+# known_keys.check_plain_keys knows all of theirs.
+_KNOWN = ('paramwise_cfg', 'clip_grad', 'filter_cfg', 'env_cfg', 'mp_cfg', 'randomness')
 _PIPELINES = ('train_pipeline', 'val_pipeline', 'test_pipeline')
 
 
@@ -66,7 +68,7 @@ def _refuse_added(now, before, place: str) -> None:
     if isinstance(now, list) and isinstance(before, list) and len(now) == len(before):
         for i, pair in enumerate(zip(now, before)):
             _refuse_added(*pair, f'{place}.{i}')
-    if not isinstance(now, dict) or not isinstance(before, dict) or place.rpartition('.')[2] in _FREE:
+    if not isinstance(now, dict) or not isinstance(before, dict) or place.rpartition('.')[2] in (*_FREE, *_KNOWN):
         return
     for key, value in now.items():
         if key in before:

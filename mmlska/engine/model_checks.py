@@ -133,6 +133,8 @@ def _through(part: _Part, settings: dict, given: Any, before: str) -> tuple[Tens
     except NotImplementedError:  # an operator that torch's meta device does not have
         return None
     except Exception as error:
+        if _ONE_VALUE in str(error) and any(isinstance(m, nn.SyncBatchNorm) for m in part.module.modules()):
+            return None  # it counts the values of all processes
         if _ONE_VALUE in str(error):
             batch = given.shape[0] if isinstance(given, Tensor) else given[0].shape[0]
             raise _Unfit(

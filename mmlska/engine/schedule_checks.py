@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 
 from mmengine.config import Config
 from mmengine.dist import get_world_size
@@ -29,7 +30,7 @@ def check_schedule(cfg: Config) -> None:
     for number, scheduler in enumerate(_schedulers(cfg)):
         unit = 'epochs' if scheduler.get('by_epoch', True) else 'iterations'
         own_length = length if (unit == 'epochs') == by_epoch else None
-        begin, end = scheduler.get('begin', 0), scheduler.get('end', own_length)
+        begin, end = scheduler.get('begin', 0), scheduler.get('end')
         if isinstance(begin, int) and isinstance(end, int) and end <= begin:
             has = f' and the training has {length}' if own_length else ''
             raise ValueError(
@@ -58,6 +59,8 @@ def check_batches(runner: Runner, cfg: Config) -> None:
                 f'train data: {counted(images, "image")} make no batch of {batch}, and drop_last leaves them out; set --cfg-options '
                 f'train_dataloader.batch_size={images} or smaller, or train_dataloader.drop_last=False'
             )
+        with suppress(TypeError):  # samplers need not know how many they draw
+            images = len(loader.batch_sampler.sampler)
         left = images % batch
         dropped = getattr(loader.batch_sampler, 'drop_last', False)
         if left == 1 and batch > 1 and not dropped and not trains_with_batch(cfg, 1):

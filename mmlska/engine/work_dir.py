@@ -57,7 +57,7 @@ def work_dir_for(first: str | Path, origin: Origin, *, resume: bool = False) -> 
     same = [path for path in there if _is_of(path, origin)]
     unknown = [path for path in there if _is_of(path, origin) is None] if resume else []
     free = next(path for path in (_numbered(first, number) for number in count(1)) if path not in there)
-    return [*same, *unknown, free][0]
+    return [*same[-1:], *unknown[-1:], free][0]
 
 
 def check_unused(work_dir: str | Path, origin: Origin) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from ..engine.config import load_config
@@ -59,6 +60,15 @@ def evaluate_exports(
 def exported_files(work_dir: Path) -> list[Path]:
     """The files that :func:`evaluate_exports` writes into its folder, beside those of each test."""
     return [work_dir / f'{name}.onnx' for name in FORMATS if name != 'torch']
+
+
+def holds_results(path: Path) -> bool:
+    """Whether a file holds what :func:`table` takes."""
+    try:
+        content = json.loads(path.read_text(encoding='utf-8'))
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and all(isinstance(e, dict) and 'formats' in e for e in content.values())
 
 
 def table(results: dict) -> str:

@@ -5,6 +5,7 @@ import errno
 import pytest
 
 from mmlska.cli.errors import user_errors
+from mmlska.engine.errors import TrainingError
 
 
 @pytest.fixture(autouse=True)
@@ -54,3 +55,10 @@ def test_other_errors_and_debug_keep_the_traceback():
     for error in (ValueError('wrong'), ImportError('missing')):
         with pytest.raises(type(error)), user_errors(debug=True):
             raise error
+
+
+def test_advice_of_this_package_stays_as_it_is(capsys):
+    advice = (
+        'out of memory at iteration 3; these would be 3.0 GiB with train_dataloader.batch_size=1 and --accumulate 2'
+    )
+    assert line_of(TrainingError(advice), capsys, kinds=(TrainingError,)) == f'tool.py: error: {advice}\n'

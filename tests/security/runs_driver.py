@@ -124,7 +124,8 @@ def in_one_work_dir() -> dict:
     result['test'] = Process('test', lambda: tool('test', *arguments)).end()
     os.kill(first.pid, 0)
     result['killed'] = first.end(signal.SIGKILL)
-    result['after'] = train('after', 'shared', [*SHORT, 'train_cfg.max_iters=6'], '--resume').end()
+    done = max(int(path.stem.removeprefix('iter_')) for path in work.glob('iter_*.pth'))
+    result['after'] = train('after', 'shared', [*SHORT, f'train_cfg.max_iters={done + 2}'], '--resume').end()
     return result
 
 

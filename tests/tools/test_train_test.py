@@ -107,6 +107,9 @@ def test_detector_trains_and_validates_from_another_folder(detector):
 def test_a_training_says_what_a_person_needs_and_its_log_the_rest(detector):
     cwd, output = detector
     lines = output.splitlines()
+    assert lines.pop(0).startswith(
+        'warning: the warm-up (param_scheduler.0) takes 50 iterations and the training has 2'
+    )
     assert len(lines) < 20, output
     names = 'circle, square, triangle, star, ring'
     assert re.fullmatch(
