@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from .data_folder import DataFolder, name_key, stem_key
+from .folder import SPLIT_WORDS
 from .label_text import read_text, short
 
 #: The kind of remark on an image that is in none of the lists for it.
 NOT_LISTED = 'image that no list of splits names, not used'
-_LISTS = {'train': 'train', 'val': 'val', 'valid': 'val', 'validation': 'val', 'test': 'test', 'trainval': 'trainval'}
+_LISTS = {**SPLIT_WORDS, 'trainval': 'trainval'}
 _PURPOSES = ('main', 'segmentation', 'layout', '')  # of lists, the first counts; '' lies in ImageSets itself
 _FLAG = re.compile(r'(.*\S)\s+[-+]?\d+')
 _FEWEST_KNOWN = 0.5  # of the names in a list that is not in ImageSets
@@ -42,8 +43,11 @@ class SplitLists:
     remarks: list[tuple[str, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        photos = [photo for photo in self.folder.images if not self.folder.is_mask(photo)]
-        self._count = Counter(stem_key(photo.name) for photo in photos)
+        self._photos: dict[str, list[Path]] = {}
+        for photo in self.folder.images:
+            if not self.folder.is_mask(photo):
+                self._photos.setdefault(_key(photo), []).append(photo)
+        self._shared: dict[tuple[Path, str], dict[tuple[str, ...], _Entry]] = {}
         self._known = {*map(_key, self.folder.images), *(stem_key(label.stem) for label in self.labels)}
         self._homes = {home: self._entries(files) for home, files in self._files().items()}
         self._homes = {home: entries for home, entries in self._homes.items() if entries}
@@ -67,12 +71,27 @@ class SplitLists:
     def _entry(self, home: Path, photo: Path, label: Path | None) -> _Entry | None:
         for key in (*([stem_key(label.stem)] if label else []), stem_key(photo.name)):
             entries = self._homes[home].get(key, [])
-            if self._count[key] > 1:  # photos of one name in several folders
-                mine = [name_key(part) for part in photo.parent.parts]
-                entries = [one for one in entries if not one.folders or mine[-len(one.folders) :] == [*one.folders]]
-            if entries:
+            if entries and len(self._photos.get(key, ())) < 2:
                 return entries[0]
+            if entries:  # photos of one name in several folders
+                shared = self._by_shared_folders(home, key)
+                found = next((shared[end] for end in _ends(_folders(photo)) if end in shared), None)
+                if found:
+                    return found
         return None
+
+    def _by_shared_folders(self, home: Path, key: str) -> dict[tuple[str, ...], _Entry]:
+        """The entries of a name by the last folders that they share with its photos; those before may be of another machine."""
+        if (home, key) not in self._shared:
+            near = [photo for photo in self._photos[key] if photo.is_relative_to(home)] or self._photos[key]
+            photos = Counter(end for photo in near for end in _ends(_folders(photo)))
+            shared = self._shared[home, key] = {}
+            for entry in self._homes[home][key]:
+                end = next(end for end in _ends(entry.folders) if end in photos)
+                # A part of its folders says enough only where it fits one photo alone.
+                if end == entry.folders or photos[end] == 1:
+                    shared.setdefault(end, entry)
+        return self._shared[home, key]
 
     def _files(self) -> dict[Path, dict[str, Path]]:
         """The lists of each folder by their split; those of ImageSets count before others."""
@@ -119,11 +138,13 @@ class SplitLists:
         listed = {split: names for split, names in listed.items() if names}
         rest = {('train',): 'val', ('val',): 'train'}.get(tuple(name for name in ('train', 'val') if name in listed))
         out: dict[str, list[_Entry]] = {}
+        known: dict[tuple, _Entry] = {}
         for split, names in listed.items():
             for folders, key in dict.fromkeys(names):
-                before = next((one for one in out.get(key, []) if one.folders == folders), None)
+                before = known.get((folders, key))
                 if before is None:
-                    out.setdefault(key, []).append(_Entry(folders, rest if split == 'trainval' else split))
+                    entry = known[folders, key] = _Entry(folders, rest if split == 'trainval' else split)
+                    out.setdefault(key, []).append(entry)
                 elif split != 'trainval':
                     kind = f'name in two lists of {_what(files[split])}; it stays in {before.split}'
                     self.remarks.append((kind, f'{short(files[split], self.folder.root)}: {key[:100]!r}'))
@@ -149,6 +170,15 @@ class SplitLists:
 def _what(path: Path) -> str:
     """What lists are called in messages."""
     return 'ImageSets' if 'imagesets' in (part.lower() for part in path.parts) else 'photos'
+
+
+def _folders(path: Path) -> tuple[str, ...]:
+    return tuple(map(name_key, path.parent.parts))
+
+
+def _ends(folders: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """The last folders, from all of them to none."""
+    return [folders[first:] for first in range(len(folders) + 1)]
 
 
 def _key(path: Path) -> str:
