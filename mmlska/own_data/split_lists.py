@@ -94,24 +94,24 @@ class SplitLists:
         return self._shared[home, key]
 
     def _files(self) -> dict[Path, dict[str, Path]]:
-        """The lists of each folder by their split; those of ImageSets count before others."""
+        """The lists of each folder by their stem; those of ImageSets count before others."""
         root = self.folder.root
         found: dict[Path, dict[str, dict[str, Path]]] = {}
         plain: dict[Path, dict[str, Path]] = {}
         for path in self.folder.with_suffix('.txt'):
-            split = _LISTS.get(path.stem.lower())
-            if split is None:
+            stem = path.stem.lower()
+            if stem not in _LISTS:
                 continue
             parts = [part.lower() for part in path.relative_to(root).parts[:-1]]
             if 'imagesets' in parts:
                 place = parts.index('imagesets')
                 home = root.joinpath(*path.relative_to(root).parts[:place])
-                found.setdefault(home, {}).setdefault('/'.join(parts[place + 1 :]), {}).setdefault(split, path)
+                found.setdefault(home, {}).setdefault('/'.join(parts[place + 1 :]), {}).setdefault(stem, path)
             elif self._lists_photos(path):
                 home = path.parent
                 while home != root and not any(photo.is_relative_to(home) for photo in self.folder.images):
                     home = home.parent
-                plain.setdefault(home, {}).setdefault(split, path)
+                plain.setdefault(home, {}).setdefault(stem, path)
         self._strict = set(found)
         out = {home: next((lists[p] for p in self.purposes if p in lists), {}) for home, lists in found.items()}
         return {**plain, **{home: lists for home, lists in out.items() if lists}}
@@ -134,20 +134,21 @@ class SplitLists:
 
     def _entries(self, files: dict[str, Path]) -> dict[str, list[_Entry]]:
         """The entries of lists by their keys. Those in trainval alone belong to whichever of train and val has no list, or to no split."""
-        listed = {split: self._listed(files[split]) for split in ('train', 'val', 'test', 'trainval') if split in files}
-        listed = {split: names for split, names in listed.items() if names}
-        rest = {('train',): 'val', ('val',): 'train'}.get(tuple(name for name in ('train', 'val') if name in listed))
+        named = {stem: names for stem in _LISTS if stem in files and (names := self._listed(files[stem]))}
+        listed = {_LISTS[stem] for stem in named}
+        rest = {('train',): 'val', ('val',): 'train'}.get(tuple(split for split in ('train', 'val') if split in listed))
         out: dict[str, list[_Entry]] = {}
         known: dict[tuple, _Entry] = {}
-        for split, names in listed.items():
+        for stem, names in named.items():
+            split = _LISTS[stem]
             for folders, key in dict.fromkeys(names):
                 before = known.get((folders, key))
                 if before is None:
                     entry = known[folders, key] = _Entry(folders, rest if split == 'trainval' else split)
                     out.setdefault(key, []).append(entry)
-                elif split != 'trainval':
-                    kind = f'name in two lists of {_what(files[split])}; it stays in {before.split}'
-                    self.remarks.append((kind, f'{short(files[split], self.folder.root)}: {key[:100]!r}'))
+                elif split not in ('trainval', before.split):
+                    kind = f'name in two lists of {_what(files[stem])}; it stays in {before.split}'
+                    self.remarks.append((kind, f'{short(files[stem], self.folder.root)}: {key[:100]!r}'))
         return out
 
     def _listed(self, path: Path) -> list[tuple[tuple[str, ...], str]]:

@@ -356,6 +356,16 @@ def test_lists_of_other_names_give_the_splits(name, tmp_path):
     assert parts(tmp_path)[held_out] >= {'images/2.jpg', 'images/3.jpg'}
 
 
+@pytest.mark.parametrize('folder', ['', 'ImageSets/Main'])
+def test_two_lists_of_one_split_both_count(folder, tmp_path):
+    for number in range(6):
+        with_labels(tmp_path, 'voc', str(number))
+    (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+    for name, numbers in (('train', '01'), ('dev', '23'), ('eval', '45')):
+        (tmp_path / folder / f'{name}.txt').write_text('\n'.join(numbers))
+    assert parts(tmp_path) == {'train': {'0.jpg', '1.jpg'}, 'val': {f'{number}.jpg' for number in '2345'}}
+
+
 @pytest.mark.parametrize('there', ['png', 'bmp'])
 @pytest.mark.parametrize('order', [1, -1])
 def test_labels_of_a_missing_photo_go_to_no_other(there, order, tmp_path, command):
