@@ -65,6 +65,9 @@ def check_annotations(
     for kind, text in notes:
         report.add(WARNING, kind, text)
     counts, in_images, seen, sides = Counter(), Counter(), {}, {}
+    of_file: dict[Path, dict[int, int]] = {}
+    for (path, number), label in mapping.items():
+        of_file.setdefault(path, {})[number] = label
     for item in files:
         for other in _check_images(report, item):
             first = seen.setdefault(other, item)
@@ -72,7 +75,8 @@ def check_annotations(
                 names = first.path.name, item.path.name
                 one, two = (first.split, item.split) if names[0] == names[1] else names
                 report.add(ERROR, f'image in {one} and in {two}', other.name)
-        found = _check_annotations(report, item, mapping, wanted is not None, scale, sides.setdefault(item.split, []))
+        labels = of_file.get(item.path, {})
+        found = _check_annotations(report, item, labels, wanted is not None, scale, sides.setdefault(item.split, []))
         counts.update(label for labels in found for label in labels)
         in_images.update(label for labels in found for label in set(labels))
     report.classes = {name: counts[i] for i, name in enumerate(classes)}
@@ -127,17 +131,17 @@ def _check_images(report: Report, item: AnnotationFile) -> list[Path]:
 def _check_annotations(
     report: Report,
     item: AnnotationFile,
-    mapping: dict,
+    labels: dict[int, int],
     as_is: bool,
     scale: InputScale | None,
     sides: list[float],
 ) -> list[list[int]]:
     """Check the annotations of a file, whether or not mmdet will read it as it is; return the classes in each image.
 
-    ``sides`` gets the square root of the share of its image that each sound box has.
+    ``labels`` are the classes of the file's category ids. ``sides`` gets the square root of the share of its image that each sound box has.
     """
     images = {image.get('id'): image for image in item.content['images']}
-    category_ids = {number for path, number in mapping if path == item.path}
+    category_ids = set(labels)
     found: dict = {number: [] for number in images}
     crowds, learned, lost = Counter(), {}, set(item.lost)
     for position, annotation in enumerate(item.content['annotations']):
@@ -157,7 +161,7 @@ def _check_annotations(
             lost.add(annotation.get('image_id'))
             continue
         _check_shape(report, annotation, image, place, as_is)
-        found[annotation['image_id']].append(mapping[item.path, annotation['category_id']])
+        found[annotation['image_id']].append(labels[annotation['category_id']])
         crowds[annotation['image_id']] += bool(annotation.get('iscrowd'))
         box = box_of(annotation)
         width, height = box[2:]

@@ -6,11 +6,13 @@ import csv
 import json
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
+from ..images import is_image
 from ..text import printable, shown
 from .label_tables import column_names, columns_of, delimiter_of, filled_rows, first_column
 from .label_text import read_text
@@ -41,6 +43,16 @@ class NamedClass:
     color: tuple[int, int, int] | None = None
     number: int | None = None
     place: str = ''
+
+
+def lists_images(path: Path) -> bool:
+    """Whether a text of a vague name such as labels.txt has a line for each image."""
+    if path.suffix.lower() != '.txt':
+        return False
+    with suppress(OSError, ValueError):  # whoever reads it names it
+        words = re.split(r'[\s,;]+', read_text(path, latin=True).strip(), maxsplit=1)
+        return is_image(Path(words[0]))
+    return False
 
 
 def read_classes(path: Path) -> list[NamedClass]:
@@ -166,11 +178,16 @@ def _from_lines(text: str) -> Iterator[NamedClass]:
 
 
 def _counted(classes: list[NamedClass]) -> Iterable[NamedClass]:
-    """The classes with their numbers, where each line begins with one, or ends with one behind a comma, from 0 or 1 on."""
+    """The classes with their numbers, where each line begins with one, or ends with one behind a comma, from 0 or 1 on.
+
+    A number without which two classes would have one name, as ``1 euro`` and ``2 euro``, is part of the name.
+    """
     for pattern in (_COUNTED, _COUNTED_BEHIND):
         matches = [pattern.fullmatch(one.name) for one in classes]
         numbers = [int(match['number']) for match in matches if match]
-        if len(classes) > 1 and numbers in (list(range(len(classes))), list(range(1, len(classes) + 1))):
+        names = {match['name'].casefold() for match in matches if match}
+        counts = list(range(len(classes))), list(range(1, len(classes) + 1))
+        if len(classes) > 1 and numbers in counts and len(names) == len(classes):
             named = zip(classes, matches, numbers)
             return [NamedClass(match['name'], one.color, number, one.place) for one, match, number in named]
     return classes

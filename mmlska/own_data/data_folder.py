@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from ..images import IMAGE_SUFFIXES, is_image
 from .folder import LABEL_SUFFIXES, splits_in, walk
-from .folder_names import KIND_WORD, FolderNames, split_of_name
+from .folder_names import KIND_WORD, TRAIN_IS_CLASS, FolderNames, split_of_name
 from .label_text import short
 
 _WORD = re.compile(r'[^\W\d_]+|\d+')
@@ -50,6 +50,8 @@ class DataFolder:
     """A folder, resolved, with the regular files in it; nothing outside of it is ever read."""
 
     root: Path
+    _class_files: set[Path] = field(default_factory=set, init=False, repr=False)
+    _parts: list[DataFolder] = field(default_factory=list, init=False, repr=False)
     _places: dict[Path, tuple[frozenset[str], str | None]] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
@@ -78,8 +80,22 @@ class DataFolder:
             path: The file.
             beside: All such files: 'train.csv' beside 'bus.csv' and 'car.csv' is one of a class.
         """
+        own = split_of_name(path, beside)
+        if own is None and split_of_name(path):
+            self.note_class(path)
         several = len(splits_in(path.stem)) > 1
-        return split_of_name(path, beside) or (None if several else self.split_of(path))
+        return own or (None if several else self.split_of(path))
+
+    def note_class(self, path: Path) -> None:
+        """Note that a file train with the labels of many photos is taken for one of a class."""
+        self._class_files.add(path)
+
+    def class_remarks(self) -> list[tuple[str, str]]:
+        """What to say of the folders and files train that were taken for classes so far: kind and place of each."""
+        found = set()
+        for part in (self, *self._parts):
+            found |= part._class_files | {self.root / place for place in part._names.taken_for_classes}
+        return [(TRAIN_IS_CLASS, short(path, self.root)) for path in sorted(found)]
 
     def is_mask(self, path: Path) -> bool:
         """Whether an image looks like a mask; see :meth:`FolderNames.is_mask`."""
@@ -229,6 +245,7 @@ def part_of(folder: DataFolder, keep: Callable[[Path], bool]) -> DataFolder:
     """A folder with only those of its files that are to be kept."""
     part = DataFolder(folder.root)
     part.files = [path for path in folder.files if keep(path)]
+    folder._parts.append(part)
     return part
 
 

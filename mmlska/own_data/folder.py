@@ -10,15 +10,13 @@ from pathlib import Path
 
 from ..images import is_image
 
-_SPLIT_WORDS = dict(
-    train='train',
-    training='train',
-    val='val',
-    valid='val',
-    validation='val',
-    validate='val',
-    test='test',
-)
+#: The words that name a split, with the split that each means.
+SPLIT_WORDS = {
+    **dict.fromkeys(('train', 'training', 'trainset'), 'train'),
+    **dict.fromkeys(('val', 'valid', 'validation', 'validate', 'valset', 'dev', 'eval', 'evaluation'), 'val'),
+    **dict.fromkeys(('test', 'testing', 'testset'), 'test'),
+}
+_TEST_DEV = re.compile('test[^a-z]*dev')  # a part of the test photos in COCO, DOTA and VisDrone
 _SKIPPED = {'work_dirs', '__MACOSX'}
 LABEL_SUFFIXES = ('.json', '.txt', '.csv', '.xml', '.yaml', '.yml')
 LEADS_OUT = 'file that leads out of the data folder'
@@ -117,10 +115,11 @@ def splits_in(name: str) -> set[str]:
     """The splits of which a name has a word.
 
     Example:
-        >>> splits_in('val2017'), splits_in('trainval')
-        ({'val'}, set())
+        >>> splits_in('val2017'), splits_in('trainval'), splits_in('test-dev2017')
+        ({'val'}, set(), {'test'})
     """
-    return {_SPLIT_WORDS[word] for word in re.findall('[a-z]+', name.lower()) if word in _SPLIT_WORDS}
+    words = re.findall('[a-z]+', _TEST_DEV.sub('test', name.lower()))
+    return {SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS}
 
 
 def find_folder(name: str) -> Path | None:

@@ -25,23 +25,47 @@ _MASK_WORD = re.compile(
     'masks?|anns?|annotations?|labels?|labelids|gt|gtfine|groundtruth|seg|segmentations?|segmentationclass'
 )
 _PHOTO_WORD = re.compile(r'(jpeg)?images?|imgs?|photos?|pictures?|leftimg|rgb')
+#: Words for photos that are in no usual split: beside them train is a split.
+_PART_WORD = re.compile(
+    'query|gallery|predict(ions?)?|preds?|infer(ence)?|submissions?|challenge|devkit|minival|holdout|heldout|extra|unused|'
+    'unlabell?ed|labell?ed|unannotated|annotated|supervised|unsupervised'
+)
+_HOLD_OUT = re.compile('h(o|e)ld[^a-z]*out')
 _FEWEST_CLASSES = 2  # names of no split beside train
+#: The kind of remark on a folder or file train that was taken for a class.
+TRAIN_IS_CLASS = (
+    'train is taken for a class as those beside it; if it has the photos to train on, call another one val or test'
+)
 
 
 def are_classes(names: Iterable[str]) -> bool:
-    """Whether train among names that stand beside each other is a class: the others are of no split.
+    """Whether train among names that stand beside each other is a class: the others are of no split, and no part of a data set.
 
     ``val`` and ``test`` are never taken for classes: their photos must not be learned by mistake.
 
     Example:
         >>> are_classes(['bus', 'car', 'train']), are_classes(['bus', 'car', 'train', 'val'])
         (True, False)
+        >>> are_classes(['train', 'query', 'gallery'])
+        False
     """
     found = {name: splits_in(name) for name in names}
+    if set().union(*found.values()) != {'train'}:
+        return False
     others = [
         name for name, splits in found.items() if not splits and not _is_kind(name) and 'train' not in name.lower()
     ]
-    return set().union(*found.values()) == {'train'} and len(others) >= _FEWEST_CLASSES
+    return len(others) >= _FEWEST_CLASSES and not any(map(_is_part, found))
+
+
+def splits_of_names(paths: Sequence[Path]) -> dict[Path, str | None]:
+    """What :func:`split_of_name` says of each of these files, beside the others."""
+    stems: dict[Path, list[str]] = {}
+    for path in paths:
+        stems.setdefault(path.parent, []).append(path.stem)
+    of_classes = {folder for folder, names in stems.items() if are_classes(names)}
+    splits = {path: split_of_name(path) for path in paths}
+    return {path: None if split == 'train' and path.parent in of_classes else split for path, split in splits.items()}
 
 
 def split_of_name(path: Path, beside: Iterable[Path] = ()) -> str | None:
@@ -54,12 +78,17 @@ def split_of_name(path: Path, beside: Iterable[Path] = ()) -> str | None:
     found = splits_in(path.stem)
     if len(found) != 1:
         return None
-    stems = [path.stem, *(other.stem for other in beside if other.parent == path.parent)]
-    return None if found == {'train'} and are_classes(stems) else found.pop()
+    if found == {'train'} and are_classes([path.stem, *(one.stem for one in beside if one.parent == path.parent)]):
+        return None
+    return found.pop()
 
 
 def _is_kind(name: str) -> bool:
     return all(map(KIND_WORD.fullmatch, _words(name)))
+
+
+def _is_part(name: str) -> bool:
+    return any(map(_PART_WORD.fullmatch, _words(_HOLD_OUT.sub('holdout', name.lower()))))
 
 
 def _words(name: str) -> list[str]:
@@ -75,6 +104,7 @@ class FolderNames:
     """
 
     def __init__(self, images: Sequence[Path], labels: Iterable[Path] = ()) -> None:
+        self.taken_for_classes: set[Path] = set()  # folders that are called train
         self._images = images
         self._folders = {path.parent for path in images}
         self._splits: dict[Path, str | None] = {}
@@ -102,6 +132,7 @@ class FolderNames:
     def _says_no_split(self, folder: Path) -> bool:
         """Whether the word is that of a class, or of all photos, whose own folders speak of splits."""
         if splits_in(folder.name) == {'train'} and self._are_classes(folder.parent):
+            self.taken_for_classes.add(folder)
             return True
         if folder not in self._around_all:
             return False

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from .encodings import is_utf16
 from .label_text import check_regular, read_text
 
 
@@ -35,7 +36,7 @@ def csv_start(path: Path) -> list[list[str]]:
         check_regular(path)
         with open(path, 'rb') as file:
             content = file.read(1 << 16)
-        text = content.decode('utf-16' if content[:2] in (b'\xff\xfe', b'\xfe\xff') else 'utf-8-sig', 'replace')
+        text = content.decode('utf-16' if is_utf16(content) else 'utf-8-sig', 'replace')
         return [
             cells
             for _, cells in filled_rows(

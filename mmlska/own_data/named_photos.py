@@ -10,7 +10,7 @@ from ..image_windows import header_of
 from ..images import Header
 from ..text import printable
 from .data_folder import DataFolder, SeveralPhotos
-from .folder_names import split_of_name
+from .folder_names import split_of_name, splits_of_names
 from .label_builder import LabelBuilder, LabelledPhoto
 from .label_tables import filled_rows, read_csv
 from .label_text import encoding_remarks, read_each, short
@@ -73,7 +73,9 @@ class NamedPhotos:
             ValueError: If none can be read.
         """
         tables = list(paths)
-        splits = {path: split_of_name(path, tables) for path in tables}
+        splits = splits_of_names(tables)
+        for path in (path for path in tables if splits[path] is None and split_of_name(path)):
+            self.folder.note_class(path)
         ordered = sorted(tables, key=lambda path: splits[path] is None)
         for path, rows in read_each(ordered, read_csv, self.folder.root, self.builder.left_out).items():
             place = short(path, self.folder.root)

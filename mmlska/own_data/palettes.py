@@ -5,15 +5,13 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from contextlib import suppress
 from pathlib import Path
 
-from ..images import is_image
 from ..text import printable
-from .class_files import EXAMPLE, NamedClass, read_classes
+from .class_files import EXAMPLE, NamedClass, lists_images, read_classes
 from .data_folder import DataFolder
 from .folder import is_file
-from .label_text import read_text, short
+from .label_text import short
 
 # The first that is there counts.
 _CLASS_FILES = (
@@ -43,7 +41,7 @@ def class_file(folder: DataFolder) -> Path | None:
         ValueError: If files of one name give other classes.
     """
     for name in _CLASS_FILES:
-        found = [path for path in folder.files if path.name.lower() == name and not _lists_images(path)]
+        found = [path for path in folder.files if path.name.lower() == name and not lists_images(path)]
         if found:
             first = min(found, key=lambda path: len(path.parts))
             if first.parent == folder.root:
@@ -57,16 +55,6 @@ def class_file(folder: DataFolder) -> Path | None:
                     )
             return first
     return None
-
-
-def _lists_images(path: Path) -> bool:
-    """Whether a text of a vague name such as labels.txt has a line for each image."""
-    if path.suffix.lower() != '.txt':
-        return False
-    with suppress(OSError, ValueError):  # whoever reads it names it
-        words = re.split(r'[\s,;]+', read_text(path, latin=True).strip(), maxsplit=1)
-        return is_image(Path(words[0]))
-    return False
 
 
 def read_palette(path: Path) -> list[NamedClass]:

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from .data_folder import DataFolder, name_key, stem_key
+from .folder import SPLIT_WORDS
 from .label_text import read_text, short
 
 #: The kind of remark on an image that is in none of the lists for it.
 NOT_LISTED = 'image that no list of splits names, not used'
-_LISTS = {'train': 'train', 'val': 'val', 'valid': 'val', 'validation': 'val', 'test': 'test', 'trainval': 'trainval'}
+_LISTS = {**SPLIT_WORDS, 'trainval': 'trainval'}
 _PURPOSES = ('main', 'segmentation', 'layout', '')  # of lists, the first counts; '' lies in ImageSets itself
 _FLAG = re.compile(r'(.*\S)\s+[-+]?\d+')
 _FEWEST_KNOWN = 0.5  # of the names in a list that is not in ImageSets
@@ -42,8 +43,11 @@ class SplitLists:
     remarks: list[tuple[str, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        photos = [photo for photo in self.folder.images if not self.folder.is_mask(photo)]
-        self._count = Counter(stem_key(photo.name) for photo in photos)
+        self._photos: dict[str, list[Path]] = {}
+        for photo in self.folder.images:
+            if not self.folder.is_mask(photo):
+                self._photos.setdefault(_key(photo), []).append(photo)
+        self._shared: dict[tuple[Path, str], dict[tuple[str, ...], _Entry]] = {}
         self._known = {*map(_key, self.folder.images), *(stem_key(label.stem) for label in self.labels)}
         self._homes = {home: self._entries(files) for home, files in self._files().items()}
         self._homes = {home: entries for home, entries in self._homes.items() if entries}
@@ -67,32 +71,47 @@ class SplitLists:
     def _entry(self, home: Path, photo: Path, label: Path | None) -> _Entry | None:
         for key in (*([stem_key(label.stem)] if label else []), stem_key(photo.name)):
             entries = self._homes[home].get(key, [])
-            if self._count[key] > 1:  # photos of one name in several folders
-                mine = [name_key(part) for part in photo.parent.parts]
-                entries = [one for one in entries if not one.folders or mine[-len(one.folders) :] == [*one.folders]]
-            if entries:
+            if entries and len(self._photos.get(key, ())) < 2:
                 return entries[0]
+            if entries:  # photos of one name in several folders
+                shared = self._by_shared_folders(home, key)
+                found = next((shared[end] for end in _ends(_folders(photo)) if end in shared), None)
+                if found:
+                    return found
         return None
 
+    def _by_shared_folders(self, home: Path, key: str) -> dict[tuple[str, ...], _Entry]:
+        """The entries of a name by the last folders that they share with its photos; those before may be of another machine."""
+        if (home, key) not in self._shared:
+            near = [photo for photo in self._photos[key] if photo.is_relative_to(home)] or self._photos[key]
+            photos = Counter(end for photo in near for end in _ends(_folders(photo)))
+            shared = self._shared[home, key] = {}
+            for entry in self._homes[home][key]:
+                end = next(end for end in _ends(entry.folders) if end in photos)
+                # A part of its folders says enough only where it fits one photo alone.
+                if end == entry.folders or photos[end] == 1:
+                    shared.setdefault(end, entry)
+        return self._shared[home, key]
+
     def _files(self) -> dict[Path, dict[str, Path]]:
-        """The lists of each folder by their split; those of ImageSets count before others."""
+        """The lists of each folder by their stem; those of ImageSets count before others."""
         root = self.folder.root
         found: dict[Path, dict[str, dict[str, Path]]] = {}
         plain: dict[Path, dict[str, Path]] = {}
         for path in self.folder.with_suffix('.txt'):
-            split = _LISTS.get(path.stem.lower())
-            if split is None:
+            stem = path.stem.lower()
+            if stem not in _LISTS:
                 continue
             parts = [part.lower() for part in path.relative_to(root).parts[:-1]]
             if 'imagesets' in parts:
                 place = parts.index('imagesets')
                 home = root.joinpath(*path.relative_to(root).parts[:place])
-                found.setdefault(home, {}).setdefault('/'.join(parts[place + 1 :]), {}).setdefault(split, path)
+                found.setdefault(home, {}).setdefault('/'.join(parts[place + 1 :]), {}).setdefault(stem, path)
             elif self._lists_photos(path):
                 home = path.parent
                 while home != root and not any(photo.is_relative_to(home) for photo in self.folder.images):
                     home = home.parent
-                plain.setdefault(home, {}).setdefault(split, path)
+                plain.setdefault(home, {}).setdefault(stem, path)
         self._strict = set(found)
         out = {home: next((lists[p] for p in self.purposes if p in lists), {}) for home, lists in found.items()}
         return {**plain, **{home: lists for home, lists in out.items() if lists}}
@@ -115,18 +134,21 @@ class SplitLists:
 
     def _entries(self, files: dict[str, Path]) -> dict[str, list[_Entry]]:
         """The entries of lists by their keys. Those in trainval alone belong to whichever of train and val has no list, or to no split."""
-        listed = {split: self._listed(files[split]) for split in ('train', 'val', 'test', 'trainval') if split in files}
-        listed = {split: names for split, names in listed.items() if names}
-        rest = {('train',): 'val', ('val',): 'train'}.get(tuple(name for name in ('train', 'val') if name in listed))
+        named = {stem: names for stem in _LISTS if stem in files and (names := self._listed(files[stem]))}
+        listed = {_LISTS[stem] for stem in named}
+        rest = {('train',): 'val', ('val',): 'train'}.get(tuple(split for split in ('train', 'val') if split in listed))
         out: dict[str, list[_Entry]] = {}
-        for split, names in listed.items():
+        known: dict[tuple, _Entry] = {}
+        for stem, names in named.items():
+            split = _LISTS[stem]
             for folders, key in dict.fromkeys(names):
-                before = next((one for one in out.get(key, []) if one.folders == folders), None)
+                before = known.get((folders, key))
                 if before is None:
-                    out.setdefault(key, []).append(_Entry(folders, rest if split == 'trainval' else split))
-                elif split != 'trainval':
-                    kind = f'name in two lists of {_what(files[split])}; it stays in {before.split}'
-                    self.remarks.append((kind, f'{short(files[split], self.folder.root)}: {key[:100]!r}'))
+                    entry = known[folders, key] = _Entry(folders, rest if split == 'trainval' else split)
+                    out.setdefault(key, []).append(entry)
+                elif split not in ('trainval', before.split):
+                    kind = f'name in two lists of {_what(files[stem])}; it stays in {before.split}'
+                    self.remarks.append((kind, f'{short(files[stem], self.folder.root)}: {key[:100]!r}'))
         return out
 
     def _listed(self, path: Path) -> list[tuple[tuple[str, ...], str]]:
@@ -149,6 +171,15 @@ class SplitLists:
 def _what(path: Path) -> str:
     """What lists are called in messages."""
     return 'ImageSets' if 'imagesets' in (part.lower() for part in path.parts) else 'photos'
+
+
+def _folders(path: Path) -> tuple[str, ...]:
+    return tuple(map(name_key, path.parent.parts))
+
+
+def _ends(folders: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """The last folders, from all of them to none."""
+    return [folders[first:] for first in range(len(folders) + 1)]
 
 
 def _key(path: Path) -> str:

@@ -181,3 +181,97 @@ def test_masks_in_jpeg(colors, tmp_path, command):
     assert ended.code == 1
     assert 'are JPEG files, in which classes are blurred' in ended.out
     assert 'save them as PNG' in ended.out
+
+
+def yolo_set(root: Path, ids: str) -> Path:
+    """A photo for each class id of the text."""
+    for number, label in enumerate(ids):
+        photo(root / f'images/{number}.jpg')
+        (root / 'labels').mkdir(exist_ok=True)
+        (root / f'labels/{number}.txt').write_text(f'{label} .5 .5 .2 .2\n')
+    return root
+
+
+def counts(out: str) -> dict[str, int]:
+    """How many objects of each class the report of a check counts."""
+    names = table(out)
+    rows = (line.split() for line in out.splitlines() if line.startswith('  '))
+    return {row[0]: int(row[1]) for row in rows if row and row[0] in names}
+
+
+NUMBERED = {
+    'classes.txt': '1 cat\n2 dog\n3 bird\n',
+    'obj.names': '1: cat\n2: dog\n3: bird\n',
+    'names.txt': 'cat, 1\ndog, 2\nbird, 3\n',
+    'classes.json': '{"1": "cat", "2": "dog", "3": "bird"}',
+    'label_map.pbtxt': ''.join(
+        f"item {{ id: {number} name: '{name}' }}\n" for number, name in enumerate(('cat', 'dog', 'bird'), 1)
+    ),
+    'data.yaml': 'names: {1: cat, 2: dog, 3: bird}\n',
+}
+
+
+@pytest.mark.parametrize(
+    ('ids', 'expected', 'shifted'),
+    [
+        ('0011122', (2, 3, 2), True),
+        ('1112', (0, 3, 1), True),  # both are possible: the first line is id 0, as in all lists
+        ('11123', (3, 1, 1), False),
+    ],
+)
+@pytest.mark.parametrize('name', NUMBERED)
+def test_names_numbered_from_1_beside_ids_of_yolo(name, ids, expected, shifted, tmp_path, command):
+    (yolo_set(tmp_path, ids) / name).write_text(NUMBERED[name])
+    if name == 'data.yaml' and '0' not in ids:  # there the numbers are the ids
+        expected, shifted = tuple(ids.count(number) for number in '123'), False
+    ended = command('check', tmp_path)
+    assert ended.code == 0
+    assert counts(ended.out) == dict(zip(('cat', 'dog', 'bird'), expected))
+    said = f'warning: 1 x class names are numbered from 1, class ids from 0, and are read so: {name}' in ended.out
+    assert said == shifted
+
+
+@pytest.mark.parametrize('text', ['1 euro\n2 euro\n', '0 Euro\n1 euro\n', 'size, 1\nsize, 2\n'])
+def test_numbers_that_are_parts_of_names(text, tmp_path, command):
+    (yolo_set(tmp_path, '0011') / 'classes.txt').write_text(text)
+    assert table(command('check', tmp_path).out)[:2] == text.splitlines()
+
+
+@pytest.mark.parametrize('main', ['data.yaml', 'classes.txt', 'obj.names'])
+@pytest.mark.parametrize(
+    ('name', 'text'),
+    [
+        ('labels.txt', '0.jpg\n1.jpg\n'),
+        ('labels.txt', '0 images/0.jpg\n'),
+        ('names.txt', 'Anna\nBert\n'),
+        ('class_names.txt', 'sky\nroad\n'),
+        ('classes.json', '{"1": "cat", "2": "dog"}'),
+        ('classes.json', '{"cat": '),
+        ('coco.names', 'person\nbicycle\n'),
+        ('label_map.pbtxt', "item { id: 1 name: 'cat' }\nitem { id: 2 name: 'dog' }"),
+    ],
+)
+def test_files_of_other_tools_beside_the_names_of_yolo(main, name, text, tmp_path, command):
+    yolo_set(tmp_path, '001')
+    (tmp_path / main).write_text('names: [cat, dog]\n' if main == 'data.yaml' else 'cat\ndog\n')
+    (tmp_path / name).write_text(text)
+    ended = command('check', tmp_path)
+    assert ended.code == 0
+    assert counts(ended.out) == dict(cat=2, dog=1)
+
+
+@pytest.mark.parametrize('first', ['classes.txt', 'obj.names', 'data.yaml'])
+def test_two_lists_of_one_order_agree(first, tmp_path, command, refused):
+    yolo_set(tmp_path, '001')
+    (tmp_path / first).write_text('names: [cat, dog]\n' if first == 'data.yaml' else 'cat\ndog\n')
+    (tmp_path / '_darknet.labels').write_text('1 cat\n2 dog\n')
+    assert counts(command('check', tmp_path).out) == dict(cat=2, dog=1)
+    (tmp_path / '_darknet.labels').write_text('1 dog\n2 cat\n')
+    assert 'name the classes differently; delete one' in refused('check', tmp_path)
+
+
+def test_a_list_of_photos_alone_names_no_class(tmp_path, command):
+    (yolo_set(tmp_path, '001') / 'labels.txt').write_text('0.jpg\n1.jpg\n2.jpg\n')
+    ended = command('check', tmp_path)
+    assert 'labels without class names; put a data.yaml or classes.txt there' in ended.out
+    assert table(ended.out)[:2] == ['class_0', 'class_1']

@@ -256,3 +256,134 @@ def test_images_of_no_split_beside_training_are_named(tmp_path, command):
         coco(tmp_path / f'{name}.json', images, [annotation(i + 1, i, 1) for i in numbers])
     ended = command('check', tmp_path)
     assert 'warning: 2 x image of no split, beside others for training, not used: 2.jpg, 3.jpg' in ended.out
+
+
+@pytest.mark.parametrize(
+    ('names', 'sizes'),
+    [
+        (('train', 'dev', 'eval'), dict(train=2, val=4)),
+        (('training', 'testing', 'extra'), dict(train=2, test=2)),
+        (('train', 'query', 'gallery'), dict(train=2)),
+        (('train', 'dev', 'query'), dict(train=2, val=2)),
+        (('train', 'test-dev', 'test-challenge'), dict(train=2, test=4)),
+        (('trainset', 'testset', 'other'), dict(train=2, test=2)),
+        (('train', 'unlabeled', 'held-out'), dict(train=2)),
+        (('train', 'predictions', 'extra_images'), dict(train=2)),
+    ],
+)
+@pytest.mark.parametrize('kind', ['coco', 'yolo', 'voc', 'masks'])
+def test_parts_of_other_names_are_no_classes(names, sizes, kind, tmp_path):
+    for name in names:
+        if kind == 'coco':
+            files = [f'{name}{number}.jpg' for number in range(2)]
+            for file in files:
+                photo(tmp_path / 'images' / file)
+            images = [image(number, file) for number, file in enumerate(files)]
+            coco(tmp_path / f'{name}.json', images, [annotation(1, 0, 1)])
+            continue
+        for number in range(2):
+            with_labels(tmp_path / name, kind, f'{name}{number}')
+    found = parts(tmp_path, 'mmseg' if kind == 'masks' else 'mmdet')
+    if 'test' not in sizes and 'val' not in sizes:  # one photo is held out for validation
+        assert {Path(one).name.rstrip('01.jpg') for photos in found.values() for one in photos} == {names[0]}
+    else:
+        found = {split: len(photos) for split, photos in found.items()}
+        assert {split: found.get(split) for split in sizes if split != 'train'} == {
+            split: size for split, size in sizes.items() if split != 'train'
+        }
+        assert sum(found.values()) == sum(sizes.values())
+
+
+@pytest.mark.parametrize('kind', ['coco', 'csv', 'yolo', 'voc', 'masks'])
+def test_a_class_called_train_is_said(kind, tmp_path, command):
+    for name in ('bus', 'car', 'train'):
+        for number in range(2):
+            if kind in ('coco', 'csv'):
+                photo(tmp_path / f'images/{name}{number}.jpg')
+            else:
+                with_labels(tmp_path / name, kind, f'{name}{number}')
+        if kind == 'coco':
+            images = [image(number, f'{name}{number}.jpg') for number in range(2)]
+            coco(tmp_path / f'{name}.json', images, [annotation(1, 0, 1)], [(1, name)])
+        elif kind == 'csv':
+            rows = [f'{name}{number}.jpg,{name},1,1,20,20\n' for number in range(2)]
+            (tmp_path / f'{name}.csv').write_text('filename,class,xmin,ymin,xmax,ymax\n' + ''.join(rows))
+    what = (
+        'train is taken for a class as those beside it; if it has the photos to train on, call another one val or test'
+    )
+    place = {'coco': 'train.json', 'csv': 'train.csv'}.get(kind, 'train')
+    ended = command('check', tmp_path)
+    assert f'warning: 1 x {what}: {place}' in ended.out
+    (tmp_path / 'car').rename(tmp_path / 'val') if (tmp_path / 'car').is_dir() else None
+    for suffix in ('json', 'csv'):
+        if (tmp_path / f'car.{suffix}').exists():
+            (tmp_path / f'car.{suffix}').rename(tmp_path / f'val.{suffix}')
+    assert what not in command('check', tmp_path).out  # as it says
+
+
+@pytest.mark.parametrize('above', ['/home/me/set/', '../data/set/', '', 'C:\\sets\\', 'https://there.org/x/'])
+@pytest.mark.parametrize('kind', ['masks', 'voc', 'yolo'])
+def test_lists_with_paths_of_another_machine(above, kind, tmp_path):
+    within = 'images/' if kind in ('masks', 'yolo') else ''
+    for folder in 'ab':
+        for number in range(4):
+            with_labels(tmp_path / folder, kind, str(number))
+    lists = {'train': 'a0 a1 b0 b2', 'val': 'a2 b1'}  # neither a3 nor b3
+    for split, names in lists.items():
+        text = ''.join(f'{above}{name[0]}/{within}{name[1]}.jpg\n' for name in names.split())
+        (tmp_path / f'{split}.txt').write_text(text)
+    found = parts(tmp_path, 'mmseg' if kind == 'masks' else 'mmdet')
+    listed = {split: {f'{name[0]}/{within}{name[1]}.jpg' for name in names.split()} for split, names in lists.items()}
+    assert found == listed
+
+
+def test_a_listed_path_that_may_be_of_two_photos_is_of_none(tmp_path):
+    for folder in 'ab':
+        for number in range(3):
+            with_labels(tmp_path / folder, 'yolo', str(number))
+    names = [f'/home/me/{folder}/images/{number}.jpg\n' for folder in 'ab' for number in (0, 1)]
+    (tmp_path / 'train.txt').write_text(''.join([*names, '/home/me/c/images/2.jpg\n']))
+    assert used(tmp_path) == {f'{folder}/images/{number}.jpg' for folder in 'ab' for number in (0, 1)}
+
+
+@pytest.mark.parametrize('name', ['dev.txt', 'testing.txt', 'evaluation.txt'])
+def test_lists_of_other_names_give_the_splits(name, tmp_path):
+    for number in range(4):
+        with_labels(tmp_path, 'yolo', str(number))
+    (tmp_path / 'training.txt').write_text('0\n1\n')
+    (tmp_path / name).write_text('2\n3\n')
+    held_out = 'test' if name.startswith('test') else 'val'
+    assert parts(tmp_path)[held_out] >= {'images/2.jpg', 'images/3.jpg'}
+
+
+@pytest.mark.parametrize('folder', ['', 'ImageSets/Main'])
+def test_two_lists_of_one_split_both_count(folder, tmp_path):
+    for number in range(6):
+        with_labels(tmp_path, 'voc', str(number))
+    (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+    for name, numbers in (('train', '01'), ('dev', '23'), ('eval', '45')):
+        (tmp_path / folder / f'{name}.txt').write_text('\n'.join(numbers))
+    assert parts(tmp_path) == {'train': {'0.jpg', '1.jpg'}, 'val': {f'{number}.jpg' for number in '2345'}}
+
+
+@pytest.mark.parametrize('there', ['png', 'bmp'])
+@pytest.mark.parametrize('order', [1, -1])
+def test_labels_of_a_missing_photo_go_to_no_other(there, order, tmp_path, command):
+    for name in (f'1.{there}', '2.jpg'):
+        photo(tmp_path / name)
+    images = [image(1, f'1.{there}'), image(3, '1.jpg'), image(2, '2.jpg')][::order]
+    coco(tmp_path / 'a.json', images, [annotation(1, 1, 1), annotation(2, 2, 1), annotation(3, 3, 2)])
+    ended = command('check', tmp_path)
+    assert ended.code == 1
+    assert 'error: 1 x missing image: 1.jpg' in ended.out
+    assert 'another ending' not in ended.out
+
+
+def test_two_missing_photos_do_not_share_a_third(tmp_path, command):
+    photo(tmp_path / '1.png')
+    photo(tmp_path / '2.png')
+    images = [image(1, '1.jpg'), image(2, '1.bmp'), image(3, '2.jpg')]
+    coco(tmp_path / 'a.json', images, [annotation(number, number, 1) for number in (1, 2, 3)])
+    ended = command('check', tmp_path)
+    assert 'error: 2 x missing image: 1.jpg, 1.bmp' in ended.out
+    assert 'photo with another ending than the annotation file says: 2.png for 2.jpg' in ended.out

@@ -89,6 +89,9 @@ def find_source(
             continue
         if isinstance(source, InstanceSource):
             source.note_unread(folder)
+            source.files[0].remarks += folder.class_remarks()
+        elif isinstance(source, MaskSource):
+            source.remarks = [*source.remarks, *folder.class_remarks()]
         if scope == 'mmseg' and isinstance(source, InstanceSource):
             source = LabelMapSource(root, source)
         rest = kinds[number + 1 :]

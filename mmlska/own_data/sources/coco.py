@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
@@ -12,8 +13,8 @@ from ...text import printable
 from ..annotations import AnnotationFile, check_entries, check_objects
 from ..coco_repairs import repair_annotations
 from ..data_folder import DataFolder, is_unread, name_key
-from ..folder import is_file
-from ..folder_names import split_of_name
+from ..folder import is_file, splits_in
+from ..folder_names import splits_of_names
 from ..label_text import matches, read_json, short
 from .instances import InstanceSource
 
@@ -121,11 +122,14 @@ def _stem(name: object) -> str:
 
 def _merge_classes(folder: DataFolder, found: Sequence[AnnotationFile]) -> None:
     """Take back the split of a file train.json that is one of a class, beside bus.json and car.json with other photos."""
-    paths = [item.path for item in found]
-    for item in (item for item in found if item.split == 'train' and split_of_name(item.path, paths) is None):
-        theirs = {path for other in found if other is not item for path in other.images.values()}
-        if theirs.isdisjoint(item.images.values()):
+    splits = splits_of_names([item.path for item in found])
+    files_of = Counter(path for item in found for path in set(item.images.values()))
+    for item in found:
+        by_name = item.split == 'train' and splits_in(item.path.stem) == {'train'}
+        if by_name and splits[item.path] is None and all(files_of[path] == 1 for path in item.images.values()):
             item.split = folder.split_of(item.path)
+            if item.split is None:
+                folder.note_class(item.path)
 
 
 def _locate(data: DataFolder, folders: list[Path], item: AnnotationFile, known: set[Path]) -> None:
@@ -168,13 +172,25 @@ def _locate(data: DataFolder, folders: list[Path], item: AnnotationFile, known: 
         return hits, elsewhere, photos, otherwise, -skipped, *near, -len(folder.parts)
 
     folder, skipped = max(((place, n) for place in places for n in range(depth)), key=rank)
+    missing = []
     for name in names:
         path, elsewhere = find(folder, skipped, name)
         if path is not None:
             item.images[name] = path
         elif elsewhere:
             item.outside.add(name)
-        elif (path := find_otherwise(folder, skipped, name)) is not None:
+        else:
+            missing.append(name)
+    taken = set(item.images.values())  # a photo that is named itself is no other one
+    otherwise: dict[Path, list[str]] = {}
+    for name in missing:
+        path = find_otherwise(folder, skipped, name)
+        if path is not None and path not in taken:
+            otherwise.setdefault(path, []).append(name)
+    for path, said in otherwise.items():
+        if len({_parts(name) for name in said}) > 1:  # nobody knows which of them it is
+            continue
+        for name in said:
             item.images[name] = path
             place = f'{short(path, root)} for {printable(name)[:200]}'
             item.remarks.append(('photo with another ending than the annotation file says', place))

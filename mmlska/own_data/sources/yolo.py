@@ -57,8 +57,8 @@ def _read(folder: DataFolder) -> list[AnnotationFile]:
     several = len({path.parent for path in files}) > 1
     pairing = pair(folder, ((path, [path.stem]) for path in files), same_place=several)
     builder.left_out += pairing.left_out
-    names = [path for path in folder.files if path.name in NAME_FILES or path == declared.file]
-    builder.remarks += encoding_remarks(names, folder.root)
+    files = (path for path in (declared.file, declared.names_file) if path and path != folder.root)
+    builder.remarks += encoding_remarks(dict.fromkeys(files), folder.root)
     if declared.names and declared.count not in ('', str(len(declared.names))):
         place = f'{short(declared.file, folder.root)}: nc {printable(declared.count)[:20]}, {len(declared.names)} names'
         builder.remarks.append(('number of classes unlike the names, which count', place))
@@ -149,6 +149,10 @@ def _add(
 def _names(declared: Declaration, used: set[int], builder: LabelBuilder) -> dict[int, str]:
     """The name of each class id. Ids from 1 are recognised where each name has one; where there is one name alone, all ids mean it."""
     names = declared.names
+    if _counts_lines(declared, used):
+        place = short(declared.names_file, builder.root)
+        builder.remarks.append(('class names are numbered from 1, class ids from 0, and are read so', place))
+        names = {label - 1: name for label, name in names.items()}
     twice = [name for name, count in Counter(names.values()).items() if count > 1]
     builder.remarks += [('class ids of the same name, taken for one class', printable(name)) for name in twice]
     if not names:
@@ -169,6 +173,13 @@ def _names(declared: Declaration, used: set[int], builder: LabelBuilder) -> dict
     for name in names.values():
         builder.category(name)
     return names
+
+
+def _counts_lines(declared: Declaration, used: set[int]) -> bool:
+    """Whether names that are numbered from 1 are those of ids from 0: most of three signs must say so."""
+    names = declared.names
+    fits = all(label + 1 in names for label in used)
+    return min(names, default=0) == 1 and sum((declared.listed, fits, 0 in used)) > 1
 
 
 def _label_files(folder: DataFolder) -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -10,17 +11,19 @@ import yaml
 
 from ...images import is_image
 from ...text import printable, shown
-from ..class_files import read_classes
+from ..class_files import lists_images, read_classes
 from ..data_folder import DataFolder, SeveralPhotos
 from ..folder_names import KIND_WORD
 from ..label_text import contains, number, read_text
 
 _SPLITS = {'train': 'train', 'val': 'val', 'valid': 'val', 'validation': 'val', 'test': 'test'}
-#: Lists of class names beside labels.
-NAME_FILES = (
-    *('classes.txt', 'obj.names', '_darknet.labels', 'predefined_classes.txt', 'classes.names', 'labels.txt'),
-    *('coco.names', 'class_names.txt', 'names.txt', 'classes.json', 'label_map.pbtxt'),
+_OWN_NAME_FILES = ('classes.txt', 'obj.names', '_darknet.labels', 'predefined_classes.txt')
+# Names that other tools use too: such a file counts where nothing else names the classes.
+_OTHER_NAME_FILES = (
+    *('classes.names', 'coco.names', 'class_names.txt', 'labels.txt', 'names.txt', 'classes.json', 'label_map.pbtxt'),
 )
+#: Lists of class names beside labels.
+NAME_FILES = (*_OWN_NAME_FILES, *_OTHER_NAME_FILES)
 
 
 @dataclass
@@ -33,6 +36,8 @@ class Declaration:
     places: list[str] = field(default_factory=list)  # where folders and lists are counted from
     keypoints: bool = False
     count: str = ''  # of the classes, as it says
+    names_file: Path | None = None
+    listed: bool = False  # the names are a list's, whose numbers may be those of its lines
 
 
 def class_id(word: str) -> int:
@@ -52,9 +57,11 @@ def read_declaration(folder: DataFolder) -> Declaration:
         folder.with_suffix('.yaml', '.yml', '.data'), key=lambda path: (len(path.parts), path.name != 'data.yaml')
     )
     found = [declared for path in files if (declared := _read_file(path))]
-    lists = [Declaration(path, _listed(path)) for path in folder.files if path.name in NAME_FILES]
+    lists = _lists(folder, _OWN_NAME_FILES)
+    if not any(declared.names for declared in (*found, *lists)):
+        lists += _lists(folder, _OTHER_NAME_FILES)
     named = [declared for declared in (*found, *lists) if declared.names]
-    other = next((declared for declared in named if declared.names != named[0].names), None)
+    other = next((declared for declared in named if not _same(declared.names, named[0].names)), None)
     if other:
         raise ValueError(
             f'{named[0].file} and {other.file} name the classes differently; delete one, or give a folder with one of them'
@@ -62,8 +69,20 @@ def read_declaration(folder: DataFolder) -> Declaration:
     first = next((declared for declared in found if declared.splits), None) or next(iter((*found, *lists)), None)
     if first is None:
         return Declaration(folder.root)
-    first.names = named[0].names if named else {}
+    if named:
+        first.names, first.names_file, first.listed = named[0].names, named[0].file, named[0].listed
     return first
+
+
+def _lists(folder: DataFolder, names: Iterable[str]) -> list[Declaration]:
+    paths = [path for path in folder.files if path.name in names and not lists_images(path)]
+    return [Declaration(path, _listed(path), listed=True) for path in paths]
+
+
+def _same(first: dict[int, str], second: dict[int, str]) -> bool:
+    """Whether two files name the classes alike; one may count from 1."""
+    by_id = [[names[label] for label in sorted(names)] for names in (first, second)]
+    return first == second or by_id[0] == by_id[1] and 1 in (min(first), min(second))
 
 
 def _listed(path: Path) -> dict[int, str]:

@@ -24,6 +24,12 @@ from own_sets import (
 )
 from PIL import Image
 
+from mmlska.own_data import check_annotations
+from mmlska.own_data.annotations import AnnotationFile
+from mmlska.own_data.data_folder import DataFolder
+from mmlska.own_data.sources import find_source
+from mmlska.own_data.sources.coco import _merge_classes
+
 
 def layout_official(root):
     for split, count in (('train', 3), ('val', 2)):
@@ -294,3 +300,48 @@ def test_what_training_can_not_use_is_left_out_and_counted(tmp_path):
     assert everything(cfg)['0.png'][1][1] == [70, 50, 80, 60]
     for split in ('train', 'val'):
         assert len(build(cfg, split)[0]['data_samples'].gt_instances) >= 1
+
+
+class _Counted(dict):
+    """A dict that counts how often all of it is gone through."""
+
+    passes = 0
+
+    def values(self):
+        type(self).passes += 1
+        return super().values()
+
+    def items(self):
+        type(self).passes += 1
+        return super().items()
+
+    def __iter__(self):
+        type(self).passes += 1
+        return super().__iter__()
+
+
+@pytest.mark.parametrize('names', [('a', 'b', 'train'), ('train1', 'train2', 'train3')])
+def test_many_files_of_one_folder_are_not_compared_with_each_other(names, tmp_path, monkeypatch):
+    monkeypatch.setattr(_Counted, 'passes', 0)
+    paths = [tmp_path / f'train/{name}_{number}.json' for name in names for number in range(20)]
+    content = dict(images=[], annotations=[], categories=[])
+    found = [AnnotationFile(path, 'train', content, _Counted({'a.jpg': path.with_suffix('.jpg')})) for path in paths]
+    _merge_classes(DataFolder(tmp_path), found)
+    assert _Counted.passes <= 3 * len(found)
+
+
+def test_the_classes_of_many_files_are_gone_through_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(_Counted, 'passes', 0)
+    for number in range(20):
+        photo(tmp_path / f'{number}.png')
+        coco(tmp_path / f'{number}.json', [image(number, f'{number}.png')], [annotation(1, number, 1)])
+    source = find_source(tmp_path, 'mmdet')
+    real = check_annotations.categories_of
+
+    def categories_of(files):
+        classes, mapping, notes = real(files)
+        return classes, _Counted(mapping), notes
+
+    monkeypatch.setattr(check_annotations, 'categories_of', categories_of)
+    assert not source.check().errors
+    assert _Counted.passes == 1
