@@ -23,7 +23,9 @@ BAD_RUNS = 'mask of broken run lengths'
 # Labels this many times the longer side of the image away from its corner are none of that image.
 _FAR = 5
 # pycocotools counts in 32 bits, five steps to a pixel, and stores each step of an outline.
-_FARTHEST, _LONGEST_OUTLINE = 10_000_000, 4_000_000
+_FARTHEST = 10_000_000
+#: Most pixels along an outline.
+LONGEST_OUTLINE = 4_000_000
 
 
 def problem(annotation: dict, image: dict | None, category_ids: set) -> str | None:
@@ -50,7 +52,7 @@ def problem(annotation: dict, image: dict | None, category_ids: set) -> str | No
     fault = mask_fault(mask, image['width'], image['height']) if mask else None
     if fault:
         return fault
-    if _has_box(annotation) and not _are_numbers(annotation['bbox'], _reach(image['width'], image['height'])):
+    if _has_box(annotation) and not _are_numbers(annotation['bbox'], farthest(image['width'], image['height'])):
         return BAD_BOX
     box = box_of(annotation)
     if box is None:
@@ -101,9 +103,9 @@ def mask_fault(mask: dict | list, width: int, height: int) -> str | None:
     """
     if isinstance(mask, dict):
         return _runs_fault(mask, width, height)
-    reach = _reach(width, height)
+    reach = farthest(width, height)
     sound = all(
-        isinstance(polygon, list) and _are_numbers(polygon, reach) and _outline(polygon) <= _LONGEST_OUTLINE
+        isinstance(polygon, list) and _are_numbers(polygon, reach) and _outline(polygon) <= LONGEST_OUTLINE
         for polygon in mask
     )
     return None if sound else BAD_POLYGON
@@ -144,7 +146,13 @@ def _run_lengths(text: str) -> np.ndarray | None:
     return runs
 
 
-def _reach(width: int, height: int) -> int:
+def farthest(width: int, height: int) -> int:
+    """How far from 0 the numbers of labels of an image of this size may be.
+
+    Example:
+        >>> farthest(80, 60)
+        400
+    """
     return min(_FAR * max(width, height), _FARTHEST)
 
 
@@ -162,7 +170,7 @@ def _are_numbers(values: Sequence, reach: float) -> bool:
 def _outline(polygon: list[float]) -> float:
     """The number of pixels along a polygon, or more."""
     most = len(polygon) / 2 * (max(polygon) - min(polygon))
-    if most <= _LONGEST_OUTLINE:
+    if most <= LONGEST_OUTLINE:
         return most
     corners = np.reshape(polygon[: len(polygon) // 2 * 2], (-1, 2))
     return float(np.abs(corners - np.roll(corners, 1, 0)).max(1).sum())
@@ -292,11 +300,17 @@ def area_of(annotation: dict, box: list[float]) -> float:
 
         return float(coco_mask.area(_encoded(mask)))
     if mask:
-        return max(sum(_polygon_area(polygon) for polygon in mask), 1.0)
+        return max(sum(polygon_area(polygon) for polygon in mask), 1.0)
     return box[2] * box[3]
 
 
-def _polygon_area(polygon: list[float]) -> float:
+def polygon_area(polygon: list[float]) -> float:
+    """The area inside an outline [x, y, ...].
+
+    Example:
+        >>> polygon_area([0, 0, 4, 0, 4, 4])
+        8.0
+    """
     x, y = polygon[::2], polygon[1::2]
     return abs(sum(a * d - b * c for a, b, c, d in zip(x, y, x[1:] + x[:1], y[1:] + y[:1]))) / 2
 

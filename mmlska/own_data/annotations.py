@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..image_windows import header_of
 from ..images import Header
 from ..text import shown
 from .label_text import number
@@ -173,6 +174,16 @@ def own_categories(item: AnnotationFile) -> list[dict]:
 def _is_name(name) -> bool:
     """Whether it is text, or a number, without halves of characters, which no file can hold."""
     return isinstance(name, (int, float)) or isinstance(name, str) and not re.search('[\\ud800-\\udfff]', name)
+
+
+def photo_header(item: AnnotationFile, path: Path) -> Header | None:
+    """The sizes of a photo of a file, which is opened once; None where it can't be used, which check and training name."""
+    if path not in item.headers:
+        try:
+            item.headers[path] = header_of(path)
+        except (OSError, ValueError):
+            return None
+    return item.headers[path]
 
 
 def labelled_size(image: dict, header: Header) -> tuple[int, int]:

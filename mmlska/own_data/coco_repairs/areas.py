@@ -8,8 +8,8 @@ from .entries import CocoEntries, within
 
 def compute_areas(file: CocoEntries) -> None:
     """Areas that are missing, no numbers, the same for all, or far from those of mask and box."""
-    every = [(position, annotation, within(annotation['bbox'], size)) for position, annotation, size in file.boxes()]
-    found = [(position, annotation, box) for position, annotation, box in every if min(box[2:]) > 0]
+    every = ((position, annotation, within(annotation['bbox'], size)) for position, annotation, size in file.boxes())
+    found = [entry for entry in every if min(entry[2][2:]) > 0]
     # A file without any area is meant so, see docs/own_data.md.
     quiet = not file.as_is and not any('area' in annotation for _, annotation in file.kept())
     areas = {annotation['area'] for _, annotation, _ in found if type(annotation.get('area')) in (int, float)}
@@ -42,7 +42,7 @@ def _is_far(file: CocoEntries, annotation: dict, area: object, box: list[float])
     # Where the area is that of the box, which many tools write, it is meant.
     if abs(area - whole) <= 1 + whole / 50:
         return False
-    if file.extent(annotation) is None:
-        return area < whole / 200
-    own = area_of({'segmentation': annotation['segmentation']}, box)
-    return not own / 2 - 4 <= area <= 2 * own + 4
+    areas = file.areas(annotation)
+    if areas is None:  # a thin object has a small part of its box; less than a pixel is a share of the image
+        return area < min(1, whole / 200)
+    return not areas[0] / 2 - 4 <= area <= 2 * areas[1] + 4

@@ -24,9 +24,10 @@ READINGS: dict[str, Callable[[float, float, float, float], list[float]]] = {
 
 
 def scale_fractions(file: CocoEntries) -> None:
-    """Boxes, and outlines, as fractions of their images: where not one number of the file is larger than 1."""
+    """Boxes, and outlines, as fractions of their images: where no number of the file is larger than 1, and not all are 0 and 1."""
     boxes = file.boxes()
-    if boxes and all(min(a['bbox']) >= -0.01 and max(a['bbox']) <= 1.01 for _, a, _ in boxes):
+    within_one = boxes and all(min(a['bbox']) >= -0.01 and max(a['bbox']) <= 1.01 for _, a, _ in boxes)
+    if within_one and any(value % 1 for _, a, _ in boxes for value in a['bbox']):
         for position, annotation, (width, height) in boxes:
             annotation['bbox'] = [v * side for v, side in zip(annotation['bbox'], (width, height) * 2)]
             file.repaired('box as fractions of its image', 'scaled to pixels', position)
@@ -40,6 +41,8 @@ def scale_fractions(file: CocoEntries) -> None:
         if not set(map(type, numbers)) <= {int, float} or min(numbers) < -0.01 or max(numbers) > 1.01:
             return
         outlines.append((position, annotation, mask))
+    if not any(value % 1 for _, _, mask in outlines for polygon in mask for value in polygon):
+        return
     for position, annotation, mask in outlines:
         sides = file.size(annotation)
         annotation['segmentation'] = [[v * sides[i % 2] for i, v in enumerate(polygon)] for polygon in mask]

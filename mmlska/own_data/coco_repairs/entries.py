@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from ...datasets.coco_labels import box_of, has_size, mask_fault, mask_of
-from ...image_windows import MOST_PIXELS, header_of
+from ...datasets.coco_labels import area_of, box_of, has_size, mask_fault, mask_of, polygon_area
+from ...image_windows import MOST_PIXELS
 from ...text import shown
-from ..annotations import AnnotationFile, is_resized, labelled_size, place_of, said_size
+from ..annotations import AnnotationFile, labelled_size, photo_header, place_of
+from .outlines import BLOCK, Measured, is_plain, measure
 
 
 @dataclass
@@ -20,7 +21,8 @@ class CocoEntries:
     as_is: bool = False  # mmdet reads the file without repairs
     fractions: bool = False  # the boxes were fractions of their images
     _dropped: set[int] = field(default_factory=set)  # places in the list
-    _extents: dict[int, tuple] = field(default_factory=dict)  # of annotations: their mask, and the box around it
+    # Of annotations: their mask, and what it measures or None.
+    _measured: dict[int, tuple[object, Measured | None]] | None = None
     _sizes: dict = field(default_factory=dict)  # image id -> width and height, or None
 
     @cached_property
@@ -32,7 +34,11 @@ class CocoEntries:
     def kept(self) -> Iterator[tuple[int, dict]]:
         """The annotations that are not dropped, each with its place in the list."""
         every = enumerate(self.item.content['annotations'])
-        return ((position, annotation) for position, annotation in every if position not in self._dropped)
+        return (
+            every
+            if not self._dropped
+            else ((position, annotation) for position, annotation in every if position not in self._dropped)
+        )
 
     def place(self, position: int) -> str:
         """Where an annotation stands, for messages."""
@@ -68,53 +74,80 @@ class CocoEntries:
 
     def size(self, annotation: dict) -> tuple[int, int] | None:
         """Width and height of the image of an annotation: those of its file, or those that its labels count in."""
-        image = self.image(annotation)
+        try:
+            return self._sizes[annotation.get('image_id')]
+        except (KeyError, TypeError):  # not yet there, or no id
+            image = self.image(annotation)
         if image is None:
             return None
-        if image['id'] not in self._sizes:
-            self._sizes[image['id']] = self._size(image)
-        return self._sizes[image['id']]
+        size = self._sizes[image['id']] = self._size(image)
+        return size
 
     def _size(self, image: dict) -> tuple[int, int] | None:
         name = image.get('file_name')
         path = self.item.images.get(name) if isinstance(name, str) else None
-        try:
-            if path is not None:
-                header, said = header_of(path), said_size(image)
-                resized = said is not None and any(is_resized(said, size) for size in (header.upright, header.stored))
-                return said if resized else labelled_size(image, header)
-        except (OSError, ValueError):
-            pass
+        header = None if path is None else photo_header(self.item, path)
+        if header is not None:
+            return labelled_size(image, header)
         return (image['width'], image['height']) if has_size(image, MOST_PIXELS) else None
 
     def boxes(self) -> list[tuple[int, dict, tuple[int, int]]]:
         """The annotations with four finite numbers on a known image, their places and the sizes of their images."""
-        every = ((position, a, self.size(a)) for position, a in self.kept() if is_box(a.get('bbox')))
-        return [(position, annotation, size) for position, annotation, size in every if size is not None]
+        every = ((position, annotation) for position, annotation in self.kept() if is_box(annotation.get('bbox')))
+        return [(position, a, size) for position, a in every if (size := self.size(a)) is not None]
 
     def extent(self, annotation: dict) -> list[float] | None:
         """The box around the mask of an annotation, within its image; None where there is no sound one."""
+        measured = self._measure(annotation)
+        return None if measured is None else measured.box
+
+    def areas(self, annotation: dict) -> tuple[float, float] | None:
+        """The least and the most area that a mask can mean, since outlines may be holes in others; None without a sound mask."""
+        measured = self._measure(annotation)
+        return None if measured is None else (measured.least, measured.most)
+
+    def _measure(self, annotation: dict) -> Measured | None:
         written = annotation.get('segmentation')
         if not written:
             return None
-        key = id(annotation)
-        known, extent = self._extents.get(key, (None, None))
-        if known is not written:  # a repair changed it
-            extent = self._extent(annotation)
-            self._extents[key] = written, extent
-        return extent
+        if self._measured is None:
+            self._measured = self._measure_outlines()
+        known, measured = self._measured.get(id(annotation), (None, None))
+        if known is not written:  # a repair changed it, or it is no plain outline
+            measured = self._measure_one(annotation)
+            self._measured[id(annotation)] = written, measured
+        return measured
 
-    def _extent(self, annotation: dict) -> list[float] | None:
+    def _measure_outlines(self) -> dict[int, tuple[object, Measured | None]]:
+        plain = [annotation for _, annotation in self.kept() if is_plain(annotation.get('segmentation'))]
+        plain = [annotation for annotation in plain if self.size(annotation) is not None]
+        found = {}
+        for start in range(0, len(plain), BLOCK):
+            block = plain[start : start + BLOCK]
+            masks = [annotation['segmentation'] for annotation in block]
+            for annotation, mask, measured in zip(block, masks, measure(masks, list(map(self.size, block)))):
+                if measured is not None:
+                    found[id(annotation)] = mask, measured
+        return found
+
+    def _measure_one(self, annotation: dict) -> Measured | None:
         mask, size = mask_of(annotation), self.size(annotation)
         if not mask or size is None or mask_fault(mask, *size):
             return None
-        return within(box_of({'segmentation': mask}), size)
+        box = within(box_of({'segmentation': mask}), size)
+        most = area_of({'segmentation': mask}, box)
+        if isinstance(mask, dict):
+            return Measured(box, most, most)
+        rings = [polygon_area(ring) for ring in mask]
+        return Measured(box, max(2 * max(rings) - sum(rings), 0), most)
 
 
 def is_box(box: object) -> bool:
     """Whether it is a list of four finite numbers, none of them huge."""
-    numbers = isinstance(box, list) and len(box) == 4 and set(map(type, box)) <= {int, float}
-    return numbers and all(abs(value) < 1e9 for value in box)  # which NaN is not either
+    if not isinstance(box, list) or len(box) != 4 or not set(map(type, box)) <= {int, float}:
+        return False
+    low, high = -1e9, 1e9  # between which NaN is not either
+    return low < box[0] < high and low < box[1] < high and low < box[2] < high and low < box[3] < high
 
 
 def within(box: list[float], size: tuple[int, int]) -> list[float]:
@@ -131,9 +164,15 @@ def within(box: list[float], size: tuple[int, int]) -> list[float]:
 
 def agrees(box: list[float], other: list[float], slack: float = 2, share: float = 0.05) -> bool:
     """Whether each side of a box lies where that of another does, but for some pixels and a share of the other's size."""
-    slack += max(other[2:]) * share
-    ends = [(b[0], b[1], b[0] + b[2], b[1] + b[3]) for b in (box, other)]
-    return all(abs(one - two) <= slack for one, two in zip(*ends))
+    x, y, width, height = box
+    left, top, across, down = other
+    slack += max(across, down) * share
+    return (
+        abs(x - left) <= slack
+        and abs(y - top) <= slack
+        and abs(x + width - left - across) <= slack
+        and abs(y + height - top - down) <= slack
+    )
 
 
 def clear_winner(matches: dict[str, int], total: int) -> str | None:

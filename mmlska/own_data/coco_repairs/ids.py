@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import PurePosixPath
 
 from ..palettes import spelling
 from .entries import CocoEntries
 
 _BY_VALUE = 'taken by its value'
+_BY_NAME = 'that is a name', 'taken for the id of that name'
 SHARED_ID = 'image id used twice'
 
 
@@ -60,10 +61,11 @@ def shared_images(file: CocoEntries) -> None:
         return
     different = Counter(number for number, _ in dict.fromkeys(zip(numbers, names)))
     same = {number for number in shared if different[number] == 1}
+    unclear = shared - same
     kept, seen = [], set()
     for image in images:
         number, name = image.get('id'), str(image.get('file_name'))
-        if number in shared - same:
+        if number in unclear:
             file.item.left_out.append((SHARED_ID, f'{number} in {file.item.path.name}: {name}'))
         elif number in seen and number in same:
             file.item.repaired.append(('image listed twice', 'taken once', name))
@@ -72,21 +74,27 @@ def shared_images(file: CocoEntries) -> None:
         seen.add(number)
     if len(kept) < len(images):
         file.item.content['images'] = kept
+        for name in file.item.images.keys() - {image.get('file_name') for image in kept}:
+            del file.item.images[name]
     for position, annotation in file.kept():
         number = _plain(annotation.get('image_id'))
-        if number is not None and number in shared - same:
+        if number is not None and number in unclear:
             file.drop(f'annotation of an {SHARED_ID}', position, annotation['image_id'])
 
 
 def join_images(file: CocoEntries) -> None:
     """``image_id`` as text, list or name of the file, where the images have numbers, or the other way round."""
-    images = file.item.content['images']
-    names: dict[str, object] = {}
+    images = [image for image in file.item.content['images'] if _is_id(image.get('id'))]
+    whole: dict[str, list] = {}
     for image in images:
         if isinstance(image.get('file_name'), str):
-            path = PurePosixPath(image['file_name'].replace('\\', '/'))
-            names.update(dict.fromkeys((str(path), path.name, path.stem), image.get('id')))
-    _join(file, 'image_id', [image.get('id') for image in images], names.get)
+            path = str(PurePosixPath(image['file_name'].replace('\\', '/')))
+            whole.setdefault(path, [image['id']])  # entries of one photo are joined later
+    parts: dict[str, list] = {}
+    for path, ids in whole.items():
+        for name in {PurePosixPath(path).name, PurePosixPath(path).stem}:
+            parts.setdefault(name, []).extend(ids)
+    _join(file, 'image_id', [image['id'] for image in images], lambda text: whole.get(text) or parts.get(text, ()))
 
 
 def join_categories(file: CocoEntries) -> None:
@@ -96,8 +104,9 @@ def join_categories(file: CocoEntries) -> None:
         return  # which is refused later
     written = [category.get('id') for category in categories]
     plain = [_plain(value) for value in written]
-    names = {spelling(c['name']): value for c, value in zip(categories, written) if isinstance(c.get('name'), str)}
-    _join(file, 'category_id', written, lambda text: names.get(spelling(text)))
+    named = [category for category in categories if isinstance(category.get('name'), str)]
+    names = {spelling(category['name']): [category['id']] for category in named if _is_id(category.get('id'))}
+    _join(file, 'category_id', written, lambda text: names.get(spelling(text), ()))
     if all(type(value) is int for value in written) or None in plain:
         return
     # Numbers by value where all are; else the classes are counted.
@@ -112,31 +121,45 @@ def join_categories(file: CocoEntries) -> None:
         annotation['category_id'] = by_value.get(_plain(annotation.get('category_id')), annotation.get('category_id'))
 
 
-def _join(file: CocoEntries, key: str, written: list, by_name: Callable[[str], object]) -> None:
-    """Replace what annotations have as ``key`` by the id that it means; drop what can be no id."""
-    own = {value for value in written if isinstance(value, (int, float, str)) and not isinstance(value, bool)}
-    plain = Counter(_plain(value) for value in own)
-    by_value = {_plain(value): value for value in own if plain[_plain(value)] == 1 and _plain(value) is not None}
-    found, strangers = [], []
+def _is_id(value: object) -> bool:
+    return isinstance(value, (int, float, str)) and not isinstance(value, bool)
+
+
+def _join(file: CocoEntries, key: str, written: list, by_name: Callable[[str], Sequence]) -> None:
+    """Replace what annotations have as ``key`` by the id that it means; drop what can be no id, or that of several entries."""
+    own = set(filter(_is_id, written))
+    plain = Counter(map(_plain, own))
+    by_value = {_plain(value): [value] for value in own if plain[_plain(value)] == 1 and _plain(value) is not None}
+    strangers = []
     for position, annotation in file.kept():
         value = annotation.get(key)
-        if isinstance(value, (int, float, str)) and not isinstance(value, bool) and value in own:
-            found.append(None)
-        elif value is not None:
-            meant = by_value.get(_plain(value))
-            (strangers if meant is None else found).append((position, annotation, value, meant))
-    named = [(entry, by_name(value)) for entry in strangers if isinstance(value := entry[2], str)]
-    if not found and len(named) == len(strangers) and all(meant is not None for _, meant in named):
-        for (position, annotation, _, _), meant in named:
-            annotation[key] = meant
-            file.repaired(f'{key} that is a name', 'taken for the id of that name', position)
-        return
-    for position, annotation, _, meant in filter(None, found):
-        annotation[key] = meant
-        file.repaired(f'{key} of another type than the ids', _BY_VALUE, position)
-    for position, _, value, _ in strangers:
-        if _plain(value) is None:
+        if value is not None and not (_is_id(value) and value in own):
+            names = by_name(value) if isinstance(value, str) else ()
+            strangers.append((position, annotation, value, by_value.get(_plain(value), ()), names))
+    # Texts that all are ids, and not all names, are ids; and the other way round.
+    texts = [(ids, names) for _, _, value, ids, names in strangers if isinstance(value, str)]
+    all_ids, all_names = all(ids for ids, _ in texts), all(names for _, names in texts)
+    for position, annotation, value, ids, names in strangers:
+        if all_ids and not all_names:
+            names = ()
+        elif all_names and not all_ids and names:
+            ids = ()
+        meant = {*ids, *names}
+        if len(meant) > 1:
+            fault = (
+                'that is the id of one entry and the name of another' if ids else 'that is the name of several entries'
+            )
+            file.drop(f'{key} {fault}', position, value)
+            if key == 'image_id':  # any of them may have lost an object
+                file.item.lost |= meant
+        elif meant:
+            (annotation[key],) = meant
+            fault, remedy = ('of another type than the ids', _BY_VALUE) if ids else _BY_NAME
+            file.repaired(f'{key} {fault}', remedy, position)
+        elif _plain(value) is None:
             file.drop(f'{key} that is no id', position, value)
+        elif isinstance(value, list):
+            annotation[key] = _plain(value)  # of no entry, which is said of each
 
 
 def shifted_categories(file: CocoEntries) -> None:
