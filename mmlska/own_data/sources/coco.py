@@ -57,13 +57,14 @@ class CocoSource(InstanceSource):
         folders = sorted({place for place in above if place.is_relative_to(root)} | {root})
         known = {path for path in folder.files if not is_unread(path)}
         _set_splits(folder, found)
+        named: set[Path] = set()
         for item in found:
             _locate(folder, folders, item, known)
+            named.update(item.images.values())  # also of entries that a repair leaves out
             repair_annotations(item)
             check_entries(item.path, item.content)
         _merge_classes(folder, found)
         if found:
-            named = {path for item in found for path in item.images.values()}
             unused = (short(path, root) for path in folder.photos_beside(named))
             found[0].remarks += [('photo that no annotation file names, not used', place) for place in unused]
             found[0].remarks += _unused_files(folder, {item.path for item in found})
