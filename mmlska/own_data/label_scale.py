@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,7 @@ class _Disagreement:
     def swapped(self) -> bool:
         return self.said == self.header.upright[::-1]
 
-    @property
+    @cached_property
     def size(self) -> tuple[int, int]:
         """That of the file, stored or upright, whichever the labels mean."""
         upright, stored = self.header.upright, self.header.stored
@@ -68,14 +69,19 @@ def rescale_labels(files: Sequence[AnnotationFile]) -> list[AnnotationFile]:
         groups.setdefault('swapped' if one.swapped else one.said, []).append(one)
     remarks: dict[str, list[_Disagreement]] = {}
     scaled = []
+    labelled: dict[int, set] = {}  # of each file the ids of the images with annotations, read only where that matters
     for group in groups.values():
+        by_boxes = _not_meant(group)
         for one in group:
-            if kind := _not_a_size(group, one):
+            if kind := _not_a_size(one) or by_boxes:
                 remarks.setdefault(kind, []).append(one)
             elif is_resized(one.said, one.size):
                 scaled.append(one)
-            elif one.boxes or any(a.get('image_id') == _image(out, one).get('id') for a in _annotations(out, one)):
-                continue
+            else:
+                if one.item not in labelled:
+                    labelled[one.item] = {a.get('image_id') for a in out[one.item].content['annotations']}
+                if _image(out, one).get('id') in labelled[one.item]:
+                    continue
             _image(out, one).update(width=one.size[0], height=one.size[1])
     if scaled:
         remarks[_resized(scaled)] = scaled
@@ -128,10 +134,6 @@ def _image(files: Sequence[AnnotationFile], one: _Disagreement) -> dict:
     return files[one.item].content['images'][one.image]
 
 
-def _annotations(files: Sequence[AnnotationFile], one: _Disagreement) -> list[dict]:
-    return files[one.item].content['annotations']
-
-
 def _disagreements(number: int, item: AnnotationFile) -> list[_Disagreement]:
     out = []
     for place, image in enumerate(item.content['images']):
@@ -165,18 +167,23 @@ def _header(item: AnnotationFile, path: Path) -> Header | None:
     return item.headers[path]
 
 
-def _not_a_size(group: Sequence[_Disagreement], one: _Disagreement) -> str | None:
-    """Why the labels of photos that all say one size, or all say theirs swapped, can't mean it; None where they can."""
+def _not_a_size(one: _Disagreement) -> str | None:
+    """Why the labels of one photo can't mean the size that they say, whatever its objects; None where they can."""
     if one.said is None:
         return _NO_SIZE
-    if _by_a_pixel(one.said, one.size):
-        return _BY_A_PIXEL
-    boxes = [(other, box) for other in group for box in other.boxes]
-    if one.swapped:
-        return _SWAPPED if all(_fits(box, other.header.upright) for other, box in boxes) else None
+    return _BY_A_PIXEL if _by_a_pixel(one.said, one.size) else None
+
+
+def _not_meant(group: Sequence[_Disagreement]) -> str | None:
+    """Why the objects of photos that all say one size, or all say theirs swapped, speak against it; None where they don't."""
+    if group[0].said is None:
+        return None
+    boxes = [(one, box) for one in group for box in one.boxes]
+    if group[0].swapped:
+        return _SWAPPED if all(_fits(box, one.header.upright) for one, box in boxes) else None
     # The centre of a box is on its photo even where the box leaves it.
-    beyond = [(other, box) for other, box in boxes if _centre_is_beyond(box, other.said)]
-    fitting = sum(_fits(box, other.size) for other, box in beyond)
+    beyond = [(one, box) for one, box in boxes if _centre_is_beyond(box, one.said)]
+    fitting = sum(_fits(box, one.size) for one, box in beyond)
     return _NOT_MEANT if beyond and len(beyond) >= _FEW * len(boxes) and fitting >= (1 - _FEW) * len(beyond) else None
 
 
