@@ -9,9 +9,9 @@ from itertools import combinations
 from pathlib import Path
 from statistics import median
 
-from ..files import file_sha256
 from .annotations import AnnotationFile
 from .palettes import spelling
+from .photo_identity import ALIKE, alike_on_sides, photo_names
 from .report import ERROR, WARNING, Report
 
 _MOST_NAMES = 500  # pairs grow with the square
@@ -42,13 +42,21 @@ def check_contents(report: Report, photos: Iterable[tuple[str | None, Path]]) ->
     Args:
         photos: The split and the file of each.
     """
-    by_size: dict[int, list[tuple[str, Path]]] = {}
+    sides: dict[str, list[Path]] = {}
     for split, path in photos:
-        if split and path.is_file():
-            by_size.setdefault(path.stat().st_size, []).append((split, path))
-    for group in by_size.values():
-        if len({split for split, _ in group}) > 1:
-            _compare(report, group)
+        if split:
+            sides.setdefault(split, []).append(path)
+    if len(sides) < 2:
+        return
+    known = photo_names(path for paths in sides.values() for path in paths)
+    first: dict[Path, tuple[str, Path]] = {}
+    for split, path in ((split, path) for split, paths in sides.items() for path in paths):
+        other_split, other = first.setdefault(known[path], (split, path))
+        if other_split != split and other != path:
+            places = f'{_short(other)} ({other_split}) and {_short(path)} ({split})'
+            report.add(ERROR, 'one photo in two splits, as two files of the same content', places)
+    if alike := alike_on_sides(sides):
+        report.add(WARNING, ALIKE, alike)
 
 
 def _compare_sizes(report: Report, train: list[float], val: list[float]) -> None:
@@ -62,15 +70,6 @@ def _compare_sizes(report: Report, train: list[float], val: list[float]) -> None
             f'those of {names[0]} are {large / small:.1f} times as large, beside their photos, as those of {names[1]}'
         )
         report.add(WARNING, 'objects of other sizes in train and val; do both show the same?', text)
-
-
-def _compare(report: Report, photos: list[tuple[str, Path]]) -> None:
-    first: dict[str, tuple[str, Path]] = {}
-    for split, path in photos:
-        other_split, other = first.setdefault(file_sha256(path), (split, path))
-        if other_split != split and other != path:
-            places = f'{_short(other)} ({other_split}) and {_short(path)} ({split})'
-            report.add(ERROR, 'one photo in two splits, as two files of the same content', places)
 
 
 def _short(path: Path) -> str:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..datasets.coco_labels import mask_of
+from ..datasets.coco_labels import is_ignored, mask_of
 from ..text import printable
-from .annotations import AnnotationFile, categories_of
+from .annotations import AnnotationFile, categories_of, said_size
 from .data_folder import file_id
 from .label_scale import box_said
 from .photo_identity import photo_names
@@ -41,7 +41,7 @@ class _Known:
     """Objects of a photo that were read."""
 
     boxes: list[list[float]] = field(default_factory=list)
-    labels: list[int] = field(default_factory=list)
+    kinds: list[tuple[int, bool]] = field(default_factory=list)  # class, and whether it is a crowd or else ignored
     places: list[tuple[int, int]] = field(default_factory=list)  # file and place in it
 
     def alike(self, box: list[float]) -> dict[int, float]:
@@ -102,7 +102,7 @@ def _groups(files: Sequence[AnnotationFile], known: dict[Path, Path]) -> Iterato
                 entries.append(_Entry(number, image, path == known[path]))
     found = [sorted(group, key=lambda entry: not entry.named) for group in groups.values() if len(group) > 1]
     # Photos turned by EXIF data may be labelled in two ways, which training refuses.
-    found = [group for group in found if len({str((e.image.get('width'), e.image.get('height'))) for e in group}) == 1]
+    found = [group for group in found if len(_sizes(files, group)) == 1]
     by_id: dict[tuple, _Entry] = {}
     for entry in (entry for group in found for entry in group):
         by_id.setdefault((entry.item, entry.image['id']), entry)
@@ -112,6 +112,13 @@ def _groups(files: Sequence[AnnotationFile], known: dict[Path, Path]) -> Iterato
             if entry:
                 entry.annotations.append(place)
     yield from found
+
+
+def _sizes(files: Sequence[AnnotationFile], group: Sequence[_Entry]) -> set[tuple[int, int] | None]:
+    """The sizes that the labels of a photo count by: where they say none, that of the file; None where it was not looked at."""
+    headers = (files[e.item].headers.get(files[e.item].images[e.image['file_name']]) for e in group)
+    upright = next((header.upright for header in headers if header), None)
+    return {said_size(entry.image) or upright for entry in group}
 
 
 class _Joiner:
@@ -126,6 +133,9 @@ class _Joiner:
     def join(self, group: list[_Entry]) -> None:
         """Make one entry of several, the first."""
         first, known = group[0], _Known()
+        sized = next((entry.image for entry in group if said_size(entry.image)), None)
+        if sized:
+            first.image.update(width=sized['width'], height=sized['height'])
         self._remark(group)
         for entry in group:
             same = self._compare(entry, known)
@@ -176,14 +186,15 @@ class _Joiner:
             box, label = box_said(annotation), self._mapping.get((item.path, annotation.get('category_id')))
             if box is None or label is None:
                 continue
+            kind = label, is_ignored(annotation)
             near = known.alike(box)
-            same = next((number for number in near if known.labels[number] == label and number not in taken), None)
+            same = next((number for number in near if known.kinds[number] == kind and number not in taken), None)
             name = printable(self._path(entry).name)
             if same is None:
-                fresh.append((box, label, (entry.item, place)))
+                fresh.append((box, kind, (entry.item, place)))
                 rival = next((number for number, share in near.items() if share >= _SAME_BOX), None)
-                if rival is not None and known.labels[rival] != label:
-                    classes = f'{self._classes[known.labels[rival]]} and {self._classes[label]}'
+                if rival is not None and known.kinds[rival][0] != label:
+                    classes = f'{self._classes[known.kinds[rival][0]]} and {self._classes[label]}'
                     item.doubts.append((_TWO_CLASSES, f'{name}: {classes}'))
                 continue
             if near[same] < _SAME_BOX:
@@ -193,9 +204,9 @@ class _Joiner:
             if mask_of(annotation) is not None and mask_of(self._annotation(known.places[same])) is None:
                 drop, known.places[same] = known.places[same], drop
             self._gone.setdefault(drop[0], set()).add(drop[1])
-        for box, label, where in fresh:
+        for box, kind, where in fresh:
             known.boxes.append(box)
-            known.labels.append(label)
+            known.kinds.append(kind)
             known.places.append(where)
         return len(taken)
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from functools import cached_property
 
 import numpy as np
 from PIL import Image
 
 from ..datasets.coco_labels import box_of, decoded, encode_mask, mask_fault, mask_of
-from ..image_windows import header_of
 from ..images import Header
 from ..text import printable, shown
-from .annotations import AnnotationFile, is_resized, said_size
+from .annotations import AnnotationFile, is_resized, photo_header, said_size
 
 _NO_SIZE = 'photo whose labels say no size that it can have; that of the file is taken'
 _SWAPPED = 'photo whose labels say its height for its width; the size of the file is taken'
@@ -39,7 +38,7 @@ class _Disagreement:
     def swapped(self) -> bool:
         return self.said == self.header.upright[::-1]
 
-    @property
+    @cached_property
     def size(self) -> tuple[int, int]:
         """That of the file, stored or upright, whichever the labels mean."""
         upright, stored = self.header.upright, self.header.stored
@@ -68,14 +67,19 @@ def rescale_labels(files: Sequence[AnnotationFile]) -> list[AnnotationFile]:
         groups.setdefault('swapped' if one.swapped else one.said, []).append(one)
     remarks: dict[str, list[_Disagreement]] = {}
     scaled = []
+    labelled: dict[int, set] = {}  # of each file the ids of the images with annotations, read only where that matters
     for group in groups.values():
+        by_boxes = _not_meant(group)
         for one in group:
-            if kind := _not_a_size(group, one):
+            if kind := _not_a_size(one) or by_boxes:
                 remarks.setdefault(kind, []).append(one)
             elif is_resized(one.said, one.size):
                 scaled.append(one)
-            elif one.boxes or any(a.get('image_id') == _image(out, one).get('id') for a in _annotations(out, one)):
-                continue
+            else:
+                if one.item not in labelled:
+                    labelled[one.item] = {a.get('image_id') for a in out[one.item].content['annotations']}
+                if _image(out, one).get('id') in labelled[one.item]:
+                    continue
             _image(out, one).update(width=one.size[0], height=one.size[1])
     if scaled:
         remarks[_resized(scaled)] = scaled
@@ -128,10 +132,6 @@ def _image(files: Sequence[AnnotationFile], one: _Disagreement) -> dict:
     return files[one.item].content['images'][one.image]
 
 
-def _annotations(files: Sequence[AnnotationFile], one: _Disagreement) -> list[dict]:
-    return files[one.item].content['annotations']
-
-
 def _disagreements(number: int, item: AnnotationFile) -> list[_Disagreement]:
     out = []
     for place, image in enumerate(item.content['images']):
@@ -139,7 +139,7 @@ def _disagreements(number: int, item: AnnotationFile) -> list[_Disagreement]:
         path = item.images.get(image.get('file_name'))
         if path is None or said == (None, None):
             continue
-        header = _header(item, path)
+        header = photo_header(item, path)
         if header is None or said in (header.upright, header.stored):
             continue
         size = said_size(image)
@@ -156,27 +156,23 @@ def _disagreements(number: int, item: AnnotationFile) -> list[_Disagreement]:
     return out
 
 
-def _header(item: AnnotationFile, path: Path) -> Header | None:
-    if path not in item.headers:
-        try:
-            item.headers[path] = header_of(path)
-        except (OSError, ValueError):  # check and training name it
-            return None
-    return item.headers[path]
-
-
-def _not_a_size(group: Sequence[_Disagreement], one: _Disagreement) -> str | None:
-    """Why the labels of photos that all say one size, or all say theirs swapped, can't mean it; None where they can."""
+def _not_a_size(one: _Disagreement) -> str | None:
+    """Why the labels of one photo can't mean the size that they say, whatever its objects; None where they can."""
     if one.said is None:
         return _NO_SIZE
-    if _by_a_pixel(one.said, one.size):
-        return _BY_A_PIXEL
-    boxes = [(other, box) for other in group for box in other.boxes]
-    if one.swapped:
-        return _SWAPPED if all(_fits(box, other.header.upright) for other, box in boxes) else None
+    return _BY_A_PIXEL if _by_a_pixel(one.said, one.size) else None
+
+
+def _not_meant(group: Sequence[_Disagreement]) -> str | None:
+    """Why the objects of photos that all say one size, or all say theirs swapped, speak against it; None where they don't."""
+    if group[0].said is None:
+        return None
+    boxes = [(one, box) for one in group for box in one.boxes]
+    if group[0].swapped:
+        return _SWAPPED if all(_fits(box, one.header.upright) for one, box in boxes) else None
     # The centre of a box is on its photo even where the box leaves it.
-    beyond = [(other, box) for other, box in boxes if _centre_is_beyond(box, other.said)]
-    fitting = sum(_fits(box, other.size) for other, box in beyond)
+    beyond = [(one, box) for one, box in boxes if _centre_is_beyond(box, one.said)]
+    fitting = sum(_fits(box, one.size) for one, box in beyond)
     return _NOT_MEANT if beyond and len(beyond) >= _FEW * len(boxes) and fitting >= (1 - _FEW) * len(beyond) else None
 
 

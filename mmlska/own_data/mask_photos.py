@@ -37,9 +37,10 @@ def join_pairs(pairs: Sequence[MaskPair]) -> tuple[list[MaskPair], Entries, Entr
     remarks, doubts = [], []
     for group in (group for group in groups.values() if len(group) > 1):
         first, *rest = sorted(group, key=lambda pair: pair.image != known[pair.image])
-        same = [pair for pair in rest if _mask(pair) == _mask(first)]
+        wanted = _mask(first)
+        same, differing = ([p for p in rest if (_mask(p) == wanted) == alike] for alike in (True, False))
         left.update(map(id, same))
-        for kind, others, found in ((_COPIES, same, remarks), (_TWO_MASKS, [p for p in rest if p not in same], doubts)):
+        for kind, others, found in ((_COPIES, same, remarks), (_TWO_MASKS, differing, doubts)):
             if others:
                 found.append((kind, ' and '.join(printable(pair.image.name) for pair in (first, *others))))
     return [pair for pair in pairs if id(pair) not in left], remarks, doubts

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,25 +14,45 @@ from ..text import counted
 from .data_folder import file_id, name_key
 from .report import first_of
 
-_START = 1 << 12  # bytes that tell most files of one size apart
+_PART = 1 << 12  # bytes at the start, middle and end, which tell most files of one size apart
 _VERSION = re.compile(r'(.+)\.rf\.[0-9A-Za-z_-]{6,}')
 # Where more of the files are one picture, they stand in for photos, as in the set of a test: each is then a photo of its own.
 _MOST_ALIKE = 0.5
+#: What to say where they are on several sides of a split.
+ALIKE = 'one picture is most of the images, on several sides of the split; each file counts as a photo of its own'
 _SIDES = {'train': 'training', '': 'training', 'val': 'validation', 'test': 'test'}
 
 
 def photo_names(paths: Iterable[Path]) -> dict[Path, Path]:
     """For each file the one that stands for all that are the same photo: by links, or by the same bytes."""
+    photos, _ = _photos(paths)
+    return {name: best for names in photos for best in [shortest(names)] for name in names}
+
+
+def alike_on_sides(sides: Mapping[str, Sequence[Path]]) -> str | None:
+    """The files that stand in for photos, as :func:`photo_names` takes them, where several sides have them; None where none do."""
+    every = [path for paths in sides.values() for path in paths]
+    alike = set(_photos(every)[1])
+    if sum(any(path in alike for path in paths) for paths in sides.values()) < 2:
+        return None
+    return f'{len(alike)} of {len(every)}: {first_of(sorted(path.name for path in alike))}'
+
+
+def _photos(paths: Iterable[Path]) -> tuple[list[list[Path]], list[Path]]:
+    """The names of each photo, and the files of one picture that stand in for photos."""
     by_file: dict[object, list[Path]] = {}
     for path in dict.fromkeys(paths):
         by_file.setdefault(file_id(path) or path, []).append(path)
     files = list(by_file.values())
-    same = _same_bytes([names[0] for names in files])
-    largest = max(map(len, same), default=0)
-    if largest == len(files) or largest > max(_MOST_ALIKE * len(files), 2):
-        same = [[place] for place in range(len(files))]
-    groups = [[name for place in group for name in files[place]] for group in same]
-    return {name: best for names in groups for best in [shortest(names)] for name in names}
+    photos, alike = [], []
+    for group in _same_bytes([names[0] for names in files]):
+        every = [files[place] for place in group]
+        if len(every) > 1 and (len(every) == len(files) or len(every) > max(_MOST_ALIKE * len(files), 2)):
+            photos += every
+            alike = [names[0] for names in every]
+        else:
+            photos.append([name for names in every for name in names])
+    return photos, alike
 
 
 def shortest(paths: Iterable[Path]) -> Path:
@@ -94,8 +114,10 @@ def separate(
             f'out of {_SIDES[loser]}: {first_of(shown)}'
         )
         sides[loser] = kept[place]
-    versions = _versions_apart(sides, ordered, path_of)
-    return sides, [*lines, *versions]
+    alike = alike_on_sides({name: [path_of(image) for image in sides[name]] for name in ordered if name in sides})
+    if alike:
+        lines.append(f'{ALIKE}: {alike}')
+    return sides, [*lines, *_versions_apart(sides, ordered, path_of)]
 
 
 def _apart(images: Sequence, others: Sequence, known: dict[Path, Path], path_of: Callable[[Any], Path]) -> list:
@@ -113,9 +135,9 @@ def _versions_apart(sides: dict[str, list], ordered: Sequence[str], path_of: Cal
 
 
 def _same_bytes(paths: Sequence[Path]) -> list[list[int]]:
-    """The places of the files in groups of the same bytes. Only files of one size and one beginning are read whole."""
-    groups = [list(range(len(paths)))]
-    for read in (_size, _beginning, digest):
+    """The places of the files in groups of the same bytes. Only files of one size and the same parts are read whole."""
+    groups = [list(range(len(paths)))] if paths else []
+    for read in (_size, _parts, digest):
         finer: list[list[int]] = []
         for group in groups:
             parts: dict[object, list[int]] = {}
@@ -137,9 +159,21 @@ def _size(path: Path) -> int:
     return path.stat().st_size
 
 
-def _beginning(path: Path) -> bytes:
+def _parts(path: Path) -> bytes:
+    """What tells some parts of a file, which costs the same however large it is."""
+    status = path.stat()
+    return _parts_of(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=1 << 18)  # a set larger than that would find none of its files again
+def _parts_of(path: Path, size: int, changed: int) -> bytes:
+    found = hashlib.sha256()
     with path.open('rb') as file:
-        return hashlib.sha256(file.read(_START)).digest()
+        # Uncompressed photos of one camera begin, and with a black border end, with the same bytes.
+        for start in sorted({0, max(size // 2 - _PART // 2, 0), max(size - _PART, 0)}):
+            file.seek(start)
+            found.update(file.read(_PART))
+    return found.digest()
 
 
 def digest(path: Path) -> str:

@@ -1,11 +1,12 @@
 """Corrected copies."""
 
+import json
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from own_sets import SIZE, annotation, bad_coco, bad_masks, coco, config_of_masks, image, mask_set, photo
+from own_sets import SIZE, annotation, bad_coco, bad_masks, coco, config_of_masks, image, mask_set, photo, simple
 from PIL import Image
 
 from mmlska.engine.config import load_config
@@ -60,6 +61,35 @@ def test_a_repaired_copy_turns_photos_as_they_are_labelled(tmp_path):
     assert check_folder(str(tmp_path / 'new')).report.errors == 0
     assert cv2.imread(str(tmp_path / 'new/images/0.jpg')).shape == (60, 80, 3)
     assert cv2.imread(str(tmp_path / 'new/images/1.jpg')).shape == (80, 60, 3)
+
+
+@pytest.mark.parametrize('name', ['7.heic', '8.gif', '9.png', '../elsewhere/9.png', '../../elsewhere/9.png'])
+def test_images_that_training_refuses_are_left_out(tmp_path, name):
+    """Of a kind that is not read, missing, or outside of the folder: the message of training advises the copy."""
+    root = simple(tmp_path / 'd')
+    photo(tmp_path / 'elsewhere/9.png')
+    (root / 'images/7.heic').touch()
+    (root / 'images/8.gif').touch()
+    content = json.loads((root / 'all.json').read_text())
+    content['images'].append(image(9, name))
+    content['annotations'].append(annotation(99, 9, 1))
+    (root / 'all.json').write_text(json.dumps(content))
+    with pytest.raises((ValueError, FileNotFoundError)):
+        require_source(root, 'mmdet').read()
+    lines = write_repaired(str(tmp_path / 'new'), check_folder(str(root)).source)
+    assert lines[0] == 'instances_all.json: 4 images, 6 annotations'
+    assert lines[-1].startswith('left out: 1 images')
+    assert check_folder(str(tmp_path / 'new')).report.errors == 0
+    assert len(require_source(tmp_path / 'new', 'mmdet').read().splits['']) == 4
+
+
+def test_a_copy_without_any_image_is_refused(tmp_path):
+    root = tmp_path / 'd'
+    coco(root / 'all.json', [image(1, '1.heic'), image(2, '2.png')], [annotation(1, 1, 1), annotation(2, 2, 1)])
+    (root / '1.heic').touch()
+    with pytest.raises(ValueError, match=r'no image of .*d can be copied.*: 1.heic, 2.png; mmlska check .*d names'):
+        write_repaired(str(tmp_path / 'new'), check_folder(str(root)).source)
+    assert not (tmp_path / 'new').exists()
 
 
 def test_a_copy_that_cannot_be_written_is_no_broken_image(tmp_path):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from own_sets import MASK_RCNN, UPERNET, adapt, annotation, coco, image, mask, mask_set, stripes
+from own_sets import MASK_RCNN, UPERNET, adapt, annotation, coco, image, mask, stripes
 from PIL import Image
 
 LEFT, RIGHT, LOW = (5, 5, 20, 20), (45, 10, 30, 40), (10, 35, 25, 20)
@@ -122,6 +122,57 @@ def test_an_older_copy_of_the_labels_is_joined_and_told(tmp_path):
     said = 'all.json and all_old.json (3 photos; annotations: 3 in both, 3 in all.json alone, 0 in all_old.json alone)'
     assert said in lines
     assert '1 x object that labels of one photo draw in two ways; the first counts: a.png: cat' in lines
+
+
+def without_size(file: Path, number: type | None = None) -> None:
+    """Take the sizes of the images out of a COCO file, or write them as another kind of number."""
+    content = json.loads(file.read_text())
+    for entry in content['images']:
+        size = {side: entry.pop(side) for side in ('width', 'height')}
+        entry.update({side: number(value) for side, value in size.items()} if number else {})
+    file.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize('file', ['cat.json', 'cat2.json'])
+@pytest.mark.parametrize('number', [None, float])
+def test_files_of_which_one_says_no_sizes_are_joined(tmp_path, command, file, number):
+    root = pictures(tmp_path / 'd', 'abcd')
+    labels(root, 'cat.json', {photo: [(1, LEFT)] for photo in 'abcd'})
+    labels(root, 'cat2.json', {photo: [(1, LEFT), (2, RIGHT)] for photo in 'ab'}, ids=21)
+    without_size(root / file, number)
+    found, lines = sides(root, tmp_path)
+    every = {f'{photo}.png': [('cat', LEFT), *([('dog', RIGHT)] if photo in 'ab' else [])] for photo in 'abcd'}
+    assert everything(found) == every
+    assert 'cat.json and cat2.json (2 photos; annotations: 2 in both' in lines
+    ended = command('check', root)
+    assert (ended.code, '4 images, 6 annotations' in ended.out) == (0, True), ended.out
+
+
+def test_labels_of_a_turned_photo_are_not_joined_with_others_as_stored(tmp_path, refused):
+    """Without a size they count the pixels of the photo upright."""
+    root, exif = pictures(tmp_path / 'd', 'bcd'), Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.zeros((60, 80, 3), np.uint8)).save(root / 'images/a.png', exif=exif)
+    for file in ('one.json', 'two.json'):
+        labels(root, file, {photo: [(1, LEFT)] for photo in 'abcd'})
+    without_size(root / 'two.json')
+    line = refused('train', 'retinanet_van_lska_t', '--data', root, '--work-dir', tmp_path / 'work')
+    assert 'a.png is labelled as it is stored, a.png turned as its EXIF data say' in line
+
+
+@pytest.mark.parametrize('key', ['iscrowd', 'ignore'])
+@pytest.mark.parametrize('first', [0, 1])
+def test_a_crowd_and_an_object_in_one_place_are_two(tmp_path, key, first):
+    root = pictures(tmp_path / 'd', 'abcd')
+    for file, ignored in (('one.json', first), ('two.json', 1 - first)):
+        images = [image(i, f'{name}.png') for i, name in enumerate('abcd', 1)]
+        coco(root / file, images, [annotation(i, i, 1, LEFT, **{key: ignored}) for i in range(1, 5)])
+    cfg, _ = adapt(MASK_RCNN, root, tmp_path / 'work')
+    for split in ('train', 'val'):
+        content = json.loads((Path(cfg.work_dir) / f'data/{split}.json').read_text())
+        assert sorted((one['image_id'], one['iscrowd']) for one in content['annotations']) == [
+            (entry['id'], crowd) for entry in content['images'] for crowd in (0, 1)
+        ]
 
 
 def test_masks_are_kept_where_a_copy_has_boxes_alone(tmp_path):
@@ -340,9 +391,3 @@ def test_masks_of_photos_on_two_sides(tmp_path, command):
     assert 'one photo in two splits, as two files of the same content' in ended.out
     assert '6 pairs of image and mask' in ended.out
     assert not (tmp_path / 'new/images/train/a.png').exists()
-
-
-def test_a_set_of_one_picture_is_still_split(tmp_path):
-    """As it is in a first try, with a picture that stands in for photos."""
-    found, _ = segmentation(mask_set(tmp_path / 'd', count=5), tmp_path)
-    assert (len(found['train']), len(found['val'])) == (4, 1)

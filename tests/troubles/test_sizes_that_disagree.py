@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,9 @@ import pytest
 from own_sets import MASK_RCNN, SIZE, UPERNET, adapt, annotation, build, coco, image, mask, stripes
 from PIL import Image
 from pycocotools import mask as coco_mask
+
+from mmlska.own_data import label_scale
+from mmlska.own_data.annotations import AnnotationFile
 
 BOXES = 'configs/demo/retinanet_van_lska_t_small.py'
 BOX = (10, 20, 40, 30)
@@ -164,6 +168,42 @@ def test_one_wrong_box_among_many_does_not_stop_the_rescaling(tmp_path):
     found, lines = boxes(root, tmp_path)
     assert f'12 x {RESIZED} 2: ' in lines
     assert found.count([20, 40, 80, 60]) == 11
+
+
+class Counted(dict):
+    """An annotation that counts how often somebody asks for its photo."""
+
+    asked = 0
+
+    def get(self, key, default=None):
+        Counted.asked += key == 'image_id'
+        return super().get(key, default)
+
+
+@pytest.mark.parametrize('said', [(160, 120), SIZE[::-1], (100, 33)], ids=['resized', 'swapped', 'stretched'])
+@pytest.mark.parametrize('boxed', [True, False])
+def test_the_work_grows_with_the_photos_not_with_their_square(tmp_path, monkeypatch, said, boxed):
+    picture(tmp_path / 'a.png', SIZE)
+    count = 300
+    images = [image(i, 'a.png', said) for i in range(count)]
+    # What has no box in plain numbers is an object too.
+    annotations = [Counted(annotation(i, i, 1) if boxed else dict(id=i, image_id=i)) for i in range(count)]
+    content = dict(images=images, annotations=annotations, categories=[])
+    looked = []
+
+    def watch(rule, *of) -> bool:
+        looked.append(rule)
+        return rule(*of)
+
+    for name in ('_fits', '_centre_is_beyond'):
+        monkeypatch.setattr(label_scale, name, partial(watch, getattr(label_scale, name)))
+    monkeypatch.setattr(Counted, 'asked', 0)
+    file = AnnotationFile(tmp_path / 'all.json', None, content, {'a.png': tmp_path / 'a.png'})
+    found = label_scale.rescale_labels([file])
+    assert len(looked) <= 2 * count
+    assert Counted.asked <= 4 * count
+    sizes = {(entry['width'], entry['height']) for entry in found[0].content['images']}
+    assert sizes == ({said} if said == (100, 33) else {SIZE})
 
 
 def test_height_written_for_width(tmp_path, refused):

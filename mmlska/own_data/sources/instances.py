@@ -21,7 +21,7 @@ from ..joined_labels import join_labels
 from ..label_scale import rescale_labels
 from ..label_text import short
 from ..photo_identity import separate
-from ..report import Report, add_unsplit, check_image, lines_of
+from ..report import Report, add_unsplit, check_image, first_of, lines_of
 from .instance_labels import InstanceLabels, clean, has_its_size, missing_names
 from .source import LabelFormat, Legend, Sample, learned_split
 
@@ -112,16 +112,26 @@ class InstanceSource(LabelFormat):
                     continue
                 seen.add(number)
                 sound.setdefault(item.split or '', []).append((item, image))
+        if broken and not sound:
+            raise ValueError(
+                f'no image of {self.root} can be copied: each is missing, is not read or has another shape than its labels say: '
+                f'{first_of(sorted(map(str, broken)))}; mmlska check {quote(str(self.root))} names what is wrong'
+            )
         sides, apart = separate(sound, learned_split(sound), lambda pair: pair[0].images[pair[1]['file_name']])
+        of_file: dict[int, list[dict]] = {}
+        for owner, image in (pair for side in sides.values() for pair in side):
+            of_file.setdefault(id(owner), []).append(image)
         for item in self.joined:
-            images = [image for owner, image in sides.get(item.split or '', ()) if owner is item]
+            images = of_file.get(id(item), [])
             files = {image['file_name']: item.images[image['file_name']] for image in images}
             stored = {
                 image['file_name']: labelled_as_stored(image, header_of(files[image['file_name']])) for image in images
             }
             paths = {name: copies.add(path, stored[name]) for name, path in files.items()}
             if images or not item.content['images']:
-                merged.append(replace(item, content={**item.content, 'images': images}, images=paths))
+                content = {**item.content, 'images': images}
+                # What the file names besides these is left out.
+                merged.append(replace(item, content=content, images=paths, outside=set(), unread=set()))
         labels = clean(merged, folder)
         used = {labels.path_of(image) for images in labels.splits.values() for image in images}
         for copied in {path for item in merged for path in item.images.values()} - used:
