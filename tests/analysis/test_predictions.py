@@ -84,37 +84,37 @@ def test_other_files_are_refused(scenes, tmp_path):
     config, _ = small_model(SEGMENTOR, scenes, tmp_path)
     path = tmp_path / 'pred.pkl'
     with pytest.raises(FileNotFoundError, match='pred.pkl do not exist; write them by mmlska test'):
-        read_predictions(read(config, tmp_path), path)
+        read_predictions(read(config, tmp_path / 'work'), path)
     path.write_bytes(b'nothing')
     with pytest.raises(ValueError, match='is not a file of mmlska test --out'):
-        read_predictions(read(config, tmp_path), path)
+        read_predictions(read(config, tmp_path / 'work'), path)
     path.write_bytes(pickle.dumps({'state_dict': {}}))
     with pytest.raises(ValueError, match='no list of data samples'):
-        read_predictions(read(config, tmp_path), path)
+        read_predictions(read(config, tmp_path / 'work'), path)
     path.write_bytes(pickle.dumps([{'img_path': 'a.png'}]))
     with pytest.raises(ValueError, match='has 1 images, the test data of the config 2'):
-        read_predictions(read(config, tmp_path), path)
-    cfg = read(config, tmp_path)
+        read_predictions(read(config, tmp_path / 'work'), path)
+    cfg = read(config, tmp_path / 'work')
     init_default_scope(cfg.default_scope)
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
     names = [dataset.get_data_info(i)['img_path'] for i in range(2)]
     path.write_bytes(pickle.dumps([{'img_path': name, 'pred_sem_seg': {}} for name in (names[0], 'a.png')]))
     with pytest.raises(ValueError, match='image 0 holds no predictions of this config: .* has no labels; put LoadAnn'):
-        read_predictions(read(config, tmp_path), path)
+        read_predictions(read(config, tmp_path / 'work'), path)
     path.write_bytes(pickle.dumps([{'img_path': name} for name in ('a.png', names[1])]))
     with pytest.raises(ValueError, match=r"prediction 0 is for 'a.png', the data set has .*\.png there"):
-        read_predictions(read(config, tmp_path), path)
+        read_predictions(read(config, tmp_path / 'work'), path)
     sizes = {'pred_sem_seg': {'data': torch.zeros(1, 4, 4)}, 'gt_sem_seg': {'data': torch.zeros(1, 8, 8)}}
     path.write_bytes(pickle.dumps([{'img_path': name, **sizes} for name in names]))
     with pytest.raises(ValueError, match='put LoadAnnotations behind Resize'):
-        read_predictions(read(config, tmp_path), path)
+        read_predictions(read(config, tmp_path / 'work'), path)
     for wrong in (5, [[0]], None, torch.zeros(())):
         odd = {'pred_sem_seg': {'data': wrong}, 'gt_sem_seg': {'data': wrong}}
         path.write_bytes(pickle.dumps([{'img_path': name, **odd} for name in names]))
         with pytest.raises(ValueError, match='image 0 holds no predictions of this config: '):
-            read_predictions(read(config, tmp_path), path)
+            read_predictions(read(config, tmp_path / 'work'), path)
     maps = {key: {'data': torch.zeros(1, 96, 96, dtype=torch.long)} for key in ('pred_sem_seg', 'gt_sem_seg')}
     path.write_bytes(pickle.dumps([{'img_path': f'/elsewhere/{name.split("/")[-1]}', **maps} for name in names]))
     assert [
-        image.path for image in read_predictions(read(config, tmp_path), path).images
+        image.path for image in read_predictions(read(config, tmp_path / 'work'), path).images
     ] == names  # the data set's own

@@ -81,11 +81,10 @@ def palette_names(tmp_path):
     root = segments(tmp_path / 'set')
     (tmp_path / OPEN).mkdir()
     palette = tmp_path / OPEN / f'{RUN}.txt'
-    palette.write_text(
-        f'{OPEN}\n{RUN.removesuffix("#")}#000000\n'
-    )  # RUN's end would begin a comment in a list of names
+    # RUN's end would begin a comment in a list of names.
+    palette.write_text(f'{OPEN}\n{RUN.removesuffix(",#")}\n')
     cfg, _ = adapt(UPERNET, root, tmp_path / 'work', palette=str(palette))
-    return cfg, [OPEN, f'{RUN}000000']
+    return cfg, [OPEN, RUN.removesuffix(',#')]
 
 
 def settings(tmp_path):
