@@ -175,7 +175,7 @@ def test_annotation_files(refuses, folder, file, lists, said):
     [
         (
             'seg.py',
-            "param_scheduler = [dict(type='PolyLR', begin=1500, by_epoch=False)]\n",
+            "param_scheduler = [dict(type='PolyLR', begin=1500, end=4, by_epoch=False)]\n",
             'begins at 1500 iterations and ends at 4 and the training has 4',
         ),
         (
