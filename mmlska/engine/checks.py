@@ -48,9 +48,8 @@ def check_config_kept(cfg: Config) -> None:
     if not cfg.filename:
         return
     own, folder = Path(cfg.filename), Path(cfg.work_dir)
-    left = any((folder / name).exists() for name in ('last_checkpoint', 'training.json')) or any(
-        folder.glob('*/vis_data')
-    )
+    kinds = ('last_checkpoint', 'training.json', 'iter_*.pth', 'epoch_*.pth', '*/vis_data')
+    left = any(True for kind in kinds for _ in folder.glob(kind))
     if (folder / own.name).resolve() == own.resolve() and not left:
         raise FileExistsError(
             f'work_dir {cfg.work_dir} is the folder of the config {own.name}, which the run would replace; give another --work-dir'

@@ -66,13 +66,13 @@ READERS = {
     'predicted': predicted,
     'as bands': as_bands,
     'as a picture': bands.read_picture,
-    'tiled': lambda path: list(sources.read_images(sources.resolve(path))),
+    'tiled': lambda path: list(sources.read_images(sources.resolve(path), by_window=True)),
     'on the page': lambda path: read_photo(path, 50),
     'analysed': photos.read_photo,
     'pretrained': pretrained,
     'in the gallery': in_gallery,
     'overlaid': overlaid,
-    'alone': onnx_predictor._read,
+    'alone': lambda path: onnx_predictor._read(path, {}),
 }
 
 
