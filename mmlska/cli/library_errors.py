@@ -15,6 +15,11 @@ from ..text import printable
 #: What a message of a library looks like, and what it means here. Groups of the pattern fill the braces.
 _MEANINGS = [
     (
+        r'\b(VAN|van_\w+) is not in the \S+ registry',
+        "this backbone is VAN_LSKA here: write type='VAN_LSKA', arch='t' (or s, b, l) and attention='lka'; docs/other_projects.md has its "
+        'other settings',
+    ),
+    (
         r'None is not a callable object',
         'the optimizer is not known: check the type in optim_wrapper.optimizer',
     ),

@@ -15,6 +15,7 @@ from mmengine.runner import Runner
 from ..datasets.coco_labels import refuse_deadly_mask
 from ..image_windows import MOST_PIXELS
 from ..images import MAX_PIXELS
+from ..text import shown
 from .config import has_hook
 from .config_parts import datasets_of
 from .evaluator_files import check_evaluators
@@ -35,6 +36,11 @@ def check_settings(cfg: Config, config_path: str, *, work_dir: str | None, seed:
         )
     if seed is not None and not 0 <= seed < 2**32:
         raise ValueError(f'--seed {seed} is out of range; give 0 or more, below 2**32')
+    for split in ('train', 'val', 'test'):
+        for name, least in (('batch_size', 1), ('num_workers', 0)):
+            value = (cfg.get(f'{split}_dataloader') or {}).get(name, least)
+            if type(value) is not int or value < least:
+                raise ValueError(f'{split}_dataloader.{name} {shown(value)} is impossible; use {least} or more')
     if work_dir:
         check_folder('--work-dir', work_dir)
 

@@ -193,11 +193,11 @@ def _names_of(found: Callable) -> _Known | None:
         kinds = {parameter.kind for parameter in parameters}
         names |= {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)} - {'self'}
         if inspect.Parameter.VAR_KEYWORD not in kinds:
-            # What takes all of it at last is object: then the class keeps the rest for itself.
             # MMEngine's classes hand them to the class above.
             inherited = i > 0 and not found.__module__.startswith('mmengine.')
-            return None if function is object.__init__ else _Known(names, open=inherited)
-    return None
+            return _Known(names, open=inherited)
+    # The class keeps what it does not name for itself.
+    return _Known(names, open=True) if names else None
 
 
 def _plain_dicts(cfg: Config) -> Iterator[tuple[str, _Known]]:

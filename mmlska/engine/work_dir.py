@@ -61,11 +61,12 @@ def work_dir_for(first: str | Path, origin: Origin, *, resume: bool = False) -> 
 
 
 def check_unused(work_dir: str | Path, origin: Origin) -> None:
-    """Raise FileExistsError if there are checkpoints of a training of another config or other data."""
+    """Raise FileExistsError if there are checkpoints that are not known to be of this config and these data."""
     folder = Path(work_dir)
-    if any(folder.glob('*.pth')) and _is_of(folder, origin) is False:
+    same = _is_of(folder, origin) if any(folder.glob('*.pth')) else True
+    if not same:
         kept = _recorded(folder)
-        what = ' on '.join(filter(None, kept)) if kept else 'other data'
+        what = ' on '.join(filter(None, kept)) if kept else 'unknown data' if same is None else 'other data'
         raise FileExistsError(
             f'work_dir {work_dir} holds checkpoints of a training of {what}; give another --work-dir, or --overwrite to train there all '
             'the same'

@@ -14,6 +14,7 @@ from ..colors import pack_rgb
 from ..engine.checks import check_data
 from ..engine.config_parts import datasets_of, heads
 from ..engine.image_reading import band_reader
+from ..engine.label_checks import check_labels
 from ..files import is_inside
 from .anchors import anchor_sizes, choose_anchors
 from .annotations import AnnotationFile, check_entries, check_objects
@@ -142,6 +143,11 @@ def check_config(cfg: Config) -> Checked:
         if head['num_classes'] != len(names):
             kind = f'num_classes unlike the {len(names)} classes of the data'
             report.add(ERROR, kind, f'{path}.num_classes={head["num_classes"]}')
+    if not report.errors:  # what else a training would stop at
+        try:
+            check_labels(cfg, ('train', 'val'))
+        except ValueError as error:
+            report.add(ERROR, 'classes or ids that do not go together', str(error))
     return Checked(report, source)
 
 

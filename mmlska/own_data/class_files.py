@@ -26,6 +26,10 @@ _CHANNEL_COLUMNS = (('r', 'g', 'b'), ('red', 'green', 'blue'))
 _BARE = r'(\d{1,3})[\s,;]+(\d{1,3})[\s,;]+(\d{1,3})'
 _NUMBERS = re.compile(rf'[\[(]?(?<![\w.]){_BARE}(?![\w.])[\])]?')
 _HEX = re.compile('#([0-9a-fA-F]{6})(?![0-9a-zA-Z])')
+# No name of a class: what stands above a list of names.
+_HEADING = re.compile(
+    r'(?i)(class|label|category)[ _-]?names?|(names|classes|labels):|(id|index)[\s,;]+((class|label)[ _-]?)?name'
+)
 _ITEM = re.compile(r'item\s*\{(.*?)\}', re.DOTALL)
 _COUNTED = re.compile(r'(?P<number>\d{1,5})\s*[\s,;:=]\s*(?P<name>\S.*)')
 _COUNTED_BEHIND = re.compile(r'(?P<name>.*\S)\s*[,;]\s*(?P<number>\d{1,5})')
@@ -161,12 +165,16 @@ def _from_table(text: str, is_table: bool) -> list[NamedClass] | None:
 
 def _from_lines(text: str) -> Iterator[NamedClass]:
     """A class on each line: its name, or name and colour in any order, apart by commas, colons or spaces."""
-    found = []
+    found, is_list = [], False  # one of YAML, under its heading
     for count, line in enumerate(text.splitlines(), 1):
         place, code, color = f'line {count}', _HEX.search(line), None
         line = line.strip() if code else re.split(r'(?:^|\s)#', line)[0].strip()
         if not line or re.fullmatch(r'(?i)(class_?)?name[\s,;]+r[\s,;]+g[\s,;]+b', line):
             continue
+        if not found and _HEADING.fullmatch(line):
+            is_list = line.endswith(':')
+            continue
+        line = line.removeprefix('- ') if is_list else line
         match = code or _NUMBERS.search(line)
         if match:
             color = _color(match[0], place)

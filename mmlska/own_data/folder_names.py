@@ -168,7 +168,8 @@ class FolderNames:
 
     def _speaks_of_masks(self, folder: Path) -> bool:
         return any(
-            any(map(_MASK_WORD.fullmatch, _words(place.name))) and not self._holds_photos_too(place)
+            any(map(_MASK_WORD.fullmatch, (*_words(place.name), ''.join(_words(place.name)))))
+            and not self._holds_photos_too(place)
             for place in (folder, *folder.parents)
         )
 

@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
-from mmlska.engine.work_dir import holds_run, last_checkpoint, next_run, runs_of, trained_files
+import pytest
+
+from mmlska.engine.work_dir import Origin, check_unused, holds_run, last_checkpoint, next_run, runs_of, trained_files
 
 
 def leave_run(work_dir: Path, checkpoint: str = 'epoch_2.pth') -> Path:
@@ -35,3 +37,11 @@ def test_the_next_training_takes_the_first_free_folder(tmp_path):
     leave_run(tmp_path / 'run_4')  # no run of this series: there is no third
     assert runs_of(first) == [tmp_path / 'run_2', first]
     assert next_run(first) == tmp_path / 'run_3'
+
+
+def test_checkpoints_of_nobody_knows_whom_are_kept(tmp_path):
+    (tmp_path / 'epoch_1.pth').write_bytes(b'weights')
+    with pytest.raises(
+        FileExistsError, match='holds checkpoints of a training of unknown data; give another --work-dir'
+    ):
+        check_unused(tmp_path, Origin('a.py', ''))

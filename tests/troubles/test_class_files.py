@@ -7,6 +7,8 @@ import pytest
 from own_sets import COLORS, UPERNET, adapt, mask, mask_labels, mask_set, photo, stripes
 from PIL import Image
 
+from mmlska.own_data.class_files import read_classes
+
 NAMES = {
     '_classes.csv': 'Pixel Value, Class\n0, sky\n1, road\n2, traffic light\n',
     'classes.csv': 'Class;Pixel Value\r\nroad;1\r\nsky;0\r\n"traffic light";2\r\n\r\n',
@@ -275,3 +277,18 @@ def test_a_list_of_photos_alone_names_no_class(tmp_path, command):
     ended = command('check', tmp_path)
     assert 'labels without class names; put a data.yaml or classes.txt there' in ended.out
     assert table(ended.out)[:2] == ['class_0', 'class_1']
+
+
+@pytest.mark.parametrize(
+    'text',
+    ['class_name\nsky\nroad\n', 'id name\n0 sky\n1 road\n', 'names:\n- sky\n- road\n', 'Label Names\nsky\nroad\n'],
+)
+def test_a_heading_is_no_class(text, tmp_path):
+    (tmp_path / 'classes.txt').write_text(text)
+    assert [one.name for one in read_classes(tmp_path / 'classes.txt')] == ['sky', 'road']
+
+
+@pytest.mark.parametrize('text', ['name\nroad\n', 'sky\nclass name\n', 'classes\nroad\n'])
+def test_a_class_may_be_called_like_a_heading(text, tmp_path):
+    (tmp_path / 'classes.txt').write_text(text)
+    assert [one.name for one in read_classes(tmp_path / 'classes.txt')] == text.split('\n')[:2]

@@ -151,6 +151,15 @@ def test_errors_of_libraries_name_the_part_of_the_config(text, said, refused, ti
         ),
         ("optim_wrapper = dict(optimizer=dict(type='Adamm'))", 'check the type in optim_wrapper.optimizer'),
         ("optim_wrapper = dict(optimizer=dict(lr='fast'))", 'AdamW cannot be built from the config, correct its'),
+        (
+            "model = dict(backbone=dict(_delete_=True, type='mmpretrain.VAN', arch='b1'))",
+            "write type='VAN_LSKA', arch=",
+        ),
+        (
+            "train_dataloader = dict(batch_size='four')",
+            "train_dataloader.batch_size 'four' is impossible; use 1 or more",
+        ),
+        ('default_hooks = dict(checkpoint=dict(intervall=2))', 'takes no intervall; did you mean interval?'),
         ("param_scheduler = [dict(type='Steps')]", 'Steps is not in the mmdet::parameter scheduler registry'),
     ],
 )
