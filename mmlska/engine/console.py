@@ -48,6 +48,7 @@ _UNTOLD = (
     'test_',
     'val_cfg',
     'data_root',
+    'data_help',
 )
 _UNTOLD_PARTS = ('.dataset', '.sampler', '_evaluator', 'meta_keys', 'by_epoch', 'convert_to_iter_based')
 _MOST_SETTINGS = 10

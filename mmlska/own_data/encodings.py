@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from contextlib import suppress
 
-_HANZI = re.compile('[\u3400-\u9fff]')
 _LETTER = re.compile('[A-Za-z]')
 _UTF16 = (b'\xff\xfe', b'\xfe\xff')
 _XML_ENCODING = re.compile(rb'\s*<\?xml[^>]*?encoding\s*=\s*["\']([A-Za-z0-9._-]{1,40})["\']')

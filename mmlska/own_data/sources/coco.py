@@ -91,10 +91,6 @@ def _instances_of(path: Path, folder: DataFolder) -> Path | None:
     return beside if beside in folder.file_set else None
 
 
-def _has_shape(annotation: dict) -> bool:
-    return bool({'bbox', 'segmentation'} & annotation.keys())
-
-
 def _unused_files(folder: DataFolder, used: set[Path]) -> list[tuple[str, str]]:
     """What to say of the json files that are not read: the kind of remark and the place of each."""
     remarks = []
