@@ -63,7 +63,7 @@ def work_dir_for(first: str | Path, origin: Origin, *, resume: bool = False) -> 
 def check_unused(work_dir: str | Path, origin: Origin) -> None:
     """Raise FileExistsError if there are checkpoints that are not known to be of this config and these data."""
     folder = Path(work_dir)
-    same = _is_of(folder, origin) if any(folder.glob('*.pth')) else True
+    same = _is_of(folder, origin) if any(path.is_file() for path in folder.glob('*.pth')) else True
     if not same:
         kept = _recorded(folder)
         what = ' on '.join(filter(None, kept)) if kept else 'unknown data' if same is None else 'other data'
@@ -177,7 +177,7 @@ def _guessed(work_dir: Path) -> Origin:
 
 
 def _holds_training(work_dir: Path) -> bool:
-    return work_dir.is_dir() and any(path.suffix in ('.py', '.pth') for path in work_dir.iterdir())
+    return work_dir.is_dir() and any(path.suffix in ('.py', '.pth') and path.is_file() for path in work_dir.iterdir())
 
 
 def _series(first: Path) -> list[Path]:

@@ -21,11 +21,12 @@ from torch import nn
 
 from ..infer.sources import read_images, resolve
 from ..version import __version__
+from .detection_parity import compare_detections
 from .formats import Job
 from .graphs import RetinaDecode
 from .metadata import channels_of
 from .onnx_predictor import METADATA, open_session, prepare
-from .parity import Parity, compare, compare_detections
+from .parity import Parity, compare
 
 SUFFIX = '.onnx'
 PRECISIONS = ('fp32', 'fp16', 'int8')

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..bands import BandReader
 from ..datasets.scenes import make_scene
@@ -141,44 +141,3 @@ def difference(expected: np.ndarray, actual: np.ndarray) -> float:
         return 0.0
     largest = float(np.abs(expected.astype(np.float64) - actual).max() / max(1.0, float(np.abs(expected).max())))
     return largest if np.isfinite(largest) else float('inf')
-
-
-def compare_detections(
-    run: Callable[[np.ndarray, np.ndarray], Sequence[np.ndarray]],
-    model: nn.Module,
-    photos: Sequence[np.ndarray],
-    rule: dict,
-) -> tuple[dict[tuple[int, int], float], int]:
-    """The same for RetinaNet's detections, which mmdet itself makes from the model; also their number.
-
-    ``run`` goes from a batch and its shapes to ``boxes``, ``scores``, ``labels`` and ``image_index``.
-    """
-    from mmdet.structures import DetDataSample
-
-    differences, count = {}, 0
-    for size in SIZES:
-        batch = photo_batch(photos, size, rule)
-        meta = dict(img_shape=size, ori_shape=size, scale_factor=(1.0, 1.0))
-        with torch.inference_mode():
-            samples = model.predict(torch.from_numpy(batch), [DetDataSample(metainfo=meta) for _ in batch])
-        boxes, scores, labels, image_index = run(batch, np.array([size] * len(batch), np.int64))
-        differences[size] = 0.0
-        for i, sample in enumerate(samples):
-            expected = sample.pred_instances
-            count += len(expected)
-            mine = image_index == i
-            actual = np.concatenate([boxes[mine], scores[mine, None], labels[mine, None]], axis=1)
-            wanted = torch.cat([expected.bboxes, expected.scores[:, None], expected.labels[:, None]], dim=1).numpy()
-            differences[size] = max(differences[size], _unordered(wanted, actual))
-    return differences, count
-
-
-def _unordered(expected: np.ndarray, actual: np.ndarray) -> float:
-    """Difference of two sets of (x1, y1, x2, y2, score, label), each matched with its nearest; scores may tie."""
-    if len(expected) != len(actual):
-        return float('inf')
-    if not len(expected):
-        return 0.0
-    scale = np.array([max(1.0, float(np.abs(expected[:, :4]).max()))] * 4 + [1.0, 1e-9])
-    apart = np.abs((expected[:, None] - actual[None]) / scale).max(axis=2)
-    return float(max(apart.min(axis=1).max(), apart.min(axis=0).max()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import sys
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -32,8 +33,9 @@ class Ended(NamedTuple):
 def command(monkeypatch, capsys) -> Callable[..., Ended]:
     """Run ``mmlska NAME ...`` in this process, where a new one would import everything again; no traceback may be printed."""
     monkeypatch.delenv('MMLSKA_DATA', raising=False)
-    # Loggers of earlier runs in this process have closed streams.
+    # Loggers of earlier runs in this process have closed streams, and levels of their own.
     monkeypatch.setattr(logging, 'raiseExceptions', False)
+    monkeypatch.setattr(MMLogger, '_instance_dict', OrderedDict())
 
     def run(*args, cwd: Path | None = None) -> Ended:
         if cwd is not None:
