@@ -20,10 +20,6 @@ _MEANINGS = [
         'other settings',
     ),
     (
-        r'None is not a callable object',
-        'the optimizer is not known: check the type in optim_wrapper.optimizer',
-    ),
-    (
         r'Expected more than 1 value per channel when training',
         'a BatchNorm layer gets a single value, as the batch has one image: set train_dataloader.batch_size=2 or more',
     ),

@@ -52,6 +52,8 @@ _UNTOLD = (
 )
 _UNTOLD_PARTS = ('.dataset', '.sampler', '_evaluator', 'meta_keys', 'by_epoch', 'convert_to_iter_based')
 _MOST_SETTINGS = 10
+# mmdet's words, as an error, for a validation without a detection.
+_NOTHING_FOUND = 'The testing results of the whole dataset is empty'
 # How MMEngine begins to list every tensor that a checkpoint lacks.
 _UNLIKE_TENSORS = 'The model and loaded state dict do not match exactly'
 
@@ -85,6 +87,8 @@ class _Plain(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         level = f'{record.levelname.lower()}: ' if record.levelno >= logging.WARNING else ''
         message = record.getMessage()
+        if message.startswith(_NOTHING_FOUND):
+            return 'warning: no object was found in any image, so there is no AP; a model of so few iterations may find none yet'
         if message.startswith(_UNLIKE_TENSORS):
             message = f'{_UNLIKE_TENSORS}; the log file names the tensors'
         return f'{level}{message}'

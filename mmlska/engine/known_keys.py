@@ -18,7 +18,7 @@ from ..models.migration import ARGUMENTS, equivalent_of_type, refuse_arguments
 from ..models.van_lska import VAN_LSKA
 
 # How much alike names have to be: to refuse one that may be right, and to name one instead of one that is wrong.
-_NEAR, _SIMILAR = 0.85, 0.6
+_NEAR, _SIMILAR, _NEAR_TYPE = 0.85, 0.6, 0.8
 #: The registries of what is built from a top-level setting and the dicts in it.
 _REGISTRIES = dict(
     custom_hooks=('HOOKS',),
@@ -84,7 +84,7 @@ def check_keys(cfg: Config) -> None:
             if 'type' in part:
                 found = _class_of(part, wanted, scope)
                 if found is None:
-                    _check_type(part, place)
+                    _check_type(part, place, wanted, scope)
                 elif known := _names_of(found):
                     others = _check_backbone(found, part, place)
                     # A head may take a key of its loss out before it builds that; nothing takes one of the backbone.
@@ -123,9 +123,23 @@ def _listed(names: Collection[str]) -> str:
     return ', '.join(shown[:12]) + (', ...' if len(shown) > 12 else '')
 
 
-def _check_type(part: dict, place: str) -> None:
+def _check_type(part: dict, place: str, wanted: tuple[str, ...], scope: str | None) -> None:
+    kind = part['type']
     if advice := equivalent_of_type(part):
-        raise ValueError(f'{place}.type={part["type"]!r} is not here; write {advice}')
+        raise ValueError(f'{place}.type={kind!r} is not here; write {advice}')
+    if '.' in str(kind):  # of another package, whose names are not all known
+        return
+    known: set[str] = set()
+    for name in wanted:
+        root: Registry = getattr(registries, name)
+        with root.switch_scope_and_registry(part.get('_scope_') or scope) as registry:
+            while registry is not None:
+                known |= set(registry.module_dict)
+                registry = registry.parent
+    if near := get_close_matches(str(kind), known, n=1, cutoff=_NEAR_TYPE):
+        raise ValueError(f'{place}.type={kind!r} is not known; did you mean {near[0]}?')
+    if place == 'optim_wrapper.optimizer':
+        raise ValueError(f'{place}.type={kind!r} is not known; give AdamW, SGD or another name of torch.optim')
 
 
 def _check_backbone(found: Callable, part: dict, place: str) -> Collection[str]:

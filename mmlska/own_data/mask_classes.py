@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from ..colors import distinct_colors, pack_rgb, unpack_rgb
+from ..text import counted
 from .class_files import NamedClass
 from .mask_files import IGNORE, Labels, MaskPair
 from .palettes import is_no_label
@@ -141,7 +142,22 @@ def _by_index(pairs: Sequence[MaskPair], values: Counter, named: Sequence[NamedC
     fill = distinct_colors(count)
     palette = [fill[i] if gray or c is None else c for i, c in enumerate(palette)]
     notes = ['0 in the masks is unlabelled and class 1 the first one'] if reduce_zero else []
+    notes += _slips(pairs, values) if not named else []
     return _enough(Labels(names, [i + reduce_zero for i in range(count)], palette, True, reduce_zero, notes=notes))
+
+
+def _slips(pairs: Sequence[MaskPair], values: Counter) -> list[str]:
+    """What to say of values so rare that they may be slips of the brush: without names they are classes all the same."""
+    notes = []
+    for value in sorted(values.keys() - {IGNORE}):
+        shares = {p.mask.name: p.values[value] / sum(p.values.values()) for p in pairs if value in p.values}
+        if values[value] < _RARE * values.total() and max(shares.values()) < _RARE_IN_MASK:
+            where = max(shares, key=shares.get)
+            notes.append(
+                f'the value {value} has {counted(values[value], "pixel")} in {len(shares)} of {len(pairs)} masks, such as {where}, and '
+                'is a class; paint it over if it is a slip'
+            )
+    return notes
 
 
 def _without_unlabeled(labels: Labels, pairs: Sequence[MaskPair], named: Sequence[NamedClass] | None) -> Labels:

@@ -149,7 +149,7 @@ def test_errors_of_libraries_name_the_part_of_the_config(text, said, refused, ti
             "model = dict(neck=dict(norm_cfg=dict(type='BatchNorm')))",
             'FPN cannot be built from the config, correct its',
         ),
-        ("optim_wrapper = dict(optimizer=dict(type='Adamm'))", 'check the type in optim_wrapper.optimizer'),
+        ("optim_wrapper = dict(optimizer=dict(type='Adamm'))", 'did you mean Adam?'),
         ("optim_wrapper = dict(optimizer=dict(lr='fast'))", 'AdamW cannot be built from the config, correct its'),
         (
             "model = dict(backbone=dict(_delete_=True, type='mmpretrain.VAN', arch='b1'))",
@@ -187,3 +187,18 @@ def test_an_error_that_nothing_foresaw_leaves_its_traceback_in_a_file(
         rf'mmlska train: error: \w+Error.* \(in mmdet/.*\.py, line \d+\); the traceback is in {file}', ended.last
     )
     assert file.read_text().startswith('Traceback (most recent call last):')
+
+
+@pytest.mark.parametrize('line', ['0 0.5 0.5 abc 0.2', 'person 0.5 0.5 0.2 0.2', '<html>'])
+def test_labels_of_no_format_show_how_they_begin(line, refused, photos):
+    for photo in photos.glob('*.png'):
+        photo.with_suffix('.txt').write_text(f'\n{line}\n')
+    assert f"0.txt is none of them: it begins with '{line}'; see docs/own_data.md" in refused('check', photos)
+
+
+def test_a_validation_without_a_detection_is_no_error(command, tiny_models, scenes, tmp_path):
+    config = derived(tiny_models['retinanet'], tmp_path, 'model = dict(test_cfg=dict(score_thr=0.9))')
+    ended = command('train', config, '--data', scenes, '--epochs', 1, '--no-report', '--work-dir', 'work', cwd=tmp_path)
+    assert ended.code == 0, ended
+    assert 'warning: no object was found in any image, so there is no AP' in ended.out
+    assert 'error' not in ended.out + ended.err

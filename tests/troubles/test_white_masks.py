@@ -100,3 +100,18 @@ def test_a_config_that_reads_the_files_is_told(command, tmp_path):
     ended = command('check', config)
     assert ended.code == 1, ended
     assert 'error: 3 x mask with white where others have 1; white is no label here: 0.png' in ended.out
+
+
+@pytest.mark.parametrize('value', [2, 3])
+def test_a_value_of_a_few_pixels_may_be_a_slip(value, command, tmp_path):
+    root = mask_set(tmp_path / 'd', [('L', 1)] * 6)
+    mask = np.array(Image.open(root / 'masks/4.png'))
+    mask[0, :2] = value
+    Image.fromarray(mask).save(root / 'masks/4.png')
+    said = (
+        f'the value {value} has 2 pixels in 1 of 6 masks, such as 4.png, and is a class; paint it over if it is a slip'
+    )
+    assert f'warning: 1 x classes: {said}' in command('check', root).out
+    assert any(said in line for line in adapt(UPERNET, root, tmp_path / 'work')[1])
+    (root / 'classes.json').write_text(json.dumps(['ground', 'roof', 'car', 'tree'][: value + 1]))
+    assert 'slip' not in command('check', root).out

@@ -8,10 +8,10 @@ from itertools import islice
 from pathlib import Path
 
 from ...images import is_image
-from ...text import counted
+from ...text import counted, shown
 from ..data_folder import DataFolder, is_unread
 from ..folder import is_file, refuse_leading_out, walk
-from ..label_text import short
+from ..label_text import read_text, short
 from .boxes_csv import CsvSource
 from .coco import CocoSource
 from .cvat import CvatSource
@@ -119,6 +119,15 @@ def require_source(
     raise ValueError(nothing_found(root, scope, wanted) + _where_else(root, scope))
 
 
+def _beginning(path: Path) -> str:
+    """How a file of lines begins that is of no format, which shows what is wrong with it."""
+    try:
+        first = next(filter(None, map(str.strip, read_text(path).splitlines())), '') if path.suffix == '.txt' else ''
+    except (OSError, ValueError):
+        return ''
+    return f': it begins with {shown(first)}' if first else ''
+
+
 def nothing_found(root: Path, scope: str | None = None, label_format: str | None = None) -> str:
     """What to say of a folder without labels for models of a scope: what was looked for, and what is there instead."""
     folder = DataFolder(root)
@@ -140,7 +149,7 @@ def nothing_found(root: Path, scope: str | None = None, label_format: str | None
     if packed:
         parts.append(f'unpack {short(packed, root)}')
     elif strange and len(parts) == 1:
-        parts.append(f'{short(strange, root)} is none of them')
+        parts.append(f'{short(strange, root)} is none of them{_beginning(strange)}')
     if scope == 'mmseg' and not label_format:
         parts.append('put images into images/ and masks of the same names into masks/')
     elif not folder.images:
