@@ -69,6 +69,12 @@ def problem(annotation: dict, image: dict | None, category_ids: set) -> str | No
     return None
 
 
+def is_cut(box: Sequence[float], image: dict) -> bool:
+    """Whether a box passes a border of its image by more than a pixel."""
+    x, y, width, height = box
+    return x < -1 or y < -1 or x + width > image['width'] + 1 or y + height > image['height'] + 1
+
+
 def has_size(image: dict, most: int = MAX_PIXELS) -> bool:
     """Whether an entry says a size that an image of at most so many pixels can have."""
     size = image.get('width'), image.get('height')

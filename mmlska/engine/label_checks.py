@@ -12,6 +12,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 
+from ..datasets.coco_labels import is_ignored
 from ..text import printable
 from .config_parts import datasets_of, heads
 
@@ -24,7 +25,7 @@ def check_labels(cfg: Config, splits: Sequence[str]) -> None:
     """Make sure that data sets and heads of a detector or segmentor have the same classes, and annotation files too.
 
     Raises:
-        ValueError: If they differ, classes are no list of names, a COCO file gives a number twice, or a validation has no labels.
+        ValueError: If they differ, classes are no list of names, a COCO file gives a number twice, or has nothing to learn.
     """
     # Trackers are tested on all classes of a video data set and find one of them.
     if cfg.get('default_scope') not in ('mmdet', 'mmseg') or {'detector', 'tracker'} & set(cfg.model):
@@ -49,12 +50,9 @@ def check_labels(cfg: Config, splits: Sequence[str]) -> None:
             for dataset in datasets_of(cfg, split)
             if dataset.get('type') == 'CocoDataset' and isinstance(dataset.get('ann_file'), str)
         ]
-        empty = [path for path in files if _check_file(path, names, split)]
-        if split == 'val' and files and len(empty) == len(files) == len(list(datasets_of(cfg, split))):
-            raise ValueError(
-                f'{split} data: {empty[0]} has no annotation of the classes of the config, so every metric would be -1; label some images, '
-                'or train without validation: --cfg-options val_dataloader=None val_evaluator=None val_cfg=None'
-            )
+        counts = [_check_file(path, names, split) for path in files]
+        if files and None not in counts and len(files) == len(list(datasets_of(cfg, split))):
+            _check_counts(files[0], sum(counts, Counter()), split)
         _check_heads(cfg, names, split)
 
 
@@ -91,6 +89,27 @@ def _classes_of(dataset: dict, split: str) -> tuple[str, ...] | None:
     return tuple(classes)
 
 
+def _check_counts(path: Path, counts: Counter, split: str) -> None:
+    """Raise ValueError where the files of a split have nothing to learn, or to measure by; ``path`` is the first of them."""
+    every, crowds, learned = (counts[key] for key in ('of the classes', 'crowds', 'learned'))
+    where = f'{split} data: {path}'
+    if split == 'val' and every == crowds:
+        what = (
+            f'has crowds (iscrowd) alone, {every} of them'
+            if every
+            else 'has no annotation of the classes of the config'
+        )
+        raise ValueError(
+            f'{where} {what}, so every metric would be -1; label some images, '
+            'or train without validation: --cfg-options val_dataloader=None val_evaluator=None val_cfg=None'
+        )
+    if split == 'train' and every and not learned:
+        raise ValueError(
+            f'{where} has {every} annotations of the classes of the config, all of them crowds (iscrowd) or ignored, of which nothing is '
+            'learned; write 0 there for single objects, or label some'
+        )
+
+
 def _check_heads(cfg: Config, names: tuple[str, ...], split: str) -> None:
     # Those of panoptic models count things alone, or things and stuff, those of open vocabularies the words of a text.
     if {'panoptic_fusion_head', 'language_model'} & set(cfg.model):
@@ -114,16 +133,16 @@ def some(names: Sequence[str]) -> str:
     return f'{len(names)} {"class" if len(names) == 1 else "classes"} ({listed})'
 
 
-def _check_file(path: Path, names: tuple[str, ...], split: str) -> bool:
+def _check_file(path: Path, names: tuple[str, ...], split: str) -> Counter | None:
     """Compare a COCO file with the classes that a data set knows; a file that cannot be read is named when the data set reads it.
 
     Returns:
-        Whether no annotation in it is of these classes.
+        How many of its annotations are 'of the classes', 'crowds' and 'learned'; None where it is not read whole.
     """
-    content = _read(path)
+    content = read_coco(path)
     categories = content.get('categories')
     if not _are_named(categories):
-        return False
+        return None
     where, found = f'{split} data: {path}', [category['name'] for category in categories]
     for key in ('id', 'name'):
         if (twice := _repeated(categories, key)) is not None:
@@ -152,17 +171,18 @@ def _check_file(path: Path, names: tuple[str, ...], split: str) -> bool:
                 f'{where} has two {key} with the id {twice!r}; give each its own, as `mmlska check FOLDER --fix NEW_FOLDER` does'
             )
     if not isinstance(content.get('annotations'), list):
-        return False
+        return None
     wanted = {category.get('id') for category in categories if category['name'] in names}
-    return not any(_counts(annotation, wanted) for annotation in content['annotations'])
+    every = [
+        a for a in content['annotations'] if isinstance(a, dict) and type(a.get('category_id')) in (int, float, str)
+    ]
+    every = [annotation for annotation in every if annotation['category_id'] in wanted]
+    # Metrics count what is to be ignored for another reason.
+    crowds, ignored = (sum(map(rule, every)) for rule in (lambda a: bool(a.get('iscrowd')), is_ignored))
+    return Counter({'of the classes': len(every), 'crowds': crowds, 'learned': len(every) - ignored})
 
 
-def _counts(annotation: object, wanted: set) -> bool:
-    """Whether metrics count an annotation: those of crowds they ignore."""
-    return isinstance(annotation, dict) and annotation.get('category_id') in wanted and not annotation.get('iscrowd')
-
-
-def _read(path: Path) -> dict[str, Any]:
+def read_coco(path: Path) -> dict[str, Any]:
     """A COCO file, or of a large one its categories; empty where it cannot be read so."""
     try:
         if path.stat().st_size <= _WHOLE_BYTES:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +19,11 @@ _KEYS = {'images': ('id', 'file_name'), 'annotations': ('id', 'image_id', 'categ
 _EXAMPLES = {'images': '"file_name": "a.jpg"', 'annotations': '"image_id": 1'}
 #: An image that training leaves out: it is not one without objects.
 NONE_USED = 'image of whose annotations none can be used'
+
+#: An object that a label file has twice, of one class and with one box.
+WRITTEN_TWICE = 'object written twice, read once'
+#: Why nothing is learned of annotations, though they are sound.
+NONE_LEARNED = 'crowds (iscrowd), difficult or ignored, of which nothing is learned'
 
 
 @dataclass
@@ -53,6 +58,13 @@ def place_of(item: AnnotationFile, position: int, image: dict | None) -> str:
     number = item.content['annotations'][position].get('id')
     name = str(image.get('file_name')) if image else item.path.name
     return f'{name} (annotation {number if number is not None else f"at place {position}"})'
+
+
+def drop_annotations(item: AnnotationFile, places: Collection[int]) -> None:
+    """Take annotations out of the list of a file by their places in it; the others keep what messages call them."""
+    kept = [place for place in range(len(item.content['annotations'])) if place not in places]
+    item.places = {new: item.places[old] for new, old in enumerate(kept) if old in item.places}
+    item.content['annotations'] = [item.content['annotations'][place] for place in kept]
 
 
 def odd_ids(item: AnnotationFile) -> list[tuple[str, str]]:

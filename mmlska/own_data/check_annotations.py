@@ -13,13 +13,22 @@ from ..datasets.coco_labels import (
     WRONG_MASK_SIZE,
     box_of,
     has_size,
+    is_cut,
     is_ignored,
     mask_of,
     problem,
 )
 from ..image_windows import MOST_PIXELS
 from ..text import shown
-from .annotations import NONE_USED, AnnotationFile, categories_of, labelled_as_stored, odd_ids, place_of
+from .annotations import (
+    NONE_LEARNED,
+    NONE_USED,
+    AnnotationFile,
+    categories_of,
+    labelled_as_stored,
+    odd_ids,
+    place_of,
+)
 from .check_splits import alike, check_splits
 from .data_folder import NOT_READ
 from .folder import LEADS_OUT
@@ -86,6 +95,9 @@ def check_annotations(
             report.add(WARNING, 'class without annotations', name)
     for one, two in alike(classes):
         report.add(WARNING, 'class names that differ by a letter or two; are they one class?', f'{one!r} and {two!r}')
+    trained = next((split for split in ('train', '', 'val', 'test') if split in report.boxes), '')
+    if not report.learned and (sound := len(sides.get(trained or None, ()))):
+        report.add(ERROR, f'annotations to train on that are all {NONE_LEARNED}', f'all {sound}')
     check_splits(report, files, sides)
     if wanted is not None:
         _check_names(report, files, list(wanted))
@@ -187,8 +199,7 @@ def _check_annotations(
 
 
 def _check_shape(report: Report, annotation: dict, image: dict, place: str, as_is: bool) -> None:
-    x, y, width, height = box_of(annotation)
-    if x < -1 or y < -1 or x + width > image['width'] + 1 or y + height > image['height'] + 1:
+    if is_cut(box_of(annotation), image):
         report.add(WARNING, 'box partly outside the image', place)
     if annotation.get('segmentation') and mask_of(annotation) is None:
         level = ERROR if as_is and isinstance(annotation['segmentation'], dict) else WARNING

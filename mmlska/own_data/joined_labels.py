@@ -10,7 +10,7 @@ import numpy as np
 
 from ..datasets.coco_labels import is_ignored, mask_of
 from ..text import printable
-from .annotations import AnnotationFile, categories_of, said_size
+from .annotations import AnnotationFile, categories_of, drop_annotations, said_size
 from .data_folder import file_id
 from .label_scale import box_said
 from .photo_identity import photo_names
@@ -151,10 +151,7 @@ class _Joiner:
     def finish(self) -> None:
         """Take out of the files what was left out, and say what two files have in common."""
         for number, places in self._gone.items():
-            item = self._files[number]
-            kept = [place for place in range(len(item.content['annotations'])) if place not in places]
-            item.places = {new: item.places[old] for new, old in enumerate(kept) if old in item.places}
-            item.content['annotations'] = [item.content['annotations'][place] for place in kept]
+            drop_annotations(self._files[number], places)
         for number, images in self._dropped.items():
             item, left = self._files[number], set(map(id, images))
             item.content['images'] = [image for image in item.content['images'] if id(image) not in left]

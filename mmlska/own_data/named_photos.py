@@ -9,6 +9,7 @@ from pathlib import Path
 from ..image_windows import header_of
 from ..images import Header
 from ..text import printable
+from .annotations import WRITTEN_TWICE
 from .data_folder import DataFolder, SeveralPhotos
 from .folder_names import split_of_name, splits_of_names
 from .label_builder import LabelBuilder, LabelledPhoto
@@ -97,7 +98,7 @@ class NamedPhotos:
         """Whether an object is written for the first time, not once more in a copy of the table; noted if not."""
         key = (entry.entry['file_name'], *what)
         if key in self._objects:
-            self.builder.remarks.append(('object written twice, read once', place))
+            self.builder.remarks.append((WRITTEN_TWICE, place))
             return False
         self._objects.add(key)
         return True

@@ -14,6 +14,7 @@ from ..engine.processes import claim_work_dir
 from ..engine.tiling import training_tiles, use_tiles
 from ..engine.training_options import use_training_options
 from .adapt_config import use_own_data
+from .config_doubts import config_doubts
 from .schedule import scale_schedule, use_each_image_once
 from .tile_counts import tile_line, training_samples
 
@@ -40,7 +41,7 @@ def use_data_and_options(
     if data is None:
         lines = _use_length(cfg, **(own or {}))
         use_training_options(cfg, **options)
-        return lines
+        return [*lines, *config_doubts(cfg)]
     check_model(cfg)  # before anything is written
     claim_work_dir(cfg)  # before the first file is written there
     try:

@@ -52,7 +52,7 @@ def test_objects_of_other_sizes(tmp_path, side, found):
 def test_classes_that_may_be_one(tmp_path):
     photo(tmp_path / 'a.jpg')
     names = [(1, 'Octohedrons'), (2, 'Octahedron'), (3, 'cube')]
-    coco(tmp_path / 'a.json', [image(1, 'a.jpg')], [annotation(i, 1, i) for i in (1, 2, 3)], names)
+    coco(tmp_path / 'a.json', [image(1, 'a.jpg')], [annotation(i, 1, i, (i, 10, 40, 30)) for i in (1, 2, 3)], names)
     kind = 'class names that differ by a letter or two; are they one class?'
     assert findings(tmp_path) == {kind: ('warning', ["'Octohedrons' and 'Octahedron'"])}
 

@@ -48,7 +48,7 @@ def test_a_photo_whose_label_file_fits_two_is_not_one_without_objects(tmp_path):
 def test_numbered_folders_keep_to_each_other(tmp_path):
     for cam in ('1', '2'):
         yolo(tmp_path, '0001', images=f'images_cam{cam}', labels=f'labels_cam{cam}')
-    (tmp_path / 'labels_cam2/0001.txt').write_text(CAT * 2)
+    (tmp_path / 'labels_cam2/0001.txt').write_text(f'{CAT}0 0.5 0.5 0.2 0.2\n')
     assert counts(tmp_path) == {'images_cam1/0001.jpg': 1, 'images_cam2/0001.jpg': 2}
 
 

@@ -1,5 +1,7 @@
 """A user's folder trained on in tiles: the config, the lines, and images too large to be read at once."""
 
+import json
+
 import numpy as np
 import pytest
 import tifffile
@@ -92,9 +94,14 @@ def test_nothing_to_learn_in_any_tile(tmp_path):
     photo(root / 'images/0.png', (200, 150))
     photo(root / 'images/1.png', (200, 150))
     entries = [image(i, f'{i}.png', (200, 150)) for i in range(2)]
-    coco(root / 'all.json', entries, [annotation(i + 1, i, 1, iscrowd=1) for i in range(2)])
+    coco(root / 'all.json', entries, [annotation(i + 1, i, 1) for i in range(2)])
+    cfg, _ = adapt(RETINANET, root, work, val_fraction=0.5)
+    file = work / 'data/train.json'
+    content = json.loads(file.read_text())
+    content['annotations'] = [{**one, 'iscrowd': 1} for one in content['annotations']]
+    file.write_text(json.dumps(content))
     with pytest.raises(ValueError, match='none of the tiles of 64 pixels has an object to learn'):
-        adapt(RETINANET, root, work, tile=64, val_fraction=0.5)
+        use_data_and_options(cfg, None, dict(tile=64))
 
 
 def test_a_segmentor_is_adapted_with_its_tiles(tmp_path):

@@ -13,12 +13,12 @@ from shlex import quote
 from mmengine.config import Config
 
 from ...colors import distinct_colors
-from ...datasets.coco_labels import area_of, box_of, is_ignored, mask_of, problem
+from ...datasets.coco_labels import area_of, box_of, is_cut, is_ignored, mask_of, problem
 from ...files import write_atomically, write_text
 from ...image_windows import header_of
 from ...images import Header
 from ...text import counted, printable
-from ..annotations import NONE_USED, AnnotationFile, categories_of, labelled_as_stored, own_categories
+from ..annotations import NONE_LEARNED, NONE_USED, AnnotationFile, categories_of, labelled_as_stored, own_categories
 from ..config_edits import each_transform, first_dataset, wants_masks
 from ..folder import STAY_INSIDE
 from ..input_scale import SizedBoxes
@@ -106,6 +106,15 @@ class InstanceLabels(TrainingLabels):
         note = f'{len(bare)} of {len(every)} annotations have no mask: their boxes are ignored, not learned'
         return [note] if bare else []
 
+    def refuse_ignored(self, images: list[LabelledImage]) -> None:
+        """Raise ValueError where these images have annotations and none of them is learned."""
+        every = [annotation for image in images for annotation in image.annotations]
+        if every and all(map(is_ignored, every)):
+            raise ValueError(
+                f'the {counted(len(every), "annotation")} to train on in {self.root} are all {NONE_LEARNED}; '
+                'write 0 there for single objects, or label some'
+            )
+
     def write(self, folder: Path, split: str, images: list[LabelledImage]) -> dict:
         self.keep_extracted(folder, split, images)
         file = write_text(folder / f'{split}.json', self.as_coco(images))
@@ -131,8 +140,9 @@ class InstanceLabels(TrainingLabels):
         """The number of images that the recipe's filter keeps.
 
         Raises:
-            ValueError: If there are none.
+            ValueError: If there are none, or all of their annotations are ignored.
         """
+        self.refuse_ignored(images)
         rules = first_dataset(cfg, 'train').get('filter_cfg') or {}
         smallest = rules.get('min_size', 0)
         kept = [image for image in images if min(image.entry['width'], image.entry['height']) >= smallest]
@@ -157,6 +167,7 @@ def clean(files: list[AnnotationFile], root: Path) -> InstanceLabels:
     classes, mapping, notes = categories_of(files)
     splits: dict[str, list[LabelledImage]] = {}
     left_out, numbers, kinds = Counter(), Counter(), {'upright': [], 'stored': [], 'other size': []}
+    cut: list[str] = []  # photos of boxes that pass their borders
     lost: set[str] = set()  # file names of images with annotations that are left out
     for item in files:
         split = item.split or ''
@@ -177,6 +188,8 @@ def clean(files: list[AnnotationFile], root: Path) -> InstanceLabels:
                 if image is not None:
                     lost.add(image.entry['file_name'])
                 continue
+            if is_cut(box_of(annotation), image.entry):
+                cut.append(image.name)
             numbers[split] += 1
             category = mapping[item.path, annotation['category_id']] + 1
             image.annotations.append(_clean_annotation(annotation, image.entry, category, numbers[split]))
@@ -193,6 +206,10 @@ def clean(files: list[AnnotationFile], root: Path) -> InstanceLabels:
         )
     palette = [tuple(color) for color in distinct_colors(len(classes))]
     lines = [text for _, text in notes]
+    if cut:
+        lines.append(
+            f'{len(cut)} of {sum(numbers.values())} boxes pass a border of their photos and are cut there: {first_of(cut)}'
+        )
     unused = _leave_out(splits, lost)
     if unused:
         lines.append(f'left out: {len(unused)} x {NONE_USED}: {first_of(unused)}')

@@ -18,9 +18,11 @@ from ..folder import LABEL_SUFFIXES
 from ..image_copies import ImageCopies
 from ..input_scale import InputScale
 from ..joined_labels import join_labels
+from ..label_reach import LABELLED_SIZE, PASSES_BORDERS, note_reach
 from ..label_scale import rescale_labels
 from ..label_text import short
 from ..photo_identity import separate
+from ..repeated_objects import count_once
 from ..report import Report, add_unsplit, check_image, first_of, lines_of
 from .instance_labels import InstanceLabels, clean, has_its_size, missing_names
 from .source import LabelFormat, Legend, Sample, learned_split
@@ -47,16 +49,28 @@ class InstanceSource(LabelFormat):
 
     @cached_property
     def joined(self) -> list[AnnotationFile]:
-        """The files as training reads them: labels of one photo joined, those of resized photos rescaled."""
-        return join_labels(rescale_labels(self.files))
+        """The files as training reads them: labels of resized photos rescaled, what is there twice once, labels of one photo joined."""
+        files = rescale_labels(self.files)
+        count_once(files)
+        files = join_labels(files)
+        note_reach(files)
+        return files
 
     def check(self, scale: InputScale | None = None) -> Report:
         files = self.files if self.wanted is not None else self.joined
         # The check corrects the sizes of images, which the others have to see.
         copies = [
-            replace(item, content={**item.content, 'images': [dict(image) for image in item.content['images']]})
+            replace(
+                item,
+                content={**item.content, 'images': [dict(image) for image in item.content['images']]},
+                doubts=list(item.doubts),
+                remarks=list(item.remarks),
+            )
             for item in files
         ]
+        if self.wanted is not None:
+            count_once(copies, leave_out=False)
+            note_reach(copies)
         report = check_annotations(copies, self.wanted, scale)
         if self.wanted is None:
             add_unsplit(report, [(item.split, str(name)) for item in self.files for name in item.images])
@@ -75,8 +89,8 @@ class InstanceSource(LabelFormat):
             if image.get('file_name') in item.images
         ]
 
-    def _refuse_nothing(self) -> None:
-        """Raise ValueError, with the first reason, where no label file could be used."""
+    def _refuse_useless(self) -> None:
+        """Raise ValueError, with the first reason, where no label file could be used, or the labels are those of other photos."""
         reasons = [entry for item in self.files for entry in (*item.left_out, *item.dropped)]
         if reasons and not any(item.content['annotations'] for item in self.files):
             kind, place = reasons[0]
@@ -84,9 +98,12 @@ class InstanceSource(LabelFormat):
             raise ValueError(
                 f'no label of {self.root} can be used: {kind}: {place}{more}; mmlska check {quote(str(self.root))} lists all'
             )
+        for kind, place in (entry for item in self.joined for entry in item.doubts):
+            if kind == PASSES_BORDERS:
+                raise ValueError(f'{self.root} has {kind}: {place}; {LABELLED_SIZE}')
 
     def read(self) -> InstanceLabels:
-        self._refuse_nothing()
+        self._refuse_useless()
         labels = clean(self.joined, self.root)
         if labels.left_out and not any(image.annotations for images in labels.splits.values() for image in images):
             lines = ', '.join(f'{count} {reason}' for reason, count in labels.left_out.most_common())
@@ -98,7 +115,7 @@ class InstanceSource(LabelFormat):
         return labels
 
     def repair(self, folder: Path) -> list[str]:
-        self._refuse_nothing()
+        self._refuse_useless()
         broken, merged, copies = set(), [], ImageCopies(self.root, folder / 'images')
         sound: dict[str, list[tuple[AnnotationFile, dict]]] = {}
         for item in self.joined:

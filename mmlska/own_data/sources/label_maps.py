@@ -86,6 +86,10 @@ class DrawnLabels(TrainingLabels):
     def describe(self, images: list[LabelledImage]) -> str:
         return f'{self.objects.describe(images)} drawn into label maps'
 
+    def trained(self, cfg: Config, images: list[LabelledImage]) -> int:
+        self.objects.refuse_ignored(images)
+        return super().trained(cfg, images)
+
     def adapt(self, cfg: Config) -> list[str]:
         self.objects.refuse_boxes_alone(cfg)
         learned = [a for image in self.splits[self.learned] for a in image.annotations]

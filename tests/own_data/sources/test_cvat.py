@@ -100,7 +100,9 @@ def test_pieces_of_a_group_are_one_object(kinds, box, area, tmp_path):
 
 
 def test_shapes_without_number_or_with_group_0_stay_alone(tmp_path):
-    root = image_set(tmp_path, *[PIECES['polygon'].format(0)] * 2, PIECES['polygon'].format(4))
+    root = image_set(
+        tmp_path, *(PIECES[kind].format(group) for kind, group in (('polygon', 0), ('other polygon', 0), ('box', 4)))
+    )
     assert len(only(root)) == 3
 
 

@@ -69,7 +69,9 @@ def test_lines(tmp_path, text, wanted):
     assert objects(labels) == [(name, OUTLINE, ignored) for name, ignored in wanted]
     assert next(iter(labels.splits.values()))[0].annotations[0]['bbox'] == [9, 12, 41, 28]
     assert (labels.notes, labels.left_out) == ([], {})
-    assert check_folder(str(root), label_format='dota').report.errors == 0
+    kind = 'annotations to train on that are all crowds (iscrowd), difficult or ignored, of which nothing is learned'
+    assert (kind in found(root)) == all(ignored for _, ignored in wanted)
+    assert check_folder(str(root), label_format='dota').report.errors == (kind in found(root))
 
 
 @pytest.mark.parametrize(
@@ -122,9 +124,9 @@ def test_names(tmp_path, stem):
 )
 def test_broken_lines_are_left_out_and_the_others_read(tmp_path, line, reason):
     root = dota(tmp_path / 'd')
-    label(root / 'labelTxt/P0.txt', HEAD + PLANE + line + '\n' + PLANE)
+    label(root / 'labelTxt/P0.txt', HEAD + PLANE + line + '\n' + PLANE.replace('plane', 'ship').replace('10.5', '10'))
     labels = read(root)
-    assert objects(labels) == [('plane', OUTLINE, 0)] * 2
+    assert objects(labels) == [('plane', OUTLINE, 0), ('ship', [10, *OUTLINE[1:]], 0)]
     assert labels.notes == [f'left out: 1 x {BROKEN}: labelTxt/P0.txt line 4: {reason}']
     assert found(root)[BROKEN] == [f'labelTxt/P0.txt line 4: {reason}']
 

@@ -79,14 +79,14 @@ def test_pieces_of_one_object(tmp_path):
         shape('dog') | {'group_id': 3},
         shape(points=LEFT) | {'group_id': 3},
         shape(points=LEFT) | {'group_id': 0},
-        shape(points=LEFT),
+        shape(points=[[x + 40, y] for x, y in LEFT]),
     ]
     found = objects(one(tmp_path, *pieces))
     assert [(a['category_id'], len(a['segmentation']), a['bbox']) for a in found] == [
         (1, 2, [0, 0, 30, 40]),
         (2, 1, [10, 10, 20, 30]),
         (1, 1, [0, 0, 8, 8]),
-        (1, 1, [0, 0, 8, 8]),
+        (1, 1, [40, 0, 8, 8]),
     ]
 
 

@@ -101,6 +101,7 @@ def test_a_new_format_of_boxes_is_recognised_checked_drawn_and_repaired(tmp_path
     lines = write_repaired(str(tmp_path / 'new'), checked.source)
     assert lines == [
         'instances_all.json: 5 images, 6 annotations',
+        '1 of 6 boxes pass a border of their photos and are cut there: images/0.jpg',
         'left out: 1 images; annotations: 1 box outside the image, 1 unknown image id',
     ]
     assert check_folder(str(tmp_path / 'new')).report.errors == 0

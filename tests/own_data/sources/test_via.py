@@ -181,7 +181,8 @@ def test_what_is_no_area_is_left_out(shape, kind, tmp_path):
     ],
 )
 def test_classes(regions, names, tmp_path):
-    root = photo_set(tmp_path, *(region(**attributes) for attributes in regions))
+    places = [RECT | {'x': 10 + place} for place in range(len(regions))]
+    root = photo_set(tmp_path, *(region(place, **attributes) for place, attributes in zip(places, regions)))
     assert [name for name, _ in objects(root)['a.jpg']] == names
     assert findings(root) == {}
 
@@ -191,7 +192,7 @@ def test_classes(regions, names, tmp_path):
 )
 def test_regions_without_a_class_are_objects(attributes, tmp_path):
     bare = {'shape_attributes': RECT, 'region_attributes': attributes}
-    root = photo_set(tmp_path, bare, region())
+    root = photo_set(tmp_path, bare, region(RECT | {'x': 40}))
     assert [name for name, _ in objects(root)['a.jpg']] == ['object', 'cat']
     assert findings(root) == {'region without a class, read as object': ['via_region_data.json, a.jpg, region 1']}
 
@@ -266,7 +267,7 @@ def test_one_photo_in_two_files(tmp_path):
     table(root / 'via.csv', photos)
     assert len(only(root)) == 1
     assert findings(root) == {'labels of one photo twice, the same': ['a.jpg in via_region_data.json beside via.csv']}
-    table(root / 'via.csv', {'a.jpg': [region(), region()]})
+    table(root / 'via.csv', {'a.jpg': [region(), region(RECT | {'x': 40})]})
     assert findings(root) == {'second labels of one photo': ['a.jpg in via_region_data.json beside via.csv']}
 
 

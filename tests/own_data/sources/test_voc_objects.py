@@ -42,7 +42,7 @@ def test_boxes(tmp_path, inside, box, remark):
     ('text', 'ignored'), [('1', 1), (' 1\n', 1), ('0', 0), ('', 0), ('Unspecified', 0), ('true', 1)]
 )
 def test_difficult_ones_are_ignored(tmp_path, text, ignored):
-    labels = one(tmp_path, thing().replace('<difficult>0<', f'<difficult>{text}<'), thing())
+    labels = one(tmp_path, thing().replace('<difficult>0<', f'<difficult>{text}<'), thing(bndbox(left=20)))
     assert [a['iscrowd'] for a in of_a(labels)] == [ignored, 0]
 
 
