@@ -19,7 +19,7 @@ from ..engine.config_parts import datasets_of
 from ..engine.label_checks import read_coco
 from ..image_windows import MOST_PIXELS, header_of
 from ..images import Header
-from ..text import printable
+from ..text import counted, printable
 from .annotations import (
     AnnotationFile,
     check_entries,
@@ -122,7 +122,7 @@ def _of_file(item: AnnotationFile, config: str) -> Iterator[str]:
     if faults:
         what = ', '.join(f'{count} x {reason}' for reason, count in faults.most_common())
         yield (
-            f'{sum(faults.values())} faults in {total} annotations: {what}; MMDetection leaves such out, learns them as they are '
+            f'{counted(sum(faults.values()), "fault")} in {total} annotations: {what}; MMDetection leaves such out, learns them as they are '
             f'or stops at them: mmlska check {quote(config)} names them'
         )
 

@@ -206,7 +206,8 @@ def use_mask_files(cfg: Config, colors: Sequence[Sequence[int]] | None = None) -
     """Make the pipelines of a config read masks, by these colours of the classes or as indices, of images of any size."""
     set_mask_reader(cfg, colors)
     for split in ('val', 'test'):  # photos of several sizes do not fit into one batch
-        cfg[f'{split}_dataloader'].batch_size = 1
+        if cfg.get(f'{split}_dataloader'):
+            cfg[f'{split}_dataloader'].batch_size = 1
 
 
 def mask_datasets(root: Path, folder: Path, split: str, pairs: Sequence[MaskPair], reduce_zero: bool) -> dict:
