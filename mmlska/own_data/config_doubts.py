@@ -122,8 +122,8 @@ def _of_file(item: AnnotationFile, config: str) -> Iterator[str]:
     if faults:
         what = ', '.join(f'{count} x {reason}' for reason, count in faults.most_common())
         yield (
-            f'{counted(sum(faults.values()), "fault")} in {total} annotations: {what}; MMDetection leaves such out, learns them as they are '
-            f'or stops at them: mmlska check {quote(config)} names them'
+            f'{counted(sum(faults.values()), "fault")} in {total} annotations: {what}; MMDetection leaves such out, learns them as they '
+            f'are or stops at them: mmlska check {quote(config)} names them'
         )
 
 

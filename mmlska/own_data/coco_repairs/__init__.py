@@ -11,13 +11,22 @@ from .areas import compute_areas
 from .boxes import boxes_of_masks, compare_with_masks, read_boxes, scale_fractions
 from .entries import CocoEntries
 from .forms import read_boxes_as_numbers, read_crowds, read_masks_as_numbers, read_sizes, short_outlines
-from .ids import annotation_ids, join_categories, join_images, shared_categories, shared_images, shifted_categories
+from .ids import (
+    annotation_ids,
+    join_categories,
+    join_images,
+    shared_categories,
+    shared_images,
+    shifted_categories,
+    shifted_images,
+)
 from .runs import read_pairs, turned_sizes
 
 #: In their order: each finds what those before it left.
 REPAIRS = (
     shared_images,
     join_images,
+    shifted_images,
     join_categories,
     shifted_categories,
     shared_categories,

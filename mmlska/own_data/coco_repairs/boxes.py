@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from ...datasets.coco_labels import is_ignored, mask_of
+from ...datasets.coco_labels import box_of, is_ignored, mask_of
 from .entries import CocoEntries, agrees, clear_winner, within
 
 _SAMPLE = 2000  # annotations that decide about a file
+_TIMES = 4  # as many of one kind leave their images, if it is the one that is wrong
 _MANY = 10  # boxes outside that are no slips
 _OWN = 'x, y, width, height'
 CORNERS = 'corners (x1, y1, x2, y2)'
@@ -21,6 +22,8 @@ READINGS: dict[str, Callable[[float, float, float, float], list[float]]] = {
     'rows first (y, x, height, width)': lambda a, b, c, d: [b, a, d, c],
     'corners, rows first (y1, x1, y2, x2)': lambda a, b, c, d: [b, a, d - b, c - a],
 }
+#: Of boxes with rows first, how they are to be read where their outlines have the rows first instead.
+_ROWS_FIRST = {'rows first (y, x, height, width)': _OWN, 'corners, rows first (y1, x1, y2, x2)': CORNERS}
 
 
 def scale_fractions(file: CocoEntries) -> None:
@@ -59,6 +62,8 @@ def read_boxes(file: CocoEntries) -> None:
     if reading is None:
         sizes = _by_areas(sample)  # which are the same with the centre
         reading = sizes if sizes == CORNERS else _by_images(file, sample, (CENTRES,) if sizes else (CORNERS, CENTRES))
+    elif reading in _ROWS_FIRST:
+        reading = _rows_first(file, boxes, reading)
     if reading in (None, _OWN):
         return
     for position, annotation, _ in boxes:
@@ -77,6 +82,31 @@ def _by_masks(file: CocoEntries, sample: list) -> str | None:
         for name, read in READINGS.items():
             matches[name] += agrees(within(read(*annotation['bbox']), size), extent)
     return (clear_winner(matches, total) or _OWN) if total else None
+
+
+def _rows_first(file: CocoEntries, boxes: list, reading: str) -> str | None:
+    """Which of boxes and outlines have the rows first, where the others do not: those that leave the images. None for no other reading."""
+    straight = _ROWS_FIRST[reading]
+    masks = [(annotation, mask_of(annotation), size) for _, annotation, size in boxes]
+    masks = [(annotation, mask, size) for annotation, mask, size in masks if mask]
+    outlines = [size for _, mask, size in masks if isinstance(mask, list)]
+    if len(outlines) < len(masks):  # run lengths, which stay in their images
+        return reading
+    by_boxes = sum(not _fits(READINGS[straight](*annotation['bbox']), size) for annotation, _, size in masks)
+    by_outlines = sum(not _fits(box_of({'segmentation': mask}), size) for _, mask, size in masks)
+    if by_boxes > _TIMES * by_outlines:
+        return reading
+    if by_outlines > _TIMES * by_boxes:
+        for position, annotation in file.kept():
+            mask = mask_of(annotation)
+            if isinstance(mask, list):
+                annotation['segmentation'] = [[v for x, y in zip(p[::2], p[1::2]) for v in (y, x)] for p in mask]
+                file.repaired('outline with rows first (y, x)', 'read so', position)
+        return straight
+    for position, annotation, _ in boxes:
+        kind = 'box and outline of which one has rows first (y, x), and either may; write both as columns first (x, y)'
+        file.drop(kind, position, annotation['bbox'])
+    return None
 
 
 def _by_areas(sample: list) -> str | None:

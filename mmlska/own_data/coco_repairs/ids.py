@@ -13,6 +13,7 @@ from .entries import CocoEntries
 _BY_VALUE = 'taken by its value'
 _BY_NAME = 'that is a name', 'taken for the id of that name'
 SHARED_ID = 'image id used twice'
+_MANY_IMAGES, _MOST = 10, 0.5  # images, and the share of them that is used, which make a shift likely
 
 
 def _plain(value: object) -> Hashable | None:
@@ -162,19 +163,50 @@ def _join(file: CocoEntries, key: str, written: list, by_name: Callable[[str], S
             annotation[key] = _plain(value)  # of no entry, which is said of each
 
 
+def shifted_images(file: CocoEntries) -> None:
+    """Annotations of the images 0 to N - 1 where the images have 1 to N, or the other way: each would be learned on its neighbour."""
+    listed = [image.get('id') for image in file.item.content['images']]
+    used = {annotation.get('image_id') for _, annotation in file.kept()}
+    if _is_shifted(listed, used):
+        _drop_shifted(file, 'image_id', 'images', min(used), min(listed))
+    elif len(listed) >= _MANY_IMAGES and len(used) >= _MOST * len(listed) and _is_run(listed):
+        # Where some images have no annotation it is not certain.
+        for step in (-1, 1):
+            strangers, spared = used - set(listed), max(listed) if step < 0 else min(listed)
+            if strangers and strangers <= {number + step for number in listed} and spared not in used:
+                kind = f'image_id counted from {min(listed) + step}, where the images may begin with {min(listed)}'
+                place = f'{file.item.path.name}: {min(strangers)} is no image, and {spared} has no annotation'
+                file.item.doubts.append((f'{kind}: each annotation would be on another image', place))
+
+
 def shifted_categories(file: CocoEntries) -> None:
-    """Annotations of the classes 0 to N - 1 where the categories have 1 to N: each would be learned as its neighbour."""
+    """Annotations of the classes 0 to N - 1 where the categories have 1 to N, or the other way: each would be learned as its neighbour."""
     categories = file.item.content.get('categories')
-    if not isinstance(categories, list) or not all(
-        isinstance(c, dict) and type(c.get('id')) is int for c in categories
-    ):
+    if not isinstance(categories, list) or not all(isinstance(category, dict) for category in categories):
         return
-    listed = {category['id'] for category in categories}
+    listed = [category.get('id') for category in categories]
     used = {annotation.get('category_id') for _, annotation in file.kept()}
-    if not listed or listed != set(range(1, len(listed) + 1)) or used != set(range(len(listed))):
-        return
+    if _is_shifted(listed, used):
+        _drop_shifted(file, 'category_id', 'categories', min(used), min(listed))
+
+
+def _is_shifted(listed: list, used: set) -> bool:
+    """Whether ids follow each other, and each is used with the same 1 added or taken away."""
+    return _is_run(listed) and any(used == {number + step for number in listed} for step in (-1, 1))
+
+
+def _is_run(numbers: list) -> bool:
+    """Whether ids are whole numbers that follow each other, in any order."""
+    if not numbers or set(map(type, numbers)) != {int}:
+        return False
+    return max(numbers) - min(numbers) + 1 == len(set(numbers))
+
+
+def _drop_shifted(file: CocoEntries, key: str, entries: str, first: int, listed: int) -> None:
+    change = 'add 1 to each' if first < listed else 'take 1 from each'
+    kind = f'{key} counted from {first}, where the {entries} begin with {listed}; {change}'
     for position, annotation in file.kept():
-        file.drop('category_id counted from 0, where the categories begin with 1', position, annotation['category_id'])
+        file.drop(kind, position, annotation[key])
 
 
 def shared_categories(file: CocoEntries) -> None:
