@@ -5,48 +5,35 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import yaml
 
 from ..images import is_image
 from ..text import printable, shown
+from .class_numbers import COLOR_COLUMNS, NAME_COLUMNS, NUMBER_COLUMNS, counted, from_rows, twice
+from .class_values import NamedClass, color_in, color_of, counts, name_of, whole, without_comment
 from .label_tables import column_names, columns_of, delimiter_of, filled_rows, first_column
 from .label_text import read_text
 
 #: What such a file may look like, for messages.
 EXAMPLE = 'write {"road": [110, 193, 228], ...}, or a name and its colour on each line'
-_NAME_COLUMNS = ('name', 'class', 'classname', 'label', 'labelname', 'category', 'categoryname', 'title')
-_NUMBER_COLUMNS = ('pixelvalue', 'value', 'index', 'id', 'classid', 'labelid', 'classindex', 'number')
-_COLOR_COLUMNS = ('color', 'colour', 'rgb', 'colorrgb', 'hex', 'hexcolor', 'colorhex', 'rgbcolor')
 _CHANNEL_COLUMNS = (('r', 'g', 'b'), ('red', 'green', 'blue'))
-_BARE = r'(\d{1,3})[\s,;]+(\d{1,3})[\s,;]+(\d{1,3})'
-_NUMBERS = re.compile(rf'[\[(]?(?<![\w.]){_BARE}(?![\w.])[\])]?')
-_HEX = re.compile('#([0-9a-fA-F]{6})(?![0-9a-zA-Z])')
+_PHOTO_COLUMNS = {'filename', 'image', 'imageid', 'imagename', 'img', 'file', 'filepath', 'path', 'photo'}
+# The entries of a file that hold the classes; of several the first that is there.
+_ENTRIES = (
+    *('classes', 'names', 'categories', 'labels', 'id2label', 'label2id', 'idtolabel', 'labeltoid', 'classnames'),
+    *('labelnames', 'labelmap', 'classmap', 'metainfo'),
+)
 # No name of a class: what stands above a list of names.
 _HEADING = re.compile(
     r'(?i)(class|label|category)[ _-]?names?|(names|classes|labels):|(id|index)[\s,;]+((class|label)[ _-]?)?name'
 )
 _ITEM = re.compile(r'item\s*\{(.*?)\}', re.DOTALL)
-_COUNTED = re.compile(r'(?P<number>\d{1,5})\s*[\s,;:=]\s*(?P<name>\S.*)')
-_COUNTED_BEHIND = re.compile(r'(?P<name>.*\S)\s*[,;]\s*(?P<number>\d{1,5})')
-
-
-@dataclass(frozen=True)
-class NamedClass:
-    """A class by name.
-
-    ``color`` is its RGB colour in the masks, and ``number`` its value in them or its id in labels, where the file says so; ``place``
-    is where.
-    """
-
-    name: str
-    color: tuple[int, int, int] | None = None
-    number: int | None = None
-    place: str = ''
+_LABELME_FIRST = '__ignore__'  # the first line of LabelMe's labels.txt, with the number -1
 
 
 def lists_images(path: Path) -> bool:
@@ -75,47 +62,94 @@ def read_classes(path: Path) -> list[NamedClass]:
         elif suffix == '.pbtxt':
             classes = list(_from_items(text))
         else:
-            classes = _from_table(text, suffix in ('.csv', '.tsv')) or list(_from_lines(text))
+            classes = _from_literal(text) or _from_table(text, suffix in ('.csv', '.tsv')) or _from_lines(text)
     except (ValueError, TypeError, KeyError, RecursionError, csv.Error, yaml.YAMLError) as error:
         reason = printable(' '.join(str(error).replace(str(path), 'it').split()))[:200]
         raise ValueError(f'{path} is not understood ({reason}); {EXAMPLE}') from error
+    if len(classes) > 1 and classes[0].name == _LABELME_FIRST and not any(one.number for one in classes):
+        classes = [replace(one, number=None) for one in classes[1:]]
     if not classes:
         raise ValueError(f'{path} names no class; {EXAMPLE}')
+    found = twice(classes, lambda one: one.number)
+    if found:
+        raise ValueError(f'{path} has the number {found[0]} twice ({found[1]}); each class needs its own')
     if all(one.number is not None for one in classes):
         classes.sort(key=lambda one: one.number)
     return classes
 
 
+def _key(key: object) -> str:
+    return re.sub(r'[\s_-]', '', str(key)).casefold()
+
+
 def _from_content(content: object) -> Iterator[NamedClass]:
-    for key in ('classes', 'names', 'categories', 'labels'):
-        if isinstance(content, dict) and isinstance(content.get(key), (list, dict)):
-            content = content[key]
-            break
     if isinstance(content, dict):
-        numbered = all(_whole(key) is not None and isinstance(value, str) for key, value in content.items())
-        swapped = all(_whole(value) is not None for value in content.values())
-        for key, value in content.items():
-            place = f'entry {shown(key)}'
-            if numbered:
-                yield NamedClass(_name(value, place), None, _whole(key), place)
-            elif swapped:
-                yield NamedClass(_name(key, place), None, _whole(value), place)
-            else:
-                yield NamedClass(_name(key, place), _color(value, place), None, place)
+        entries = {_key(key): value for key, value in content.items()}
+        inner = next((entries[key] for key in _ENTRIES if _holds_classes(entries.get(key))), None)
+        if inner is not None:
+            colors = entries.get('palette')
+            if isinstance(inner, list) and isinstance(colors, list) and len(inner) == len(colors):
+                inner = dict(zip(inner, colors)) if all(isinstance(name, str) for name in inner) else inner
+            content = inner if isinstance(inner, (list, dict)) else _listed(inner)
+            if _key('metainfo') in entries and inner is entries['metainfo']:
+                yield from _from_content(content)
+                return
+    if isinstance(content, dict):
+        yield from _from_entries(content)
         return
     if not isinstance(content, list):
         raise ValueError(f'{shown(content)} is no list of classes')
-    for count, item in enumerate(content, 1):
-        place = f'entry {count}'
-        if isinstance(item, str):
-            yield NamedClass(_name(item, place), None, None, place)
-            continue
-        if not isinstance(item, dict):
+    places = [f'entry {count}' for count in range(1, len(content) + 1)]
+    if content and all(isinstance(item, dict) for item in content):
+        yield from from_rows([_row(item) for item in content], places, strict=False)
+        return
+    for item, place in zip(content, places):
+        if not isinstance(item, str):
             raise ValueError(f'{place} is {shown(item)}, no name')
-        name = next((item[key] for key in ('name', 'title', 'label') if key in item), None)
-        color = next((item[key] for key in ('color', 'colour') if key in item), None)
-        number = next((_whole(item[key]) for key in ('id', 'value', 'index') if key in item), None)
-        yield NamedClass(_name(name, place), _color(color, place), number, place)
+        yield NamedClass(name_of(item, place), None, None, place)
+
+
+def _holds_classes(value: object) -> bool:
+    if isinstance(value, list):
+        return not any(isinstance(item, (int, float)) for item in value)
+    return isinstance(value, dict) or isinstance(value, str) and ',' in value
+
+
+def _listed(text: str) -> list[str]:
+    return [word.strip() for word in text.split(',')]
+
+
+def _row(item: Mapping) -> dict[str, object]:
+    return {_key(key): value for key, value in item.items()}
+
+
+def _from_entries(content: Mapping) -> Iterator[NamedClass]:
+    """The classes of an object: names by numbers, numbers, colours or objects by names, names by colours."""
+    items, places = list(content.items()), [f'entry {shown(key)}' for key in content]
+    if items and all(isinstance(value, dict) and not {'r', 'g', 'b'} <= value.keys() for _, value in items):
+        numbered = all(whole(key) is not None for key, _ in items)
+        rows = [{('index' if numbered else 'name'): key} | _row(value) for key, value in items]
+        yield from from_rows(rows, places, strict=False)
+        return
+    numbered = all(whole(key) is not None and isinstance(value, str) for key, value in items)
+    swapped = all(whole(value) is not None for _, value in items)
+    by_color = all(_is_color(key) and isinstance(value, str) and not _is_color(value) for key, value in items)
+    for (key, value), place in zip(items, places):
+        if numbered:
+            yield NamedClass(name_of(value, place), None, whole(key), place)
+        elif swapped:
+            yield NamedClass(name_of(key, place), None, whole(value), place)
+        elif by_color:
+            yield NamedClass(name_of(value, place), color_of(key, place), None, place)
+        else:
+            yield NamedClass(name_of(key, place), color_of(value, place), None, place)
+
+
+def _is_color(text: object) -> bool:
+    if not isinstance(text, str) or not re.search('[#,;( ]', text):  # a name may be one of letters, such as facade
+        return False
+    numbers, rest = color_in(text)
+    return numbers is not None and not rest.strip()
 
 
 def _from_items(text: str) -> Iterator[NamedClass]:
@@ -127,7 +161,20 @@ def _from_items(text: str) -> Iterator[NamedClass]:
         number = re.search(r'\bid\s*:\s*(\d{1,5})', found[1])
         if not name or not number:
             raise ValueError(f'{place} has no id and name')
-        yield NamedClass(_name(name[2], place), None, int(number[1]), place)
+        yield NamedClass(name_of(name[2], place), None, int(number[1]), place)
+
+
+def _from_literal(text: str) -> list[NamedClass]:
+    """The classes of a text that is a list or an object, such as ``['cat', 'dog']``; none of another text."""
+    if not text.lstrip().startswith(('[', '{')):
+        return []
+    try:
+        content = yaml.load(text, Loader=yaml.BaseLoader)
+    except yaml.YAMLError:  # a line may begin with a colour
+        return []
+    if isinstance(content, list) and all(isinstance(item, str) and whole(item) is not None for item in content):
+        return []
+    return list(_from_content(content))
 
 
 def _from_table(text: str, is_table: bool) -> list[NamedClass] | None:
@@ -140,97 +187,62 @@ def _from_table(text: str, is_table: bool) -> list[NamedClass] | None:
     delimiter = delimiter_of(text)
     rows = list(filled_rows(csv.reader(text.splitlines(), delimiter=delimiter, skipinitialspace=True)))
     columns = column_names([cell.strip('# ') for cell in rows[0][1]]) if rows else {}
-    name = first_column(columns, _NAME_COLUMNS)
-    number, color = first_column(columns, _NUMBER_COLUMNS), first_column(columns, _COLOR_COLUMNS)
+    name, color = first_column(columns, NAME_COLUMNS), first_column(columns, COLOR_COLUMNS)
     channels = columns_of(columns, _CHANNEL_COLUMNS)
-    if is_table and 'filename' in columns:
+    if is_table and _PHOTO_COLUMNS & columns.keys():
         raise ValueError('it is a table of photos')
-    if name is None or not (is_table or channels or number is not None or color is not None):
+    if name is None or not (
+        is_table or channels or color is not None or first_column(columns, NUMBER_COLUMNS) is not None
+    ):
         return None
-    out = []
-    for line, cells in rows[1:]:
-        place = f'line {line}'
+    found = []
+    for _, cells in rows[1:]:
         if color is not None and color == len(columns) - 1 and len(cells) > len(columns):  # (1, 2, 3) without quotes
             cells = [*cells[:color], ','.join(cells[color:])]
         cells = cells + [''] * (len(columns) - len(cells))
-        rgb = (
-            ' '.join(cells[column] for column in channels) if channels else cells[color] if color is not None else None
-        )
-        value = cells[number] if number is not None else None
-        if value is not None and _whole(value) is None:
-            raise ValueError(f'{place} has the number {shown(value)}')
-        out.append(NamedClass(_name(cells[name], place), _color(rgb, place), _whole(value), place))
-    return out
+        row: dict[str, object] = {key: cells[column] for key, column in columns.items()}
+        if channels:
+            row[COLOR_COLUMNS[0]] = [whole(cells[column]) for column in channels]
+        found.append(row)
+    return from_rows(found, [f'line {line}' for line, _ in rows[1:]], strict=True)
 
 
-def _from_lines(text: str) -> Iterator[NamedClass]:
+def _from_lines(text: str) -> list[NamedClass]:
     """A class on each line: its name, or name and colour in any order, apart by commas, colons or spaces."""
-    found, is_list = [], False  # one of YAML, under its heading
+    found: list[tuple[NamedClass, list[int] | None]] = []
+    is_list = False  # one of YAML, under its heading
     for count, line in enumerate(text.splitlines(), 1):
-        place, code, color = f'line {count}', _HEX.search(line), None
-        line = line.strip() if code else re.split(r'(?:^|\s)#', line)[0].strip()
-        if not line or re.fullmatch(r'(?i)(class_?)?name[\s,;]+r[\s,;]+g[\s,;]+b', line):
+        place = f'line {count}'
+        numbers, rest = color_in(without_comment(line))
+        rest = rest.strip()
+        if not (rest or numbers) or re.fullmatch(r'(?i)(class_?)?name[\s,;]+r[\s,;]+g[\s,;]+b', rest):
             continue
-        if not found and _HEADING.fullmatch(line):
-            is_list = line.endswith(':')
+        if not found and _HEADING.fullmatch(rest):
+            is_list = rest.endswith(':')
             continue
-        line = line.removeprefix('- ') if is_list else line
-        match = code or _NUMBERS.search(line)
-        if match:
-            color = _color(match[0], place)
-            line = f'{line[: match.start()]} {line[match.end() :]}'
-        name = line.strip(' \t,;:').strip('"')
-        if name or match:
-            found.append(NamedClass(_name(name, place), color, None, place))
-    yield from _counted(found)
+        rest = rest.removeprefix('- ') if is_list else rest
+        name = re.sub(r"""^(["'])(.*)\1$""", r'\2', rest.strip(' \t,;:'))
+        found.append((NamedClass(name_of(name, place), None, None, place), numbers))
+    classes = _colored(found)
+    first, *rest = [one.name for one in classes] or ['']
+    if rest and whole(first) == len(rest) and not any(whole(name) is not None for name in rest):  # how many follow
+        classes = classes[1:]
+    if len(classes) == 1 and classes[0].color is None and not re.search(r'\d', classes[0].name):
+        names = filter(None, map(str.strip, re.split('[,;]', classes[0].name)))
+        return [replace(classes[0], name=name) for name in names]
+    return classes if any(one.number is not None for one in classes) else counted(classes)
 
 
-def _counted(classes: list[NamedClass]) -> Iterable[NamedClass]:
-    """The classes with their numbers, where each line begins with one, or ends with one behind a comma, from 0 or 1 on.
-
-    A number without which two classes would have one name, as ``1 euro`` and ``2 euro``, is part of the name.
-    """
-    for pattern in (_COUNTED, _COUNTED_BEHIND):
-        matches = [pattern.fullmatch(one.name) for one in classes]
-        numbers = [int(match['number']) for match in matches if match]
-        names = {match['name'].casefold() for match in matches if match}
-        counts = list(range(len(classes))), list(range(1, len(classes) + 1))
-        if len(classes) > 1 and numbers in counts and len(names) == len(classes):
-            named = zip(classes, matches, numbers)
-            return [NamedClass(match['name'], one.color, number, one.place) for one, match, number in named]
-    return classes
-
-
-def _name(value: object, place: str) -> str:
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        value = str(value)
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError(f'{place} has no name')
-    if re.search('[\\ud800-\\udfff]', value):
-        raise ValueError(f'the name {shown(value)} holds half a character')
-    return value.strip()
-
-
-def _whole(value: object) -> int | None:
-    """A whole number from 0, as such or as text."""
-    found = re.fullmatch(r'\s*(\d{1,5})(\.0*)?\s*', str(value)) if not isinstance(value, bool) else None
-    return int(found[1]) if found else None
-
-
-def _color(value: object, place: str) -> tuple[int, int, int] | None:
-    """The colour that is three numbers, or text such as #6EC1E4 or (110, 193, 228)."""
-    if value is None or value == '':
-        return None
-    if isinstance(value, str):
-        code = re.fullmatch('#?([0-9a-fA-F]{6})', value.strip())
-        if code:
-            return tuple(bytes.fromhex(code[1]))
-        numbers = _NUMBERS.fullmatch(value.strip())
-        if not numbers:
-            raise ValueError(f'{place}: {shown(value)} is no colour such as #6EC1E4')
-        value = [int(number) for number in numbers.groups()]
-    if isinstance(value, list) and all(isinstance(v, str) for v in value):  # of YAML
-        value = [_whole(v) for v in value]
-    if not isinstance(value, list) or len(value) != 3 or not all(type(v) is int and 0 <= v <= 255 for v in value):
-        raise ValueError(f'{place}: {shown(value)} is no colour of three numbers from 0 to 255')
-    return tuple(value)
+def _colored(found: list[tuple[NamedClass, list[int] | None]]) -> list[NamedClass]:
+    """The classes with their colours; of four numbers one may be that of the class, before or behind the colour."""
+    fours = [numbers for _, numbers in found if numbers and len(numbers) == 4]
+    at = None
+    if fours and len(fours) == len(found):
+        opaque = len(fours) > 1 and all(numbers[3] == 255 for numbers in fours)
+        at = next((place for place in (0, 3) if not opaque and counts([numbers[place] for numbers in fours])), None)
+    out = []
+    for one, numbers in found:
+        number = None if at is None else numbers[at]
+        rgb = numbers and (numbers[1:] if at == 0 else numbers[:3])
+        out.append(replace(one, color=color_of(rgb, one.place) if rgb else None, number=number))
+    return out

@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from ..colors import distinct_colors, pack_rgb, unpack_rgb
 from ..text import counted
 from .class_files import NamedClass
+from .label_drawing import BACKGROUND
 from .mask_files import IGNORE, Labels, MaskPair
-from .palettes import is_no_label
+from .mask_numbers import has_gaps, meant_by
+from .mask_white import join_white
+from .palettes import is_no_label, spelling
 
 # A colour with less than this share of all pixels, and of those of every mask, is a slip or an edge blurred by a resize.
 _RARE, _RARE_IN_MASK = 1e-3, 5e-3
-_WHITE = 0xFFFFFF
 _BLUR = 16  # by which JPEG changes a channel
 
 
@@ -29,40 +31,12 @@ def understand(pairs: Sequence[MaskPair], named: Sequence[NamedClass] | None, *,
         ValueError: If masks and names do not fit or the masks are photos.
     """
     notes = join_white(pairs) if not named or named[0].color is None else []
+    if named:
+        named, said = meant_by(named, pairs)
+        notes += said
     labels = _understand(pairs, named, asked)
     labels.notes = [*notes, *labels.notes]
     return labels
-
-
-def white_among_ones(pairs: Sequence[MaskPair]) -> list[MaskPair]:
-    """The masks of black and white, where others have 1 for white: of one object, written by two programs.
-
-    There are none if any mask has other values, or both: 255 is no label there.
-    """
-    white, ones = [], 0
-    for pair in pairs:
-        values = set(pair.values)
-        if values <= {0, IGNORE} if pair.indexed else values <= {0, _WHITE}:
-            white += [pair] if values - {0} else []
-        elif pair.indexed and values <= {0, 1}:
-            ones += 1
-        else:
-            return []
-    return white if ones else []
-
-
-def join_white(pairs: Sequence[MaskPair]) -> list[str]:
-    """Make the white of such masks 1; what to say of it."""
-    white = white_among_ones(pairs)
-    for pair in white:
-        pair.values = {min(value, 1): count for value, count in pair.values.items()}
-        pair.shown = {value: value * 0x010101 for value in pair.values}
-        pair.indexed, pair.white = True, True
-    if not white:
-        return []
-    return [
-        f'{len(white)} of {len(pairs)} masks have white where others have 1; both are one class: {white[0].mask.name}'
-    ]
 
 
 def _understand(pairs: Sequence[MaskPair], named: Sequence[NamedClass] | None, asked: bool) -> Labels:
@@ -79,7 +53,8 @@ def _understand(pairs: Sequence[MaskPair], named: Sequence[NamedClass] | None, a
     floor = _RARE * sum(colors.values())
     common = [c for c, n in colors.items() if len(colors) == 2 or n >= floor or largest[c] >= _RARE_IN_MASK]
     by_color = bool(named) and named[0].color is not None
-    if indexed and not (by_color and _share(colors, named) > _share_of_indices(values, named)):
+    sure = by_color and has_gaps(named)  # the file says which values the masks hold, and so all that is to be learned
+    if indexed and not (by_color and (sure or _share(colors, named) > _share_of_indices(values, named))):
         labels = _by_index(pairs, values, named)
         if labels is not None:
             return _without_unlabeled(labels, pairs, named)
@@ -93,7 +68,7 @@ def _understand(pairs: Sequence[MaskPair], named: Sequence[NamedClass] | None, a
             f'masks such as {lossy} are JPEG files, in which classes are blurred to {len(colors)} colours; save them as PNG where '
             f'they come from, or give --palette with the colours of the classes'
         )
-    return _by_color(colors, common, named or None, asked)
+    return _by_color(colors, common, named or None, asked or sure)
 
 
 def _is_blurred(color: int, others: Sequence[int]) -> bool:
@@ -187,6 +162,12 @@ def _by_color(colors: Counter, common: list[int], named: Sequence[NamedClass] | 
                 f'give --palette a file with {{"name": [r, g, b], ...}}'
             )
         known = dict(zip(sorted(common), named))
+        if len(known) > 2 and any(len(set(unpack_rgb(color))) > 1 for color in known):
+            order = ', '.join(f'{one.name} {unpack_rgb(color)}' for color, one in list(known.items())[:4])
+            notes.append(
+                f'the class names come without colours, and are given to those of the masks in order: {order}; give --palette if that '
+                f'is wrong'
+            )
     covered = sum(colors[value] for value in known) / total
     if asked and not covered:
         seen = ', '.join(f'{unpack_rgb(c)}' for c, _ in colors.most_common(4))
@@ -198,12 +179,19 @@ def _by_color(colors: Counter, common: list[int], named: Sequence[NamedClass] | 
         )
     classes = [(c.name, value) for value, c in known.items() if not is_no_label(c.name) and (asked or colors[value])]
     if not asked and strangers:
-        if known:
+        if known and strangers == [0]:
+            notes.append('black is no colour of the class file, and is taken for background')
+        elif known:
             notes.append(
                 f'the class file names the colours of {covered:.0%} of the mask pixels only: the other colours are classes '
                 f'named by their code; give them names with --palette'
             )
-        classes += [(f'#{value:06x}', value) for value in strangers]
+        is_new = known and all(spelling(name) != BACKGROUND for name, _ in classes)
+        classes = [
+            *((BACKGROUND, value) for value in strangers if is_new and not value),
+            *classes,
+            *((f'#{value:06x}', value) for value in strangers if value or not is_new),
+        ]
     elif strangers and len(classes) == 1:
         value = max(strangers, key=colors.__getitem__)
         classes.insert(0, ('background', value))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from ..bands import BandFile
 from ..colors import pack_rgb
 from ..images import ImageError, ImageTooLarge, open_image
 
@@ -39,9 +41,8 @@ class MaskPair:
     deep: bool = False  # more than 8 bits
     floats: bool = False
     lossy: bool = False  # a JPEG, which changes values
-    white: bool = (
-        False  # white stands for 1, as in masks of one object; see :func:`mmlska.own_data.mask_classes.join_white`
-    )
+    wide: bool = False  # numbers of a type that only a copy can be trained on, such as float64 in TIFF
+    white: bool = False  # what is not 0 stands for 1, as in masks of one object; see :func:`mmlska.own_data.mask_white.join_white`
     values: dict[int, int] = field(default_factory=dict)  # index, or RGB packed into one number, -> pixels
     shown: dict[int, int] = field(default_factory=dict)  # index -> packed RGB that the file shows for it
 
@@ -78,8 +79,9 @@ def scan_one(pair: MaskPair) -> None:
     pair.shown = {}
     fault = None
     try:
-        with open_image(pair.mask) as file:
+        with open_mask(pair.mask) as file:
             pair.size = file.size
+            pair.wide = file.format is None
             pair.deep = file.mode.startswith(('I', 'F'))
             pair.floats = file.mode == 'F'
             pair.lossy = file.format == 'JPEG'
@@ -111,6 +113,45 @@ def scan_one(pair: MaskPair) -> None:
     pair.values = dict(sorted(values.items()))
     if pair.indexed and not pair.shown:
         pair.shown = {value: min(value * full, 255) * 0x010101 for value in pair.values}
+
+
+@contextmanager
+def open_mask(path: Path) -> Iterator[Image.Image]:
+    """Open a mask with Pillow; a TIFF file of one channel in numbers of a type that Pillow does not know becomes one of floats.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ImageError: As :func:`mmlska.images.open_image`.
+    """
+    values = _wide_values(path) if path.suffix.lower() in ('.tif', '.tiff') else None
+    if values is not None:
+        yield Image.fromarray(values)
+        return
+    with open_image(path) as file:
+        yield file
+
+
+def _wide_values(path: Path) -> np.ndarray | None:
+    """The numbers of a TIFF file as float32 (H, W); None where Pillow reads it, or nothing does."""
+    try:
+        with open_image(path):
+            return None
+    except ImageTooLarge:
+        return None
+    except (ImageError, FileNotFoundError):
+        pass
+    try:
+        values = np.asarray(BandFile(path))
+    except (ImageError, FileNotFoundError):
+        return None
+    return values[..., 0].astype(np.float32) if values.shape[2] == 1 else None
+
+
+def ones_of(image: Image.Image) -> np.ndarray:
+    """1 where a mask, or a strip of it, is not 0 or black: uint8 (H, W)."""
+    indexed = image.mode in ('1', 'L', 'P') or image.mode.startswith(('I', 'F'))
+    values = np.asarray(image) if indexed else pack_rgb(image.convert('RGB'))
+    return (values != 0).astype(np.uint8)
 
 
 def _fault_of_floats(values: np.ndarray) -> tuple[float, str] | None:
@@ -151,12 +192,12 @@ def read_index(pair: MaskPair, labels: Labels) -> np.ndarray:
     Raises:
         ImageError: If the mask can't be read.
     """
-    with open_image(pair.mask) as file:
+    with open_mask(pair.mask) as file:
         index = np.full(file.size[::-1], IGNORE, np.uint8)
         top = 0
         for band in _bands(file):
             if pair.white:
-                values = np.asarray(band.convert('L')) // IGNORE
+                values = ones_of(band)
             else:
                 values = np.asarray(band) if labels.plain and pair.indexed else pack_rgb(band.convert('RGB'))
             part = index[top : top + len(values)]

@@ -9,10 +9,10 @@ from pathlib import Path
 from PIL import Image
 
 from ..files import write_atomically
-from ..images import Header, open_image
+from ..images import Header
 from ..text import printable
 from .label_scale import factor_text, same_size
-from .mask_files import IGNORE, MaskPair
+from .mask_files import MaskPair, ones_of, open_mask
 from .photo_identity import digest, photo_names
 
 Entries = list[tuple[str, str]]  # kinds of what was found, with their places
@@ -73,19 +73,19 @@ def fit_masks(pairs: Sequence[tuple[MaskPair, Header]]) -> Entries:
 
 
 def with_fitting_mask(pair: MaskPair, folder: Path, root: Path) -> MaskPair:
-    """The pair whose mask has the size of its photo, and 1 for what is white among masks of 1: others are written into a folder.
+    """The pair whose mask has the size of its photo, 1 for the object of masks of one, and 8 bits: others are written into a folder.
 
     Args:
         pair: Marked by :func:`fit_masks` if its mask is to be resized.
         folder: The folder for those.
         root: The data folder.
     """
-    if not pair.photo_size and not pair.white:
+    if not (pair.photo_size or pair.white or pair.wide):
         return pair
     place = pair.mask.relative_to(root) if pair.mask.is_relative_to(root) else Path(pair.mask.name)
     file = folder / place.with_suffix('.png')
-    with open_image(pair.mask) as mask:
-        fitting = mask.convert('L').point(lambda value: value // IGNORE) if pair.white else mask
+    with open_mask(pair.mask) as mask:
+        fitting = Image.fromarray(ones_of(mask)) if pair.white else mask.convert('L') if pair.wide else mask
         if pair.photo_size:
             fitting = fitting.resize(pair.photo_size, Image.Resampling.NEAREST)
         fitting.load()

@@ -4,28 +4,33 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections import Counter
 from pathlib import Path
 
+from ..images import is_image
 from ..text import printable
 from .class_files import EXAMPLE, NamedClass, lists_images, read_classes
+from .class_numbers import twice
 from .data_folder import DataFolder
 from .folder import is_file
-from .label_text import short
+from .label_text import contains, short
 
 # The first that is there counts.
 _CLASS_FILES = (
     *('classes.json', 'classes.txt', 'class_dict.csv', 'labelmap.txt', '_classes.csv', 'classes.csv', 'classes.yaml'),
-    *(
-        'class_names.txt',
-        'label_colors.txt',
-        'label_map.pbtxt',
-        'labelmap.pbtxt',
-        'classes.names',
-        'obj.names',
-        'labels.txt',
-    ),
+    *('class_names.txt', 'label_colors.txt', 'label_map.pbtxt', 'labelmap.pbtxt', 'classes.names', 'obj.names'),
+    *('labels.txt', 'obj_class_to_machine_color.json', 'meta.json'),
 )
+# Other names that say it, of files that count only where they hold classes and nothing else.
+_LIKELY = re.compile(
+    r'(?i)(.*[ _.-])?(class|classes|label|labels|labelmap|category|categories|names|palette|colou?rs?|colou?rmap|legend|metainfo|id2label|'
+    r'label2id|labelid|objectinfo\d*|(class|label)[ _-]?(names?|list|map|dict|colou?rs?))([ _.-].*)?|data(set)?\.ya?ml|config\.json'
+)
+_TEXTS = ('.json', '.yaml', '.yml', '.csv', '.tsv', '.txt', '.names', '.pbtxt')
+_LARGEST = 1 << 18  # bytes of such a file
+_MOST = 50  # files that are looked into
+_LONGEST_NAME = 60
+_OTHERS = 'class file with other classes than {}, which counts'
+_UNUSED = 'file that may name the classes, not used; give it with --palette'
 _IGNORED = {'unlabeled', 'unlabelled', 'void', 'ignore', 'ignored', 'ignore label'}
 
 
@@ -34,14 +39,60 @@ def is_no_label(name: str) -> bool:
     return spelling(name) in _IGNORED
 
 
-def class_file(folder: DataFolder) -> Path | None:
-    """The file with the classes of masks in a folder; it may lie there several times.
+def class_file(folder: DataFolder) -> tuple[Path | None, list[tuple[str, str]]]:
+    """The file with the classes of masks in a folder, where it may lie several times, and what to say of other such files.
 
     Raises:
         ValueError: If files of one name give other classes.
     """
+    first = _known_file(folder)
+    stems = {path.stem.lower() for path in folder.images}
+    texts = [
+        path
+        for path in folder.with_suffix(*_TEXTS)
+        if path != first and path.stem.lower() not in stems and path.stat().st_size <= _LARGEST
+    ]
+    texts.sort(key=lambda path: (len(path.parts), path))
+    likely = [path for path in texts if path.name.lower() in _CLASS_FILES or _is_likely(path)]
+    others = {path: classes for path in likely[:_MOST] if (classes := _classes_in(path))}
+    if first is None and others:
+        first = next(iter(others))
+    if first is None:
+        beside = [path for path in texts if path.parent == folder.root and path.suffix.lower() != '.txt'][:_MOST]
+        return None, [(_UNUSED, short(path, folder.root)) for path in beside if len(_classes_in(path)) > 1]
+    said = others.pop(first, None) or read_palette(first)
+    remarks = []
+    for path, classes in others.items():
+        if [spelling(one.name) for one in classes] != [spelling(one.name) for one in said]:
+            remarks.append((_OTHERS.format(short(first, folder.root)), short(path, folder.root)))
+        elif classes[0].color and not said[0].color:  # the same ones, with more about them
+            first, said = path, classes
+    return first, remarks
+
+
+def _is_likely(path: Path) -> bool:
+    return bool(_LIKELY.fullmatch(path.stem) or _LIKELY.fullmatch(path.name))
+
+
+def _classes_in(path: Path) -> list[NamedClass]:
+    """The classes in a file that may be one of classes; none if it is another."""
+    labels = b'"images"', b'"annotations"', b'"shapes"'
+    if lists_images(path) or any(contains(path, word) for word in labels):
+        return []
+    try:
+        classes = read_palette(path)
+    except (OSError, ValueError):
+        return []
+    is_prose = any(len(one.name) > _LONGEST_NAME or is_image(Path(one.name)) for one in classes)
+    return [] if is_prose else classes
+
+
+def _known_file(folder: DataFolder) -> Path | None:
+    """The file of a name that says it holds the classes."""
     for name in _CLASS_FILES:
         found = [path for path in folder.files if path.name.lower() == name and not lists_images(path)]
+        if name == 'meta.json':  # of other tools too
+            found = [path for path in found if _classes_in(path)]
         if found:
             first = min(found, key=lambda path: len(path.parts))
             if first.parent == folder.root:
@@ -67,7 +118,7 @@ def read_palette(path: Path) -> list[NamedClass]:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it holds no classes, a name or colour twice, or numbers with gaps.
+        ValueError: If it holds no classes, or a name, colour or number twice.
     """
     if not is_file(path):
         raise FileNotFoundError(
@@ -77,17 +128,14 @@ def read_palette(path: Path) -> list[NamedClass]:
         classes = read_classes(path)
     except ValueError as error:
         raise ValueError(f'palette {error}') from error
-    for values, what in (
-        ([spelling(one.name) for one in classes], 'name'),
-        ([one.color for one in classes], 'colour'),
-        ([one.number for one in classes], 'number'),
+    for key, what in (
+        (lambda one: spelling(one.name), 'name'),
+        (lambda one: one.color, 'colour'),
     ):
-        counts = Counter(value for value in values if value is not None)
-        twice = next((value for value, count in counts.items() if count > 1), None)
-        if twice is not None:
-            places = ' and '.join([one.place for one, value in zip(classes, values) if value == twice][:2])
+        found = twice(classes, key)
+        if found:
             raise ValueError(
-                f'palette {path} has the {what} {printable(str(twice))} twice ({places}); each class needs its own'
+                f'palette {path} has the {what} {printable(str(found[0]))} twice ({found[1]}); each class needs its own'
             )
     colors = [one.color for one in classes if one.color]
     if colors and len(colors) != len(classes):
@@ -95,18 +143,7 @@ def read_palette(path: Path) -> list[NamedClass]:
         raise ValueError(
             f'palette {path} has {len(colors)} colours for {len(classes)} classes{bare}; give all or none of them: {EXAMPLE}'
         )
-    numbers = [one.number for one in classes]
-    if None not in numbers and not colors and numbers not in _counts(len(classes)):
-        shown = ', '.join(map(str, numbers[:6])) + (', ...' if len(numbers) > 6 else '')
-        raise ValueError(
-            f'palette {path} has classes of the values {shown}; masks hold classes 0, 1, 2, ... or 1, 2, 3, ... without gaps: '
-            f'change the masks and the file, or give colours'
-        )
     return classes
-
-
-def _counts(count: int) -> list[list[int]]:
-    return [list(range(first, first + count)) for first in (0, 1)]
 
 
 def spelling(name: str) -> str:

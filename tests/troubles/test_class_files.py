@@ -118,7 +118,7 @@ def test_voc_in_gbk(head, tmp_path, command):
         ),
         ('_classes.csv', 'Pixel Value, Class\nzero, cat\n', "line 2 has the number 'zero'"),
         ('classes.txt', 'road 1 2 3\nlake\n', 'has 1 colours for 2 classes, none in line 2; give all or none of them'),
-        ('classes.json', '{"0": "cat", "7": "dog"}', 'has classes of the values 0, 7; masks hold classes 0, 1, 2, ...'),
+        ('classes.txt', 'cat: 0\ndog: 0\n', 'has the number 0 twice (line 1 and line 2)'),
         ('classes.json', '["cat", ""]', 'entry 2 has no name'),
         ('label_map.pbtxt', "item { name: 'cat' }", 'item 1 has no id and name'),
         ('classes.txt', '\n\n', 'names no class'),
@@ -168,8 +168,8 @@ def test_masks_of_fractions(value, fix, tmp_path, command):
     assert f': 0.tif ({value:g}), ' in ended.out
 
 
-def test_masks_of_floats_up_to_255(tmp_path, command):
-    ended = command('check', tiffs(tmp_path, (stripes([0, 1]) * 255).astype(np.float32)))
+def test_masks_of_floats_with_gaps(tmp_path, command):
+    ended = command('check', tiffs(tmp_path, (stripes([0, 1, 2]) * 100).astype(np.float32)))
     assert 'masks of floats such as' in ended.out
     assert 'must hold classes 0, 1, 2, ...; save them with 8 bits' in ended.out
 

@@ -144,6 +144,12 @@ def nothing_found(root: Path, scope: str | None = None, label_format: str | None
     if unread:
         kinds = ', '.join(sorted({path.suffix.lower() for path in unread}))
         parts.append(f'{counted(len(unread), "image")} of a kind that is not read ({kinds}); save them as png or jpg')
+    arrays = list(folder.with_suffix('.npy', '.npz', '.mat'))
+    if arrays:
+        parts.append(
+            f'{counted(len(arrays), "file")} of arrays such as {short(arrays[0], root)} are not read; save each mask as a png of the same '
+            f"name, as by PIL.Image.fromarray(array.astype('uint8')).save(...)"
+        )
     packed = next(folder.with_suffix('.zip', '.rar', '.7z', '.tar', '.gz', '.tgz'), None)
     strange = next(folder.with_suffix('.json', '.xml', '.csv', '.txt'), None)
     if packed:

@@ -27,10 +27,11 @@ from ..image_copies import ImageCopies
 from ..input_scale import InputScale
 from ..label_scale import same_size
 from ..label_text import encoding_remarks, short
-from ..mask_classes import understand, white_among_ones
+from ..mask_classes import understand
 from ..mask_files import FractionsError, Labels, MaskPair, classes_in, read_index, scan_one
 from ..mask_pairing import find_pairs, photos_and_masks
 from ..mask_photos import fit_masks, join_pairs, with_fitting_mask
+from ..mask_white import white_among_ones
 from ..palettes import class_file, read_palette
 from ..photo_identity import separate
 from ..report import ERROR, TOO_LARGE, WARNING, Report, add_unsplit, check_image, lines_of
@@ -68,9 +69,9 @@ class MaskSource(LabelFormat):
         found = find_pairs(folder)
         if not found.pairs:
             return None
-        classes = class_file(folder) if palette is None else None
+        classes, said = class_file(folder) if palette is None else (None, [])
         files = [path for path in (classes, Path(palette) if palette else None) if path and is_file(path)]
-        remarks = [*found.remarks, *encoding_remarks(files, folder.root)]
+        remarks = [*found.remarks, *said, *encoding_remarks(files, folder.root)]
         return cls(folder.root, found.pairs, found.alone, palette, classes, remarks)
 
     def check(self, scale: InputScale | None = None) -> Report:
@@ -108,7 +109,8 @@ class MaskSource(LabelFormat):
         except ValueError as error:
             if named and all(pair.indexed for pair in readable):
                 names = [c.name for c in named]
-                self.labels = Labels(names, list(range(len(names))), [[0, 0, 0]] * len(names), plain=True)
+                values = [place if one.number is None else one.number for place, one in enumerate(named)]
+                self.labels = Labels(names, values, [[0, 0, 0]] * len(names), plain=True)
             return str(error)
         return None
 
@@ -271,6 +273,8 @@ def _check_pairs(
                 report.add(ERROR, kind, place)
                 continue
         report.labels += 1
+        if as_is and pair.wide:
+            report.add(ERROR, 'mask of numbers that training does not read; save it as PNG in 8 bits', pair.mask.name)
         if header:
             headers.append((pair, header))
             pair.photo_size = None if as_is else same_size(header, pair.size)

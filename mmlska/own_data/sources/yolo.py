@@ -22,7 +22,7 @@ from ..label_text import UNREADABLE, encoding_remarks, number, read_text, short
 from ..photo_pairing import pair
 from ..split_lists import NOT_LISTED, SplitLists
 from .instances import InstanceSource
-from .yolo_declaration import NAME_FILES, Declaration, class_id, photos_of, read_declaration
+from .yolo_declaration import NAME_FILES, Declaration, check_commas, class_id, photos_of, read_declaration
 
 _FARTHEST = 2  # an outline may leave the photo a little; larger numbers count pixels
 
@@ -166,6 +166,12 @@ def _names(declared: Declaration, used: set[int], builder: LabelBuilder) -> dict
         )
         names = {label + 1: name for label, name in names.items()}
     elif len(names) == 1 and used - names.keys():
+        check_commas(declared.names_file, names, max(used) + 1)
+        if declared.count not in ('', '1'):
+            raise ValueError(
+                f'{declared.file} names one class, {shown(next(iter(names.values())))}, and nc is {printable(declared.count)[:20]}; '
+                f'write the name of each class'
+            )
         name = next(iter(names.values()))
         kind = f'class ids beside that of the one class that {short(declared.file, builder.root)} names; all are taken for it'
         builder.remarks += [(kind, f'{label}: {name}') for label in sorted(used - names.keys())]

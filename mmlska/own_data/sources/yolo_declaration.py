@@ -10,8 +10,9 @@ from pathlib import Path, PurePosixPath
 import yaml
 
 from ...images import is_image
-from ...text import printable, shown
+from ...text import counted, printable, shown
 from ..class_files import lists_images, read_classes
+from ..class_values import whole
 from ..data_folder import DataFolder, SeveralPhotos
 from ..folder_names import KIND_WORD
 from ..label_text import contains, number, read_text
@@ -22,8 +23,22 @@ _OWN_NAME_FILES = ('classes.txt', 'obj.names', '_darknet.labels', 'predefined_cl
 _OTHER_NAME_FILES = (
     *('classes.names', 'coco.names', 'class_names.txt', 'labels.txt', 'names.txt', 'classes.json', 'label_map.pbtxt'),
 )
+# Names of files that may hold something else.
+_VAGUE_NAME_FILES = (
+    *(
+        'classes.csv',
+        'classes.yaml',
+        'label_names.txt',
+        'label_map.txt',
+        'labelmap.txt',
+        'class_list.txt',
+        'notes.json',
+    ),
+    *('id2label.json', 'labels.json', 'class_names.json', 'label_map.json'),
+)
+_LIST_SUFFIXES = ('.txt', '.names', '.json', '.yaml', '.yml', '.csv', '.pbtxt')
 #: Lists of class names beside labels.
-NAME_FILES = (*_OWN_NAME_FILES, *_OTHER_NAME_FILES)
+NAME_FILES = (*_OWN_NAME_FILES, *_OTHER_NAME_FILES, *_VAGUE_NAME_FILES)
 
 
 @dataclass
@@ -56,10 +71,10 @@ def read_declaration(folder: DataFolder) -> Declaration:
     files = sorted(
         folder.with_suffix('.yaml', '.yml', '.data'), key=lambda path: (len(path.parts), path.name != 'data.yaml')
     )
-    found = [declared for path in files if (declared := _read_file(path))]
+    found = [declared for path in files if (declared := _read_file(path, folder))]
     lists = _lists(folder, _OWN_NAME_FILES)
     if not any(declared.names for declared in (*found, *lists)):
-        lists += _lists(folder, _OTHER_NAME_FILES)
+        lists += _lists(folder, _OTHER_NAME_FILES) or _lists(folder, _VAGUE_NAME_FILES, vague=True)
     named = [declared for declared in (*found, *lists) if declared.names]
     other = next((declared for declared in named if not _same(declared.names, named[0].names)), None)
     if other:
@@ -74,9 +89,16 @@ def read_declaration(folder: DataFolder) -> Declaration:
     return first
 
 
-def _lists(folder: DataFolder, names: Iterable[str]) -> list[Declaration]:
+def _lists(folder: DataFolder, names: Iterable[str], *, vague: bool = False) -> list[Declaration]:
     paths = [path for path in folder.files if path.name in names and not lists_images(path)]
-    return [Declaration(path, _listed(path), listed=True) for path in paths]
+    out = []
+    for path in paths:
+        try:
+            out.append(Declaration(path, _listed(path), listed=True))
+        except ValueError:
+            if not vague:
+                raise
+    return out
 
 
 def _same(first: dict[int, str], second: dict[int, str]) -> bool:
@@ -90,7 +112,7 @@ def _listed(path: Path) -> dict[int, str]:
     return {place if one.number is None else one.number: one.name for place, one in enumerate(read_classes(path))}
 
 
-def _read_file(path: Path) -> Declaration | None:
+def _read_file(path: Path, folder: DataFolder) -> Declaration | None:
     """Read data.yaml, or Darknet's obj.data; None for a file of another purpose."""
     if path.suffix == '.data':
         pairs = (line.split('=', 1) for line in read_text(path).splitlines() if '=' in line)
@@ -120,23 +142,50 @@ def _read_file(path: Path) -> Declaration | None:
                     f'{path} has the entry {key}: {shown(entry)}; it must name folders of photos, or lists of them'
                 )
             splits.setdefault(split, []).append(entry)
-    names = {} if path.suffix == '.data' else _named(path, content.get('names'))
+    count = str(content.get('nc', ''))
+    names = {} if path.suffix == '.data' else _named(path, content.get('names'), folder)
+    check_commas(path, names, whole(count))
     places = [place] if isinstance(place := content.get('path'), str) else []
-    return Declaration(path, names, splits, places, 'kpt_shape' in content, str(content.get('nc', '')))
+    return Declaration(path, names, splits, places, 'kpt_shape' in content, count)
 
 
-def _named(path: Path, names: object) -> dict[int, str]:
-    """The class names as a list or a dict has them."""
+def _named(path: Path, names: object, folder: DataFolder) -> dict[int, str]:
+    """The class names as a list or a dict has them, or the file that is named instead."""
+    if isinstance(names, str) and PurePosixPath(names.strip()).suffix in _LIST_SUFFIXES:
+        name = PurePosixPath(names.strip().replace('\\', '/')).name
+        lists = [file for file in folder.files if file.name == name]
+        if not lists:
+            raise ValueError(
+                f'{path} says that the names are in {shown(names)}, which is not there; write a list such as [cat, dog]'
+            )
+        return _listed(max(lists, key=lambda file: folder.nearness(file, path)))
     if isinstance(names, str):
-        names = names.split(',') if names else []
+        names = names.strip('[]').split(',') if names else []
     if names is None or isinstance(names, list):
         names = dict(enumerate(names or []))
+    if isinstance(names, dict) and _are_numbered(names):  # {cat: 0, dog: 1}
+        names = {label: name for name, label in names.items()}
     if not isinstance(names, dict) or not all(isinstance(name, str) and name.strip() for name in names.values()):
         raise ValueError(f'{path} has the names {shown(names)}; write a list such as [cat, dog]')
     try:
-        return {class_id(str(label)): name.strip() for label, name in names.items()}
+        return dict(sorted((class_id(str(label)), name.strip()) for label, name in names.items()))
     except ValueError as error:
         raise ValueError(f'{path}, names: {error}') from error
+
+
+def _are_numbered(names: dict) -> bool:
+    """Whether a dict has a number for each name, and not a name for each number."""
+    return all(whole(label) is not None and whole(name) is None for name, label in names.items())
+
+
+def check_commas(path: Path, names: dict[int, str], count: int | None) -> None:
+    """Raise ValueError for names that lack a comma: the words are as many as the classes, or ids, that there are."""
+    words = [word for name in names.values() for word in name.split()]
+    if count is not None and len(names) < count == len(words):
+        raise ValueError(
+            f'{path} names {counted(len(names), "class", "classes")} for {count}: {shown(list(names.values()))}; a comma is missing: '
+            f'write names: [{", ".join(words)}]'
+        )
 
 
 def photos_of(folder: DataFolder, declared: Declaration, entry: str) -> list[Path]:
@@ -151,8 +200,8 @@ def photos_of(folder: DataFolder, declared: Declaration, entry: str) -> list[Pat
         photo = _photo(folder, entry, declared.file)
         return [photo] if photo else []
     above = {place for photo in folder.images for place in photo.parents if place.is_relative_to(folder.root)}
-    for whole in [*(f'{place}/{entry}' for place in declared.places), entry]:
-        parts = [part for part in PurePosixPath(whole).parts if part not in ('/', '.', '..')]
+    for full in [*(f'{place}/{entry}' for place in declared.places), entry]:
+        parts = [part for part in PurePosixPath(full).parts if part not in ('/', '.', '..')]
         for first in range(len(parts) + 1):
             if first and not any(not KIND_WORD.fullmatch(part.lower()) for part in parts[first:]):
                 break  # 'images' alone is nobody's in particular
