@@ -57,6 +57,7 @@ class Header:
 
     stored: tuple[int, int]  # width, height
     upright: tuple[int, int]
+    turned: bool = False  # or mirrored, which its size need not show
 
 
 def is_image(path: Path) -> bool:
@@ -152,7 +153,7 @@ def read_header(path: str | Path, max_pixels: int | None = MAX_PIXELS) -> Header
     with _measured(path, max_pixels) as (file, kind, size):
         orientation = _orientation(file, kind) if kind in ('JPEG', 'PNG') else 1
     upright = size[::-1] if orientation in (5, 6, 7, 8) else size
-    return Header(size, upright)
+    return Header(size, upright, orientation in range(2, 9))
 
 
 def read_photo(

@@ -24,9 +24,19 @@ _MEANINGS = [
         'a BatchNorm layer gets a single value, as the batch has one image: set train_dataloader.batch_size=2 or more',
     ),
     (
+        r'Target 255 is out of bounds',
+        'the label 255, which means no label, comes to a head that ignores another one: set the same ignore_index in each head, and in '
+        'seg_pad_val of model.data_preprocessor and of the steps of the training pipeline',
+    ),
+    (
         r'Target (-?\d+) is out of bounds|device-side assert|t >= 0 && t < n_classes',
         'a label is not among the classes of the head: set num_classes of each head to the number of classes of the data; '
         'mmlska check CONFIG compares them',
+    ),
+    (
+        r'index 2 is out of bounds for dimension 0 with size 1 \(in mmengine/model/base_model/data_preprocessor|If the mean has 3 values',
+        "grey images come to a model of photos in colours: leave color_type='grayscale' of LoadImageFromFile out, or give "
+        'model.data_preprocessor one mean, one std and bgr_to_rgb=False, and model.backbone in_channels=1',
     ),
     (
         r'expected input\[.*\] to have (\d+) channels, but got (\d+) channels',

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Sequence
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
@@ -11,8 +13,11 @@ from ..log import log
 from ..text import shown
 from .config import add_hook
 from .config_parts import datasets_of, evaluators_of
-from .image_reading import band_reader, image_reading, picture_reading
+from .image_reading import band_reader, each_step, image_reading, picture_reading, step_name
 from .tiling import tiles_of, trains_on_tiles
+
+_IMAGE_LOADERS = ('LoadImageFromFile', 'LoadBands')
+_MAP_LOADERS = ('LoadAnnotations', 'LoadColorAnnotations')
 
 
 def use_overlays(cfg: Config, folder: str) -> None:
@@ -79,7 +84,7 @@ def use_tta(cfg: Config) -> ConfigDict:
     if not cfg.get('tta_model') or not cfg.get('tta_pipeline'):
         raise ValueError('--tta needs tta_model and tta_pipeline in the config; see configs/_base_/datasets')
     for dataset in datasets_of(cfg, 'test'):
-        dataset.pipeline = cfg.tta_pipeline
+        dataset.pipeline = _read_alike(cfg.tta_pipeline, dataset.get('pipeline') or (), cfg.default_scope)
     roi_head = cfg.model.get('roi_head') or {}
     if roi_head.get('mask_head'):
         log('--tta merges boxes only: masks are neither predicted nor evaluated')
@@ -88,6 +93,21 @@ def use_tta(cfg: Config) -> ConfigDict:
             if evaluator.type == 'CocoMetric':
                 evaluator.metric = 'bbox'
     return cfg.tta_model
+
+
+def _read_alike(views: Sequence[dict], pipeline: Sequence[dict], scope: str) -> list[dict]:
+    """A pipeline of views that reads images, and label maps, as the pipeline of the test does.
+
+    Boxes and outlines are read as the views have it: mmdet turns none in a view.
+    """
+    views = copy.deepcopy(list(views))
+    for kinds in (_IMAGE_LOADERS, _MAP_LOADERS) if scope == 'mmseg' else (_IMAGE_LOADERS,):
+        wanted = next((step for step in each_step(pipeline) if step_name(step) in kinds), None)
+        for step in each_step(views) if wanted else ():
+            if step_name(step) in kinds:
+                step.clear()
+                step.update(copy.deepcopy(wanted))
+    return views
 
 
 def use_validation_data(cfg: Config) -> None:

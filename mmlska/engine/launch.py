@@ -22,6 +22,7 @@ from .continuing import check_length_left
 from .evaluation_options import use_overlays, use_predictions, use_tta
 from .evaluation_outputs import guard_outputs
 from .ignored_label import spread_ignored_label
+from .input_checks import check_built_inputs, warn_of_readers
 from .known_keys import check_keys, check_plain_keys
 from .label_checks import check_labels
 from .lock import unlock_work_dir
@@ -163,6 +164,7 @@ def build_train_runner(
                 runner._resume, runner._load_from = True, str(found)
                 runner.starts_anew = resume != 'auto'
             build_data(runner, cfg, ('train', 'val'))
+            check_built_inputs(runner, cfg, ('train', 'val'))
             check_batches(runner, cfg)
             finished = check_length_left(runner, found) if found else None
         if is_main_process():
@@ -172,6 +174,7 @@ def build_train_runner(
         raise
     if not any(isinstance(hook, CheckpointHook) for hook in runner.hooks):
         runner.logger.warning('default_hooks.checkpoint is off: this training saves no checkpoint')
+    warn_of_readers(cfg)
     for line in (data_line(runner, ('train', 'val')), effective_batch(cfg, runner.world_size), *settings):
         log(line)
     if finished:
@@ -237,6 +240,7 @@ def build_test_runner(
         runner = EvaluationRunner.from_cfg(cfg)
     runner.trust = trust
     build_data(runner, cfg, ('test',))
+    check_built_inputs(runner, cfg, ('test',))
     if out or show_dir:
         guard_outputs(runner, out, show_dir, overwrite=overwrite)
     for line in (data_line(runner, ('test',)), *settings):

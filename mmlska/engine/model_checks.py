@@ -55,6 +55,17 @@ def trains_with_batch(cfg: Config, batch: int) -> bool:
     return True
 
 
+def refuses_channels(cfg: Config, channels: int) -> bool:
+    """Whether the backbone of a config fails at images of so many channels."""
+    part = _built('model.backbone', cfg.model.backbone)
+    try:
+        if part is not None:
+            part.module(torch.empty(2, channels, *_image_size(cfg), device='meta'))
+    except Exception as error:  # whatever else it fails at is said elsewhere
+        return bool(_CHANNELS.search(str(error))) or 'set in_channels' in str(error)
+    return False
+
+
 def _run(cfg: Config, batch: int) -> None:
     with warnings.catch_warnings():  # mmseg's on its own defaults, which the run itself shows
         warnings.simplefilter('ignore')

@@ -18,7 +18,7 @@ from torch.utils.data import BatchSampler, Dataset, Sampler, get_worker_info
 from ..datasets.coco_labels import refuse_deadly_mask
 from ..log import log
 from .errors import BadSampleError
-from .ignored_label import ignored_by
+from .ignored_label import IGNORED, ignored_by
 
 _MAX_WORKERS = 256
 _MOST_BAD = 1000  # files that are remembered as bad
@@ -225,8 +225,11 @@ class GuardedDataset(Dataset):
         ignored = ignored_by(self.dataset)
         largest = int(labels[labels != ignored].max()) if (labels != ignored).any() else 0
         if classes and largest >= classes:
+            fix = ''
+            if largest == IGNORED:  # of masks, of reduce_zero_label and of padding by settings of their own
+                fix = f'; where {IGNORED} means no label, set ignore_index={IGNORED} in each head'
             raise ValueError(
-                f'it has the label {largest}, there are {classes} classes from 0 on and {ignored} for pixels without a label'
+                f'it has the label {largest}, there are {classes} classes from 0 on and {ignored} for pixels without a label{fix}'
             )
 
     def _report(self, index: int, error: Exception) -> None:

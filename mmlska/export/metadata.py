@@ -9,6 +9,7 @@ from mmengine.config import Config
 from ..bands import BandReader, GreyPhotoReader
 from ..engine.config_parts import datasets_of
 from ..engine.image_reading import band_reader, picture_reading, step_name
+from ..engine.model_checks import refuses_channels
 
 
 def input_rule(cfg: Config) -> dict[str, Any]:
@@ -37,6 +38,11 @@ def input_rule(cfg: Config) -> dict[str, Any]:
         raise ValueError('data_preprocessor has rgb_to_bgr; an exported model takes images in BGR order')
     reader, as_stored = band_reader(cfg), picture_reading(cfg)['as_stored']
     count = 3 if reader is None else reader.channels
+    if reader is None and cfg.model.backbone.get('in_channels', count) != count and refuses_channels(cfg, count):
+        raise ValueError(
+            f'model.backbone.in_channels={cfg.model.backbone.in_channels}, and the test pipeline reads photos of {count} channels; '
+            "for grey photos set color_type='grayscale' in LoadImageFromFile"
+        )
     mean, std = list(preprocessor.get('mean') or [0.0] * count), list(preprocessor.get('std') or [1.0] * count)
     order: dict[str, Any] = dict(channels='RGB' if preprocessor.get('bgr_to_rgb') else 'BGR')
     order.update(dict(as_stored=True) if as_stored else {})

@@ -258,7 +258,8 @@ class VAN_LSKA(nn.Module):
         if not torch.jit.is_tracing() and (x.dim() != 4 or x.shape[1] != self.in_channels):
             raise ValueError(
                 f'input of shape {tuple(x.shape)} does not fit; VAN_LSKA expects (N, {self.in_channels}, H, W): '
-                f'set in_channels to the number of channels of your images'
+                f'set in_channels to the number of channels of your images '
+                "(grey photos have one where LoadImageFromFile has color_type='grayscale')"
             )
         outs = []
         for i, (patch_embed, blocks, norm) in enumerate(self._stages()):

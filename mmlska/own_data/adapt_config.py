@@ -9,6 +9,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from ..engine.config_parts import heads
+from ..engine.ignored_label import IGNORED, ignored_label, spread_ignored_label, use_ignored_label
 from ..engine.tiling import training_tiles, use_tiles
 from ..image_windows import header_of, is_huge
 from ..images import MAX_PIXELS
@@ -23,9 +24,11 @@ from .pixels import use_pixels
 from .report import first_of
 from .schedule import check_length, scale_schedule
 from .sources import SOURCES, require_source
+from .sources.source import TrainingLabels
 from .split import split_images
 from .tile_counts import tile_line, training_samples
 
+_AS_STORED = '_ignore_orientation'
 _COUNTED = 100  # detections of a class in an image that COCO's AP counts
 
 
@@ -96,9 +99,7 @@ def use_own_data(
     labels = source.read()
     notes = [*labels.adapt(cfg), *labels.notes]
     notes += source.other_formats()
-    if labels.as_stored:
-        notes.append('photos are labelled as stored: their EXIF orientation is ignored')
-        each_transform(cfg, 'LoadImageFromFile', lambda t: t.update(color_type='color_ignore_orientation'))
+    notes += _use_orientation(cfg, labels.as_stored)
     parts, split_note = split_images(labels, val_fraction)
     trained = labels.trained(cfg, parts['train'])
     seen = set().union(*map(labels.classes_in, parts['train']))
@@ -109,9 +110,11 @@ def use_own_data(
     files = {split: [labels.path_of(image) for image in images] for split, images in parts.items()}
     if not tiles or scope == 'mmseg':
         _refuse_huge(files, scope)
-    notes += use_pixels(cfg, files, bands, labels.as_stored)
+    notes += use_pixels(cfg, files, bands, bool(labels.as_stored))
     first_dataset(cfg, 'train')
     check_length(cfg, epochs)
+    if scope == 'mmseg':
+        notes += _use_ignored_label(cfg, labels, [image for images in parts.values() for image in images])
     if any(len(boxes) for _, boxes in labels.boxes(parts['train'])):
         _refuse_unlabelled(labels.boxes(parts.get('val', [])), data)
     folder = (
@@ -119,6 +122,7 @@ def use_own_data(
     )  # what cannot be trained was refused above: from here on files are written
     datasets = {split: labels.write(folder, split, images) for split, images in parts.items()}
     set_datasets(cfg, root, datasets, dict(classes=tuple(labels.classes), palette=labels.palette))
+    spread_ignored_label(cfg)  # data sets and readers of masks are new
     if tiles:
         notes += use_tiles(cfg, tiles)
         built = training_samples(cfg)
@@ -141,6 +145,50 @@ def use_own_data(
     kinds = counted(len(labels.classes), 'class', 'classes')
     held = f'{len(every)} images, {kinds} ({shown}), {labels.describe(every)}'
     return [f'data {root}: {held}; {sides} ({split_note}); {length}; format {source.name}', *notes]
+
+
+def _use_orientation(cfg: Config, as_stored: bool | None) -> list[str]:
+    """Let every pipeline turn photos as their EXIF data say, or not, as the labels count; None where these do not tell."""
+    changed = []
+
+    def change(loader: dict) -> None:
+        before = loader.get('color_type', 'color')
+        plain = before.removesuffix(_AS_STORED)
+        wanted = plain + _AS_STORED if as_stored and plain in ('color', 'grayscale') else before if as_stored else plain
+        if wanted != before:
+            loader['color_type'] = wanted
+            changed.append(before)
+
+    if as_stored is not None:
+        each_transform(cfg, 'LoadImageFromFile', change)
+    if as_stored:
+        return ['photos are labelled as stored: their EXIF orientation is ignored']
+    return ['photos are turned as their EXIF data say, as the labels count so'] if changed else []
+
+
+def _use_ignored_label(cfg: Config, labels: TrainingLabels, images: list) -> list[str]:
+    """Let the heads ignore what means no label in these masks; a line where the config has another label for it.
+
+    A head that ignores one of the classes does not learn that class, and goes on so.
+
+    Raises:
+        ValueError: If there are pixels without a label beside such a class.
+    """
+    label = ignored_label(cfg)
+    if label == IGNORED:
+        return []
+    known = [len(labels.classes), *(head['num_classes'] for place, head in heads(cfg.model) if 'decode_head' in place)]
+    if not 0 <= label < min(known):
+        use_ignored_label(cfg, IGNORED, label)
+        return [f'ignore_index={IGNORED} in the heads (config: {label}): it means no label in these masks']
+    if labels.has_unlabelled(images):
+        places = [place for place, head in heads(cfg.model) if head.get('ignore_index') == label]
+        fix = ' '.join(f'{place}.ignore_index={IGNORED}' for place in places)
+        raise ValueError(
+            f'model.decode_head.ignore_index={label} is the class {printable(labels.classes[label])}, and the masks have pixels without a '
+            f'label as well; give these the class too, or set --cfg-options {fix}'
+        )
+    return [f'the class {printable(labels.classes[label])} is not learned (ignore_index={label})']
 
 
 def _too_many_objects(images: Sequence[SizedBoxes]) -> list[str]:

@@ -13,7 +13,9 @@ from mmengine.registry import DATASETS, init_default_scope
 from ..colors import pack_rgb
 from ..engine.checks import check_data
 from ..engine.config_parts import datasets_of, heads
+from ..engine.ignored_label import ignored_label
 from ..engine.image_reading import band_reader
+from ..engine.input_checks import check_inputs, differing_readers
 from ..engine.label_checks import check_labels
 from ..files import is_inside
 from .anchors import anchor_sizes, choose_anchors
@@ -148,7 +150,20 @@ def check_config(cfg: Config) -> Checked:
             check_labels(cfg, ('train', 'val'))
         except ValueError as error:
             report.add(ERROR, 'classes or ids that do not go together', str(error))
+    if not report.errors:
+        _check_inputs(report, cfg)
+    if text := differing_readers(cfg):
+        report.add(WARNING, 'photos read in two ways', text)
     return Checked(report, source)
+
+
+def _check_inputs(report: Report, cfg: Config) -> None:
+    """Add what a training would stop at when its pipelines have read the first images."""
+    loaders = {split: loader for split in ('train', 'val') if (loader := cfg.get(f'{split}_dataloader'))}
+    try:
+        check_inputs(cfg, {split: DATASETS.build(loader.dataset) for split, loader in loaders.items()})
+    except ValueError as error:
+        report.add(ERROR, 'images that do not go with the model', str(error))
 
 
 def _coco_file(split: str, built, root: Path) -> AnnotationFile:
@@ -185,7 +200,8 @@ def _labels(cfg: Config, built, names: list[str]) -> Labels:
     if reader is not None:
         return Labels(names, pack_rgb(reader.palette).tolist(), palette, plain=False)
     first = int(built.reduce_zero_label)
-    return Labels(names, list(range(first, len(names) + first)), palette, plain=True, reduce_zero=bool(first))
+    values = list(range(first, len(names) + first))
+    return Labels(names, values, palette, plain=True, reduce_zero=bool(first), ignored=ignored_label(cfg))
 
 
 def _compare_anchors(report: Report, cfg: Config, trained: Config | None = None) -> None:

@@ -35,6 +35,7 @@ from .folder import LEADS_OUT
 from .input_scale import InputScale, resized_by
 from .palettes import spelling
 from .report import ERROR, WARNING, Report, check_image
+from .turned_photos import TurnedPhotos
 
 # Of a mistake in numbers the report shows them.
 _SHOWN = {BAD_BOX: 'bbox', BAD_POLYGON: 'segmentation', BAD_RUNS: 'segmentation'}
@@ -73,12 +74,12 @@ def check_annotations(
         return report
     for kind, text in notes:
         report.add(WARNING, kind, text)
-    counts, in_images, seen, sides = Counter(), Counter(), {}, {}
+    counts, in_images, seen, sides, turned = Counter(), Counter(), {}, {}, TurnedPhotos()
     of_file: dict[Path, dict[int, int]] = {}
     for (path, number), label in mapping.items():
         of_file.setdefault(path, {})[number] = label
     for item in files:
-        for other in _check_images(report, item):
+        for other in _check_images(report, item, turned):
             first = seen.setdefault(other, item)
             if first.split != item.split or wanted is not None and first is not item:
                 names = first.path.name, item.path.name
@@ -88,6 +89,9 @@ def check_annotations(
         found = _check_annotations(report, item, labels, wanted is not None, scale, sides.setdefault(item.split, []))
         counts.update(label for labels in found for label in labels)
         in_images.update(label for labels in found for label in set(labels))
+    for level, entries in ((ERROR, turned.faults()), (WARNING, turned.remarks(by_config=wanted is not None))):
+        for kind, name in entries:
+            report.add(level, kind, name)
     report.classes = {name: counts[i] for i, name in enumerate(classes)}
     report.in_images = {name: in_images[i] for i, name in enumerate(classes)}
     for name in classes:
@@ -104,9 +108,12 @@ def check_annotations(
     return report
 
 
-def _check_images(report: Report, item: AnnotationFile) -> list[Path]:
-    """Check the images of a file and correct their sizes in its content; return the paths of those that can be read."""
-    turned, paths = {}, []
+def _check_images(report: Report, item: AnnotationFile, turned: TurnedPhotos) -> list[Path]:
+    """Check the images of a file and correct their sizes in its content; return the paths of those that can be read.
+
+    Those that EXIF data turn are added to ``turned``.
+    """
+    paths = []
     for image in item.content['images']:
         name = str(image.get('file_name'))
         report.images += 1
@@ -127,16 +134,8 @@ def _check_images(report: Report, item: AnnotationFile) -> list[Path]:
                 f'{name} ({shown(size[0])}x{shown(size[1])}, not {header.upright[0]}x{header.upright[1]})',
             )
         as_stored = labelled_as_stored(image, header)
-        if header.stored != header.upright:
-            turned[name] = as_stored
+        turned.add(name, header, size)
         image['width'], image['height'] = header.stored if as_stored else header.upright
-    for name in (name for name, as_stored in turned.items() if as_stored):
-        kind = (
-            'photo labelled as stored among others turned by EXIF'
-            if not all(turned.values())
-            else 'photo labelled as stored, not as EXIF turns it'
-        )
-        report.add(ERROR if not all(turned.values()) else WARNING, kind, name)
     return paths
 
 

@@ -76,7 +76,7 @@ def _photos(labels: InstanceLabels) -> list[PhotoToWrite]:
             image.name,
             split,
             (image.entry['width'], image.entry['height']),
-            labels.as_stored,
+            bool(labels.as_stored),
             [(annotation['category_id'] - 1, annotation) for annotation in image.annotations],
         )
         for split, images in labels.splits.items()

@@ -6,7 +6,24 @@ import os
 import shutil
 from pathlib import Path
 
-from ..images import open_image
+from PIL import Image
+from PIL.JpegImagePlugin import get_sampling
+
+from ..image_headers import ORIENTATION
+from ..image_windows import header_of
+from ..images import BROKEN, open_image
+
+_TURN = Image.Transpose
+# What turns an image as viewers do, by its orientation in EXIF data.
+_TURNS = {
+    2: _TURN.FLIP_LEFT_RIGHT,
+    3: _TURN.ROTATE_180,
+    4: _TURN.FLIP_TOP_BOTTOM,
+    5: _TURN.TRANSPOSE,
+    6: _TURN.ROTATE_270,
+    7: _TURN.TRANSVERSE,
+    8: _TURN.ROTATE_90,
+}
 
 
 class ImageCopies:
@@ -22,7 +39,7 @@ class ImageCopies:
         self._taken: set[Path] = set()
 
     def add(self, path: Path, as_stored: bool) -> Path:
-        """Copy an image, without its EXIF orientation if the labels count pixels as stored."""
+        """Copy an image by :func:`copy_image`, as stored if the labels count pixels so."""
         if path not in self._targets:
             self._targets[path] = self._free(path)
             self._targets[path].parent.mkdir(parents=True, exist_ok=True)
@@ -44,15 +61,35 @@ class ImageCopies:
 
 
 def copy_image(path: Path, target: Path, as_stored: bool) -> None:
-    if not as_stored:
+    """Copy an image, one that EXIF data turn without that: its pixels stay as stored, or are turned as viewers show them.
+
+    A JPEG keeps its quantisation, by which it looks as before.
+    """
+    if not header_of(path).turned:
         shutil.copy2(path, target)
         return
     with open_image(path) as image:
         image.load()
+        turn = _TURNS[image.getexif()[ORIENTATION]]
+        kind = 'JPEG' if image.format == 'MPO' else image.format  # of cameras that store a preview as well
+        options = dict(icc_profile=image.info.get('icc_profile'), exif=_without_orientation(image))
+        if kind == 'JPEG' and as_stored:
+            image.format = kind
+            options.update(quality='keep')
+        elif kind == 'JPEG':
+            options.update(qtables=image.quantization)
+            sampling = get_sampling(image)
+            options.update(dict(subsampling=sampling) if sampling >= 0 else {})
+        if not as_stored:
+            image = image.transpose(turn)
+    image.save(target, format=kind, **options)
+
+
+def _without_orientation(image: Image.Image) -> bytes:
+    """The EXIF data of an image without its orientation; none where they are broken."""
+    try:
         exif = image.getexif()
-        exif.pop(0x0112, None)
-        kept = exif.tobytes()  # here, as it fails on broken EXIF data
-    if image.format == 'MPO':  # of cameras that store a preview as well: the photo itself is a JPEG
-        image.format = 'JPEG'
-    options = dict(quality='keep') if image.format == 'JPEG' else {}
-    image.save(target, format=image.format, exif=kept, **options)
+        exif.pop(ORIENTATION, None)
+        return exif.tobytes()
+    except BROKEN:
+        return b''

@@ -61,11 +61,20 @@ class Labels:
     plain: bool
     reduce_zero: bool = False
     notes: list[str] = field(default_factory=list)
+    ignored: int = IGNORE  # the label of pixels without one, in which a head that a config names may differ
+
+    @property
+    def unlabelled(self) -> set[int]:
+        """The values of a plain mask that stand for no label."""
+        if not self.reduce_zero:
+            return {self.ignored}
+        # mmseg's reduce_zero_label makes 255 of both ends, and all others one less.
+        return {0, IGNORE} if self.ignored == IGNORE else {self.ignored + 1} - {IGNORE}
 
     @property
     def allowed(self) -> set[int]:
         """The values that a plain mask may hold."""
-        return {*self.values, IGNORE, *((0,) if self.reduce_zero else ())}
+        return {*self.values, *self.unlabelled}
 
 
 def scan_one(pair: MaskPair) -> None:

@@ -15,7 +15,7 @@ def write_repaired(target: str, source: Source) -> list[str]:
 
     Images go to ``images/``, annotations as COCO files to ``annotations/``, masks as indices to ``masks/`` with ``classes.json``. Left
     out are images that are missing or broken or of another shape than their labels say, images that another split has too, and annotations
-    that training can't use. Photos whose labels count pixels as stored lose their EXIF orientation.
+    that training can't use. Photos lose their EXIF orientation; their pixels are turned as it says, if labels count them so.
 
     Returns:
         Lines that say what was written.

@@ -14,6 +14,8 @@ from PIL import Image
 from mmlska.analysis.feature_maps import scaled_input
 from mmlska.analysis.photos import square_inputs
 from mmlska.engine.config import load_config
+from mmlska.engine.evaluation_options import use_tta
+from mmlska.engine.image_reading import each_step
 from mmlska.infer import Predictor
 from mmlska.infer.model import build_model
 
@@ -160,3 +162,39 @@ def test_tiles_are_read_in_grey_and_as_stored(command, tiny_models, turned, tmp_
         content = json.loads((tmp_path / color_type / 'predictions.json').read_text())
         assert all([image['height'], image['width']] == size for image in content['images'])
         assert content['annotations']
+
+
+@pytest.mark.parametrize('color_type', ['color_ignore_orientation', 'grayscale', 'grayscale_ignore_orientation'])
+def test_views_of_a_test_are_read_as_the_test_reads(color_type, command, tiny_models, turned, tmp_path):
+    """``--tta`` on photos whose longer side is the width as stored, and the height as viewers show them."""
+    config, checkpoint = model_of(tiny_models['retinanet'], tmp_path, turned, color_type)
+    data = ('--cfg-options', f'data_root={turned}/', f'test_dataloader.dataset.data_root={turned}/')
+    evaluator = f'test_evaluator.ann_file={turned}/annotations/instances_validation.json'
+    out = tmp_path / 'r.json'
+    ended = command('test', config, checkpoint, '--tta', '--out', out, *data, evaluator, cwd=tmp_path)
+    assert ended.code == 0, ended
+    (results,) = tmp_path.glob('r*bbox.json')
+    boxes = np.array([found['bbox'] for found in json.loads(results.read_text())])
+    right, bottom = (boxes[:, :2] + boxes[:, 2:]).max(axis=0)
+    width, height = (64, 96) if color_type == 'grayscale' else (96, 64)
+    assert right <= width + 0.5
+    assert bottom <= height + 0.5
+    assert max(right, bottom) > 70
+
+
+def test_views_of_a_segmentor_are_grey_and_have_the_labels_of_the_test(command, tiny_models, scenes, tmp_path):
+    config, checkpoint = model_of(tiny_models['upernet'], tmp_path, scenes, 'grayscale')
+    ended = command('test', config, checkpoint, '--tta', cwd=tmp_path)
+    assert ended.code == 0, ended
+
+    cfg = load_config(str(config))
+    colours = [[i, i, i] for i in range(6)]
+    for step in cfg.test_dataloader.dataset.pipeline:
+        if step.type == 'LoadAnnotations':
+            step.clear()
+            step.update(type='LoadColorAnnotations', palette=colours)
+    use_tta(cfg)
+    steps = list(each_step(cfg.test_dataloader.dataset.pipeline))
+    assert steps[0].color_type == 'grayscale'
+    assert [step.palette for step in steps if step.type == 'LoadColorAnnotations'] == [colours]
+    assert 'LoadAnnotations' not in [step.type for step in steps]

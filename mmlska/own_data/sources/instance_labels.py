@@ -22,7 +22,8 @@ from ..annotations import NONE_LEARNED, NONE_USED, AnnotationFile, categories_of
 from ..config_edits import each_transform, first_dataset, wants_masks
 from ..folder import STAY_INSIDE
 from ..input_scale import SizedBoxes
-from ..report import first_of
+from ..report import first_of, lines_of
+from ..turned_photos import TurnedPhotos
 from .source import TrainingLabels
 
 
@@ -166,12 +167,12 @@ def clean(files: list[AnnotationFile], root: Path) -> InstanceLabels:
     """
     classes, mapping, notes = categories_of(files)
     splits: dict[str, list[LabelledImage]] = {}
-    left_out, numbers, kinds = Counter(), Counter(), {'upright': [], 'stored': [], 'other size': []}
+    left_out, numbers, turned, others = Counter(), Counter(), TurnedPhotos(), []
     cut: list[str] = []  # photos of boxes that pass their borders
     lost: set[str] = set()  # file names of images with annotations that are left out
     for item in files:
         split = item.split or ''
-        images = _clean_images(item, root, splits.setdefault(split, []), kinds)
+        images = _clean_images(item, root, splits.setdefault(split, []), turned, others)
         left_out.update(reason for reason, _ in item.dropped)
         by_id: dict = {}
         for old, image in zip(item.content['images'], images):
@@ -193,19 +194,19 @@ def clean(files: list[AnnotationFile], root: Path) -> InstanceLabels:
             numbers[split] += 1
             category = mapping[item.path, annotation['category_id']] + 1
             image.annotations.append(_clean_annotation(annotation, image.entry, category, numbers[split]))
-    if kinds['stored'] and kinds['upright']:
+    if turned.faults():
         raise ValueError(
-            f'{kinds["stored"][0]} is labelled as it is stored, {kinds["upright"][0]} turned as its EXIF data '
+            f'{turned.stored[0]} is labelled as it is stored, {turned.upright[0]} turned as its EXIF data '
             f'say; write a corrected copy: mmlska check {quote(str(root))} --fix NEW_DIR'
         )
-    if kinds['other size']:
+    if others:
         total = sum(len(item.content['images']) for item in files)
         raise ValueError(
-            f'{kinds["other size"][0]}, like {len(kinds["other size"])} of {total} images: no one factor makes one size of the other; put '
+            f'{others[0]}, like {len(others)} of {total} images: no one factor makes one size of the other; put '
             f'back the photos that were labelled, or leave these out: mmlska check {quote(str(root))} --fix NEW_DIR'
         )
     palette = [tuple(color) for color in distinct_colors(len(classes))]
-    lines = [text for _, text in notes]
+    lines = [*(text for _, text in notes), *lines_of(turned.untold_remarks())]
     if cut:
         lines.append(
             f'{len(cut)} of {sum(numbers.values())} boxes pass a border of their photos and are cut there: {first_of(cut)}'
@@ -213,7 +214,7 @@ def clean(files: list[AnnotationFile], root: Path) -> InstanceLabels:
     unused = _leave_out(splits, lost)
     if unused:
         lines.append(f'left out: {len(unused)} x {NONE_USED}: {first_of(unused)}')
-    return InstanceLabels(root, classes, palette, splits, lines, bool(kinds['stored']), left_out)
+    return InstanceLabels(root, classes, palette, splits, lines, turned.as_stored, left_out)
 
 
 def _leave_out(splits: dict[str, list[LabelledImage]], lost: set[str]) -> list[str]:
@@ -225,8 +226,10 @@ def _leave_out(splits: dict[str, list[LabelledImage]], lost: set[str]) -> list[s
     return unused
 
 
-def _clean_images(item: AnnotationFile, root: Path, before: list[LabelledImage], kinds: dict) -> list[LabelledImage]:
-    """The clean entries of the images of a file; odd ones go into ``kinds``.
+def _clean_images(
+    item: AnnotationFile, root: Path, before: list[LabelledImage], turned: TurnedPhotos, others: list[str]
+) -> list[LabelledImage]:
+    """The clean entries of the images of a file; those that EXIF data turn go into ``turned``, those of another size into ``others``.
 
     Args:
         before: Those of other files of the split. New ones are added to them; a photo that another file names too keeps its entry.
@@ -254,13 +257,12 @@ def _clean_images(item: AnnotationFile, root: Path, before: list[LabelledImage],
         path = item.images[image['file_name']]
         header = item.headers.get(path) or header_of(path)
         as_stored = labelled_as_stored(image, header)
-        if header.stored != header.upright:
-            kinds['stored' if as_stored else 'upright'].append(path.name)
+        turned.add(path.name, header, (image.get('width'), image.get('height')))
         if not has_its_size(image, header):
             size = (
                 f'{header.upright[0]}x{header.upright[1]} pixels and its labels say {image["width"]}x{image["height"]}'
             )
-            kinds['other size'].append(f'{printable(path.name)} has {size}')
+            others.append(f'{printable(path.name)} has {size}')
         width, height = header.stored if as_stored else header.upright
         inside = path.relative_to(root).as_posix() if path.is_relative_to(root) else None
         name = inside or str(path)

@@ -24,6 +24,7 @@ from ..label_text import short
 from ..photo_identity import separate
 from ..repeated_objects import count_once
 from ..report import Report, add_unsplit, check_image, first_of, lines_of
+from ..turned_photos import TurnedPhotos
 from .instance_labels import InstanceLabels, clean, has_its_size, missing_names
 from .source import LabelFormat, Legend, Sample, learned_split
 
@@ -135,6 +136,9 @@ class InstanceSource(LabelFormat):
                 f'{first_of(sorted(map(str, broken)))}; mmlska check {quote(str(self.root))} names what is wrong'
             )
         sides, apart = separate(sound, learned_split(sound), lambda pair: pair[0].images[pair[1]['file_name']])
+        turned = TurnedPhotos()
+        for item, image in (pair for side in sound.values() for pair in side):
+            turned.add('', header_of(item.images[image['file_name']]), _size_of(image))
         of_file: dict[int, list[dict]] = {}
         for owner, image in (pair for side in sides.values() for pair in side):
             of_file.setdefault(id(owner), []).append(image)
@@ -142,7 +146,8 @@ class InstanceSource(LabelFormat):
             images = of_file.get(id(item), [])
             files = {image['file_name']: item.images[image['file_name']] for image in images}
             stored = {
-                image['file_name']: labelled_as_stored(image, header_of(files[image['file_name']])) for image in images
+                image['file_name']: turned.takes_as_stored(header_of(files[image['file_name']]), _size_of(image))
+                for image in images
             }
             paths = {name: copies.add(path, stored[name]) for name, path in files.items()}
             if images or not item.content['images']:
@@ -164,6 +169,10 @@ class InstanceSource(LabelFormat):
         left_out = ', '.join(f'{count} {reason}' for reason, count in labels.left_out.items())
         rest = f'; annotations: {left_out}' if left_out else ''
         return [*lines, *labels.notes, *apart, *_notes(self.joined), f'left out: {len(broken)} images{rest}']
+
+
+def _size_of(image: dict) -> tuple:
+    return image.get('width'), image.get('height')
 
 
 def _notes(files: Sequence[AnnotationFile]) -> list[str]:

@@ -28,13 +28,14 @@ from ..input_scale import InputScale
 from ..label_scale import same_size
 from ..label_text import encoding_remarks, short
 from ..mask_classes import understand
-from ..mask_files import FractionsError, Labels, MaskPair, classes_in, read_index, scan_one
+from ..mask_files import IGNORE, FractionsError, Labels, MaskPair, classes_in, read_index, scan_one
 from ..mask_pairing import find_pairs, photos_and_masks
 from ..mask_photos import fit_masks, join_pairs, with_fitting_mask
 from ..mask_white import white_among_ones
 from ..palettes import class_file, read_palette
 from ..photo_identity import separate
 from ..report import ERROR, TOO_LARGE, WARNING, Report, add_unsplit, check_image, lines_of
+from ..turned_photos import TurnedPhotos
 from .source import LabelFormat, Legend, Sample, TrainingLabels, learned_split
 
 
@@ -133,12 +134,13 @@ class MaskSource(LabelFormat):
         notes += lines_of(self.remarks)
         headers = [(pair, read_header(pair.image)) for pair in pairs]
         resized = fit_masks(headers)
-        as_stored = _are_as_stored(headers, self.root)
+        turned = _turned(headers)
+        as_stored = _are_as_stored(headers, turned, self.root)
         splits: dict[str, list[MaskPair]] = {}
         for pair in pairs:
             splits.setdefault(pair.split or '', []).append(pair)
         splits, apart = separate(splits, learned_split(splits), lambda pair: pair.image)
-        notes += [*apart, *lines_of([*resized, *remarks, *doubts])]
+        notes += [*apart, *lines_of([*resized, *remarks, *doubts, *turned.untold_remarks()])]
         return MaskLabels(self.root, labels.classes, labels.palette, splits, notes, as_stored, labels)
 
     def repair(self, folder: Path) -> list[str]:
@@ -150,6 +152,7 @@ class MaskSource(LabelFormat):
         headers = {id(pair): check_image(Report(), pair.image) if pair.values else None for pair in pairs}
         sound = [(pair, header) for pair in pairs if (header := headers[id(pair)])]
         resized = fit_masks(sound)
+        turned = _turned(sound)
         splits: dict[str, list[MaskPair]] = {}
         for pair, header in sound:
             if _fits(pair, header):
@@ -161,7 +164,7 @@ class MaskSource(LabelFormat):
             index = read_index(pair, self.labels)
             if self.labels.plain:
                 cleared += len(pair.values.keys() - self.labels.allowed)
-            target = copies.add(pair.image, _is_as_stored(pair, header))
+            target = copies.add(pair.image, turned.takes_as_stored(header, pair.photo_size or pair.size))
             mask = folder / 'masks' / target.relative_to(copies.folder).with_suffix('.png')
             mask.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(index).save(mask)
@@ -194,6 +197,9 @@ class MaskLabels(TrainingLabels):
 
     def describe(self, images: list[MaskPair]) -> str:
         return 'index masks' if self.labels.plain else 'masks by colour'
+
+    def has_unlabelled(self, images: list[MaskPair]) -> bool:
+        return self.labels.plain and any(classes_in(image, self.labels)[-1] for image in images)
 
     def adapt(self, cfg: Config) -> list[str]:
         use_mask_files(cfg, None if self.labels.plain else [unpack_rgb(value) for value in self.labels.values])
@@ -252,7 +258,7 @@ def _check_pairs(
     report = Report(unit='pixels', images=len(pairs) + len(alone))
     for path in alone:
         report.add(WARNING, 'image without a mask', path.name)
-    counts, in_images, strange, headers = Counter(), Counter(), Counter(), []
+    counts, in_images, strange, headers, turned = Counter(), Counter(), Counter(), [], TurnedPhotos()
     for pair in pairs:
         header = check_image(report, pair.image)
         if not is_file(pair.mask):
@@ -278,6 +284,7 @@ def _check_pairs(
         if header:
             headers.append((pair, header))
             pair.photo_size = None if as_is else same_size(header, pair.size)
+            turned.add(pair.image.name, header, pair.photo_size or pair.size)
         if header and not _fits(pair, header):
             sizes = f'{pair.size[0]}x{pair.size[1]}, image {header.upright[0]}x{header.upright[1]}'
             report.add(ERROR, 'mask size unlike the image', f'{pair.mask.name} ({sizes})')
@@ -288,9 +295,10 @@ def _check_pairs(
             wrong = {value: n for value, n in pair.values.items() if value not in labels.allowed}
             if wrong:
                 shown = ', '.join(f'{value} in {n} pixels' for value, n in sorted(wrong.items())[:3])
-                report.add(
-                    ERROR, f'mask values beyond the {len(labels.classes)} classes', f'{pair.mask.name} ({shown})'
-                )
+                kind = f'mask values beyond the {len(labels.classes)} classes'
+                if labels.ignored != IGNORE:
+                    kind += f'; {labels.ignored} is for pixels without a label (ignore_index of the head)'
+                report.add(ERROR, kind, f'{pair.mask.name} ({shown})')
         strange[pair.mask.name] = found[-1] / max(sum(found.values()), 1)
         counts.update({k: n for k, n in found.items() if k >= 0})
         in_images.update(k for k in found if k >= 0)
@@ -300,6 +308,9 @@ def _check_pairs(
         report.add(ERROR, 'mask with white where others have 1; white is no label here', pair.mask.name)
     for kind, place in () if as_is else fit_masks(headers):
         report.add(WARNING, kind, place)
+    for level, entries in ((ERROR, turned.faults()), (WARNING, turned.remarks(by_config=as_is))):
+        for kind, name in entries:
+            report.add(level, kind, name)
     if labels is not None:
         report.classes = {name: counts[i] for i, name in enumerate(labels.classes)}
         report.in_images = {name: in_images[i] for i, name in enumerate(labels.classes)}
@@ -332,7 +343,14 @@ def _is_as_stored(pair: MaskPair, header: Header) -> bool:
     return (pair.photo_size or pair.size) == header.stored != header.upright
 
 
-def _are_as_stored(headers: Sequence[tuple[MaskPair, Header]], root: Path) -> bool:
+def _turned(headers: Sequence[tuple[MaskPair, Header]]) -> TurnedPhotos:
+    found = TurnedPhotos()
+    for pair, header in headers:
+        found.add(pair.image.name, header, pair.photo_size or pair.size)
+    return found
+
+
+def _are_as_stored(headers: Sequence[tuple[MaskPair, Header]], turned: TurnedPhotos, root: Path) -> bool | None:
     """Whether the masks of photos that EXIF data turn have their size as stored.
 
     Raises:
@@ -345,14 +363,13 @@ def _are_as_stored(headers: Sequence[tuple[MaskPair, Header]], root: Path) -> bo
             f'mask {pair.mask} is {pair.size[0]}x{pair.size[1]} and its image {size[0]}x{size[1]}, like {len(wrong)} of '
             f'{len(headers)}; write a corrected copy: mmlska check {quote(str(root))} --fix NEW_DIR'
         )
-    turned = [pair for pair, header in headers if header.stored != header.upright]
-    stored = [pair for pair, header in headers if _is_as_stored(pair, header)]
-    if stored and len(stored) < len(turned):
+    if turned.faults():
+        stored = next(pair for pair, header in headers if _is_as_stored(pair, header))
         raise ValueError(
-            f'mask {stored[0].mask} fits its photo as stored, others fit theirs turned as EXIF data say; '
-            f'save the photos without EXIF orientation: mmlska check DIR --fix NEW_DIR'
+            f'mask {stored.mask} fits its photo as stored, others fit theirs turned as EXIF data say; '
+            f'save the photos without EXIF orientation: mmlska check {quote(str(root))} --fix NEW_DIR'
         )
-    return bool(stored)
+    return turned.as_stored
 
 
 def _write_names(file: Path, names: list[str]) -> None:

@@ -120,7 +120,7 @@ class TrainingLabels(ABC):
     palette: Sequence[Sequence[int]]  # RGB of each class, for pictures
     splits: dict[str, list]  # the images of 'train', 'val', 'test', and of '' for those that nothing assigns to a split
     notes: list[str]  # what the user should know
-    as_stored: bool  # they count pixels of the photos as stored, whatever their EXIF data say
+    as_stored: bool | None  # they count pixels of photos that EXIF data turn as stored; None where they do not tell
 
     @property
     def learned(self) -> str:
@@ -154,6 +154,10 @@ class TrainingLabels(ABC):
     @abstractmethod
     def write(self, folder: Path, split: str, images: list) -> dict:
         """Write what training reads besides the images into a folder; the config of the data set."""
+
+    def has_unlabelled(self, images: list) -> bool:
+        """Whether masks that are read by the numbers of their classes have pixels without a label."""
+        return False
 
     def trained(self, cfg: Config, images: list) -> int:
         """How many of the images the data set of a config keeps."""

@@ -25,7 +25,7 @@ class PhotoToWrite:
     objects: list[tuple[int, dict]] = field(default_factory=list)  # class and sound COCO annotation
 
     def copy_to(self, target: Path) -> None:
-        """Copy the photo, without its EXIF orientation if the labels count pixels as stored."""
+        """Copy the photo, without an EXIF orientation: as stored if the labels count pixels so, else as viewers show it."""
         target.parent.mkdir(parents=True, exist_ok=True)
         copy_image(self.path, target, self.as_stored)
 
