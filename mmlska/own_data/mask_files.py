@@ -39,6 +39,7 @@ class MaskPair:
     deep: bool = False  # more than 8 bits
     floats: bool = False
     lossy: bool = False  # a JPEG, which changes values
+    renamed: bool = False  # the name of the file is not that of the photo, with an ending at most
     white: bool = (
         False  # white stands for 1, as in masks of one object; see :func:`mmlska.own_data.mask_classes.join_white`
     )
