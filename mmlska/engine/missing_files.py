@@ -163,7 +163,7 @@ def _why_missing(dataset: Any, split: str, key: str, missing: list[str], total: 
     count = f'{len(missing)} of {counted(total, kind)}{source}'
     if split == 'train' and len(missing) < total * _WRONG_FOLDER:
         return (
-            f'train data: {first} is not there and cannot be used, like {count}: put it there, correct the list, or give '
+            f'train data: {first} is not there and cannot be used (missing: {count}): put it there, correct the list, or give '
             '--skip-bad-images N to continue without up to N of them'
         )
     hint = _other_suffix(first)

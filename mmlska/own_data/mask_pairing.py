@@ -109,9 +109,12 @@ def unpaired_masks(folder: DataFolder) -> str | None:
     if not images or not masks:
         return None
     mask, image = short(masks[0], folder.root), short(images[0], folder.root)
+    advice = 'give each mask the name of its photo'
+    if len(masks) > len(images):
+        advice = 'if each is of one object, which is not read, join those of a photo into one label map with the name of the photo'
     return (
         f'{counted(len(masks), "mask")}, such as {mask}, {"has" if len(masks) == 1 else "have"} the name of none of '
-        f'{counted(len(images), "photo")}, such as {image}; give each mask the name of its photo'
+        f'{counted(len(images), "photo")}, such as {image}; {advice}'
     )
 
 

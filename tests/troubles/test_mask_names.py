@@ -123,7 +123,7 @@ def test_masks_whose_names_differ_by_a_pattern(photos, masks, said, tmp_path, co
     }
     cfg, _ = adapt(UPERNET, root, tmp_path / 'work')
     assert cfg.train_dataloader.dataset.type == 'BaseSegDataset'  # and not one data set for each pair
-    assert mask_labels(cfg, 'train') == mask_labels(cfg, 'val') == [0, 1, 2]
+    assert mask_labels(cfg) == [0, 1, 2]
 
 
 def test_patterns_that_make_no_pairs():
@@ -140,6 +140,16 @@ def test_masks_of_no_photo_are_named(tmp_path, refused):
     line = refused('check', tmp_path)
     assert (
         '4 masks, such as masks/a.png, have the name of none of 4 photos, such as images/photo_0.jpg; give each' in line
+    )
+
+
+def test_masks_of_single_objects_are_not_read(tmp_path, refused):
+    for n in range(3):
+        photo(tmp_path / f'{n}/images/{n}.png')
+        for number in range(2):
+            mask(tmp_path / f'{n}/masks/{number}-{n}.png', stripes([0, 255]))
+    assert 'if each is of one object, which is not read, join those of a photo into one label map' in refused(
+        'check', tmp_path
     )
 
 

@@ -94,7 +94,7 @@ def test_photos_and_label_maps_that_are_not_there(refuses, config, text, said):
 def test_a_single_photo_that_is_not_there(refuses, folder, command):
     (folder / 'set/train/3.png').unlink()
     line = refuses('det.py')
-    assert '/3.png is not there and cannot be used, like 1 of 6 images of set/train.json: put it there' in line
+    assert '/3.png is not there and cannot be used (missing: 1 of 6 images of set/train.json): put it there' in line
     assert 'or give --skip-bad-images N' in line
     options = ('--no-report', '--cfg-options', 'val_dataloader=None', 'val_evaluator=None', 'val_cfg=None')
     names = ('experiment_name=gone', 'visualizer.name=gone', 'train_dataloader.num_workers=0')
