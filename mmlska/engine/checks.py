@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from shlex import quote
 
 import torch
 from mmengine.config import Config
@@ -14,11 +14,13 @@ from mmengine.runner import Runner
 
 from ..datasets.coco_labels import refuse_deadly_mask
 from ..image_windows import MOST_PIXELS
-from ..images import MAX_PIXELS
-from ..text import shown
+from ..images import MAX_PIXELS, is_image
+from ..text import counted, shown
 from .config import has_hook
 from .config_parts import datasets_of
 from .evaluator_files import check_evaluators
+from .label_map_checks import check_zero_label
+from .missing_files import check_files, missing_text
 from .samples import mask_pipelines
 from .tiling import tiles_of
 
@@ -36,13 +38,25 @@ def check_settings(cfg: Config, config_path: str, *, work_dir: str | None, seed:
         )
     if seed is not None and not 0 <= seed < 2**32:
         raise ValueError(f'--seed {seed} is out of range; give 0 or more, below 2**32')
-    for split in ('train', 'val', 'test'):
+    for split, third in (('train', 'optim_wrapper'), ('val', 'val_evaluator'), ('test', 'test_evaluator')):
+        _check_all_or_none(cfg, (f'{split}_dataloader', third, f'{split}_cfg'))
         for name, least in (('batch_size', 1), ('num_workers', 0)):
             value = (cfg.get(f'{split}_dataloader') or {}).get(name, least)
             if type(value) is not int or value < least:
                 raise ValueError(f'{split}_dataloader.{name} {shown(value)} is impossible; use {least} or more')
     if work_dir:
         check_folder('--work-dir', work_dir)
+
+
+def _check_all_or_none(cfg: Config, names: tuple[str, ...]) -> None:
+    off = [name for name in names if cfg.get(name) is None]
+    if 0 < len(off) < len(names):
+        given = ' and '.join(name for name in names if name not in off)
+        none = ' '.join(f'{name}=None' for name in names)
+        raise ValueError(
+            f'{" and ".join(off)} {"is" if len(off) == 1 else "are"} None and {given} not; set all three to None '
+            f'(--cfg-options {none}), or none of them'
+        )
 
 
 def check_config_kept(cfg: Config) -> None:
@@ -94,14 +108,14 @@ def check_data(cfg: Config, splits: tuple[str, ...]) -> None:
     for split in splits:
         for dataset in datasets_of(cfg, split):
             root = Path(dataset.get('data_root') or '')
-            named = [dataset.get('ann_file'), *(dataset.get('data_prefix') or {}).values()]
-            for path in (root / name for name in named if isinstance(name, str) and name):
-                if not path.exists():
-                    how = f'; {cfg.data_help}'.replace('{data_root}', quote(str(root))) if cfg.get('data_help') else ''
-                    raise FileNotFoundError(
-                        f'{split} data not found: {path} does not exist (expected under {root.absolute()}){how}; '
-                        f'data elsewhere: --cfg-options data_root=DIR, or the variable MMLSKA_DATA for the folder above it'
-                    )
+            prefixes = dataset.get('data_prefix') or {}
+            named = {
+                'ann_file': dataset.get('ann_file'),
+                **{f'data_prefix.{key}': name for key, name in prefixes.items()},
+            }
+            for setting, name in named.items():
+                if isinstance(name, str) and name and not (root / name).exists():
+                    raise FileNotFoundError(missing_text(cfg, split, root, setting, name))
 
 
 def check_fsdp(cfg: Config) -> None:
@@ -139,7 +153,9 @@ def build_data(runner: Runner, cfg: Config, splits: tuple[str, ...]) -> None:
     """Build the loops of these splits, and with them the data, now, so that what is wrong with them is found before anything runs.
 
     Raises:
-        ValueError: If annotations can't be read, a split has no samples, or a mask to compare with is none.
+        FileNotFoundError: If photos or label maps are missing.
+        ValueError: If annotations can't be read, a split has no samples, a mask to compare with is none, or data set and pipeline
+            do not agree whether the label 0 is a class.
     """
     for split in splits:
         if cfg.get(f'{split}_dataloader') is None:
@@ -148,6 +164,10 @@ def build_data(runner: Runner, cfg: Config, splits: tuple[str, ...]) -> None:
             loop = getattr(runner, f'{split}_loop')
         if len(loop.dataloader.dataset) == 0:
             raise ValueError(_why_empty(cfg, split))
+        if cfg.get('default_scope') in ('mmdet', 'mmseg'):
+            dataset = loop.dataloader.dataset
+            check_files(dataset, split, getattr(dataset, 'skip_bad', 0))
+            check_zero_label(dataset, split)
         _check_masks(loop, cfg, split)
 
 
@@ -204,8 +224,22 @@ def _why_empty(cfg: Config, split: str) -> str:
                 f'{split} data: {path} has the classes {", ".join(names[:5])}, none of which the config knows '
                 f'({", ".join(classes[:5])}); set metainfo.classes of the datasets to the names in the file'
             )
+    if hint := _other_image_suffix(cfg, split):
+        return f'{split} data: {hint}'
     folders = [
         Path(d.get('data_root') or '', str(name)) for d in datasets_of(cfg, split) for name in d.data_prefix.values()
     ]
     where = ', '.join(map(str, _annotations(cfg, split) or folders))
     return f'{split} data: {where} has no sample with labels; check data_root, ann_file, data_prefix and img_suffix'
+
+
+def _other_image_suffix(cfg: Config, split: str) -> str | None:
+    """What to say if the images of a data set of mmseg have another suffix than it looks for."""
+    for dataset in datasets_of(cfg, split):
+        folder = Path(dataset.get('data_root') or '', (dataset.get('data_prefix') or {}).get('img_path') or '')
+        wanted = dataset.get('img_suffix')
+        found = Counter(path.suffix for path in folder.glob('*') if is_image(path)) if wanted else Counter()
+        if found and wanted.lstrip('.') and not any(True for _ in folder.rglob(f'*{wanted}')):
+            suffix, count = found.most_common(1)[0]
+            return f'img_suffix is {wanted!r} and {folder} has {counted(count, "image")} that end in {suffix}; set img_suffix={suffix!r}'
+    return None

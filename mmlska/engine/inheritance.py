@@ -132,6 +132,12 @@ def earlier_values(source: Source | None, name: str) -> list[Any]:
     return [value for file in files if (value := _read(file.path).get(name)) is not None]
 
 
+def has_own_root(source: Source | None) -> bool:
+    """Whether the user's own file says where the data are, and how to get the data of the file below it is of no use."""
+    first = next((file for file in (source.all() if source else ()) if 'data_root' in file.assigned), None)
+    return first is not None and is_own(first.path) and 'data_help' not in first.assigned
+
+
 def values_in_parts(source: Source | None, name: str) -> dict[str, set[str]]:
     """The texts that a file with bases gives to a key of this name, by the setting whose dicts have it: ``dict(data_root='...')``."""
     found: dict[str, set[str]] = {}

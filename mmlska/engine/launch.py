@@ -16,6 +16,7 @@ from ..log import log
 from ..weights import safe_reading
 from ..weights.manifest import MANIFEST_SCHEME
 from .checks import build_data, check_config_kept, check_data, check_folder, check_settings, check_training
+from .class_weights import check_class_weights
 from .config import add_hook, find_checkpoint, has_hook, read_config, remove_hooks, replace_sync_bn, replace_type
 from .console import calm, changed_settings, data_line
 from .continuing import check_length_left
@@ -147,6 +148,7 @@ def build_train_runner(
         cfg.auto_scale_lr.enable = True
     check_model(cfg)
     check_labels(cfg, ('train', 'val'))
+    check_class_weights(cfg)
     check_schedule(cfg)
     settings = changed_settings(cfg)  # before mmlska puts its own parts in
     if resume is None and cfg.get('resume') and not cfg.get('load_from'):

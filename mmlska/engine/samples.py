@@ -7,6 +7,7 @@ import logging
 import multiprocessing
 import os
 import random
+import traceback
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -16,12 +17,14 @@ from mmengine.registry import DATA_SAMPLERS, DATASETS
 from torch.utils.data import BatchSampler, Dataset, Sampler, get_worker_info
 
 from ..datasets.coco_labels import refuse_deadly_mask
+from ..images import spread
 from ..log import log
 from .errors import BadSampleError
 from .ignored_label import IGNORED, ignored_by
 
 _MAX_WORKERS = 256
 _MOST_BAD = 1000  # files that are remembered as bad
+_TRIED = 3  # other files that tell a wrong setting from a broken file
 
 
 class Draw(int):
@@ -115,6 +118,12 @@ class ResumableBatchSampler(Sampler):
 
     def __len__(self) -> int:
         return len(self.batches)
+
+
+def _origin(error: Exception) -> tuple:
+    """The kind of an error and where it was raised."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return type(error), *((frames[-1].filename, frames[-1].lineno) if frames else ())
 
 
 def mask_pipelines(dataset: Dataset) -> list[list]:
@@ -238,10 +247,30 @@ class GuardedDataset(Dataset):
         count = self._count_bad()
         if count > self.skip_bad:
             how = f'{count} such files, --skip-bad-images {self.skip_bad}' if self.skip_bad else 'the run stops'
-            raise BadSampleError(
-                f'{message}; {how}: correct or remove the file, or give --skip-bad-images N to continue past up to N of them'
-            ) from error
+            advice = 'correct or remove the file, or give --skip-bad-images N to continue past up to N of them'
+            if alike := self._fail_alike(index, error):
+                advice = (
+                    f'{alike} other files fail in the same way, so correct or remove the setting of the data set, its pipeline or the '
+                    'classes that does this; else correct the files'
+                )
+            raise BadSampleError(f'{message}; {how}: {advice}') from error
         log(f'{message}; continuing without it, {count} of at most {self.skip_bad}', logging.WARNING)
+
+    def _fail_alike(self, index: int, error: Exception) -> int:
+        """How many other files were tried, if all fail as this one; 0 if one does not."""
+        tried: set[str] = {self.file_of(index)}
+        for other in spread(range(len(self)), _TRIED + 1):
+            if (file := self.file_of(other)) in tried:
+                continue
+            try:
+                self._check_labels(self.dataset[other])
+            except Exception as found:  # whatever a transform makes of it
+                if _origin(found) != _origin(error):
+                    return 0
+                tried.add(file)
+            else:
+                return 0
+        return len(tried) - 1
 
     def file_of(self, index: int) -> str:
         """The image file of a sample, with its label map where it has one."""

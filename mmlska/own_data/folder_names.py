@@ -18,11 +18,16 @@ KIND_WORD = re.compile(
     r'(jpeg)?images?|imgs?|photos?|pictures?|labels?(txt)?|labelme|anns?|annotations?|xmls?|jsons?|txts?|masks?|hbb|obb'
 )
 #: How the name of a mask ends, behind that of its photo.
-MASK_ENDS = re.compile(r'[_-]((gtFine_)?(labelIds|labelTrainIds|color)|masks?|labels?|gt|seg|segmentation|L|ann)$')
+MASK_ENDS = re.compile(
+    r'[_-]((gt(Fine|Coarse)_)?(labelIds|labelTrainIds|color)|masks?|labels?|gt|seg|segmentation|L|ann)$'
+)
+#: How it may begin, where photos and masks lie in one folder.
+MASK_BEGINS = re.compile(r'(masks?|labels?|gt|seg|segmentations?)[_-]', re.IGNORECASE)
 #: How the name of a photo may end where its mask has another end.
 IMAGE_ENDS = re.compile(r'[_-](leftImg8bit|image|img|rgb|sat)$')
 _MASK_WORD = re.compile(
-    'masks?|anns?|annotations?|labels?|labelids|gt|gtfine|groundtruth|seg|segmentations?|segmentationclass'
+    'masks?|anns?|annotations?|labels?|labelids|gt|gtfine|gtcoarse|groundtruth|seg|segmentations?|segmentationclass(aug|raw)?|'
+    'stuffthingmaps?'
 )
 _PHOTO_WORD = re.compile(r'(jpeg)?images?|imgs?|photos?|pictures?|leftimg|rgb')
 #: Words for photos that are in no usual split: beside them train is a split.

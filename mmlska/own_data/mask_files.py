@@ -42,6 +42,7 @@ class MaskPair:
     floats: bool = False
     lossy: bool = False  # a JPEG, which changes values
     wide: bool = False  # numbers of a type that only a copy can be trained on, such as float64 in TIFF
+    renamed: bool = False  # the name of the file is not that of the photo, with an ending at most
     white: bool = False  # what is not 0 stands for 1, as in masks of one object; see :func:`mmlska.own_data.mask_white.join_white`
     values: dict[int, int] = field(default_factory=dict)  # index, or RGB packed into one number, -> pixels
     shown: dict[int, int] = field(default_factory=dict)  # index -> packed RGB that the file shows for it

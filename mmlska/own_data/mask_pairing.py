@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..text import counted
 from .data_folder import NOT_READ, DataFolder, is_unread
-from .folder_names import IMAGE_ENDS, MASK_ENDS
+from .folder_names import MASK_BEGINS
 from .label_text import short
 from .mask_files import MaskPair
+from .mask_names import (
+    OF_OBJECTS,
+    names_by_ends,
+    names_without_shared,
+    preferred,
+    refuse_several_numberings,
+    without_objects,
+)
 from .split_lists import NOT_LISTED, SplitLists
 
-# Masks of single objects, beside those of classes in Pascal VOC and Mapillary: neither photos nor masks that can be used.
-_INSTANCE_FOLDER = re.compile(
-    r'segmentationobject|instances?([ _-]?(masks?|ids?|labels?|annotations?))?', re.IGNORECASE
-)
 _PURPOSES = ('segmentation', 'main', 'layout', '')  # of VOC's lists
 
 
@@ -31,9 +35,8 @@ class MaskPairing:
 
 def photos_and_masks(folder: DataFolder) -> tuple[list[Path], list[Path]]:
     """The files that look like photos, and those that look like masks."""
-    root = folder.root
     images, masks = [], []
-    files = [path for path in folder.images if not any(map(_INSTANCE_FOLDER.fullmatch, _folders(path, root)))]
+    files, _ = without_objects(folder.images, folder.root)
     for path in files:
         (masks if folder.is_mask(path) else images).append(path)
     if not masks:  # x.jpg and x.png in one folder
@@ -41,45 +44,78 @@ def photos_and_masks(folder: DataFolder) -> tuple[list[Path], list[Path]]:
         masks = [path for path in files if path.suffix.lower() == '.png' and stems[path.parent, path.stem] == 2]
         known = set(masks)
         images = [path for path in files if path not in known]
+    if not masks:  # image_1.jpg and mask_1.png in one folder
+        marked = [path for path in files if MASK_BEGINS.match(path.stem)]
+        known = set(marked)
+        photos = [path for path in files if path not in known]
+        if names_without_shared(photos, marked):
+            images, masks = photos, marked
     return images, masks
 
 
 def find_pairs(folder: DataFolder) -> MaskPairing:
-    """Pair images with masks of the same name, in other folders or with endings such as ``_mask``.
+    """Pair images with masks of the same name, in other folders or with endings such as ``_mask``; see :mod:`.mask_names`.
 
     Raises:
-        ValueError: If two masks fit an image equally well.
+        ValueError: If two masks fit an image equally well, or masks number their classes in several ways.
     """
     root, out = folder.root, MaskPairing()
     images, masks = photos_and_masks(folder)
-    stems = {image.stem for image in images}
-    by_key: dict[str, list[Path]] = {}
-    for mask in masks:  # a photo may be called woman_mask.jpg, and its mask woman_mask.png
-        by_key.setdefault(mask.stem if mask.stem in stems else MASK_ENDS.sub('', mask.stem), []).append(mask)
+    wanted, names = names_by_ends(images, masks)
+    shared = None
+    if not {name for own in wanted.values() for name in own} & set(names.values()):
+        shared = names_without_shared(images, masks)
+        wanted, names = (shared.photos, shared.masks) if shared else (wanted, names)
+    by_name: dict[str, list[Path]] = {}
+    for mask in masks:
+        by_name.setdefault(names[mask], []).append(mask)
     lists, used = SplitLists(folder, purposes=_PURPOSES), set()
     for image in images:
-        fitting = by_key.get(IMAGE_ENDS.sub('', image.stem)) or by_key.get(image.stem) or []
+        fitting = next((by_name[name] for name in wanted[image] if name in by_name), [])
         if not fitting:
             out.alone.append(image)
             continue
         parts = set(_folders(image, root))
-        shared = [len(parts.intersection(_folders(mask, root))) for mask in fitting]
-        best, *others = [mask for mask, count in zip(fitting, shared) if count == max(shared)]
-        if others:
-            raise ValueError(f'{image} has two masks, {best} and {others[0]}; keep one of them in the folder')
-        used.add(best)
+        common = [len(parts.intersection(_folders(mask, root))) for mask in fitting]
+        best, left_out = preferred(image, [mask for mask, count in zip(fitting, common) if count == max(common)], root)
+        out.remarks += left_out
+        used.update((best, *(root / place for _, place in left_out)))
         listed, split = lists.split_of(image)
         if listed:
-            out.pairs.append(MaskPair(image, best, split))
+            out.pairs.append(MaskPair(image, best, split, renamed=shared is not None))
         else:
             out.remarks.append((NOT_LISTED, short(image, root)))
+    refuse_several_numberings([pair.mask for pair in out.pairs], root)
     if out.pairs:
-        out.remarks += [*lists.left_out, *lists.remarks]
-        unread = [path for path in folder.files if is_unread(path)]
-        rest = [mask for mask in masks if mask not in used]
-        out.remarks += [('mask without its image, not used', short(mask, root)) for mask in rest]
-        out.remarks += [(NOT_READ, short(path, root)) for path in unread]
+        _add_remarks(out, folder, lists, [mask for mask in masks if mask not in used])
+        out.remarks += [shared.remark] if shared else []
     return out
+
+
+def _add_remarks(out: MaskPairing, folder: DataFolder, lists: SplitLists, rest: list[Path]) -> None:
+    """Say what is there and not used: masks of no image, pictures of single objects, files that are not read."""
+    root = folder.root
+    unread = [path for path in folder.files if is_unread(path)]
+    _, of_objects = without_objects(folder.images, root)
+    out.remarks += [*lists.left_out, *lists.remarks]
+    out.remarks += [('mask without its image, not used', short(mask, root)) for mask in rest]
+    out.remarks += [(OF_OBJECTS, short(path, root)) for path in of_objects]
+    out.remarks += [(NOT_READ, short(path, root)) for path in unread]
+
+
+def unpaired_masks(folder: DataFolder) -> str | None:
+    """What to say of masks that all have other names than the photos; None where there are no masks or no photos."""
+    images, masks = photos_and_masks(folder)
+    if not images or not masks:
+        return None
+    mask, image = short(masks[0], folder.root), short(images[0], folder.root)
+    advice = 'give each mask the name of its photo'
+    if len(masks) > len(images):
+        advice = 'if each is of one object, which is not read, join those of a photo into one label map with the name of the photo'
+    return (
+        f'{counted(len(masks), "mask")}, such as {mask}, {"has" if len(masks) == 1 else "have"} the name of none of '
+        f'{counted(len(images), "photo")}, such as {image}; {advice}'
+    )
 
 
 def _folders(path: Path, root: Path) -> tuple[str, ...]:

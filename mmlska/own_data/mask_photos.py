@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from shutil import copyfile
 
 from PIL import Image
 
@@ -73,16 +74,21 @@ def fit_masks(pairs: Sequence[tuple[MaskPair, Header]]) -> Entries:
 
 
 def with_fitting_mask(pair: MaskPair, folder: Path, root: Path) -> MaskPair:
-    """The pair whose mask has the size of its photo, 1 for the object of masks of one, and 8 bits: others are written into a folder.
+    """The pair whose mask has name and size of its photo, 1 for the object of masks of one, and 8 bits: others are written into a folder.
 
     Args:
         pair: Marked by :func:`fit_masks` if its mask is to be resized.
         folder: The folder for those.
         root: The data folder.
     """
-    if not (pair.photo_size or pair.white or pair.wide):
+    if not (pair.photo_size or pair.white or pair.wide or pair.renamed):
         return pair
     place = pair.mask.relative_to(root) if pair.mask.is_relative_to(root) else Path(pair.mask.name)
+    if pair.renamed:
+        place = place.with_name(pair.image.stem + place.suffix)
+    if not (pair.photo_size or pair.white or pair.wide):
+        write_atomically(folder / place, partial(copyfile, pair.mask))
+        return MaskPair(pair.image, folder / place, pair.split, pair.size)
     file = folder / place.with_suffix('.png')
     with open_mask(pair.mask) as mask:
         fitting = Image.fromarray(ones_of(mask)) if pair.white else mask.convert('L') if pair.wide else mask

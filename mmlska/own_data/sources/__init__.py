@@ -12,6 +12,7 @@ from ...text import counted, shown
 from ..data_folder import DataFolder, is_unread
 from ..folder import is_file, refuse_leading_out, walk
 from ..label_text import read_text, short
+from ..mask_pairing import unpaired_masks
 from .boxes_csv import CsvSource
 from .coco import CocoSource
 from .cvat import CvatSource
@@ -140,6 +141,8 @@ def nothing_found(root: Path, scope: str | None = None, label_format: str | None
         for kind in SOURCES
         if kind.name not in wanted and kind.fits(folder)
     ]
+    if MaskSource.name in wanted and (unpaired := unpaired_masks(folder)):
+        parts.append(unpaired)
     unread = [path for path in folder.files if is_unread(path)]
     if unread:
         kinds = ', '.join(sorted({path.suffix.lower() for path in unread}))

@@ -24,6 +24,7 @@ from ..split_lists import NOT_LISTED, SplitLists
 from .instances import InstanceSource
 from .yolo_declaration import NAME_FILES, Declaration, check_commas, class_id, photos_of, read_declaration
 
+_OUTSIDE = 'label file outside of the folders called labels, not used, nor is its photo if it has no other; if it counts, move it there'
 _FARTHEST = 2  # an outline may leave the photo a little; larger numbers count pixels
 
 
@@ -54,6 +55,8 @@ def _read(folder: DataFolder) -> list[AnnotationFile]:
     # A photo without label file has no objects: it must not get those of another photo of its name.
     # A single folder of labels may have any name, though, and that of the photos another.
     files = _label_files(folder)
+    outside = _outside(folder, files)
+    builder.remarks += [(_OUTSIDE, short(path, folder.root)) for path in outside]
     several = len({path.parent for path in files}) > 1
     pairing = pair(folder, ((path, [path.stem]) for path in files), same_place=several)
     builder.left_out += pairing.left_out
@@ -65,7 +68,7 @@ def _read(folder: DataFolder) -> list[AnnotationFile]:
     labels = {photo: label for label, photo in pairing.photos.items()}
     splits = _splits(folder, declared, labels, builder)
     unused: dict[str, list[Path]] = {}
-    for path in pairing.unused:
+    for path in (*pairing.unused, *outside):
         unused.setdefault(name_key(path.stem), []).append(path)
     lines: dict[Path, list[_Line] | None] = {}
     for photo in splits:
@@ -193,6 +196,13 @@ def _label_files(folder: DataFolder) -> list[Path]:
     texts = [path for path in folder.with_suffix('.txt') if path.name not in NAME_FILES]
     below = [path for path in texts if 'labels' in (part.lower() for part in path.relative_to(folder.root).parts[:-1])]
     return below or [path for path in texts if has_photo(folder, [path.stem], path)]
+
+
+def _outside(folder: DataFolder, used: list[Path]) -> list[Path]:
+    """Files that look like labels of photos and lie in other folders than those that are used."""
+    known = set(used)
+    texts = (path for path in folder.with_suffix('.txt') if path.name not in NAME_FILES and path not in known)
+    return [path for path in texts if has_photo(folder, [path.stem], path) and _looks_right(path)]
 
 
 def _looks_right(path: Path) -> bool:
