@@ -124,7 +124,7 @@ ROOMS: dict[str, Room] = {
         "a user's folder: sources and writers (one file a label format), check, split, repair, convert, adapt a config",
         (
             *('bands', 'colors', 'datasets', 'engine', 'files', 'image_headers', 'image_windows', 'images', 'infer'),
-            *('text', 'tiles'),
+            *('outputs', 'text', 'tiles'),
         ),
         ('PIL', 'cv2', 'mmengine', 'numpy', 'pycocotools', 'yaml'),
     ),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..text import counted
 from .data_folder import NOT_READ, DataFolder, is_unread
-from .folder_names import MASK_BEGINS
+from .folder_names import MASK_BEGINS, is_of_photos
 from .label_text import short
 from .mask_files import MaskPair
 from .mask_names import (
@@ -19,8 +19,11 @@ from .mask_names import (
     refuse_several_numberings,
     without_objects,
 )
+from .report import first_of
 from .split_lists import NOT_LISTED, SplitLists
 
+_NOT_ITS_MASK = 'image whose mask is that of another image, not used'
+_TWO_PHOTOS = 'mask of several images that are equally near, used for each; remove those that are none'
 _PURPOSES = ('segmentation', 'main', 'layout', '')  # of VOC's lists
 
 
@@ -69,7 +72,7 @@ def find_pairs(folder: DataFolder) -> MaskPairing:
     by_name: dict[str, list[Path]] = {}
     for mask in masks:
         by_name.setdefault(names[mask], []).append(mask)
-    lists, used = SplitLists(folder, purposes=_PURPOSES), set()
+    lists, used, found = SplitLists(folder, purposes=_PURPOSES), set(), {}
     for image in images:
         fitting = next((by_name[name] for name in wanted[image] if name in by_name), [])
         if not fitting:
@@ -80,9 +83,18 @@ def find_pairs(folder: DataFolder) -> MaskPairing:
         best, left_out = preferred(image, [mask for mask, count in zip(fitting, common) if count == max(common)], root)
         out.remarks += left_out
         used.update((best, *(root / place for _, place in left_out)))
+        found[image] = best
+    claims: dict[Path, list[Path]] = {}
+    for image, mask in found.items():
+        claims.setdefault(mask, []).append(image)
+    for image, mask in found.items():
+        rivals = _nearer(folder, mask, image, claims[mask])
+        if rivals:
+            out.remarks.append((_NOT_ITS_MASK, f'{short(image, root)}, where {short(rivals[0], root)} is nearer'))
+            continue
         listed, split = lists.split_of(image)
         if listed:
-            out.pairs.append(MaskPair(image, best, split, renamed=shared is not None))
+            out.pairs.append(MaskPair(image, mask, split, renamed=shared is not None))
         else:
             out.remarks.append((NOT_LISTED, short(image, root)))
     refuse_several_numberings([pair.mask for pair in out.pairs], root)
@@ -98,6 +110,10 @@ def _add_remarks(out: MaskPairing, folder: DataFolder, lists: SplitLists, rest: 
     unread = [path for path in folder.files if is_unread(path)]
     _, of_objects = without_objects(folder.images, root)
     out.remarks += [*lists.left_out, *lists.remarks]
+    out.remarks += [
+        (_TWO_PHOTOS, f'{short(mask, root)}: {first_of([short(image, root) for image in kept])}')
+        for mask, kept in _of_several(out.pairs).items()
+    ]
     out.remarks += [('mask without its image, not used', short(mask, root)) for mask in rest]
     out.remarks += [(OF_OBJECTS, short(path, root)) for path in of_objects]
     out.remarks += [(NOT_READ, short(path, root)) for path in unread]
@@ -116,6 +132,23 @@ def unpaired_masks(folder: DataFolder) -> str | None:
         f'{counted(len(masks), "mask")}, such as {mask}, {"has" if len(masks) == 1 else "have"} the name of none of '
         f'{counted(len(images), "photo")}, such as {image}; {advice}'
     )
+
+
+def _nearer(folder: DataFolder, mask: Path, image: Path, images: list[Path]) -> list[Path]:
+    """Those of the images of a mask that lie nearer to it than one of them, or as near in a folder that is called one of photos."""
+
+    def rank(path: Path) -> tuple:
+        return *folder.nearness(path, mask), any(map(is_of_photos, _folders(path, folder.root)))
+
+    return [other for other in images if rank(other) > rank(image)] if len(images) > 1 else []
+
+
+def _of_several(pairs: list[MaskPair]) -> dict[Path, list[Path]]:
+    """The masks of several images, with these."""
+    found: dict[Path, list[Path]] = {}
+    for pair in pairs:
+        found.setdefault(pair.mask, []).append(pair.image)
+    return {mask: images for mask, images in found.items() if len(images) > 1}
 
 
 def _folders(path: Path, root: Path) -> tuple[str, ...]:
