@@ -119,11 +119,16 @@ class MaskSource(LabelFormat):
         pairs = self.pairs if self.labels else []
         return [(pair.image.name + str(pair.image.parent), partial(_sample, pair, self.labels)) for pair in pairs]
 
-    def read(self) -> MaskLabels:
+    def read(self, objects: bool = False) -> MaskLabels:
+        """What can be trained on.
+
+        Args:
+            objects: Single objects are wanted; see :func:`mmlska.own_data.mask_classes.understand`.
+        """
         pairs, remarks, doubts = join_pairs(self.pairs)
         for pair in pairs:
             scan_one(pair)
-        labels = understand(pairs, self._named(), asked=bool(self.palette))
+        labels = understand(pairs, self._named(), asked=bool(self.palette), objects=objects)
         notes = list(labels.notes)
         if self.alone:
             first = self.alone[0].relative_to(self.root)
