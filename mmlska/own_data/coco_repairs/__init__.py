@@ -12,7 +12,7 @@ from .boxes import boxes_of_masks, compare_with_masks, read_boxes, scale_fractio
 from .entries import CocoEntries
 from .forms import read_boxes_as_numbers, read_crowds, read_masks_as_numbers, read_sizes, short_outlines
 from .ids import annotation_ids, join_categories, join_images, shared_categories, shared_images, shifted_categories
-from .runs import read_pairs, turned_sizes
+from .runs import fit_runs, read_pairs, turned_sizes
 
 #: In their order: each finds what those before it left.
 REPAIRS = (
@@ -29,6 +29,7 @@ REPAIRS = (
     scale_fractions,
     read_pairs,
     turned_sizes,
+    fit_runs,
     short_outlines,
     read_boxes,
     boxes_of_masks,
