@@ -16,7 +16,8 @@ from .label_text import number, short
 
 #: What a photo's objects are, where nothing names their class.
 UNNAMED = 'object'
-_UNREAD = 'unread'  # the key of a photo's entry that notes objects which can't be read
+_UNREAD = 'unread'  # the key of a photo's entry that notes objects which are not read; true if they should be
+_NONE_READ = 'photo of whose objects none can be read'
 
 
 @dataclass
@@ -90,9 +91,18 @@ class LabelBuilder:
         try:
             yield
         except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
-            self.left_out.append((kind, f'{place}: {printable(" ".join(str(error).split()))[:160]}'))
-            if photo:
-                photo.entry[_UNREAD] = True
+            self.leave_out(kind, f'{place}: {printable(" ".join(str(error).split()))[:160]}', photo)
+
+    def leave_out(self, kind: str, place: str, photo: LabelledPhoto | None = None) -> None:
+        """Note an object that can't be read; ``photo`` as for :meth:`faults`."""
+        self.left_out.append((kind, place))
+        if photo:
+            photo.entry[_UNREAD] = True
+
+    def pass_over(self, kind: str, place: str, photo: LabelledPhoto) -> None:
+        """Remark an object that is sound and of no use, such as a point. A photo that has no other is not one without objects."""
+        self.remarks.append((kind, place))
+        photo.entry.setdefault(_UNREAD, False)
 
     def files(self) -> list[AnnotationFile]:
         """The labels of each split; one file without photos and classes, and with the reasons, where nothing can be used."""
@@ -103,6 +113,8 @@ class LabelBuilder:
             self._leave_out_unread(item)
         found = [item for item in self._files.values() if item.content['images']]
         if not found:
+            if not self.left_out:
+                self.left_out.append(('no photo has an object that can be read', short(self.source, self.root)))
             found = [AnnotationFile(self.source, None, {'images': [], 'annotations': []})]
         for item in found:
             item.content['categories'] = categories
@@ -114,8 +126,10 @@ class LabelBuilder:
         labelled = {annotation['image_id'] for annotation in item.content['annotations']}
         kept = []
         for image in item.content['images']:
-            if image.pop(_UNREAD, False) and image['id'] not in labelled:
-                self.left_out.append(('photo of whose objects none can be read', printable(image['file_name'])))
+            unread = image.pop(_UNREAD, None)
+            if unread is not None and image['id'] not in labelled:
+                entries = self.left_out if unread else self.remarks
+                entries.append((_NONE_READ, printable(image['file_name'])))
                 item.images.pop(image['file_name'], None)
             else:
                 kept.append(image)

@@ -8,9 +8,12 @@ from collections.abc import Sequence
 from ..colors import distinct_colors, pack_rgb, unpack_rgb
 from ..text import counted
 from .class_files import NamedClass
+from .label_builder import UNNAMED
 from .label_drawing import BACKGROUND
-from .mask_files import IGNORE, Labels, MaskPair
+from .mask_edges import edge_values
+from .mask_files import IGNORE, Labels, MaskPair, seen_as
 from .mask_numbers import has_gaps, meant_by
+from .mask_objects import OBJECT_IDS, OBJECTS_READ, has_object_ids
 from .mask_white import join_white
 from .palettes import is_no_label, spelling
 
@@ -19,13 +22,16 @@ _RARE, _RARE_IN_MASK = 1e-3, 5e-3
 _BLUR = 16  # by which JPEG changes a channel
 
 
-def understand(pairs: Sequence[MaskPair], named: Sequence[NamedClass] | None, *, asked: bool) -> Labels:
+def understand(
+    pairs: Sequence[MaskPair], named: Sequence[NamedClass] | None, *, asked: bool, objects: bool = False
+) -> Labels:
     """Find out which classes the masks hold.
 
     Args:
         pairs: Pairs that went through :func:`mmlska.own_data.mask_files.scan_one`.
         named: Classes of a palette or of ``classes.json``; None to go by the masks alone.
         asked: Whether the user named that palette: then colours that are not in it are left unlabelled.
+        objects: Single objects are wanted: values that are ids of objects are no classes.
 
     Raises:
         ValueError: If masks and names do not fit or the masks are photos.
@@ -34,8 +40,18 @@ def understand(pairs: Sequence[MaskPair], named: Sequence[NamedClass] | None, *,
     if named:
         named, said = meant_by(named, pairs)
         notes += said
-    labels = _understand(pairs, named, asked)
-    labels.notes = [*notes, *labels.notes]
+    ids = not named and has_object_ids(pairs)
+    if ids and objects:
+        return Labels([UNNAMED], [], distinct_colors(1), True, notes=[OBJECTS_READ], ids=True)
+    try:
+        labels = _understand(pairs, named, asked)
+    except ValueError as error:
+        if ids:
+            raise ValueError(OBJECT_IDS) from error
+        raise
+    labels.notes = [*notes, *([OBJECT_IDS] if ids else []), *labels.notes]
+    if objects and not named and labels.plain and labels.values[0] == 0:
+        labels.classes[0] = BACKGROUND
     return labels
 
 
@@ -46,17 +62,26 @@ def _understand(pairs: Sequence[MaskPair], named: Sequence[NamedClass] | None, a
         if indexed:
             values.update(pair.values)
         pixels = sum(pair.values.values())
-        for value, count in pair.values.items():
-            color = pair.shown[value] if pair.indexed else value
+        for color, count in seen_as(pair, False).items():
             colors[color] += count
             largest[color] = max(largest[color], count / pixels)
     floor = _RARE * sum(colors.values())
     common = [c for c, n in colors.items() if len(colors) == 2 or n >= floor or largest[c] >= _RARE_IN_MASK]
     by_color = bool(named) and named[0].color is not None
     sure = by_color and has_gaps(named)  # the file says which values the masks hold, and so all that is to be learned
+    edges, notes = _edges(pairs, set(values) if indexed else set(common), named, asked)
+    if edges:
+        shown = {pair.shown[edge] for pair in pairs for edge in edges & pair.shown.keys()} if indexed else edges
+        values, colors = (
+            Counter({v: n for v, n in found.items() if v not in gone})
+            for found, gone in ((values, edges), (colors, shown))
+        )
+        common = [color for color in common if color not in shown]
     if indexed and not (by_color and (sure or _share(colors, named) > _share_of_indices(values, named))):
         labels = _by_index(pairs, values, named)
         if labels is not None:
+            labels.notes += notes
+            labels = _only(labels, pairs, [i for i, v in enumerate(labels.values) if not edges or values[v]])
             return _without_unlabeled(labels, pairs, named)
     deep = next((pair for pair in pairs if pair.deep), None)
     if deep:
@@ -68,7 +93,32 @@ def _understand(pairs: Sequence[MaskPair], named: Sequence[NamedClass] | None, a
             f'masks such as {lossy} are JPEG files, in which classes are blurred to {len(colors)} colours; save them as PNG where '
             f'they come from, or give --palette with the colours of the classes'
         )
-    return _by_color(colors, common, named or None, asked or sure)
+    labels = _by_color(colors, common, named or None, asked or sure)
+    labels.notes = [*notes, *labels.notes]
+    return labels
+
+
+def _edges(
+    pairs: Sequence[MaskPair], values: set[int], named: Sequence[NamedClass] | None, asked: bool
+) -> tuple[set[int], list[str]]:
+    """The values, or colours, that interpolation left between classes and that nothing names, and what to say of them."""
+    colors = {int(pack_rgb(one.color)) for one in named or () if one.color is not None}
+    if asked and colors:  # all that are not in the palette are unlabelled
+        return set(), []
+    edges = {edge for edge in edge_values(pairs, values) if all(p.shown.get(edge, edge) not in colors for p in pairs)}
+    if not edges:
+        return edges, []
+    indexed = all(pair.indexed for pair in pairs)
+    pixels = sum(seen_as(pair, indexed).get(edge, 0) for pair in pairs for edge in edges)
+    share = pixels / sum(sum(pair.values.values()) for pair in pairs)
+    where = next(pair.mask.name for pair in pairs if edges & seen_as(pair, indexed).keys())
+    what = [str(edge) if indexed else f'#{edge:06x}' for edge in sorted(edges)]
+    values = ', '.join(what[:2]) + (', ...' if len(what) > 2 else '')
+    seams = f'masks resized with interpolation: {values} lie only between other classes'
+    if named and not colors and max(edges) <= len(named):
+        return set(), [f'{seams} and are classes, as they have names ({share:.1%} of all pixels, as in {where})']
+    remedy = f'resize with nearest neighbour, or name them (--palette), as in {where}'
+    return edges, [f'{seams} and are unlabelled ({share:.1%} of all pixels); {remedy}']
 
 
 def _is_blurred(color: int, others: Sequence[int]) -> bool:
@@ -136,9 +186,13 @@ def _slips(pairs: Sequence[MaskPair], values: Counter) -> list[str]:
 
 
 def _without_unlabeled(labels: Labels, pairs: Sequence[MaskPair], named: Sequence[NamedClass] | None) -> Labels:
-    """Leave out the classes that are called 'unlabeled' or the like, by reading the masks by their colours."""
-    kept = [i for i, c in enumerate(named or ()) if not is_no_label(c.name)]
-    if not named or len(kept) == len(named):
+    """Leave out the classes that are called 'unlabeled' or the like."""
+    return _only(labels, pairs, [i for i, c in enumerate(named) if not is_no_label(c.name)]) if named else labels
+
+
+def _only(labels: Labels, pairs: Sequence[MaskPair], kept: list[int]) -> Labels:
+    """Leave out all other classes, by reading the masks by their colours; all stay where these do not tell them apart."""
+    if len(kept) == len(labels.classes):
         return labels
     shown: dict[int, set[int]] = {}
     for pair in pairs:

@@ -62,6 +62,7 @@ class Labels:
     plain: bool
     reduce_zero: bool = False
     notes: list[str] = field(default_factory=list)
+    ids: bool = False  # each value is an object, none a class
     ignored: int = IGNORE  # the label of pixels without one, in which a head that a config names may differ
 
     @property
@@ -219,12 +220,31 @@ def read_index(pair: MaskPair, labels: Labels) -> np.ndarray:
     return index
 
 
+def read_values(pair: MaskPair, indexed: bool) -> np.ndarray:
+    """The values of a mask as they are, int64 (H, W): indices, or packed colours.
+
+    Raises:
+        ImageError: If the mask can't be read.
+    """
+    with open_image(pair.mask) as file:
+        parts = [np.asarray(band) if indexed else pack_rgb(band.convert('RGB')) for band in _bands(file)]
+    return np.concatenate(parts).astype(np.int64)
+
+
+def seen_as(pair: MaskPair, indexed: bool) -> dict[int, int]:
+    """The pixels of each value of a mask: of its indices, or of the packed colours that it shows."""
+    if indexed or not pair.indexed:
+        return pair.values
+    found: Counter = Counter()
+    for value, count in pair.values.items():
+        found[pair.shown[value]] += count
+    return found
+
+
 def classes_in(pair: MaskPair, labels: Labels) -> Counter:
     """The pixels of each class, by index, in a mask; -1 counts those without a label."""
     place = {value: i for i, value in enumerate(labels.values)}
     found: Counter = Counter()
-    for value, count in pair.values.items():
-        if not labels.plain and pair.indexed:
-            value = pair.shown[value]
+    for value, count in seen_as(pair, labels.plain).items():
         found[place.get(value, -1)] += count
     return found

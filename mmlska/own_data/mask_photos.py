@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from shutil import copyfile
 
 from PIL import Image
@@ -71,6 +72,24 @@ def fit_masks(pairs: Sequence[tuple[MaskPair, Header]]) -> Entries:
         (kind, f'{printable(pair.mask.name)} ({pair.size[0]}x{pair.size[1]}, the photo {size[0]}x{size[1]})')
         for pair, size in resized
     ]
+
+
+def no_fit(wrong: Sequence[tuple[MaskPair, Header]], total: int, root: Path) -> str:
+    """What to say of masks of another size than their photos, by no one factor, and the next step.
+
+    Args:
+        wrong: These, one at least.
+        total: How many masks there are.
+        root: The data folder.
+    """
+    pair, header = wrong[0]
+    sizes = f'{pair.size[0]}x{pair.size[1]} and its image {header.upright[0]}x{header.upright[1]}'
+    said = f'mask {pair.mask} is {sizes}, like {len(wrong)} of {total}'
+    if len(wrong) < total:
+        return f'{said}; write a corrected copy: mmlska check {quote(str(root))} --fix NEW_DIR'
+    if all(one.size == photo.upright[::-1] for one, photo in wrong):
+        return f'{said}: width and height are exchanged; turn the masks back by 90 degrees, or turn the photos'
+    return f'{said}; save the masks in the sizes of their photos (nearest neighbour), or put back the photos of these masks'
 
 
 def with_fitting_mask(pair: MaskPair, folder: Path, root: Path) -> MaskPair:

@@ -87,7 +87,7 @@ def test_a_copy_without_any_image_is_refused(tmp_path):
     root = tmp_path / 'd'
     coco(root / 'all.json', [image(1, '1.heic'), image(2, '2.png')], [annotation(1, 1, 1), annotation(2, 2, 1)])
     (root / '1.heic').touch()
-    with pytest.raises(ValueError, match=r'no image of .*d can be copied.*: 1.heic, 2.png; mmlska check .*d names'):
+    with pytest.raises(ValueError, match=r'no image of .*d can be copied.*: 1.heic, 2.png; put the photos'):
         write_repaired(str(tmp_path / 'new'), check_folder(str(root)).source)
     assert not (tmp_path / 'new').exists()
 

@@ -97,3 +97,46 @@ def test_corners_in_another_order_are_put_right_and_said(tmp_path, command):
         'warning: 1 x box with its corners swapped; put right: Annotations/0.xml object 1' in command('check', root).out
     )
     assert boxes(root) == [[10, 10, 40, 30]] * 4
+
+
+SEEN = '0.5 0.5 0.5 0.5 0.4 0.4 2 0.6 0.6 {}'
+
+
+@pytest.mark.parametrize(
+    'rows', [[f'0 {SEEN.format(1)}'], [f'0 {SEEN.format(0)} 0.5 0.5 2', f'1 {SEEN.format(2)} 0 0 0']]
+)
+def test_boxes_with_keypoints_are_boxes(rows, tmp_path, command):
+    root = yolo(tmp_path / 'd', *rows)
+    ended = command('check', root)
+    assert ended.code == 0, ended
+    assert (
+        f'warning: {4 * len(rows)} x line of a box and keypoints, which are passed over: labels/0.txt line 1'
+        in ended.out
+    )
+    assert boxes(root) == [[20, 15, 40, 30]] * 4 * len(rows)
+    labels = require_source(root, 'mmdet').read()
+    assert not any('segmentation' in a for images in labels.splits.values() for i in images for a in i.annotations)
+
+
+def test_some_lines_have_keypoints(tmp_path, command):
+    root = yolo(tmp_path / 'd', f'0 {SEEN.format(1)}', '1 0.5 0.5 0.5 0.5')
+    assert 'warning: 4 x line of a box and keypoints' in command('check', root).out
+    assert boxes(root) == [[20, 15, 40, 30]] * 8
+
+
+@pytest.mark.parametrize(
+    'row',
+    [
+        '0 0.1 0.1 0.9 0.1 0.9 0.9 0.5 0.7 0.1 0.9',
+        '0 0 0 1 0 1 1 0 1',
+        '0 0.5 0.5 0.5 0.5 0.4 0.4 0.2 0.6 0.6 0.9',
+    ],
+)
+def test_outlines_stay_outlines(row, tmp_path, command):
+    root = yolo(tmp_path / 'd', row)
+    ended = command('check', root)
+    assert 'keypoints' not in ended.out
+    labels = require_source(root, 'mmdet').read()
+    found = [a for images in labels.splits.values() for i in images for a in i.annotations]
+    assert len(found) == 4
+    assert all('segmentation' in a for a in found)

@@ -349,3 +349,49 @@ def test_a_config_takes_the_sizes_on_trust(tmp_path, command):
     cfg.dump(str(tmp_path / 'c.py'))
     ended = command('check', tmp_path / 'c.py')
     assert (ended.code, 'size in the labels unlike the image' in ended.out) == (1, True)
+
+
+def runs_of_size(root: Path, size: tuple[int, int], box=BOX, cut: int | None = None, count: int = 4) -> Path:
+    """A COCO set whose first masks are run lengths of another size, or cut off."""
+    labelled(root, [SIZE] * 4, box=box)
+    content = json.loads((root / 'all.json').read_text())
+    inside = np.zeros(SIZE[::-1], np.uint8)
+    inside[BOX[1] : BOX[1] + BOX[3], BOX[0] : BOX[0] + BOX[2]] = 1
+    runs = coco_mask.encode(np.asfortranarray(Image.fromarray(inside).resize(size, Image.Resampling.NEAREST)))
+    for entry in content['annotations'][:count]:
+        entry['segmentation'] = dict(size=list(size[::-1]), counts=runs['counts'].decode()[:cut])
+    (root / 'all.json').write_text(json.dumps(content))
+    return root
+
+
+@pytest.mark.parametrize(('size', 'factor'), [(HALF, '2'), ((160, 120), '0.5'), ((20, 15), '4')])
+def test_runs_of_another_size_follow_the_photo(size, factor, command, tmp_path):
+    root = runs_of_size(tmp_path / 'd', size)
+    ended = command('check', root)
+    assert ended.code == 0, ended
+    assert f'warning: 4 x run lengths for an image of another size, rescaled by {factor}: 0.png' in ended.out
+    cfg, _ = adapt(MASK_RCNN, root, tmp_path / 'work')
+    (boxes,) = {
+        tuple(instance['bbox']) for i in range(len(build(cfg))) for instance in build(cfg).get_data_info(i)['instances']
+    }
+    assert boxes == (10, 20, 50, 50)
+    mask_read = build(cfg)[0]['data_samples'].gt_instances.masks
+    assert len(mask_read) == 1
+
+
+def test_where_most_runs_are_broken_boxes_are_left(command, tmp_path):
+    root = runs_of_size(tmp_path / 'd', SIZE, cut=-2)
+    ended = command('check', root)
+    assert ended.code == 0, ended
+    assert 'warning: 4 x mask of broken run lengths, the box is used alone: 0.png' in ended.out
+    _, lines = adapt(BOXES, root, tmp_path / 'work')
+    assert '4 images, 2 classes (cat, dog), 4 annotations' in lines[0]
+    stretched = runs_of_size(tmp_path / 'stretched', (64, 64))
+    assert '4 x mask size unlike the image, the box is used alone' in command('check', stretched).out
+
+
+def test_runs_that_nothing_explains_are_left_out(command, tmp_path):
+    few = runs_of_size(tmp_path / 'few', SIZE, cut=-2, count=1)
+    assert 'error: 1 x mask of broken run lengths: 0.png' in command('check', few).out
+    small = runs_of_size(tmp_path / 'small', HALF, box=(5, 10, 20, 15))  # the box counts by the small size too
+    assert 'error: 4 x mask size unlike the image: 0.png' in command('check', small).out

@@ -20,7 +20,7 @@ from .ids import (
     shifted_categories,
     shifted_images,
 )
-from .runs import read_pairs, turned_sizes
+from .runs import fit_runs, read_pairs, turned_sizes
 
 #: In their order: each finds what those before it left.
 REPAIRS = (
@@ -38,6 +38,7 @@ REPAIRS = (
     scale_fractions,
     read_pairs,
     turned_sizes,
+    fit_runs,
     short_outlines,
     read_boxes,
     boxes_of_masks,

@@ -6,10 +6,16 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from ...datasets.coco_labels import box_of, decoded, encode_mask, mask_fault
+import cv2
+import numpy as np
+
+from ...datasets.coco_labels import WRONG_MASK_SIZE, box_of, decoded, encode_mask, mask_fault, mask_of
+from ..annotations import is_resized
 from .entries import CocoEntries, agrees, clear_winner, is_box
 
 Pairs = list[tuple[int, int]]
+
+_LARGER = 16  # times as many pixels as the image: more in a mask of another size are not read
 
 
 def run_lengths(pairs: Sequence[tuple[int, int]], size: tuple[int, int]) -> dict[str, list[int]]:
@@ -145,3 +151,36 @@ def turned_sizes(file: CocoEntries) -> None:
         annotation['segmentation'] = readings[best](annotation['segmentation'])
         remedy = 'read down the columns' if best == 'size' else 'read along the rows'
         file.repaired('run lengths of a size with the width first', remedy, position)
+
+
+def fit_runs(file: CocoEntries) -> None:
+    """Run lengths of another size by one factor, which follow the image; where most masks of a file are broken, boxes stay alone."""
+    broken, total = [], 0
+    for position, annotation in file.kept():
+        total += 1
+        size = file.size(annotation)
+        mask = mask_of(annotation) if isinstance(annotation.get('segmentation'), dict) else None
+        fault = None if mask is None or size is None else mask_fault(mask, *size)
+        if fault is None:
+            continue
+        own = _of_another_size(mask, size) if fault == WRONG_MASK_SIZE else None
+        box, fitted = annotation.get('bbox'), None if own is None else _resized(mask, size)
+        if fitted is not None and (box is None or is_box(box) and agrees(box, box_of({'segmentation': fitted}))):
+            annotation['segmentation'] = fitted
+            file.repaired('run lengths for an image of another size', f'rescaled by {size[0] / own[0]:.3g}', position)
+        elif is_box(box) and not (own and agrees(box, box_of({'segmentation': mask}))):
+            broken.append((position, annotation, fault))
+    for position, annotation, fault in broken if 2 * len(broken) > total else ():
+        annotation['segmentation'] = []
+        file.repaired(fault, 'the box is used alone', position)
+
+
+def _of_another_size(mask: dict, size: tuple[int, int]) -> tuple[int, int] | None:
+    """The width and height of sound run lengths, where one factor makes those of the image of them."""
+    height, width = mask['size']
+    near = 0 < width * height <= _LARGER * size[0] * size[1] and is_resized((width, height), size)
+    return (width, height) if near and not mask_fault(mask, width, height) else None
+
+
+def _resized(mask: dict, size: tuple[int, int]) -> dict:
+    return encode_mask(cv2.resize(decoded(mask).astype(np.uint8), size, interpolation=cv2.INTER_NEAREST))

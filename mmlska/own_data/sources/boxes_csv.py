@@ -113,9 +113,9 @@ def _read(folder: DataFolder, layouts: dict[Path, _Layout]) -> list[AnnotationFi
                 rows.append(_row(place, cells, layout))
         fractions = layout.fractions or _are_fractions([value for row in rows for value in row.box or ()])
         for row in rows:
-            with builder.faults(row.place):
+            entry = photos.add(row.photo, path, row.split or split, row.size or None)
+            with builder.faults(row.place, photo=entry):
                 box = _box(row, layout.sized, fractions, builder)
-                entry = photos.add(row.photo, path, row.split or split, row.size or None)
                 if entry and box:
                     _add(entry, row, box, fractions, photos)
     photos.note_unused()

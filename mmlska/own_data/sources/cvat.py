@@ -194,7 +194,11 @@ def _add_shapes(added: LabelledPhoto, shapes: list[_Shape], size: tuple[int, int
     for count, shape in enumerate(shapes):
         with builder.faults(shape.place, photo=added):
             if shape.element.tag in _NO_AREA:
-                builder.remarks.append((f'shape without area: {shape.element.tag}', shape.place))
+                kind = f'shape without area: {shape.element.tag}'
+                if shape.element.tag == 'tag':  # of the whole photo
+                    builder.remarks.append((kind, shape.place))
+                else:
+                    builder.pass_over(kind, shape.place, added)
                 continue
             if not (shape.label or '').strip():
                 raise ValueError('it has no label')

@@ -200,10 +200,10 @@ def clean(files: list[AnnotationFile], root: Path) -> InstanceLabels:
             f'say; write a corrected copy: mmlska check {quote(str(root))} --fix NEW_DIR'
         )
     if others:
-        total = sum(len(item.content['images']) for item in files)
+        count, total = len(others), sum(len(item.content['images']) for item in files)
         raise ValueError(
-            f'{others[0]}, like {len(others)} of {total} images: no one factor makes one size of the other; put '
-            f'back the photos that were labelled, or leave these out: mmlska check {quote(str(root))} --fix NEW_DIR'
+            f'{others[0]}, like {count} of {total} images: no one factor makes one size of the other; put '
+            f'back the photos that were labelled{_or_without("these", count, total, root)}'
         )
     palette = [tuple(color) for color in distinct_colors(len(classes))]
     lines = [*(text for _, text in notes), *lines_of(turned.untold_remarks())]
@@ -243,14 +243,14 @@ def _clean_images(
     if item.unread:
         raise ValueError(
             f'{item.path} names {len(item.unread)} of {total} images of a kind that is not read: '
-            f'{first_of(sorted(item.unread))}; save them under the same names as png or jpg, or leave their labels out: '
-            f'mmlska check {quote(str(root))} --fix NEW_DIR'
+            f'{first_of(sorted(item.unread))}; save them under the same names as png or '
+            f'jpg{_or_without("their labels", len(item.unread), total, root)}'
         )
     missing = missing_names(item)
     if missing:
         raise FileNotFoundError(
             f'{item.path} names {len(missing)} of {total} images that are not below {root}: '
-            f'{first_of(missing)}; add them, or leave their labels out: mmlska check {quote(str(root))} --fix NEW_DIR'
+            f'{first_of(missing)}; put them there under these names{_or_without("their labels", len(missing), total, root)}'
         )
     images, known = [], {image.entry['file_name']: image for image in before}
     for image in item.content['images']:
@@ -272,6 +272,11 @@ def _clean_images(
             before.append(known[name])
         images.append(known[name])
     return images
+
+
+def _or_without(what: str, count: int, total: int, root: Path) -> str:
+    """The way to leave images out, which is one only where others are left."""
+    return f', or leave {what} out: mmlska check {quote(str(root))} --fix NEW_DIR' if count < total else ''
 
 
 def has_its_size(image: dict, header: Header) -> bool:

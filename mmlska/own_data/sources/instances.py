@@ -103,14 +103,18 @@ class InstanceSource(LabelFormat):
             if kind == PASSES_BORDERS:
                 raise ValueError(f'{self.root} has {kind}: {place}; {LABELLED_SIZE}')
 
-    def read(self) -> InstanceLabels:
-        self._refuse_useless()
-        labels = clean(self.joined, self.root)
+    def _refuse_none_left(self, labels: InstanceLabels) -> None:
+        """Raise ValueError, with the reasons, where no annotation is sound."""
         if labels.left_out and not any(image.annotations for images in labels.splits.values() for image in images):
             lines = ', '.join(f'{count} {reason}' for reason, count in labels.left_out.most_common())
             raise ValueError(
                 f'no annotation of {self.root} can be used: {lines}; mmlska check {quote(str(self.root))} lists all'
             )
+
+    def read(self) -> InstanceLabels:
+        self._refuse_useless()
+        labels = clean(self.joined, self.root)
+        self._refuse_none_left(labels)
         labels.splits, apart = separate(labels.splits, labels.learned, labels.path_of)
         labels.notes += [*apart, *_notes(self.joined)]
         return labels
@@ -133,7 +137,7 @@ class InstanceSource(LabelFormat):
         if broken and not sound:
             raise ValueError(
                 f'no image of {self.root} can be copied: each is missing, is not read or has another shape than its labels say: '
-                f'{first_of(sorted(map(str, broken)))}; mmlska check {quote(str(self.root))} names what is wrong'
+                f'{first_of(sorted(map(str, broken)))}; put the photos that were labelled there, under these names'
             )
         sides, apart = separate(sound, learned_split(sound), lambda pair: pair[0].images[pair[1]['file_name']])
         turned = TurnedPhotos()
@@ -155,6 +159,7 @@ class InstanceSource(LabelFormat):
                 # What the file names besides these is left out.
                 merged.append(replace(item, content=content, images=paths, outside=set(), unread=set()))
         labels = clean(merged, folder)
+        self._refuse_none_left(labels)
         used = {labels.path_of(image) for images in labels.splits.values() for image in images}
         for copied in {path for item in merged for path in item.images.values()} - used:
             copied.unlink()

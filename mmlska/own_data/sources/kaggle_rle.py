@@ -68,7 +68,7 @@ class _Row:
     place: str
     photo: str
     name: str
-    pairs: list[tuple[int, int]]  # start and length, sorted; none for a photo without objects
+    text: str  # the runs; none for a photo without objects
     split: str | None
     size: Sequence[str]
 
@@ -110,15 +110,20 @@ def _read(folder: DataFolder, layouts: dict[Path, _Layout]) -> list[AnnotationFi
         found = []
         for row in rows:
             entry = photos.add(row.photo, path, row.split or split, row.size or None)
-            if entry and row.pairs:
+            if entry is None or not row.text:
+                continue
+            with builder.faults(row.place, photo=entry):
+                pairs = _pairs(row.text)
+                if not row.name:
+                    raise ValueError('an object without a class')
                 builder.category(row.name)
                 size = _size(entry, photos)
-                if size and photos.is_new(entry, row.place, row.name, *row.pairs):
-                    found.append((row, entry, size))
-        from_zero = _count_from_zero([(row.pairs, size) for row, _, size in found])
-        for row, entry, size in found:
-            with builder.faults(row.place):
-                entry.add(row.name, row.place, runs=_runs(row.pairs, size, from_zero))
+                if size and photos.is_new(entry, row.place, row.name, *pairs):
+                    found.append((row, entry, pairs, size))
+        from_zero = _count_from_zero([(pairs, size) for _, _, pairs, size in found])
+        for row, entry, pairs, size in found:
+            with builder.faults(row.place, photo=entry):
+                entry.add(row.name, row.place, runs=_runs(pairs, size, from_zero))
     photos.note_unused()
     return builder.files()
 
@@ -132,12 +137,9 @@ def _row(place: str, cells: list[str], layout: _Layout) -> _Row:
         photo, _, name = photo.rpartition('_')
     if not photo:
         raise ValueError('no name of a photo' + (' and a class with _ between them' if layout.joined else ''))
-    text = cells[layout.runs]
-    pairs = [] if text.lower() in _NOTHING else _pairs(text)
-    if pairs and not name:
-        raise ValueError('an object without a class')
+    text = '' if cells[layout.runs].lower() in _NOTHING else cells[layout.runs]
     split = split_of(Path(cells[layout.split])) if layout.split is not None else None
-    return _Row(place, photo, name, pairs, split, [cells[column] for column in layout.size])
+    return _Row(place, photo, name, text, split, [cells[column] for column in layout.size])
 
 
 def _pairs(text: str) -> list[tuple[int, int]]:

@@ -26,7 +26,8 @@ from .instances import InstanceSource
 
 _OUTLINES = ('polygon', 'rotation', 'oriented_rectangle', 'quadrilateral')
 _WITHOUT_AREA = ('point', 'points', 'line', 'linestrip')
-_RESERVED = ('__ignore__', '_background_')
+_BACKGROUND = '_background_'
+_RESERVED = ('__ignore__', _BACKGROUND)
 _YES = (True, 'true', 'True')
 _LONGEST_STEM = 60  # characters of a name, so that it has less than 255 bytes
 
@@ -141,8 +142,11 @@ def _add_photo(path: Path, content: dict, photo: Path, folder: DataFolder, build
         where = f'{place} shape {count}'
         with builder.faults(where, photo=entry):
             left_out = _kind_left_out(shape)
-            if left_out:
+            if left_out and shape.get('label') == _BACKGROUND:
                 builder.remarks.append((left_out, where))
+                continue
+            if left_out:
+                builder.pass_over(left_out, where, entry)
                 continue
             piece = _piece(shape, count, size)
             objects.setdefault((piece.name, _group(shape, count)), []).append(piece)

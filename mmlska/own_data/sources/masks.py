@@ -30,11 +30,11 @@ from ..label_text import encoding_remarks, short
 from ..mask_classes import understand
 from ..mask_files import IGNORE, FractionsError, Labels, MaskPair, classes_in, read_index, scan_one
 from ..mask_pairing import find_pairs, photos_and_masks
-from ..mask_photos import fit_masks, join_pairs, with_fitting_mask
+from ..mask_photos import fit_masks, join_pairs, no_fit, with_fitting_mask
 from ..mask_white import white_among_ones
 from ..palettes import class_file, read_palette
 from ..photo_identity import separate
-from ..report import ERROR, TOO_LARGE, WARNING, Report, add_unsplit, check_image, lines_of
+from ..report import ERROR, TOO_LARGE, WARNING, Report, add_unsplit, check_image, first_of, lines_of
 from ..turned_photos import TurnedPhotos
 from .source import LabelFormat, Legend, Sample, TrainingLabels, learned_split
 
@@ -122,11 +122,16 @@ class MaskSource(LabelFormat):
         pairs = self.pairs if self.labels else []
         return [(pair.image.name + str(pair.image.parent), partial(_sample, pair, self.labels)) for pair in pairs]
 
-    def read(self) -> MaskLabels:
+    def read(self, objects: bool = False) -> MaskLabels:
+        """What can be trained on.
+
+        Args:
+            objects: Single objects are wanted; see :func:`mmlska.own_data.mask_classes.understand`.
+        """
         pairs, remarks, doubts = join_pairs(self.pairs)
         for pair in pairs:
             scan_one(pair)
-        labels = understand(pairs, self._named(), asked=bool(self.palette))
+        labels = understand(pairs, self._named(), asked=bool(self.palette), objects=objects)
         notes = list(labels.notes)
         if self.alone:
             first = self.alone[0].relative_to(self.root)
@@ -157,6 +162,15 @@ class MaskSource(LabelFormat):
         for pair, header in sound:
             if _fits(pair, header):
                 splits.setdefault(pair.split or '', []).append(pair)
+        if not splits:
+            wrong = [(pair, header) for pair, header in sound if not _fits(pair, header)]
+            places = first_of([short(pair.image, self.root) for pair in self.pairs])
+            reason = (
+                no_fit(wrong, len(wrong), self.root)
+                if wrong
+                else f'each has a photo or mask that can not be read, replace these: {places}'
+            )
+            raise ValueError(f'no pair of photo and mask can be copied: {reason}')
         left_out = len(self.pairs) - sum(map(len, splits.values()))
         splits, apart = separate(splits, learned_split(splits), lambda pair: pair.image)
         for pair in (pair for side in splits.values() for pair in side):
@@ -356,13 +370,9 @@ def _are_as_stored(headers: Sequence[tuple[MaskPair, Header]], turned: TurnedPho
     Raises:
         ValueError: If only some have, or a mask has another size than its image.
     """
-    wrong = [(pair, header.upright) for pair, header in headers if not _fits(pair, header)]
+    wrong = [(pair, header) for pair, header in headers if not _fits(pair, header)]
     if wrong:
-        pair, size = wrong[0]
-        raise ValueError(
-            f'mask {pair.mask} is {pair.size[0]}x{pair.size[1]} and its image {size[0]}x{size[1]}, like {len(wrong)} of '
-            f'{len(headers)}; write a corrected copy: mmlska check {quote(str(root))} --fix NEW_DIR'
-        )
+        raise ValueError(no_fit(wrong, len(headers), root))
     if turned.faults():
         stored = next(pair for pair, header in headers if _is_as_stored(pair, header))
         raise ValueError(

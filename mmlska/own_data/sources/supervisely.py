@@ -122,7 +122,7 @@ def _add_photo(path: Path, content: dict, photo: Path, folder: DataFolder, build
         with builder.faults(place, photo=entry):
             kind = _kind(item, meta)
             if kind in _WITHOUT_AREA:
-                builder.remarks.append((f'shape without area: {kind}', place))
+                builder.pass_over(f'shape without area: {kind}', place, entry)
             else:
                 _add(entry, item, kind, place, size)
 

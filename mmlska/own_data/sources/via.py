@@ -157,7 +157,7 @@ def _add_region(added: LabelledPhoto, region: dict, key: str | None, place: str)
         raise ValueError(f'{shown(shape)} is no shape')
     kind = shape.get('name')
     if kind == 'point':
-        builder.remarks.append(('shape without area: point', place))
+        builder.pass_over('shape without area: point', place, added)
         return
     if kind == 'rect':
         drawn: dict = {'box': [_number(shape, side) for side in ('x', 'y', 'width', 'height')]}
@@ -168,7 +168,7 @@ def _add_region(added: LabelledPhoto, region: dict, key: str | None, place: str)
     elif kind in ('polygon', 'polyline'):
         outline = _outline(shape)
         if kind == 'polyline' and not _is_closed(outline):
-            builder.remarks.append(('shape without area: open polyline', place))
+            builder.pass_over('shape without area: open polyline', place, added)
             return
         drawn = {'polygons': [outline]}
     else:

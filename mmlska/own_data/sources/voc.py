@@ -135,7 +135,7 @@ def _objects(content: Element, name: str, builder: LabelBuilder, entry: Labelled
         if _text(node, 'deleted') == '1':  # LabelMe keeps those
             continue
         if not _text(node, 'name'):
-            builder.left_out.append(('object without a name', place))
+            builder.leave_out('object without a name', place, entry)
             continue
         with builder.faults(place, photo=entry):
             ignore = _text(node, 'difficult').lower() in _TRUE

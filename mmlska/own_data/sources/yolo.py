@@ -1,8 +1,8 @@
 """YOLO labels: a text file for each photo, with a line for each object in fractions of the photo, and the class names in data.yaml.
 
 A line is ``class x y width height`` (centre and size; a confidence may follow) or ``class x1 y1 x2 y2 x3 y3 ...`` (an outline, or the
-corners of a turned box); keypoints behind a box are passed over where data.yaml has ``kpt_shape``. A photo without a label file has no
-objects. Source: Ultralytics' pages on data sets for detection, segmentation and oriented boxes.
+corners of a turned box); keypoints behind a box are passed over where data.yaml has ``kpt_shape`` or each line has some. A photo without
+a label file has no objects. Source: Ultralytics' pages on data sets for detection, segmentation and oriented boxes.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from .instances import InstanceSource
 from .yolo_declaration import NAME_FILES, Declaration, check_commas, class_id, photos_of, read_declaration
 
 _OUTSIDE = 'label file outside of the folders called labels, not used, nor is its photo if it has no other; if it counts, move it there'
+_KEYPOINTS = 'line of a box and keypoints, which are passed over'
+_CONFIDENT = 5  # numbers of a box with a confidence
 _FARTHEST = 2  # an outline may leave the photo a little; larger numbers count pixels
 
 
@@ -96,10 +98,14 @@ def _read(folder: DataFolder) -> list[AnnotationFile]:
             continue
         sized.append((entry, found, size))
     reading = _reading_of([(line.values, size) for _, found, size in sized for line in found])
+    every = [line for _, found, _ in sized for line in found]
+    keypoints = declared.keypoints or _have_keypoints([line.values for line in every])
+    if keypoints and not declared.keypoints:
+        builder.remarks += [(_KEYPOINTS, line.place) for line in every if len(line.values) > _CONFIDENT]
     for entry, found, size in sized:
         for line in found:
             with builder.faults(line.place, photo=entry):
-                _add(entry, line, names, size, declared.keypoints, reading)
+                _add(entry, line, names, size, keypoints, reading)
     return builder.files()
 
 
@@ -111,6 +117,22 @@ def _reading_of(lines: list[tuple[list[float], tuple[int, int]]]) -> str:
         if len(values) in (4, 5)
     ]
     return other_reading(boxes, CENTRES, [CORNERS])[0] or CENTRES
+
+
+def _have_keypoints(lines: list[list[float]]) -> bool:
+    """Whether each long line is a box and as many keypoints: x, y and whether it is seen, as 0, 1 or 2.
+
+    Example:
+        >>> box, seen = [0.5, 0.5, 0.2, 0.2], [0.5, 0.5, 2, 0.4, 0.6, 1]
+        >>> _have_keypoints([box + seen]), _have_keypoints([box + seen, box + [0.4, 0.4]])
+        (True, False)
+    """
+    long = [values for values in lines if len(values) > _CONFIDENT]
+    return (
+        len({len(values) for values in long}) == 1
+        and len(long[0]) % 3 == 1
+        and all(value in (0, 1, 2) for values in long for value in values[6::3])
+    )
 
 
 def _lines(label: Path, builder: LabelBuilder) -> list[_Line] | None:
@@ -132,7 +154,7 @@ def _add(
     entry: LabelledPhoto, line: _Line, names: dict[int, str], size: tuple[int, int], keypoints: bool, reading: str
 ) -> None:
     values, count = line.values, len(line.values)
-    is_box = count in (4, 5) or keypoints and count > 5
+    is_box = count in (4, _CONFIDENT) or keypoints and count > _CONFIDENT
     if not is_box and (count < 6 or count % 2):
         raise ValueError(f'{count} numbers behind the class; a box has 4, an outline an even number from 6 on')
     values = values[:4] if is_box else values
