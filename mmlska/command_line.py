@@ -10,6 +10,11 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import NoReturn
 
+from .foreign_options import foreign_option
+
+# How much alike the names of options have to be, without their dashes, to name one instead of another.
+_NEAR = 0.7
+
 
 def program_name() -> str:
     """The name at the head of usage and error lines: 'train.py', or 'mmlska train'."""
@@ -51,11 +56,29 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
 class _Parser(argparse.ArgumentParser):
     """A wrong option is one line, without the usage of all the others."""
 
+    def parse_known_args(self, args=None, namespace=None):
+        """Refuse options of other tools first: argparse would take some for the beginning of one that is here, --conf for --config."""
+        words = list(sys.argv[1:] if args is None else args)
+        command = self.prog.split()[-1].removesuffix('.py').replace('_', '-')
+        if found := foreign_option(command, words, self._option_string_actions):
+            self.error(f'unrecognized arguments: {found[0]}; {found[1]}')
+        return super().parse_known_args(self._with_values(words), namespace)
+
+    def _with_values(self, words: list[str]) -> list[str]:
+        """Give options that need no value theirs where the next word is none of their choices, and so for something else."""
+        given = []
+        for word, after in zip(words, [*words[1:], '-']):
+            action = self._option_string_actions.get(word)
+            alone = action and action.nargs == '?' and action.choices and not after.startswith('-')
+            given.append(f'{word}={action.const}' if alone and after not in action.choices else word)
+        return given
+
     def error(self, message: str) -> NoReturn:
         near = []
-        if message.startswith('unrecognized arguments: '):
-            near = get_close_matches(message.split()[2].split('=')[0], self._option_string_actions, n=1)
-        hint = f'; did you mean {near[0]}?' if near else ''
+        if message.startswith('unrecognized arguments: ') and ';' not in message:
+            options = {option.lstrip('-'): option for option in self._option_string_actions}
+            near = get_close_matches(message.split()[2].split('=')[0].lstrip('-'), options, n=1, cutoff=_NEAR)
+        hint = f'; did you mean {options[near[0]]}?' if near else ''
         self.exit(2, f'{self.prog}: error: {message}{hint} (--help lists the options)\n')
 
 
