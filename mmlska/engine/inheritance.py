@@ -20,6 +20,7 @@ from mmengine.runner import Runner
 
 from ..catalog import home
 from ..text import shown
+from .config_parts import setting_at
 from .config_text import literal
 
 #: Top-level settings that are read by their names; every other one is a variable, of use in the file itself alone.
@@ -309,7 +310,9 @@ def _without_effect(cfg: Config, name: str, value: Any) -> list[str]:
     if name in _ELSEWHERE:
         raise ValueError(f'{what} has no effect: nothing in the config uses it; set {_ELSEWHERE[name]}')
     places = list(_places(cfg, name))
-    if places and (name == 'num_classes' or all(_at(cfg, place) == _at(cfg, places[0]) for place in places)):
+    if places and (
+        name == 'num_classes' or all(setting_at(cfg, place) == setting_at(cfg, places[0]) for place in places)
+    ):
         raise ValueError(f'{what} has no effect: nothing in the config uses it; set {_named(places)}')
     if near:
         raise ValueError(f'{what} has no effect: the config has no {name}; did you mean {near[0]}?')
@@ -329,20 +332,13 @@ def _places(node: Any, name: str, place: str = '') -> Iterator[str]:
 
 def _holds(cfg: Config, name: str, value: Any) -> bool:
     """Whether the settings that a run reads have a value: at a place of this name, or anywhere if it is text, a list or a dict."""
-    if any(_at(cfg, place) == value for place in _places(cfg, name)):
+    if any(setting_at(cfg, place) == value for place in _places(cfg, name)):
         return True
     return (
         isinstance(value, (str, list, tuple, dict))
         and len(value) > 0
         and any(_contains(cfg[key], value) for key in cfg if key in READ)
     )
-
-
-def _at(cfg: Config, place: str) -> Any:
-    node: Any = cfg
-    for key in place.split('.'):
-        node = node[int(key) if isinstance(node, (list, tuple)) else key]
-    return node
 
 
 def _contains(node: Any, value: Any) -> bool:
