@@ -205,8 +205,8 @@ def arch_settings(arch: str | dict) -> dict[str, list]:
         arch: One of :data:`ARCHS` or :data:`OTHER_ARCHS`, with 'van_' before it or not, or a dict with the lists.
 
     Raises:
-        TypeError: If ``arch`` is neither str nor dict.
-        ValueError: If the name is unknown, or the dict has other keys or lists of different lengths.
+        TypeError: If ``arch`` is neither str nor dict, or the dict has something else than lists.
+        ValueError: If the name is unknown, or the dict has other keys, lists of different lengths or impossible numbers.
     """
     if isinstance(arch, str):
         name = arch.lower().replace('-', '_').removeprefix('van_')
@@ -222,9 +222,20 @@ def arch_settings(arch: str | dict) -> dict[str, list]:
         if 'mlp_ratios' in arch:
             raise ValueError('arch dict has the key mlp_ratios, which is ffn_ratios here; rename it')
         raise ValueError(f'arch dict has the keys {sorted(arch)}; it needs exactly {", ".join(keys)}')
+    for key in keys:
+        if not isinstance(arch[key], (list, tuple)):
+            raise TypeError(f'arch dict has {key}={arch[key]!r}; give a list with one entry for each stage')
     lengths = {k: len(arch[k]) for k in keys}
     if len(set(lengths.values())) != 1 or lengths['depths'] == 0:
         raise ValueError(f'arch dict has lists of lengths {lengths}; they need one entry for each stage')
+    for key, least in (('embed_dims', 1), ('depths', 0)):
+        if not all(type(value) is int and value >= least for value in arch[key]):
+            raise ValueError(f'arch dict has {key}={list(arch[key])}; use whole numbers of {least} or more')
+    for dims, ratio in zip(arch['embed_dims'], arch['ffn_ratios']):
+        if isinstance(ratio, bool) or not isinstance(ratio, (int, float)) or not 1 <= dims * ratio < float('inf'):
+            raise ValueError(
+                f'arch dict has ffn_ratios={list(arch["ffn_ratios"])}; use positive numbers, such as 8 and 4'
+            )
     return {k: list(arch[k]) for k in keys}
 
 

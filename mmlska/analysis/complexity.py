@@ -13,6 +13,7 @@ from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
 from ..engine.config import replace_sync_bn
+from ..engine.model_checks import check_model
 
 
 class Complexity(NamedTuple):
@@ -44,7 +45,7 @@ def measure_config(cfg: Config, height: int, width: int) -> Complexity:
         width: Width of the image in pixels.
 
     Raises:
-        ValueError: If height or width are not positive.
+        ValueError: If height or width are not positive, or the parts of the model do not fit each other.
     """
     if height < 1 or width < 1:
         raise ValueError(f'image of {height}x{width} pixels; height and width must be positive')
@@ -52,6 +53,7 @@ def measure_config(cfg: Config, height: int, width: int) -> Complexity:
     replace_sync_bn(cfg)
     if cfg.default_scope not in ('mmdet', 'mmseg'):
         return _measure_classifier(cfg.model, height, width)
+    check_model(cfg, trains=False)
     model = MODELS.build(cfg.model).eval()
     image = torch.zeros(_channels(cfg.model), height, width, dtype=torch.uint8)
     sample = _sample(cfg.default_scope, height, width)

@@ -15,11 +15,6 @@ from ..text import printable
 #: What a message of a library looks like, and what it means here. Groups of the pattern fill the braces.
 _MEANINGS = [
     (
-        r'\b(VAN|van_\w+) is not in the \S+ registry',
-        "this backbone is VAN_LSKA here: write type='VAN_LSKA', arch='t' (or s, b, l) and attention='lka'; docs/other_projects.md has its "
-        'other settings',
-    ),
-    (
         r'Expected more than 1 value per channel when training',
         'a BatchNorm layer gets a single value, as the batch has one image: set train_dataloader.batch_size=2 or more',
     ),

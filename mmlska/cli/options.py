@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ..engine.precision import mixed_dtype
 from ..files import check_replaceable
 from ..text import shown
 from .setting_values import setting_value
@@ -68,6 +69,15 @@ def add_overwrite(
 ) -> None:
     """Add ``--overwrite``."""
     parser.add_argument('--overwrite', action='store_true', help=help)
+
+
+def add_dtype(parser: argparse.ArgumentParser) -> None:
+    """Add ``--dtype`` and ``--amp``, which needs no value, as MMDetection's has none."""
+    help = 'mixed precision: type of convolutions and matrix products'
+    parser.add_argument('--dtype', choices=DTYPES, default='fp32', help=help)
+    mixed = 'the same; without a value fp16 on a GPU, else bf16'
+    options = dict(dest='dtype', nargs='?', choices=DTYPES, const=mixed_dtype(), default=argparse.SUPPRESS)
+    parser.add_argument('--amp', help=mixed, **options)
 
 
 def add_debug(parser: argparse.ArgumentParser) -> None:

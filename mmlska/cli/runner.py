@@ -16,7 +16,7 @@ from ..engine.errors import Interrupted
 from ..engine.processes import LAUNCHERS
 from ..engine.resume import resume_command
 from ..weights import use_safe_reader
-from .options import DTYPES, add_cfg_options, add_debug, add_trust_checkpoint
+from .options import add_cfg_options, add_debug, add_dtype, add_trust_checkpoint
 
 
 def runner_parser(description: str) -> argparse.ArgumentParser:
@@ -32,13 +32,7 @@ def runner_parser(description: str) -> argparse.ArgumentParser:
         action=argparse.BooleanOptionalAction,
         help='memory format of the model; by default channels_last without a GPU',
     )
-    parser.add_argument(
-        '--dtype',
-        '--amp',
-        choices=DTYPES,
-        default='fp32',
-        help='mixed precision: type of convolutions and matrix products',
-    )
+    add_dtype(parser)
     add_cfg_options(parser)
     add_trust_checkpoint(parser)
     add_debug(parser)

@@ -19,6 +19,7 @@ from .config_parts import datasets_of, evaluators_of, parts_of
 from .config_text import SafeConfig
 from .evaluator_files import follow_data, left_behind
 from .inheritance import base_settings, earlier_values, has_own_root, is_own, source_of, use_variables, values_in_parts
+from .known_keys import settle_other_words
 from .misspelt import refuse_impossible_options, refuse_misspelt_keys, refuse_misspelt_options
 
 
@@ -120,6 +121,7 @@ def read_config(path: str, cfg_options: dict | None = None) -> tuple[Config, lis
     lines += _spread_data_root(cfg, roots, values_in_parts(source, 'data_root'), said='data_root' in options)
     if has_own_root(source):
         cfg.pop('data_help', None)
+    settle_other_words(cfg)
     _settle_workers(cfg)
     _settle_sizes(cfg)
     return cfg, [*lines, *follow_data(cfg, earlier), *left_behind(cfg, base)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
@@ -34,6 +35,17 @@ def parts_of(node, path: str) -> Iterator[tuple[str, dict]]:
     for key, value in node.items() if isinstance(node, dict) else enumerate(node):
         if isinstance(value, (dict, list, tuple)):
             yield from parts_of(value, f'{path}.{key}')
+
+
+def setting_at(cfg: Config, place: str) -> Any:
+    """The value of a setting by its dotted key, in which lists are numbered; None where there is none."""
+    node: Any = cfg
+    for key in place.split('.'):
+        if isinstance(node, (list, tuple)):
+            node = node[int(key)] if key.isdigit() and int(key) < len(node) else None
+        else:
+            node = node.get(key) if isinstance(node, (dict, Config)) else None
+    return node
 
 
 def heads(model: dict) -> list[tuple[str, dict]]:

@@ -26,7 +26,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from ..chatter import WARNINGS, WithoutChatter
 from ..metric_names import in_percent
 from ..text import counted, printable, shown
-from .config_parts import datasets_of
+from .config_parts import datasets_of, setting_at
 from .continuing import counts_epochs, passes
 from .inheritance import READ, base_settings, is_own, source_of
 from .tiling import tiles_of, trains_on_tiles
@@ -147,15 +147,17 @@ def changed_settings(cfg: Config, only: str = '') -> list[str]:
     file = Path(cfg.filename)
     written, base = Config.fromfile(file), base_settings(source_of(file)) if is_own(file) else None
     now = dict(_leaves('', cfg.to_dict()))
-    recipes = [dict(_leaves('', recipe.to_dict())) for recipe in (written, base) if recipe is not None]
+    recipes = [(recipe, dict(_leaves('', recipe.to_dict()))) for recipe in (written, base) if recipe is not None]
     # What the command line changes comes first.
     changed = {
-        key: f'setting: {key}={shown(now.get(key))} (recipe: {_in_recipe(recipes[-1], key)})'
-        for recipe in recipes
+        key: f'setting: {_said(cfg, key, now)} (recipe: {_in_recipe(*recipes[-1], key)})'
+        for _, recipe in recipes
         for key in dict.fromkeys((*now, *recipe))
         if key.startswith(only)
         and _is_told(key)
         and _unless_off(now.get(key)) != _unless_off(recipe.get(key))
+        # One line for a dict in the place of a value, and for a value in the place of a dict.
+        and not any(above in recipe or above in now for above in _above(key))
         # Said by replace_sync_bn() already.
         and (recipe.get(key), now.get(key)) != ('SyncBN', 'BN')
     }
@@ -163,8 +165,22 @@ def changed_settings(cfg: Config, only: str = '') -> list[str]:
     return lines if rest <= 0 else [*lines[:_MOST_SETTINGS], f'and {rest} more settings; the log file has the config']
 
 
-def _in_recipe(recipe: dict, key: str) -> str:
-    return shown(recipe[key]) if key in recipe else 'not set'
+def _said(cfg: Config, key: str, leaves: dict) -> str:
+    """A setting as a line has it; one that the config does not have is left to its class."""
+    value = setting_at(cfg, key)
+    return f'{key}={shown(value)}' if key in leaves or value is not None else f'{key} left out'
+
+
+def _in_recipe(recipe: Config, leaves: dict, key: str) -> str:
+    value = setting_at(recipe, key)
+    return shown(value) if key in leaves or value is not None else 'not set'
+
+
+def _above(key: str) -> Iterator[str]:
+    """The dotted keys of the parts that a setting is in."""
+    while '.' in key:
+        key = key.rpartition('.')[0]
+        yield key
 
 
 def _is_told(key: str) -> bool:

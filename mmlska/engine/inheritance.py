@@ -20,6 +20,7 @@ from mmengine.runner import Runner
 
 from ..catalog import home
 from ..text import shown
+from .config_parts import setting_at
 from .config_text import literal
 
 #: Top-level settings that are read by their names; every other one is a variable, of use in the file itself alone.
@@ -30,14 +31,19 @@ READ = {
 }
 # Variables and settings that other configs have at the top, and what they are here.
 _ELSEWHERE = dict(
+    auto_resume='resume, or start with --resume',
+    base_lr='optim_wrapper.optimizer.lr',
     batch_size='train_dataloader.batch_size',
     checkpoint_config='default_hooks.checkpoint',
     class_names='metainfo=dict(classes=...) in each data set',
     classes='metainfo=dict(classes=...) in each data set',
+    crop_size='crop_size of RandomCrop in the training pipeline, and size of model.data_preprocessor',
+    cudnn_benchmark='env_cfg.cudnn_benchmark',
     data='train_dataloader, val_dataloader and test_dataloader',
     dataset_type='type in each data set',
     epochs='train_cfg.max_epochs',
     evaluation='val_evaluator, and train_cfg.val_interval',
+    fp16="optim_wrapper.type='AmpOptimWrapper', or leave it out and start with --dtype bf16 (or fp16, on a GPU)",
     img_scale='scale of the Resize steps in each pipeline',
     img_size='scale of the Resize steps in each pipeline',
     image_size='scale of the Resize steps in each pipeline',
@@ -45,22 +51,37 @@ _ELSEWHERE = dict(
     learning_rate='optim_wrapper.optimizer.lr',
     load_path='load_from',
     log_config='default_hooks.logger',
+    log_interval='default_hooks.logger.interval',
     lr='optim_wrapper.optimizer.lr',
     lr_config='param_scheduler',
     max_epoch='train_cfg.max_epochs',
+    max_iter='train_cfg.max_iters, or start with --epochs N',
     metainfo='metainfo in each data set',
     num_epochs='train_cfg.max_epochs',
+    num_iters='train_cfg.max_iters, or start with --epochs N',
+    num_workers='train_dataloader.num_workers',
     optimizer='optim_wrapper.optimizer',
     optimizer_config='optim_wrapper',
     pretrained='model.backbone.init_cfg, or start with --pretrained CHECKPOINT',
     resume_from='resume, or start with --resume CHECKPOINT',
+    runner='train_cfg: type, and max_epochs or max_iters; or start with --epochs N',
     samples_per_gpu='train_dataloader.batch_size',
+    save_epoch_intervals='default_hooks.checkpoint.interval',
+    save_interval='default_hooks.checkpoint.interval',
     seed='randomness.seed, or start with --seed N',
     test_pipeline='pipeline in the data sets of val_dataloader and test_dataloader',
     total_epochs='train_cfg.max_epochs',
+    total_iters='train_cfg.max_iters, or start with --epochs N',
+    train_batch_size_per_gpu='train_dataloader.batch_size',
+    train_num_workers='train_dataloader.num_workers',
     train_pipeline='train_dataloader.dataset.pipeline',
+    val_interval='train_cfg.val_interval',
+    weight_decay='optim_wrapper.optimizer.weight_decay',
+    workflow='train_cfg.val_interval, for validation is not a step of training here',
     workers_per_gpu='train_dataloader.num_workers',
 )
+# Values of those settings that ask for what is so anyway.
+_SAME = dict(workflow=[('train', 1)], fp16={})
 _NEAR = 0.75
 _NAMED = 3  # places that a message names
 
@@ -125,9 +146,13 @@ def base_settings(source: Source | None) -> Config | None:
 
 
 def earlier_values(source: Source | None, name: str) -> list[Any]:
-    """The values that a top-level setting has in a file and in those below it; none where the first that sets it reads it too."""
+    """The values that a top-level setting has in a file and in those below it; none where the first that sets it hands it on itself.
+
+    That is to a key of the same name: ``dict(data_root=data_root)``. What else reads it, such as ``data_root + 'train.json'``, does not
+    tell whether the files below should keep their own.
+    """
     files = [file for file in (source.all() if source else ()) if name in file.assigned]
-    if files and name in files[0].read:
+    if files and any(_reads(value, name) for _, value in _keyed(files[0], name)):
         return []
     return [value for file in files if (value := _read(file.path).get(name)) is not None]
 
@@ -141,14 +166,25 @@ def has_own_root(source: Source | None) -> bool:
 def values_in_parts(source: Source | None, name: str) -> dict[str, set[str]]:
     """The texts that a file with bases gives to a key of this name, by the setting whose dicts have it: ``dict(data_root='...')``."""
     found: dict[str, set[str]] = {}
-    for statement, target in _assignments(source.tree) if source and source.bases else ():
+    for setting, value in _keyed(source, name) if source and source.bases else ():
+        texts = found.setdefault(setting, set())
+        if isinstance(value, ast.Constant) and isinstance(value.value, str):
+            texts.add(value.value)
+    return found
+
+
+def _keyed(source: Source, name: str) -> Iterator[tuple[str, ast.AST]]:
+    """What a file gives to keys of a name within its settings, each with the setting."""
+    for statement, target in _assignments(source.tree):
         for node in ast.walk(statement.value):
             pairs = [(node.arg, node.value)] if isinstance(node, ast.keyword) else []
             if isinstance(node, ast.Dict):
                 pairs = [(getattr(key, 'value', None), value) for key, value in zip(node.keys, node.values)]
-            values = {value.value for key, value in pairs if key == name and isinstance(value, ast.Constant)}
-            found.setdefault(target.id, set()).update(value for value in values if isinstance(value, str))
-    return found
+            yield from ((target.id, value) for key, value in pairs if key == name)
+
+
+def _reads(node: ast.AST, name: str) -> bool:
+    return any(name in (getattr(part, 'id', ''), getattr(part, 'attr', '')) for part in ast.walk(node))
 
 
 def _read(path: Path) -> Config:
@@ -273,14 +309,16 @@ def _used_names(source: Source | None, changed: Mapping, places: list[str], opti
 
 def _without_effect(cfg: Config, name: str, value: Any) -> list[str]:
     """Refuse, or tell, a variable that nothing uses; nothing where the config has its value all the same."""
-    if value is None or _holds(cfg, name, value):
+    if value is None or value == _SAME.get(name) or _holds(cfg, name, value):
         return []
     what = f'setting {name}={shown(value)}'
     near = [] if name.endswith('_pipeline') else get_close_matches(name, READ, n=1, cutoff=_NEAR)
     if name in _ELSEWHERE:
         raise ValueError(f'{what} has no effect: nothing in the config uses it; set {_ELSEWHERE[name]}')
     places = list(_places(cfg, name))
-    if places and (name == 'num_classes' or all(_at(cfg, place) == _at(cfg, places[0]) for place in places)):
+    if places and (
+        name == 'num_classes' or all(setting_at(cfg, place) == setting_at(cfg, places[0]) for place in places)
+    ):
         raise ValueError(f'{what} has no effect: nothing in the config uses it; set {_named(places)}')
     if near:
         raise ValueError(f'{what} has no effect: the config has no {name}; did you mean {near[0]}?')
@@ -300,20 +338,13 @@ def _places(node: Any, name: str, place: str = '') -> Iterator[str]:
 
 def _holds(cfg: Config, name: str, value: Any) -> bool:
     """Whether the settings that a run reads have a value: at a place of this name, or anywhere if it is text, a list or a dict."""
-    if any(_at(cfg, place) == value for place in _places(cfg, name)):
+    if any(setting_at(cfg, place) == value for place in _places(cfg, name)):
         return True
     return (
         isinstance(value, (str, list, tuple, dict))
         and len(value) > 0
         and any(_contains(cfg[key], value) for key in cfg if key in READ)
     )
-
-
-def _at(cfg: Config, place: str) -> Any:
-    node: Any = cfg
-    for key in place.split('.'):
-        node = node[int(key) if isinstance(node, (list, tuple)) else key]
-    return node
 
 
 def _contains(node: Any, value: Any) -> bool:

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 
 from ..models.migration import ARGUMENTS, equivalent_of_type, refuse_arguments
 from ..models.van_lska import VAN_LSKA
+from .config_parts import parts_of
 
 # How much alike names have to be: to refuse one that may be right, and to name one instead of one that is wrong.
 _NEAR, _SIMILAR, _NEAR_TYPE = 0.85, 0.6, 0.8
@@ -48,6 +49,8 @@ _TAKEN_OUT = dict(
 # Their dicts are built in other ways than by a registry alone, which takes out keys such as requires_grad first.
 _OTHERWISE = ('_cfg', '_cfgs', 'roi_layer', 'plugins')
 _LOOPS = ('train_cfg', 'val_cfg', 'test_cfg')
+# The length of a training in the two kinds of loops.
+_LENGTHS = dict(max_epochs='max_iters', max_iters='max_epochs')
 _PARAMWISE = (
     *('base_lr', 'bias_decay_mult', 'bias_lr_mult', 'bypass_duplicate', 'custom_keys', 'dcn_offset_lr_mult'),
     *('dwconv_decay_mult', 'flat_decay_mult', 'norm_decay_mult'),
@@ -92,6 +95,30 @@ def check_keys(cfg: Config) -> None:
                     _check(part, place, known, (*_TAKEN_OUT.get(top, ()), *others))
 
 
+def settle_other_words(cfg: Config) -> None:
+    """Take out of a model what other versions have for nothing, and refuse a backbone of another implementation of VAN.
+
+    Every tool reads configs through this; the rest of the model's settings is for :func:`check_keys`, or for its classes.
+
+    Raises:
+        ValueError: For such a backbone, and for weights by ``pretrained``; the message says what to write.
+    """
+    model, scope = cfg.get('model'), cfg.get('default_scope')
+    for place, part in list(parts_of(model, 'model')) if isinstance(model, dict) else ():
+        advice = equivalent_of_type(part)
+        if advice and _class_of(part, ('MODELS',), scope if scope and find_spec(scope) else None) is None:
+            raise ValueError(f'{place}.type={part["type"]!r} is not here; write {advice}')
+        if 'backbone' in part and 'pretrained' in part:
+            weights = part['pretrained']
+            if weights in (None, False, ''):
+                del part['pretrained']
+            elif isinstance(part['backbone'], dict) and part['backbone'].get('type') == 'VAN_LSKA':
+                raise ValueError(
+                    f'{place}.pretrained={weights!r} is not read; write '
+                    f"{place}.backbone.init_cfg=dict(type='Pretrained', checkpoint={weights!r})"
+                )
+
+
 def check_plain_keys(cfg: Config) -> None:
     """Make sure that dicts which MMEngine reads by names, without building a class of them, have names that it knows.
 
@@ -114,6 +141,10 @@ def _check(part: dict, place: str, known: _Known, taken_out: Collection[str]) ->
         near = get_close_matches(str(key), names, n=1, cutoff=_NEAR if known.open else _SIMILAR)
         if near or not known.open:
             kind = f'{part["type"]} takes no {key}' if 'type' in part else f'there is no {key}'
+            if place == 'train_cfg' and (other := _LENGTHS.get(key)) in names:
+                raise ValueError(
+                    f'setting {place}.{key}: {kind}; set {place}.{other}, or leave both and give --epochs N'
+                )
             hint = f'did you mean {near[0]}?' if near else f'it takes {_listed(names)}'
             raise ValueError(f'setting {place}.{key}: {kind}; {hint}')
 
@@ -125,8 +156,6 @@ def _listed(names: Collection[str]) -> str:
 
 def _check_type(part: dict, place: str, wanted: tuple[str, ...], scope: str | None) -> None:
     kind = part['type']
-    if advice := equivalent_of_type(part):
-        raise ValueError(f'{place}.type={kind!r} is not here; write {advice}')
     if '.' in str(kind):  # of another package, whose names are not all known
         return
     known: set[str] = set()

@@ -19,6 +19,8 @@ from .config_parts import datasets_of, heads
 # A file up to this size is read whole, within a second; of a larger one, which the data set reads anyway, the categories alone.
 _WHOLE_BYTES = 32 << 20
 _SHOWN = 5
+#: How to switch validation off, for messages.
+WITHOUT_VALIDATION = 'train without validation: --cfg-options val_dataloader=None val_evaluator=None val_cfg=None'
 
 
 def check_labels(cfg: Config, splits: Sequence[str]) -> None:
@@ -56,9 +58,13 @@ def check_labels(cfg: Config, splits: Sequence[str]) -> None:
         _check_heads(cfg, names, split)
 
 
-def classes_of(cfg: Config) -> tuple[str, ...] | None:
-    """The classes of a config's training data; None where its data set does not say."""
-    return next((names for dataset in datasets_of(cfg, 'train') if (names := _classes_of(dataset, 'train'))), None)
+def classes_of(cfg: Config, split: str = 'train') -> tuple[str, ...] | None:
+    """The classes of the data of a split; None where its data set does not say.
+
+    Raises:
+        ValueError: If they are no list of names.
+    """
+    return next((names for dataset in datasets_of(cfg, split) if (names := _classes_of(dataset, split))), None)
 
 
 def _classes_of(dataset: dict, split: str) -> tuple[str, ...] | None:
@@ -99,10 +105,7 @@ def _check_counts(path: Path, counts: Counter, split: str) -> None:
             if every
             else 'has no annotation of the classes of the config'
         )
-        raise ValueError(
-            f'{where} {what}, so every metric would be -1; label some images, '
-            'or train without validation: --cfg-options val_dataloader=None val_evaluator=None val_cfg=None'
-        )
+        raise ValueError(f'{where} {what}, so every metric would be -1; label some images, or {WITHOUT_VALIDATION}')
     if split == 'train' and every and not learned:
         raise ValueError(
             f'{where} has {every} annotations of the classes of the config, all of them crowds (iscrowd) or ignored, of which nothing is '

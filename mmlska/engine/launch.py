@@ -33,6 +33,7 @@ from .precision import use_dtype
 from .processes import claim_work_dir, use_launcher
 from .resume import checkpoint_to_resume
 from .runner import EvaluationRunner, SafeRunner
+from .sample_checks import check_samples
 from .schedule_checks import check_batches, check_schedule
 from .training_options import effective_batch
 from .work_dir import nothing_left, record_origin
@@ -167,6 +168,7 @@ def build_train_runner(
                 runner.starts_anew = resume != 'auto'
             build_data(runner, cfg, ('train', 'val'))
             check_built_inputs(runner, cfg, ('train', 'val'))
+            check_samples(runner, cfg, ('train', 'val'))
             check_batches(runner, cfg)
             finished = check_length_left(runner, found) if found else None
         if is_main_process():
@@ -224,6 +226,7 @@ def build_test_runner(
         cfg.load_from = checkpoint if checkpoint.startswith(MANIFEST_SCHEME) else str(path)
         cfg.resume = False
     check_data(cfg, ('test',))
+    check_model(cfg, trains=False)
     check_labels(cfg, ('test',))
     settings = changed_settings(cfg, only='model.')  # before mmlska puts its own parts in
     # A checkpoint's state_dict holds the averaged weights already, and the hook would swap them into a folded model by position.
@@ -243,6 +246,7 @@ def build_test_runner(
     runner.trust = trust
     build_data(runner, cfg, ('test',))
     check_built_inputs(runner, cfg, ('test',))
+    check_samples(runner, cfg, ('test',))
     if out or show_dir:
         guard_outputs(runner, out, show_dir, overwrite=overwrite)
     for line in (data_line(runner, ('test',)), *settings):

@@ -17,6 +17,7 @@ from mmengine.registry import MODELS, init_default_scope
 from torch import Tensor, nn
 
 from ..weights.checkpoint_file import read_outline
+from .config_parts import heads
 from .label_checks import classes_of, some
 
 _SIDE = 512  # of images where a config does not say it
@@ -33,17 +34,32 @@ class _Part(NamedTuple):
     module: nn.Module
 
 
-def check_model(cfg: Config) -> None:
+def check_model(cfg: Config, *, trains: bool = True) -> None:
     """Make sure that necks and heads take the maps that come to them, and that the batch is large enough for them.
+
+    Args:
+        cfg: A config; those of other models than detectors and segmentors are left alone.
+        trains: Whether the model is to be trained, with the batch of the config.
 
     Raises:
         ValueError: If not; it names the setting and the value that fits.
     """
-    batch = (cfg.get('train_dataloader') or {}).get('batch_size')
+    batch = (cfg.get('train_dataloader') or {}).get('batch_size') if trains else None
+    if trains:
+        _check_ignored_labels(cfg)
     try:
         _run(cfg, batch if isinstance(batch, int) and batch > 0 else 2)
     except _Unfit as error:
-        raise ValueError(str(error)) from error
+        # Some tools, such as predict, have no --cfg-options.
+        raise ValueError(str(error) if trains else str(error).replace('set --cfg-options ', 'set ')) from error
+
+
+def _check_ignored_labels(cfg: Config) -> None:
+    for place, head in heads(cfg.model) if cfg.get('default_scope') == 'mmseg' else ():
+        if not isinstance(label := head.get('ignore_index', 255), int):
+            raise ValueError(
+                f'{place}.ignore_index={label!r} is no label; use a whole number, such as 255, or leave it out'
+            )
 
 
 def trains_with_batch(cfg: Config, batch: int) -> bool:
@@ -172,7 +188,9 @@ def _why_unfit(part: _Part, settings: dict, maps: Sequence[Tensor], before: str,
     has = settings.get('in_channels')
     has = list(has) if isinstance(has, (list, tuple)) else has
     if has is not None and has != fits:
-        return f'{part.place}.in_channels={has} does not fit: {gives}; set --cfg-options {_setting(part.place, fits)}'
+        fewer = before == 'the backbone' and isinstance(has, list) and len(channels) < len(has)
+        stages = f', or model.backbone.out_indices to {len(has)} stages' if fewer else ''
+        return f'{part.place}.in_channels={has} does not fit: {gives}; set --cfg-options {_setting(part.place, fits)}{stages}'
     if match := _CHANNELS.search(str(error)):
         return f'{part.place} ({settings["type"]}) takes {match[1]} channels and gets {match[2]}: {gives}; correct its channels'
     return None

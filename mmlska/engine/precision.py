@@ -14,6 +14,11 @@ from .config import add_hook
 from .processes import bare_model
 
 
+def mixed_dtype() -> str:
+    """The dtype of mixed precision where none is named, as by MMDetection's --amp: 'fp16' on a GPU, 'bf16' without one."""
+    return 'fp16' if torch.cuda.is_available() else 'bf16'
+
+
 def use_dtype(cfg: Config, dtype: str, training: bool) -> None:
     """Compute convolutions and matrix products in fewer bits; weights, losses and what detectors do with boxes stay in float32.
 

@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 from ..log import log
 from ..text import counted
 from .continuing import counts_epochs
+from .label_checks import WITHOUT_VALIDATION
 from .model_checks import trains_with_batch
 
 
@@ -19,12 +20,14 @@ def check_schedule(cfg: Config) -> None:
     """Make sure that the length of a training and its schedules can be.
 
     Raises:
-        ValueError: If the length is below 1, or a schedule ends before it begins.
+        ValueError: If the length or the distance of validations is below 1, or a schedule ends before it begins.
     """
     train_cfg = cfg.get('train_cfg') or {}
-    for name in ('max_epochs', 'max_iters'):
-        if isinstance(count := train_cfg.get(name), (int, float)) and (count < 1 or count != int(count)):
-            raise ValueError(f'train_cfg.{name}={count} is impossible; use a whole number of 1 or more')
+    for name in ('max_epochs', 'max_iters', 'val_interval'):
+        count = train_cfg.get(name, 1)
+        if not isinstance(count, (int, float)) or count < 1 or count != int(count):
+            never = f', or {WITHOUT_VALIDATION}' if name == 'val_interval' else ''
+            raise ValueError(f'train_cfg.{name}={count!r} is impossible; use a whole number of 1 or more{never}')
     by_epoch = 'max_iters' not in train_cfg
     length = train_cfg.get('max_epochs' if by_epoch else 'max_iters')
     for number, scheduler in enumerate(_schedulers(cfg)):

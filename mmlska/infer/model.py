@@ -16,6 +16,7 @@ from torch import nn
 from ..colors import distinct_colors
 from ..engine.config import find_checkpoint_file, replace_sync_bn
 from ..engine.config_parts import datasets_of
+from ..engine.model_checks import check_model
 from ..weights import load_whole_model, safe_reading
 
 
@@ -32,6 +33,7 @@ def load_model(cfg: Config, checkpoint: str | Path, *, trust: bool | None = None
 
     Raises:
         FileNotFoundError: If there is no such checkpoint.
+        ValueError: If the parts of the model do not fit each other.
         WeightsError: If the file cannot be read, or belongs to another model than the config's.
     """
     path = find_checkpoint_file(checkpoint)
@@ -68,6 +70,7 @@ def _name(cfg: Config) -> str:
 def _build(cfg: Config, trust: bool | None) -> nn.Module:
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     replace_sync_bn(cfg)
+    check_model(cfg, trains=False)
     with safe_reading(trust):  # models may read a teacher's weights when they are built
         return MODELS.build(cfg.model)
 

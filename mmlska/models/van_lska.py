@@ -336,10 +336,12 @@ class VAN_LSKA(nn.Module):
 
 
 def _check_out_indices(out_indices: Sequence[int], num_stages: int) -> tuple[int, ...]:
-    indices = (out_indices,) if isinstance(out_indices, int) else tuple(out_indices)
+    given = (out_indices,) if isinstance(out_indices, int) else out_indices
+    indices = tuple(given) if isinstance(given, Sequence) else ()
     valid = all(isinstance(i, int) and 0 <= i < num_stages for i in indices)
     if not indices or not valid or list(indices) != sorted(set(indices)):
         raise ValueError(
-            f'out_indices={out_indices} must be rising stage numbers from 0 to {num_stages - 1}, for example (0, 1, 2, 3)'
+            f'out_indices={out_indices} must be rising stage numbers from 0 to {num_stages - 1}, '
+            f'for example {tuple(range(num_stages))}'
         )
     return indices

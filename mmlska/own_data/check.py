@@ -16,7 +16,7 @@ from ..engine.config_parts import datasets_of, heads
 from ..engine.ignored_label import ignored_label
 from ..engine.image_reading import band_reader
 from ..engine.input_checks import check_inputs, differing_readers
-from ..engine.label_checks import check_labels
+from ..engine.label_checks import check_labels, classes_of
 from ..files import is_inside
 from .anchors import anchor_sizes, choose_anchors
 from .annotations import AnnotationFile, check_entries, check_objects
@@ -110,7 +110,7 @@ def check_config(cfg: Config) -> Checked:
 
     Raises:
         FileNotFoundError: If an annotation file or folder is missing.
-        ValueError: If the config is neither a detector's nor a segmentor's.
+        ValueError: If the config is neither a detector's nor a segmentor's, or its classes are no list of names.
     """
     if cfg.get('default_scope') not in ('mmdet', 'mmseg'):
         raise ValueError(
@@ -120,6 +120,7 @@ def check_config(cfg: Config) -> Checked:
     check_data(cfg, ('train', 'val', 'test'))
     datasets = []
     for split in ('train', 'val', 'test'):
+        classes_of(cfg, split)  # a text would become one class for each letter
         for dataset in datasets_of(cfg, split):
             # The files count, not what is done with them.
             built = DATASETS.build(dict(dataset, pipeline=[], lazy_init=True))

@@ -84,7 +84,7 @@ def test_settings_that_differ_are_told_by_their_keys(recipe):
 
 def test_a_setting_that_is_gone_and_the_number_of_the_rest(recipe):
     del recipe.model.depth
-    assert changed_settings(recipe) == ['setting: model.depth=None (recipe: 2)']
+    assert changed_settings(recipe) == ['setting: model.depth left out (recipe: 2)']
     recipe.model.update({f'option_{i}': i + 1 for i in range(12)})
     lines = changed_settings(recipe)
     assert len(lines) == 11

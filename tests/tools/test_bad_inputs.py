@@ -12,7 +12,7 @@ from tiny_models import TINY_MASK_RCNN, TINY_UPERNET
 
 #: As FILES of bad_inputs.py.
 FLAGS = {
-    'flag: unknown amp': (None, 'train tiny.py --dtype fp8', r"--dtype/--amp: invalid choice: 'fp8' \(choose from"),
+    'flag: unknown amp': (None, 'train tiny.py --dtype fp8', r"--dtype: invalid choice: 'fp8' \(choose from"),
     'flag: fp16 without a GPU': (None, 'train tiny.py --dtype fp16', r'--dtype fp16 needs a GPU .* use --dtype bf16'),
     'flag: momentum': (None, 'train tiny.py --ema 1.5', r'--ema 1.5 is out of range; give a momentum above 0'),
     'flag: no steps': (None, 'train tiny.py --accumulate 0', r'--accumulate 0 is out of range; give 1 or more'),
