@@ -26,12 +26,13 @@ from .known_keys import check_keys, check_plain_keys
 from .label_checks import check_labels
 from .lock import unlock_work_dir
 from .loops import use_repeatable_training
+from .metric_checks import check_followed_metrics
 from .model_checks import check_model, check_resumed
 from .precision import use_dtype
 from .processes import claim_work_dir, use_launcher
 from .resume import checkpoint_to_resume
 from .runner import EvaluationRunner, SafeRunner
-from .schedule_checks import check_batches, check_schedule
+from .schedule_checks import check_batches, check_schedule, check_unit, settle_samplers
 from .training_options import effective_batch
 from .work_dir import nothing_left, record_origin
 
@@ -53,6 +54,7 @@ def prepared_config(config: str, cfg_options: dict | None = None, **options) -> 
     check_plain_keys(cfg)
     prepare(cfg, config, **options)
     _import_models(cfg.get('default_scope'))
+    check_unit(cfg)
     check_keys(cfg)
     for line in lines:
         log(line)
@@ -148,6 +150,8 @@ def build_train_runner(
     check_labels(cfg, ('train', 'val'))
     check_schedule(cfg)
     settings = changed_settings(cfg)  # before mmlska puts its own parts in
+    check_followed_metrics(cfg)
+    settle_samplers(cfg, ('train', 'val'))
     if resume is None and cfg.get('resume') and not cfg.get('load_from'):
         resume, cfg.resume = 'auto', False  # MMEngine's words for it; it would believe the file last_checkpoint
     claim_work_dir(cfg)
@@ -221,6 +225,7 @@ def build_test_runner(
     check_data(cfg, ('test',))
     check_labels(cfg, ('test',))
     settings = changed_settings(cfg, only='model.')  # before mmlska puts its own parts in
+    settle_samplers(cfg, ('test',))
     # A checkpoint's state_dict holds the averaged weights already, and the hook would swap them into a folded model by position.
     # And one process tests with whole weights.
     remove_hooks(cfg, 'EMAHook', 'FSDPHook')

@@ -15,6 +15,7 @@ from ..engine.checks import check_data
 from ..engine.config_parts import datasets_of, heads
 from ..engine.image_reading import band_reader
 from ..engine.label_checks import check_labels
+from ..engine.metric_checks import check_followed_metrics
 from ..files import is_inside
 from .anchors import anchor_sizes, choose_anchors
 from .annotations import AnnotationFile, check_entries, check_objects
@@ -148,6 +149,10 @@ def check_config(cfg: Config) -> Checked:
             check_labels(cfg, ('train', 'val'))
         except ValueError as error:
             report.add(ERROR, 'classes or ids that do not go together', str(error))
+        try:
+            check_followed_metrics(cfg)
+        except ValueError as error:
+            report.add(ERROR, 'metrics that the validation does not give', str(error))
     return Checked(report, source)
 
 
