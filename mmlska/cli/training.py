@@ -91,7 +91,8 @@ def training_config(args: argparse.Namespace) -> Config:
     loggers = tuple(name for name in ('tensorboard', 'wandb') if getattr(args, name))
     if args.resume and args.data and not _keeps_anchors(args):
         args.keep_anchors = take_anchors_of_run(cfg, args.config)
-    lines = use_data_and_options(cfg, args.data or None, _own_options(args), loggers=loggers, **options)
+    given = dict(settings=args.cfg_options, resume=args.resume)
+    lines = use_data_and_options(cfg, args.data or None, _own_options(args), loggers=loggers, **given, **options)
     if first and lines:
         print(*lines, sep='\n', flush=True)
     return cfg
@@ -102,7 +103,8 @@ def _work_dir(args: argparse.Namespace, *, note: bool) -> str:
     cfg = load_config(args.config, args.cfg_options)
     origin = origin_of(cfg, args.data)
     resume = bool(args.resume or cfg.get('resume'))
-    named = args.work_dir or (None if args.data else cfg.get('work_dir'))
+    # With --data that of the command line counts, not one of the recipe.
+    named = args.work_dir or (args.cfg_options or {}).get('work_dir') or (None if args.data else cfg.get('work_dir'))
     if named:
         if not resume and not args.overwrite:
             check_unused(named, origin)

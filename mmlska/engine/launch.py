@@ -34,7 +34,7 @@ from .resume import checkpoint_to_resume
 from .runner import EvaluationRunner, SafeRunner
 from .schedule_checks import check_batches, check_schedule, check_unit, settle_samplers
 from .training_options import effective_batch
-from .work_dir import nothing_left, record_origin
+from .work_dir import OPTIONS, nothing_left, record_origin
 
 
 def prepared_config(config: str, cfg_options: dict | None = None, **options) -> Config:
@@ -142,6 +142,7 @@ def build_train_runner(
         ValueError: If a setting does not fit the config or this machine, no checkpoint to resume verifies or it is further than this
             training should become, or another training uses the work directory.
     """
+    options = cfg.pop(OPTIONS, {})
     use_dtype(cfg, dtype, training=True)
     check_training(cfg, auto_scale_lr=auto_scale_lr, skip_bad_images=skip_bad_images)
     if auto_scale_lr:
@@ -149,9 +150,9 @@ def build_train_runner(
     check_model(cfg)
     check_labels(cfg, ('train', 'val'))
     check_schedule(cfg)
-    settings = changed_settings(cfg)  # before mmlska puts its own parts in
     check_followed_metrics(cfg)
     settle_samplers(cfg, ('train', 'val'))
+    settings = changed_settings(cfg)  # before mmlska puts its own parts in
     if resume is None and cfg.get('resume') and not cfg.get('load_from'):
         resume, cfg.resume = 'auto', False  # MMEngine's words for it; it would believe the file last_checkpoint
     claim_work_dir(cfg)
@@ -170,7 +171,7 @@ def build_train_runner(
             check_batches(runner, cfg)
             finished = check_length_left(runner, found) if found else None
         if is_main_process():
-            record_origin(cfg)
+            record_origin(cfg, options)
     except BaseException:
         unlock_work_dir(cfg.work_dir)
         raise
@@ -224,8 +225,8 @@ def build_test_runner(
         cfg.resume = False
     check_data(cfg, ('test',))
     check_labels(cfg, ('test',))
-    settings = changed_settings(cfg, only='model.')  # before mmlska puts its own parts in
     settle_samplers(cfg, ('test',))
+    settings = changed_settings(cfg, only='model.')  # before mmlska puts its own parts in
     # A checkpoint's state_dict holds the averaged weights already, and the hook would swap them into a folded model by position.
     # And one process tests with whole weights.
     remove_hooks(cfg, 'EMAHook', 'FSDPHook')

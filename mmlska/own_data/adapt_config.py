@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 
@@ -14,6 +15,7 @@ from ..image_windows import header_of, is_huge
 from ..images import MAX_PIXELS
 from ..text import counted, printable
 from .anchors import choose_anchors
+from .command_settings import check_beside_data, places_of
 from .config_edits import each_transform, first_dataset, set_datasets
 from .folder import find_folder
 from .input_scale import SizedBoxes, network_sizes
@@ -51,6 +53,8 @@ def use_own_data(
     tile: int | None = None,
     overlap: int | None = None,
     keep_anchors: bool = False,
+    iterations: int | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> list[str]:
     """Train a config on a folder of images with labels of objects or masks; see docs/own_data.md.
 
@@ -73,13 +77,16 @@ def use_own_data(
         overlap: Pixels that neighbouring tiles share; by default an eighth.
         keep_anchors: Leave the anchors of a detector as the config has them; by default they are chosen by the training objects, see
             :func:`mmlska.own_data.anchors.choose_anchors`.
+        iterations: See :func:`mmlska.own_data.schedule.scale_schedule`.
+        settings: What the user set in ``cfg`` by dotted key, which stays; see :mod:`mmlska.own_data.command_settings`.
 
     Returns:
         Lines to print: the summary first, then what was found odd.
 
     Raises:
         FileNotFoundError: If the folder, an image or the palette is missing.
-        ValueError: If the folder holds nothing that the config can be trained on, or the config has no ``train_dataloader``.
+        ValueError: If the folder holds nothing that the config can be trained on, a setting says something else of the data, or the config
+            has no ``train_dataloader``.
     """
     root = find_folder(data)
     if root is None:
@@ -111,6 +118,7 @@ def use_own_data(
         _refuse_huge(files, scope)
     notes += use_pixels(cfg, files, bands, labels.as_stored)
     first_dataset(cfg, 'train')
+    check_beside_data(cfg, settings, data, labels.classes)
     check_length(cfg, epochs)
     if any(len(boxes) for _, boxes in labels.boxes(parts['train'])):
         _refuse_unlabelled(labels.boxes(parts.get('val', [])), data)
@@ -133,7 +141,7 @@ def use_own_data(
     ]
     for _, head in heads(cfg.model):
         head['num_classes'] = len(labels.classes)
-    length = scale_schedule(cfg, trained, epochs)
+    length = scale_schedule(cfg, trained, epochs, iterations, places_of(settings))
     sides = ', '.join(f'{len(images)} {split}' for split, images in parts.items())
     every = [image for images in parts.values() for image in images]
     # Nothing in a name moves the cursor or begins a line.
