@@ -201,11 +201,10 @@ class Model:
             ValueError: If a setting does not fit, or ``work_dir`` holds a training.
             TrainingError: If the training cannot continue; the message says what to try.
         """
-        given = dict(epochs=epochs, val_fraction=val_fraction, palette=palette, label_format=label_format)
-        given |= dict(tile=tile, overlap=overlap)
+        given = dict(epochs=epochs, val_fraction=val_fraction, palette=palette, tile=tile, overlap=overlap)
         own = {name: value for name, value in given.items() if value is not None}
         keep_anchors = keep_anchors or data is not None and names_anchors(cfg_options)
-        switches = dict(instances=instances, bands=bands, keep_anchors=keep_anchors)
+        switches = dict(label_format=label_format, instances=instances, bands=bands, keep_anchors=keep_anchors)
         own |= {name: value for name, value in switches.items() if value}
         if data is None and not own.keys() <= {'epochs', 'tile', 'overlap'}:
             raise ValueError(f'{", ".join(own)} go with data; give a folder, or settings of the config by cfg_options')
@@ -220,12 +219,13 @@ class Model:
                 own = self._as_before(cfg, tile, chooses=data is not None and not keep_anchors) | own
             elif resume and data is not None and not keep_anchors and take_anchors_of_run(cfg, self._recipe):
                 own['keep_anchors'] = True
-            options = dict(pretrained=pretrained, ema=ema, accumulate=accumulate, clip_grad=clip_grad)
-            for line in use_data_and_options(cfg, data, own, loggers=tuple(loggers), **options):
+            options = dict(pretrained=pretrained, ema=ema, accumulate=accumulate, clip_grad=clip_grad, loggers=loggers)
+            continued = 'auto' if resume is True else resume or None
+            for line in use_data_and_options(cfg, data, own, settings=cfg_options, resume=continued, **options):
                 print(line)
             runner = build_train_runner(
                 cfg,
-                resume='auto' if resume is True else resume or None,
+                resume=continued,
                 dtype=dtype,
                 auto_scale_lr=auto_scale_lr,
                 skip_bad_images=skip_bad_images,

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import copy
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 from mmengine.config import Config
 
 from ..engine.config import load_config
-from ..engine.config_parts import setting_at
 from ..engine.tiling import tiles_of
 from ..engine.training_options import add_training_options
 from ..engine.work_dir import check_unused, origin_of, work_dir_for
@@ -20,7 +17,6 @@ from ..own_data.adapt_config import own_work_dir
 from ..own_data.anchors import names_anchors, take_anchors_of_run
 from ..own_data.check import Checked, check_config, check_folder
 from ..own_data.training import use_data_and_options
-from ..text import shown
 from .labels import LABEL_OPTIONS, add_label_options, label_options
 from .options import add_bands, add_overwrite, add_tiles
 from .runner import prepared_config, runner_parser
@@ -95,34 +91,11 @@ def training_config(args: argparse.Namespace) -> Config:
     loggers = tuple(name for name in ('tensorboard', 'wandb') if getattr(args, name))
     if args.resume and args.data and not _keeps_anchors(args):
         args.keep_anchors = take_anchors_of_run(cfg, args.config)
-    given = _given(cfg, args)
-    lines = use_data_and_options(cfg, args.data or None, _own_options(args), loggers=loggers, **options)
-    lines += _replaced(cfg, args, given)
+    given = dict(settings=args.cfg_options, resume=args.resume)
+    lines = use_data_and_options(cfg, args.data or None, _own_options(args), loggers=loggers, **given, **options)
     if first and lines:
         print(*lines, sep='\n', flush=True)
     return cfg
-
-
-def _given(cfg: Config, args: argparse.Namespace) -> dict[str, Any]:
-    """The settings of ``--cfg-options`` as they are now; those in lists are left out, whose numbers may change."""
-    options = [key for key in args.cfg_options or () if not any(part.isdigit() for part in key.split('.'))]
-    return {key: _plain(copy.deepcopy(setting_at(cfg, key))) for key in options}
-
-
-def _replaced(cfg: Config, args: argparse.Namespace, given: dict[str, Any]) -> list[str]:
-    """Lines about settings of ``--cfg-options`` that other options have replaced."""
-    lines = []
-    for key, value in given.items():
-        by = '--data' if args.data else 'another option'
-        if args.epochs is not None and key.startswith(('train_cfg', 'param_scheduler')):
-            by = '--epochs'
-        if (now := _plain(setting_at(cfg, key))) != value:
-            lines.append(f'--cfg-options {key}={shown(value)} is replaced by {shown(now)}, which {by} sets')
-    return lines
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
 
 
 def _work_dir(args: argparse.Namespace, *, note: bool) -> str:
@@ -130,7 +103,8 @@ def _work_dir(args: argparse.Namespace, *, note: bool) -> str:
     cfg = load_config(args.config, args.cfg_options)
     origin = origin_of(cfg, args.data)
     resume = bool(args.resume or cfg.get('resume'))
-    named = args.work_dir or (None if args.data else cfg.get('work_dir'))
+    # With --data that of the command line counts, not one of the recipe.
+    named = args.work_dir or (args.cfg_options or {}).get('work_dir') or (None if args.data else cfg.get('work_dir'))
     if named:
         if not resume and not args.overwrite:
             check_unused(named, origin)

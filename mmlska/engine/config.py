@@ -5,6 +5,7 @@ Nothing here imports mmdet or mmseg: their classes are named in the configs and 
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -115,7 +116,7 @@ def read_config(path: str, cfg_options: dict | None = None) -> tuple[Config, lis
     roots = {cfg.get('data_root'), *earlier_values(source, 'data_root')} - {None}
     roots -= {value for option, value in options.items() if option.endswith('.data_root')}
     refuse_impossible_options(cfg, options)
-    cfg.merge_from_dict(options)
+    cfg.merge_from_dict(copy.deepcopy(options))  # MMEngine takes _delete_ out of what it merges
     refuse_misspelt_keys(cfg, earlier)
     lines = use_variables(cfg, source, options)
     lines += _spread_data_root(cfg, roots, values_in_parts(source, 'data_root'), said='data_root' in options)

@@ -52,3 +52,21 @@ def heads(model: dict) -> list[tuple[str, dict]]:
     """The parts of a model's config with ``num_classes``, by their place; region proposals know objects from background only."""
     parts = parts_of(model, 'model')
     return [(path, part) for path, part in parts if 'num_classes' in part and 'rpn_head' not in path.split('.')]
+
+
+def leaves(key: str, value: object) -> Iterator[tuple[str, object]]:
+    """The single settings below a part of a config, by their dotted keys; ``key`` is that of the part, '' for the whole.
+
+    Example:
+        >>> dict(leaves('', dict(optimizer=dict(lr=1), hooks=[dict(type='A')], sizes=[1, 2])))
+        {'optimizer.lr': 1, 'hooks.0.type': 'A', 'sizes': [1, 2]}
+    """
+    if isinstance(value, dict) and value:
+        items = value.items()
+    elif isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
+        items = enumerate(value)
+    else:
+        yield key, value
+        return
+    for name, item in items:
+        yield from leaves(f'{key}.{name}' if key else str(name), item)

@@ -26,7 +26,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from ..chatter import WARNINGS, WithoutChatter
 from ..metric_names import in_percent
 from ..text import counted, printable, shown
-from .config_parts import datasets_of, setting_at
+from .config_parts import datasets_of, leaves, setting_at
 from .continuing import counts_epochs, passes
 from .inheritance import READ, base_settings, is_own, source_of
 from .tiling import tiles_of, trains_on_tiles
@@ -146,8 +146,8 @@ def changed_settings(cfg: Config, only: str = '') -> list[str]:
         return []
     file = Path(cfg.filename)
     written, base = Config.fromfile(file), base_settings(source_of(file)) if is_own(file) else None
-    now = dict(_leaves('', cfg.to_dict()))
-    recipes = [(recipe, dict(_leaves('', recipe.to_dict()))) for recipe in (written, base) if recipe is not None]
+    now = dict(leaves('', cfg.to_dict()))
+    recipes = [(recipe, dict(leaves('', recipe.to_dict()))) for recipe in (written, base) if recipe is not None]
     # What the command line changes comes first.
     changed = {
         key: f'setting: {_said(cfg, key, now)} (recipe: {_in_recipe(*recipes[-1], key)})'
@@ -191,18 +191,6 @@ def _is_told(key: str) -> bool:
 
 def _unless_off(value: object) -> object:
     return None if value is False else value  # False is what is not set
-
-
-def _leaves(key: str, value: object) -> Iterator[tuple[str, object]]:
-    if isinstance(value, dict) and value:
-        items = value.items()
-    elif isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
-        items = enumerate(value)
-    else:
-        yield key, value
-        return
-    for name, item in items:
-        yield from _leaves(f'{key}.{name}' if key else str(name), item)
 
 
 @HOOKS.register_module()

@@ -7,6 +7,7 @@ MMEngine runs a base on its own and merges the user's file into the result. A va
 from __future__ import annotations
 
 import ast
+import copy
 import inspect
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
@@ -225,7 +226,7 @@ def use_variables(cfg: Config, source: Source | None, options: Mapping[str, Any]
     places: list[str] = []
     if source and any(name in file.assigned for file in files[0 if options else 1 :] for name in changed):
         anew = _read_anew(source, changed, set(changed) & set(_tops(options)))
-        anew.merge_from_dict(dict(options))
+        anew.merge_from_dict(copy.deepcopy(dict(options)))
         for key, value in anew.items():
             if key not in changed and value != cfg.get(key):
                 places += _differences(cfg.get(key), value, key)

@@ -28,15 +28,16 @@ from .known_keys import check_keys, check_plain_keys
 from .label_checks import check_labels
 from .lock import unlock_work_dir
 from .loops import use_repeatable_training
+from .metric_checks import check_followed_metrics
 from .model_checks import check_model, check_resumed
 from .precision import use_dtype
 from .processes import claim_work_dir, use_launcher
 from .resume import checkpoint_to_resume
 from .runner import EvaluationRunner, SafeRunner
 from .sample_checks import check_samples
-from .schedule_checks import check_batches, check_schedule
+from .schedule_checks import check_batches, check_schedule, check_unit, settle_samplers
 from .training_options import effective_batch
-from .work_dir import nothing_left, record_origin
+from .work_dir import OPTIONS, nothing_left, record_origin
 
 
 def prepared_config(config: str, cfg_options: dict | None = None, **options) -> Config:
@@ -56,6 +57,7 @@ def prepared_config(config: str, cfg_options: dict | None = None, **options) -> 
     check_plain_keys(cfg)
     prepare(cfg, config, **options)
     _import_models(cfg.get('default_scope'))
+    check_unit(cfg)
     check_keys(cfg)
     for line in lines:
         log(line)
@@ -143,6 +145,7 @@ def build_train_runner(
         ValueError: If a setting does not fit the config or this machine, no checkpoint to resume verifies or it is further than this
             training should become, or another training uses the work directory.
     """
+    options = cfg.pop(OPTIONS, {})
     use_dtype(cfg, dtype, training=True)
     check_training(cfg, auto_scale_lr=auto_scale_lr, skip_bad_images=skip_bad_images)
     if auto_scale_lr:
@@ -151,6 +154,8 @@ def build_train_runner(
     check_labels(cfg, ('train', 'val'))
     check_class_weights(cfg)
     check_schedule(cfg)
+    check_followed_metrics(cfg)
+    settle_samplers(cfg, ('train', 'val'))
     settings = changed_settings(cfg)  # before mmlska puts its own parts in
     if resume is None and cfg.get('resume') and not cfg.get('load_from'):
         resume, cfg.resume = 'auto', False  # MMEngine's words for it; it would believe the file last_checkpoint
@@ -172,7 +177,7 @@ def build_train_runner(
             check_batches(runner, cfg)
             finished = check_length_left(runner, found) if found else None
         if is_main_process():
-            record_origin(cfg)
+            record_origin(cfg, options)
     except BaseException:
         unlock_work_dir(cfg.work_dir)
         raise
@@ -228,6 +233,7 @@ def build_test_runner(
     check_data(cfg, ('test',))
     check_model(cfg, trains=False)
     check_labels(cfg, ('test',))
+    settle_samplers(cfg, ('test',))
     settings = changed_settings(cfg, only='model.')  # before mmlska puts its own parts in
     # A checkpoint's state_dict holds the averaged weights already, and the hook would swap them into a folded model by position.
     # And one process tests with whole weights.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.dist import get_world_size
@@ -15,6 +17,70 @@ from .continuing import counts_epochs
 from .label_checks import WITHOUT_VALIDATION
 from .model_checks import trains_with_batch
 
+# Samplers that go on for ever: a pass over the data would never end.
+_ENDLESS = ('InfiniteSampler', 'MultiSourceSampler', 'GroupMultiSourceSampler')
+#: The settings of ``train_cfg`` that may say how long a training is.
+LENGTHS = ('max_epochs', 'max_iters')
+
+
+def is_by_epoch(cfg: Config) -> bool:
+    """Whether the training of a config counts epochs, or iterations alone; the loop has another name in a config that a training left."""
+    return cfg.train_cfg.get('by_epoch', 'max_iters' not in cfg.train_cfg)
+
+
+def check_unit(cfg: Config) -> None:
+    """Raise ValueError for a length in epochs beside one in iterations: the loop takes one of them."""
+    train_cfg = cfg.get('train_cfg') or {}
+    if any(train_cfg.get(name) is None for name in LENGTHS):
+        return
+    iterations = 'Iter' in str(train_cfg.get('type', '')) or train_cfg.get('by_epoch') is False
+    used, unused, unit = ('max_iters', 'max_epochs', 'iterations') if iterations else (*LENGTHS, 'epochs')
+    raise ValueError(
+        f'train_cfg.{unused}={train_cfg[unused]}: this training counts {unit} and has {used}={train_cfg[used]}; '
+        f'set train_cfg.{used} alone (in a file by train_cfg=dict(_delete_=True, type=..., {used}=N, val_interval=N)), '
+        'or give --epochs N'
+    )
+
+
+def settle_samplers(cfg: Config, splits: Sequence[str]) -> None:
+    """Give the data of these splits a sampler that ends where a pass over them has to end, and say so.
+
+    MMEngine would count the batches of the first epoch, or of the validation, for ever.
+
+    Raises:
+        ValueError: If the sampler mixes sources, which none that ends does.
+    """
+    for split in splits:
+        loader = cfg.get(f'{split}_dataloader') or {}
+        if split == 'train' and not is_by_epoch(cfg):
+            continue
+        for key in ('sampler', 'batch_sampler'):
+            given = loader.get(key) or {}
+            kind = str(given.get('type')).rpartition('.')[2]
+            if kind not in _ENDLESS:
+                continue
+            place, why = (
+                f'{split}_dataloader.{key}',
+                'the training counts epochs' if split == 'train' else 'a validation has to end',
+            )
+            if kind != 'InfiniteSampler':
+                raise ValueError(
+                    f'{place}.type={kind} never ends and {why}; train by iterations: '
+                    "train_cfg=dict(_delete_=True, type='IterBasedTrainLoop', max_iters=N, val_interval=N)"
+                )
+            order = {} if split == 'train' else dict(shuffle=False)
+            loader[key] = dict(given, type='DefaultSampler', **order)
+            log(f'{place}.type=DefaultSampler: {why}, and {kind} never ends')
+
+
+def check_lengths(train_cfg: Mapping[str, Any]) -> None:
+    """Raise ValueError for a length, or a distance of validations, that is no whole number of 1 or more."""
+    for name in (*LENGTHS, 'val_interval'):
+        count = train_cfg.get(name, 1)
+        if not isinstance(count, (int, float)) or count < 1 or count != int(count):
+            never = f', or {WITHOUT_VALIDATION}' if name == 'val_interval' else ''
+            raise ValueError(f'train_cfg.{name}={count!r} is impossible; use a whole number of 1 or more{never}')
+
 
 def check_schedule(cfg: Config) -> None:
     """Make sure that the length of a training and its schedules can be.
@@ -23,12 +89,15 @@ def check_schedule(cfg: Config) -> None:
         ValueError: If the length or the distance of validations is below 1, or a schedule ends before it begins.
     """
     train_cfg = cfg.get('train_cfg') or {}
-    for name in ('max_epochs', 'max_iters', 'val_interval'):
-        count = train_cfg.get(name, 1)
-        if not isinstance(count, (int, float)) or count < 1 or count != int(count):
-            never = f', or {WITHOUT_VALIDATION}' if name == 'val_interval' else ''
-            raise ValueError(f'train_cfg.{name}={count!r} is impossible; use a whole number of 1 or more{never}')
+    check_lengths(train_cfg)
     by_epoch = 'max_iters' not in train_cfg
+    saves = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
+    if not by_epoch and saves.get('by_epoch', True) and saves.get('interval', -1) > 0:
+        log(
+            'default_hooks.checkpoint counts epochs and the training iterations: there is one checkpoint, at the end; set '
+            'default_hooks.checkpoint.by_epoch=False and default_hooks.checkpoint.interval=N for one every N iterations',
+            logging.WARNING,
+        )
     length = train_cfg.get('max_epochs' if by_epoch else 'max_iters')
     for number, scheduler in enumerate(_schedulers(cfg)):
         unit = 'epochs' if scheduler.get('by_epoch', True) else 'iterations'

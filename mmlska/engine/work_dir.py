@@ -8,11 +8,11 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mmengine.config import Config
 from mmengine.dist import is_main_process
@@ -24,6 +24,23 @@ from .config_parts import datasets_of
 #: Which config and data a training in a work directory is of.
 ORIGIN = 'training.json'
 _LONGEST_ORIGIN = 1 << 16  # bytes
+#: Where a config has the options of its training until that is built.
+OPTIONS = 'options_of_training'
+#: The options of a training, with their types, without which ``--resume`` would go on with another one.
+TAKEN_OVER = dict(
+    epochs=int,
+    iterations=int,
+    val_fraction=float,
+    tile=int,
+    overlap=int,
+    palette=str,
+    label_format=str,
+    instances=bool,
+    bands=list,
+    ema=float,
+    accumulate=int,
+    clip_grad=float,
+)
 
 
 class Origin(NamedTuple):
@@ -50,9 +67,21 @@ def was_trained_in(folder: str | Path) -> bool:
     return (folder / 'args.yaml').is_file() and ((folder / 'weights').is_dir() or (folder / 'results.csv').is_file())
 
 
-def record_origin(cfg: Config, data: str | None = None) -> None:
-    """Write into the work directory of a training what it is of; see :func:`origin_of`."""
-    write_text(Path(cfg.work_dir, ORIGIN), json.dumps(origin_of(cfg, data)._asdict(), indent=1) + '\n')
+def record_origin(cfg: Config, options: Mapping[str, Any], data: str | None = None) -> None:
+    """Write into the work directory of a training what it is of, see :func:`origin_of`, and what ``--resume`` takes over."""
+    kept = origin_of(cfg, data)._asdict() | dict(
+        options={name: options[name] for name in TAKEN_OVER if name in options}
+    )
+    write_text(Path(cfg.work_dir, ORIGIN), json.dumps(kept, indent=1) + '\n')
+
+
+def recorded_options(folder: str | Path) -> dict[str, Any]:
+    """The options of the training in a folder; none where it does not say, as those of earlier versions do not."""
+    try:
+        kept = json.loads((Path(folder) / ORIGIN).read_text(encoding='utf-8'))['options']
+        return {name: kept[name] for name, kind in TAKEN_OVER.items() if isinstance(kept.get(name), kind)}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return {}
 
 
 def work_dir_for(first: str | Path, origin: Origin, *, resume: bool = False) -> Path:

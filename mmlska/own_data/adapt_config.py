@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 
 from ..engine.config_parts import heads
 from ..engine.ignored_label import IGNORED, ignored_label, spread_ignored_label, use_ignored_label
 from ..engine.tiling import training_tiles, use_tiles
-from ..engine.work_dir import record_origin
+from ..engine.work_dir import OPTIONS, record_origin
 from ..image_windows import header_of, is_huge
 from ..images import MAX_PIXELS
 from ..text import counted, printable
 from .anchors import choose_anchors
+from .command_settings import check_beside_data, places_of
 from .config_edits import each_transform, first_dataset, set_datasets
 from .folder import find_folder
 from .input_scale import SizedBoxes, network_sizes
@@ -55,6 +57,8 @@ def use_own_data(
     tile: int | None = None,
     overlap: int | None = None,
     keep_anchors: bool = False,
+    iterations: int | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> list[str]:
     """Train a config on a folder of images with labels of objects or masks; see docs/own_data.md.
 
@@ -77,13 +81,16 @@ def use_own_data(
         overlap: Pixels that neighbouring tiles share; by default an eighth.
         keep_anchors: Leave the anchors of a detector as the config has them; by default they are chosen by the training objects, see
             :func:`mmlska.own_data.anchors.choose_anchors`.
+        iterations: See :func:`mmlska.own_data.schedule.scale_schedule`.
+        settings: What the user set in ``cfg`` by dotted key, which stays; see :mod:`mmlska.own_data.command_settings`.
 
     Returns:
         Lines to print: the summary first, then what was found odd.
 
     Raises:
         FileNotFoundError: If the folder, an image or the palette is missing.
-        ValueError: If the folder holds nothing that the config can be trained on, or the config has no ``train_dataloader``.
+        ValueError: If the folder holds nothing that the config can be trained on, a setting says something else of the data, or the config
+            has no ``train_dataloader``.
     """
     root = find_folder(data)
     if root is None:
@@ -113,6 +120,7 @@ def use_own_data(
         _refuse_huge(files, scope)
     notes += use_pixels(cfg, files, bands, bool(labels.as_stored))
     first_dataset(cfg, 'train')
+    check_beside_data(cfg, settings, data, labels.classes)
     check_length(cfg, epochs)
     if scope == 'mmseg':
         notes += _use_ignored_label(cfg, labels, [image for images in parts.values() for image in images])
@@ -121,7 +129,7 @@ def use_own_data(
     folder = (
         Path(cfg.work_dir).absolute() / 'data'
     )  # what cannot be trained was refused above: from here on files are written
-    record_origin(cfg, data)  # before them, so that they are known for copies
+    record_origin(cfg, cfg.get(OPTIONS, {}), data)  # before them, so that they are known for copies
     datasets = {split: labels.write(folder, split, images) for split, images in parts.items()}
     set_datasets(cfg, root, datasets, dict(classes=tuple(labels.classes), palette=labels.palette))
     spread_ignored_label(cfg)  # data sets and readers of masks are new
@@ -139,7 +147,7 @@ def use_own_data(
     ]
     for _, head in heads(cfg.model):
         head['num_classes'] = len(labels.classes)
-    length = scale_schedule(cfg, trained, epochs)
+    length = scale_schedule(cfg, trained, epochs, iterations, places_of(settings))
     sides = ', '.join(f'{len(images)} {split}' for split, images in parts.items())
     every = [image for images in parts.values() for image in images]
     # Nothing in a name moves the cursor or begins a line.

@@ -17,6 +17,7 @@ from ..engine.ignored_label import ignored_label
 from ..engine.image_reading import band_reader
 from ..engine.input_checks import check_inputs, differing_readers
 from ..engine.label_checks import check_labels, classes_of
+from ..engine.metric_checks import check_followed_metrics
 from ..files import is_inside
 from .anchors import anchor_sizes, choose_anchors
 from .annotations import AnnotationFile, check_entries, check_objects
@@ -151,6 +152,10 @@ def check_config(cfg: Config) -> Checked:
             check_labels(cfg, ('train', 'val'))
         except ValueError as error:
             report.add(ERROR, 'classes or ids that do not go together', str(error))
+        try:
+            check_followed_metrics(cfg)
+        except ValueError as error:
+            report.add(ERROR, 'metrics that the validation does not give', str(error))
     if not report.errors:
         _check_inputs(report, cfg)
     if text := differing_readers(cfg):

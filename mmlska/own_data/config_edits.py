@@ -10,6 +10,11 @@ from mmengine.config import Config, ConfigDict
 
 from ..engine.config_parts import datasets_of, evaluators_of, parts_of
 
+#: What other data sets keep of those in whose place they are put.
+KEPT_OF_DATASETS = ('pipeline', 'filter_cfg', 'test_mode', 'backend_args')
+#: Settings at the top that tell of the data of a recipe.
+DROPPED = ('data_help', 'metainfo', 'classes', 'palette', 'held_out', 'dataset')
+
 
 def first_dataset(cfg: Config, split: str) -> ConfigDict:
     """The data set of a split, or the first one where there are several; that inside wrappers such as RepeatDataset.
@@ -33,7 +38,7 @@ def set_datasets(cfg: Config, root: Path, datasets: dict[str, dict], metainfo: d
             continue
         old = first_dataset(cfg, split)
         # Config's own dicts are copied: val and test often share them.
-        kept = {key: old[key] for key in ('pipeline', 'filter_cfg', 'test_mode', 'backend_args') if key in old}
+        kept = {key: old[key] for key in KEPT_OF_DATASETS if key in old}
         new = copy.deepcopy(datasets[split if split in datasets else 'val'])
         for dataset in new.get('datasets', [new]):
             dataset.update(data_root=f'{root}/', metainfo=metainfo, **kept)
@@ -43,9 +48,9 @@ def set_datasets(cfg: Config, root: Path, datasets: dict[str, dict], metainfo: d
             if evaluator['type'] == 'CocoMetric':
                 evaluator['ann_file'] = new['ann_file']
         if evaluators:
-            cfg[f'{split}_evaluator'] = evaluators if len(evaluators) > 1 else evaluators[0]
+            cfg[f'{split}_evaluator'] = evaluators if isinstance(cfg[f'{split}_evaluator'], list) else evaluators[0]
     cfg.data_root = f'{root}/'
-    for key in ('data_help', 'metainfo', 'classes', 'palette', 'held_out', 'dataset'):
+    for key in DROPPED:
         cfg.pop(key, None)
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Collection
 
 from mmengine.config import Config
 
+from ..engine.schedule_checks import is_by_epoch
 from ..text import counted
 
 # A network learns nothing in fewer steps, however small the data.
@@ -15,9 +17,13 @@ MIN_ITERATIONS = 600
 _MIN_INTERVAL = 50
 # What a segmentor's recipe of iterations becomes without --epochs; 160k iterations of ADE20K in batches of 16 are 127.
 _SEG_EPOCHS = 100
+# Settings of a schedule that count its epochs or iterations.
+_COUNTS = ('begin', 'end', 'T_max', 'total_iters', 'total_steps', 'step_size', 'milestones', 'periods')
 
 
-def scale_schedule(cfg: Config, images: int, epochs: int | None) -> str:
+def scale_schedule(
+    cfg: Config, images: int, epochs: int | None, iterations: int | None = None, fixed: Collection[str] = ()
+) -> str:
     """Set the length of the training, in place; the learning rate keeps its course over that length.
 
     Steps of the learning rate stay at their share of the run (8/12 and 11/12 of it for COCO's 12 epochs); the warm-up keeps its
@@ -28,6 +34,9 @@ def scale_schedule(cfg: Config, images: int, epochs: int | None) -> str:
         images: Number of training images.
         epochs: How often training sees each image; None for what the recipe says (a segmentor's counts iterations: 100 times, no
             longer than the recipe), and then at least 600 iterations.
+        iterations: The length of a training that counts iterations, in the place of ``epochs``.
+        fixed: Dotted keys of settings, such as 'train_cfg.val_interval' and 'param_scheduler.0.end', that keep the values which the
+            user gave them. Epochs of a schedule become the iterations of so many passes.
 
     Returns:
         A line that says how long training is.
@@ -44,17 +53,24 @@ def scale_schedule(cfg: Config, images: int, epochs: int | None) -> str:
         total, passes = length * per_pass, float(length)
         shortest = math.ceil(_MIN_INTERVAL / per_pass)
     else:
-        total = math.ceil((epochs or _SEG_EPOCHS) * images / batch)
-        total = max(min(total, recipe), MIN_ITERATIONS) if epochs is None else total
+        per_pass = math.ceil(images / batch)
+        total = iterations or math.ceil((epochs or _SEG_EPOCHS) * images / batch)
+        total = max(min(total, recipe), MIN_ITERATIONS) if (epochs or iterations) is None else total
         length, passes = total, float(f'{total * batch / images:.3g}')
         shortest = _MIN_INTERVAL
-    scale_schedulers(cfg, total)
+    scale_schedulers(cfg, total, per_pass, fixed)
     cfg.train_cfg['max_epochs' if by_epoch else 'max_iters'] = length
     share = length / recipe
-    cfg.train_cfg.val_interval = min(max(round(cfg.train_cfg.get('val_interval', 1) * share), shortest), length)
     hooks = cfg.default_hooks
-    hooks.checkpoint.interval = min(max(round(hooks.checkpoint.get('interval', 1) * share), shortest), length)
-    hooks.logger.interval = max(min(hooks.logger.get('interval', 50), total // (length if by_epoch else 20)), 1)
+    for place, part in (
+        ('train_cfg.val_interval', cfg.train_cfg),
+        ('default_hooks.checkpoint.interval', hooks.checkpoint),
+    ):
+        key = place.rpartition('.')[2]
+        if place not in fixed:
+            part[key] = min(max(round(part.get(key, 1) * share), shortest), length)
+    if 'default_hooks.logger.interval' not in fixed:
+        hooks.logger.interval = max(min(hooks.logger.get('interval', 50), total // (length if by_epoch else 20)), 1)
     return f'{counted(total, "iteration")}, {passes:g} {"pass" if passes == 1 else "passes"} over the images'
 
 
@@ -94,24 +110,32 @@ def _processes(cfg: Config) -> int:
 
 def _recipe(cfg: Config) -> tuple[bool, int]:
     """Whether the training of a config counts epochs, and how many of them, or of iterations, it has."""
-    # The loop has other names in the config that a training leaves.
-    by_epoch = cfg.train_cfg.get('by_epoch', 'max_iters' not in cfg.train_cfg)
+    by_epoch = is_by_epoch(cfg)
     return by_epoch, cfg.train_cfg.max_epochs if by_epoch else cfg.train_cfg.max_iters
 
 
-def scale_schedulers(cfg: Config, total: int) -> None:
-    """Express the schedulers in iterations of a training that has ``total``, before ``train_cfg`` changes its length."""
+def scale_schedulers(cfg: Config, total: int, per_pass: int = 1, fixed: Collection[str] = ()) -> None:
+    """Express the schedulers in iterations of a training that has ``total``, before ``train_cfg`` changes its length.
+
+    Args:
+        per_pass: Iterations in a pass over the images.
+        fixed: See :func:`scale_schedule`.
+    """
     schedulers = cfg.get('param_scheduler') or []
     schedulers = schedulers if isinstance(schedulers, list) else [schedulers]
     counts_epochs, recipe = _recipe(cfg)
     # Iterations of a recipe of epochs, where its schedulers count them.
     ends = [s.end for s in schedulers if not s.get('by_epoch', True) and 'end' in s]
     warm_ups = {s.end: min(s.end, max(total // 10, 1)) for s in schedulers if _is_warm_up(s, recipe, counts_epochs)}
-    for scheduler in schedulers:
+    several = isinstance(cfg.get('param_scheduler'), list)
+    for number, scheduler in enumerate(schedulers):
+        in_epochs = scheduler.get('by_epoch', True)
+        place = f'param_scheduler.{number}' if several else 'param_scheduler'
+        kept = {key: scheduler[key] for key in _COUNTS if key in scheduler and f'{place}.{key}' in fixed}
         if _is_warm_up(scheduler, recipe, counts_epochs):
-            scheduler.end = warm_ups[scheduler.end]
+            scheduler.end = kept.get('end', warm_ups[scheduler.end])
             continue
-        length = recipe if scheduler.get('by_epoch', True) == counts_epochs else max(ends, default=recipe)
+        length = recipe if in_epochs == counts_epochs else max(ends, default=recipe)
 
         def scaled(value: int, length: int = length) -> int:
             return max(round(value * total / length), 1) if value else 0
@@ -125,6 +149,9 @@ def scale_schedulers(cfg: Config, total: int) -> None:
         for key in ('milestones', 'periods'):
             if key in scheduler:
                 scheduler[key] = [scaled(value) for value in scheduler[key]]
+        unit = per_pass if in_epochs else 1
+        for key, value in kept.items():
+            scheduler[key] = [step * unit for step in value] if isinstance(value, (list, tuple)) else value * unit
         scheduler.by_epoch = False
         scheduler.pop('convert_to_iter_based', None)
     # Those to which a very short training leaves no step.

@@ -1,11 +1,17 @@
 """An epoch is a pass over the data whatever --epochs says, and a longer training continues where the shorter one stopped."""
 
 import itertools
+import json
 
 import pytest
 import torch
-from own_sets import simple
+from own_sets import mask_set, simple
 from tiny_models import TINY_MASK_RCNN, TINY_UPERNET
+
+from mmlska.engine.launch import prepared_config
+from mmlska.engine.lock import unlock_work_dir
+from mmlska.engine.work_dir import ORIGIN, recorded_options
+from mmlska.own_data.training import use_data_and_options
 
 _numbers = itertools.count()
 DETECTOR = f"{TINY_MASK_RCNN}model['roi_head'] = dict(bbox_head=dict(fc_out_channels=16), mask_head=dict(num_convs=1))"
@@ -91,3 +97,66 @@ def test_a_longer_training_that_counts_iterations_continues(train, saved, scenes
     ended = train(TINY_UPERNET, data[1], data[0], *epochs[2], '--resume', batch=4)
     assert ended.code == 2
     assert 'has 5 iterations (5 epochs) already and this one would have 4 iterations (4 epochs)' in ended.last
+
+
+def test_a_training_that_continues_has_the_options_with_which_it_began(train, saved, tmp_path):
+    data = ('--data', simple(tmp_path / 'set', 5), '--no-report')
+    began = train(DETECTOR, *data, '--epochs', 1, '--val-fraction', 0.4, '--clip-grad', 5)
+    assert began.code == 0, began
+    kept = dict(epochs=1, val_fraction=0.4, clip_grad=5.0)
+    assert json.loads((tmp_path / 'work/training.json').read_text())['options'] == kept
+
+    ended = train(DETECTOR, *data, '--resume')
+    assert ended.code == 0, ended
+    assert '3 train, 2 val' in ended.out
+    line = '--resume: --epochs 1 --val-fraction 0.4 --clip-grad 5.0, as this training began; --epochs N for more\n'
+    assert line in ended.out
+    assert 'training is finished, it has its 1 epoch already' in ended.out
+    ended = train(DETECTOR, *data, '--resume', tmp_path / 'work/epoch_1.pth', '--epochs', 2)
+    assert ended.code == 0, ended
+    assert '--resume: --val-fraction 0.4 --clip-grad 5.0, as this training began\n' in ended.out
+    assert place(saved('epoch_2.pth')) == (2, 4)
+    assert json.loads((tmp_path / 'work/training.json').read_text())['options'] == kept | dict(epochs=2)
+
+    # A length among the settings is one too.
+    ended = train(DETECTOR, 'train_cfg.max_epochs=3', *data, '--resume')
+    assert ended.code == 0, ended
+    assert '--epochs' not in ended.out.partition('as this training began')[0]
+    assert place(saved('epoch_3.pth')) == (3, 6)
+    assert saved('epoch_3.pth')['param_schedulers'][1]['end'] == 6
+    assert json.loads((tmp_path / 'work/training.json').read_text())['options'] == kept | dict(epochs=3)
+
+
+def test_a_length_in_iterations_is_taken_over(train, saved, tmp_path, scenes):
+    data = (f'data_root={scenes}/', '--no-report', '--epochs', 1)
+    assert train(TINY_UPERNET, *data, '--tile', 64).code == 0
+    ended = train(TINY_UPERNET, *data[:2], '--resume')
+    assert ended.code == 0, ended
+    assert '--resume: --epochs 1 --tile 64, as this training began; --epochs N for more' in ended.out
+    assert 'the training is finished' in ended.out
+
+    own = ('--data', mask_set(tmp_path / 'masks'), '--no-report', '--overwrite')
+    ended = train(TINY_UPERNET, 'train_cfg.max_iters=3', *own)
+    assert '3 iterations, 2 passes over the images' in ended.out
+    ended = train(TINY_UPERNET, *own, '--resume')
+    assert ended.code == 0, ended
+    assert '--resume: train_cfg.max_iters=3, as this training began; --epochs N for more' in ended.out
+    assert 'the training is finished, it has its 3 iterations' in ended.out
+
+
+def test_epochs_of_the_command_line_go_before_iterations_of_the_settings(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'seg.py').write_text(TINY_UPERNET)
+    settings = {'train_cfg.max_iters': 3, 'train_cfg.val_interval': 2}
+    cfg = prepared_config('seg.py', settings, work_dir='work', launcher='none', seed=0)
+    lines = use_data_and_options(cfg, str(mask_set(tmp_path / 'masks')), dict(epochs=4), settings=settings)
+    unlock_work_dir('work')
+    assert '6 iterations, 4 passes over the images' in lines[0]
+    assert '--epochs 4 says how long training is, and not train_cfg.max_iters=3 of --cfg-options' in lines
+    assert (cfg.train_cfg.max_iters, cfg.train_cfg.val_interval, cfg.param_scheduler[-1].end) == (6, 2, 6)
+
+
+@pytest.mark.parametrize('text', ['', '[]', '{"options": 3}', '{"options": {"epochs": "9", "tile": null, "odd": 1}}'])
+def test_options_that_cannot_be_read_are_not_taken_over(tmp_path, text):
+    (tmp_path / ORIGIN).write_text(text)
+    assert recorded_options(tmp_path) == {}

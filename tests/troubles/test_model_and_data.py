@@ -5,9 +5,14 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
+from mmengine.config import Config
 from own_sets import ROOT, annotation, coco, image, photo
 from PIL import Image
-from tiny_models import TINY_MASK_RCNN, TINY_UPERNET
+from tiny_models import CONFIGS, TINY_MASK_RCNN, TINY_UPERNET
+
+from mmlska.engine.config import load_config
+from mmlska.engine.metric_checks import check_followed_metrics
 
 DETECTOR = f"""{TINY_MASK_RCNN}
 model['roi_head'] = dict(bbox_head=dict(fc_out_channels=16, num_classes=2), mask_head=dict(num_convs=1, num_classes=2))
@@ -225,6 +230,108 @@ def test_a_validation_without_labels_in_a_folder(refuses, folder):
             labels.parent.mkdir(exist_ok=True)
             labels.write_text('0 0.3 0.3 0.6 0.3 0.6 0.6 0.3 0.6' if split == 'train' else '')
     assert 'none of the 1 image for validation has a label' in refuses('det.py', '', '--data', 'own')
+
+
+EARLY = "custom_hooks = [dict(type='EarlyStoppingHook', monitor={!r}, rule='greater')]\n"
+BEST = 'default_hooks = dict(checkpoint=dict(save_best={!r}))\n'
+PLATEAU = "param_scheduler = [dict(type='ReduceOnPlateauLR', monitor='bbox_mAP')]\n"
+
+
+@pytest.mark.parametrize(
+    ('config', 'text', 'said'),
+    [
+        ('seg.py', BEST.format('bbox_mAP'), 'IoUMetric of val_evaluator gives mIoU, aAcc, mAcc; set --cfg-options default_'),
+        ('seg.py', BEST.format('mDice'), 'checkpoint.save_best=mIoU, or val_evaluator.iou_metrics=[mIoU,mDice]'),
+        ('seg.py', BEST.format(['mIoU', 'miou']), "checkpoint.save_best.1='miou' is no metric of the validation"),
+        ('seg.py', EARLY.format('macc'), 'set --cfg-options custom_hooks.0.monitor=mAcc'),
+        ('det.py', BEST.format('bbox_mAP'), 'set --cfg-options default_hooks.checkpoint.save_best=coco/bbox_mAP'),
+        ('det.py', BEST.format('coco/mask_mAP'), 'gives coco/bbox_mAP, coco/bbox_mAP_50, '),
+        ('det.py', EARLY.format('segm_map_50'), 'set --cfg-options custom_hooks.0.monitor=coco/segm_mAP_50'),
+        ('det.py', PLATEAU, 'set --cfg-options param_scheduler.0.monitor=coco/bbox_mAP'),
+        (
+            'seg.py',
+            "val_evaluator = dict(iou_metrics=['mFscore'])\n" + BEST.format('mFscore'),
+            'MMEngine does not know whether more of it is better; set --cfg-options default_hooks.checkpoint.rule=greater',
+        ),
+    ],
+)  # fmt: skip
+def test_metrics_that_a_training_follows(refuses, config, text, said):
+    assert said in refuses(config, text)
+
+
+@pytest.mark.parametrize(
+    'settings',
+    [
+        {'default_hooks.checkpoint.save_best': ['coco/segm_mAP', 'coco/bbox_mAP_s']},
+        {'default_hooks.checkpoint.save_best': 'coco/cat_precision', 'val_evaluator.classwise': True},
+        {'default_hooks.checkpoint.save_best': 'mine/AR@1000', 'val_evaluator.prefix': 'mine', 'val_evaluator.metric': 'proposal'},
+        {'default_hooks.checkpoint.save_best': 'map', 'val_evaluator.type': 'MyMetric'},
+        {'default_hooks.checkpoint.save_best': 'anything', 'val_dataloader': None},
+        {'default_hooks.checkpoint': None},
+    ],
+)  # fmt: skip
+def test_metrics_that_are_given_or_not_known_are_followed(settings):
+    check_followed_metrics(load_config('mask_rcnn_van_lska_t_scenes', settings))
+
+
+def test_metrics_of_the_package_are_given():
+    for path in sorted(CONFIGS.glob('**/*_van_lska_*.py')):
+        check_followed_metrics(load_config(str(path)))
+
+
+EPOCHS = (
+    "train_cfg = dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs=2, val_interval=1)\nparam_scheduler = []\n"
+)
+
+
+def test_an_epoch_and_a_validation_end(command, folder):
+    with open(folder / 'seg.py', 'a') as file:
+        file.write(f"{EPOCHS}val_dataloader['sampler'] = dict(type='InfiniteSampler', shuffle=True)\n")
+    ended = command('train', 'seg.py', '--no-report', '--cfg-options', 'model.backbone.init_cfg=None', cwd=folder)
+    assert ended.code == 0, ended
+    line = 'sampler.type=DefaultSampler: {}, and InfiniteSampler never ends\n'
+    assert f'train_dataloader.{line.format("the training counts epochs")}' in ended.out
+    assert f'val_dataloader.{line.format("a validation has to end")}' in ended.out
+    rows = [line.split()[0] for line in ended.out.splitlines() if line.strip().startswith(('1 ', '2 '))]
+    assert rows == ['1', '2']
+    assert (folder / 'work_dirs/seg/iter_4.pth').is_file()
+    cfg = Config.fromfile(folder / 'work_dirs/seg/seg.py')
+    assert cfg.train_dataloader.sampler == dict(type='DefaultSampler', shuffle=True)
+    assert cfg.val_dataloader.sampler == dict(type='DefaultSampler', shuffle=False)
+
+
+@pytest.mark.parametrize(
+    ('config', 'text', 'said'),
+    [
+        (
+            'seg.py',
+            f"{EPOCHS}train_dataloader['sampler'] = dict(type='MultiSourceSampler', source_ratio=[1, 1])\n",
+            'train_dataloader.sampler.type=MultiSourceSampler never ends and the training counts epochs; train by iterations',
+        ),
+        (
+            'seg.py',
+            "train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=2)\n",
+            'this training counts epochs and has max_epochs=2; set train_cfg.max_epochs alone (in a file by',
+        ),
+        ('seg.py', 'train_cfg = dict(max_epochs=2)\n', 'this training counts iterations and has max_iters=1400'),
+        ('det.py', 'train_cfg = dict(max_iters=2)\n', 'this training counts epochs and has max_epochs=6'),
+    ],
+)
+def test_epochs_beside_what_counts_iterations(refuses, config, text, said):
+    assert said in refuses(config, text)
+
+
+def test_iterations_with_a_sampler_that_ends(command, folder):
+    loop = "train_cfg=dict(_delete_=True, type='IterBasedTrainLoop', max_iters=5, val_interval=5)"
+    settings = (loop, 'model.backbone.init_cfg=None', 'param_scheduler=[]')
+    ended = command('train', 'det.py', '--no-report', '--cfg-options', *settings, cwd=folder)
+    assert ended.code == 0, ended
+    assert (
+        'default_hooks.checkpoint counts epochs and the training iterations: there is one checkpoint, at the'
+        in ended.out
+    )
+    checkpoint = torch.load(folder / 'work_dirs/det/epoch_1.pth', weights_only=False)
+    assert checkpoint['meta']['iter'] == 5  # of two in a pass
 
 
 QUICK = ('--no-report', '--cfg-options', 'train_dataloader.num_workers=0', 'train_dataloader.persistent_workers=True')
