@@ -52,6 +52,7 @@ def understand(
     labels.notes = [*notes, *([OBJECT_IDS] if ids else []), *labels.notes]
     if objects and not named and labels.plain and labels.values[0] == 0:
         labels.classes[0] = BACKGROUND
+        labels.notes.append('0 in the masks is taken for background, not for objects; a classes.json names what it is')
     return labels
 
 

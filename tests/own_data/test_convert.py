@@ -183,7 +183,7 @@ def test_pieces_of_masks(tmp_path):
     with pytest.raises(ValueError, match='holds masks of classes; add --instances to take their pieces for objects'):
         convert_labels(str(tmp_path / 'd'), 'coco', str(tmp_path / 'new'))
     lines = convert_labels(str(tmp_path / 'd'), 'coco', str(tmp_path / 'new'), instances=True)
-    assert lines[0].startswith('3 objects (masks) in 1 photo: ')
+    assert lines[0].startswith('2 objects (masks) in 1 photo: ')
 
 
 def test_what_is_wrong_is_said_and_nothing_is_written(tmp_path):

@@ -187,3 +187,4 @@ def test_zero_is_the_background_of_objects(command, tmp_path):
     out = command('check', root, '--instances').out
     assert '2 classes' in out
     assert 'class_0' not in out
+    assert 'warning: 1 x masks: 0 in the masks is taken for background, not for objects' in out
