@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from dataclasses import replace
 from pathlib import Path
 
 from ..images import is_image
@@ -30,6 +31,12 @@ _LARGEST = 1 << 18  # bytes of such a file
 _MOST = 50  # files that are looked into
 _LONGEST_NAME = 60
 _OTHERS = 'class file with other classes than {}, which counts'
+_SURE = re.compile(
+    r'(?i)(class(es)?|label[ _-]?map|id2label|label2id|palette|categories)([ _-]?(names?|list|map|dict|colou?rs?))?'
+)
+_OTHER_KINDS = ('.xlsx', '.xls', '.ods', '.py', '.toml', '.docx')
+_NOT_UNDERSTOOD = 'class file that is not understood, not used; mmlska check DIR --palette FILE says why'
+_NOT_READ = 'class file of a kind that is not read; save it as csv'
 _UNUSED = 'file that may name the classes, not used; give it with --palette'
 _IGNORED = {'unlabeled', 'unlabelled', 'void', 'ignore', 'ignored', 'ignore label'}
 
@@ -45,7 +52,7 @@ def class_file(folder: DataFolder) -> tuple[Path | None, list[tuple[str, str]]]:
     Raises:
         ValueError: If files of one name give other classes.
     """
-    first = _known_file(folder)
+    first, root = _known_file(folder), folder.root
     stems = {path.stem.lower() for path in folder.images}
     texts = [
         path
@@ -58,13 +65,17 @@ def class_file(folder: DataFolder) -> tuple[Path | None, list[tuple[str, str]]]:
     if first is None and others:
         first = next(iter(others))
     if first is None:
-        beside = [path for path in texts if path.parent == folder.root and path.suffix.lower() != '.txt'][:_MOST]
-        return None, [(_UNUSED, short(path, folder.root)) for path in beside if len(_classes_in(path)) > 1]
+        beside = [path for path in texts if path.parent == root and path.suffix.lower() != '.txt'][:_MOST]
+        remarks = [(_NOT_UNDERSTOOD, short(path, root)) for path in likely if _SURE.fullmatch(path.stem)]
+        remarks += [
+            (_NOT_READ, short(path, root)) for path in folder.with_suffix(*_OTHER_KINDS) if _SURE.fullmatch(path.stem)
+        ]
+        return None, remarks + [(_UNUSED, short(path, root)) for path in beside if len(_classes_in(path)) > 1]
     said = others.pop(first, None) or read_palette(first)
     remarks = []
     for path, classes in others.items():
         if [spelling(one.name) for one in classes] != [spelling(one.name) for one in said]:
-            remarks.append((_OTHERS.format(short(first, folder.root)), short(path, folder.root)))
+            remarks.append((_OTHERS.format(short(first, root)), short(path, root)))
         elif classes[0].color and not said[0].color:  # the same ones, with more about them
             first, said = path, classes
     return first, remarks
@@ -113,8 +124,8 @@ def read_palette(path: Path) -> list[NamedClass]:
 
     Understood are JSON and YAML, ``{"road": [110, 193, 228]}``, ``{"road": "#6EC1E4"}``, ``{"0": "road"}``, a list of names, a list of
     objects with ``name`` or ``title`` and ``color`` or ``id``, either under ``classes``, ``names`` or ``categories``; tables whose head
-    names the columns; TensorFlow's label maps; and text with a class on each line, its name alone or with a colour, apart by commas,
-    colons or spaces.
+    names the columns; TensorFlow's label maps; and text with a class on each line, its name alone or with a colour or a number, apart by
+    commas, colons or spaces.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -128,6 +139,8 @@ def read_palette(path: Path) -> list[NamedClass]:
         classes = read_classes(path)
     except ValueError as error:
         raise ValueError(f'palette {error}') from error
+    if all(one.number is not None for one in classes) and twice(classes, lambda one: one.color):
+        classes = [replace(one, color=None) for one in classes]  # as Cityscapes' list; the numbers tell them apart
     for key, what in (
         (lambda one: spelling(one.name), 'name'),
         (lambda one: one.color, 'colour'),

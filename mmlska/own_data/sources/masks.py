@@ -108,10 +108,9 @@ class MaskSource(LabelFormat):
         try:
             self.labels = understand(readable, named, asked=bool(self.palette)) if readable else None
         except ValueError as error:
-            if named and all(pair.indexed for pair in readable):
+            if named and named[0].number is None and all(pair.indexed for pair in readable):
                 names = [c.name for c in named]
-                values = [place if one.number is None else one.number for place, one in enumerate(named)]
-                self.labels = Labels(names, values, [[0, 0, 0]] * len(names), plain=True)
+                self.labels = Labels(names, list(range(len(names))), [[0, 0, 0]] * len(names), plain=True)
             return str(error)
         return None
 
