@@ -117,7 +117,8 @@ def _replaced(cfg: Config, args: argparse.Namespace, given: dict[str, Any]) -> l
         if args.epochs is not None and key.startswith(('train_cfg', 'param_scheduler')):
             by = '--epochs'
         if (now := _plain(setting_at(cfg, key))) != value:
-            lines.append(f'--cfg-options {key}={shown(value)} is replaced by {shown(now)}, which {by} sets')
+            other = 'its own' if now is None else shown(now)
+            lines.append(f'--cfg-options {key}={shown(value)} has no effect: {by} sets {other}')
     return lines
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from ..engine.checks import check_data
+from ..engine.checks import check_data, check_parts
 from ..engine.lock import unlock_work_dir
 from ..engine.model_checks import check_model
 from ..engine.processes import claim_work_dir
@@ -37,6 +37,7 @@ def use_data_and_options(
         FileNotFoundError: If the folder, an image, the palette or a checkpoint is missing.
         ValueError: If the data cannot be used, another training uses the work directory, or an option does not fit.
     """
+    check_parts(cfg, 'train')
     if data is None:
         lines = _use_length(cfg, **(own or {}))
         use_training_options(cfg, **options)

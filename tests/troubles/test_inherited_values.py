@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 from mmengine.config import Config
+from own_sets import simple
 from tiny_models import CONFIGS, TINY_MASK_RCNN, TINY_UPERNET
 
 from mmlska.cli.setting_values import setting_value
+from mmlska.engine.checks import check_data
 from mmlska.engine.config import load_config, read_config
 from mmlska.engine.config_parts import datasets_of
+from mmlska.engine.console import changed_settings
 from mmlska.engine.evaluator_files import check_evaluators
 from mmlska.engine.known_keys import check_keys
 
@@ -74,6 +77,28 @@ def test_data_root_that_the_file_uses_itself_says_what_stays_in_the_base(derived
     assert told == [
         'val and test data stay in data/scenes/, where the base has them; set data_root in their data sets for others'
     ]
+
+
+@pytest.mark.parametrize(
+    'lines',
+    [
+        "val_evaluator = test_evaluator = dict(ann_file=data_root + 'annotations/instances_validation.json')",
+        "train_dataloader = dict(dataset=dict(ann_file=data_root + 'annotations/instances_training.json'))",
+        "val_evaluator = dict(ann_file=f'{data_root}annotations/instances_validation.json')",
+        "load_from = data_root + 'weights.pth'",
+    ],
+)
+def test_data_root_reaches_the_data_sets_where_the_file_uses_it_for_something_else(
+    derived, monkeypatch, two_sets, lines
+):
+    monkeypatch.chdir(two_sets)
+    cfg, told = read_config(str(derived(f"data_root = 'mine/'\n{lines}")))
+    assert [cfg[f'{split}_dataloader'].dataset.data_root for split in ('train', 'val', 'test')] == [
+        f'{two_sets}/mine/'
+    ] * 3
+    assert cfg.train_dataloader.dataset.ann_file == 'annotations/instances_training.json'
+    check_data(cfg, ('train', 'val', 'test'))
+    assert told == [f'data_root={two_sets}/mine/ takes the place of data/scenes/ in data sets and evaluators']
 
 
 def test_a_data_set_with_a_folder_of_its_own_keeps_it(derived):
@@ -147,6 +172,7 @@ def test_a_variable_without_effect_is_refused(refused, derived, line, advice):
         ('optim_wrapper.clip_gard.max_norm=3', 'did you mean clip_grad?'),
         ('optim_wrapper.paramwise_cfg.norm_decay_mul=0', 'did you mean norm_decay_mult?'),
         ('train_cfg.max_epoch=5', 'did you mean max_epochs?'),
+        ('train_cfg.max_iters=5', 'EpochBasedTrainLoop takes no max_iters; set train_cfg.max_epochs, or leave both and give --epochs N'),
         ('default_hooks.checkpont.interval=2', 'did you mean checkpoint?'),
         ('default_hooks.logger.intervl=3', 'LoggerHook takes no intervl; did you mean interval?'),
         ('param_scheduler.0.edn=4', 'LinearLR takes no edn; did you mean end?'),
@@ -272,3 +298,51 @@ def test_segmentors_are_told_what_differs(command, scenes, tmp_path):
     assert 'setting: model.backbone.k_size=7 (recipe: 23)' in ended.out
     assert 'setting: optim_wrapper.optimizer.lr=0.001 (recipe: ' in ended.out
     assert ended.out.count('setting: ') == 10
+
+
+RETINANET = TINY_MASK_RCNN.replace('mask_rcnn', 'retinanet')
+
+
+def test_settings_that_other_options_replace_are_told(command, tmp_path):
+    simple(tmp_path / 'pets', 6)
+    (tmp_path / 'own.py').write_text(RETINANET)
+    options = [
+        'model.bbox_head.num_classes=7',
+        'train_cfg.max_epochs=5',
+        'train_dataloader.batch_size=2',
+        'metainfo.classes=[a,b]',
+    ]
+    ended = command(
+        'train', 'own.py', '--data', 'pets', '--epochs', 1, '--no-report', '--cfg-options', *options, cwd=tmp_path
+    )
+    assert ended.code == 0, ended
+    told = [line for line in ended.out.splitlines() if line.startswith('--cfg-options')]
+    assert told == [
+        '--cfg-options model.bbox_head.num_classes=7 has no effect: --data sets 2',
+        '--cfg-options train_cfg.max_epochs=5 has no effect: --epochs sets 1',
+        "--cfg-options metainfo.classes=['a', 'b'] has no effect: --data sets its own",
+    ]
+    assert "setting: model.backbone.arch={'embed_dims'... [2, 2, 2, 2]} (recipe: 't')" in ended.out
+    assert '=None (recipe' not in ended.out
+
+
+def test_a_setting_that_the_config_does_not_have_is_left_out(derived):
+    file = derived(
+        "model = dict(backbone=dict(_delete_=True, type='VAN_LSKA', arch='s'), neck=dict(in_channels=[64, 128, 320, 512]))"
+    )
+    lines = changed_settings(load_config(str(file)), only='model.backbone.')
+    assert "setting: model.backbone.arch='s' (recipe: 't')" in lines
+    assert 'setting: model.backbone.k_size left out (recipe: 23)' in lines
+    assert not [line for line in lines if '=None' in line]
+
+
+def test_a_value_in_the_place_of_a_dict_is_one_line(derived, tmp_path):
+    middle = derived(
+        'model = dict(backbone=dict(arch=dict(_delete_=True, embed_dims=[8], depths=[1], ffn_ratios=[2])))',
+        name='middle.py',
+    )
+    lines = changed_settings(
+        load_config(str(derived("model = dict(backbone=dict(_delete_=True, type='VAN_LSKA', arch='s'))", middle)))
+    )
+    arch = [line for line in lines if 'backbone.arch' in line]
+    assert arch == ["setting: model.backbone.arch='s' (recipe: {'embed_dims'..._ratios': [2]})"]
