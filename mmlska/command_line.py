@@ -97,7 +97,7 @@ _ROWS = (
             train=f'{_RESIZE}, or write --tile {{N}} for small objects in large images',
             test=_RESIZE,
             predict=_RESIZE,
-            export='write --shape HEIGHT WIDTH',
+            export=_RESIZE,
             complexity='write --shape HEIGHT WIDTH',
         ),
     ),

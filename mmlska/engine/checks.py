@@ -59,6 +59,20 @@ def _check_all_or_none(cfg: Config, names: tuple[str, ...]) -> None:
         )
 
 
+def check_parts(cfg: Config, split: str) -> None:
+    """Make sure that a config has what MMEngine needs to train, or to test.
+
+    Raises:
+        ValueError: If it does not.
+    """
+    names = (f'{split}_dataloader', f'{split}_cfg', 'optim_wrapper' if split == 'train' else f'{split}_evaluator')
+    if missing := [name for name in names if cfg.get(name) is None]:
+        raise ValueError(
+            f'the config has no {" and no ".join(missing)}, without which MMEngine cannot {split}; add them, or put a config of '
+            f'`mmlska configs` into _base_'
+        )
+
+
 def check_config_kept(cfg: Config) -> None:
     """Make sure that the config which a run leaves in its work directory does not replace the user's own.
 
@@ -91,6 +105,7 @@ def check_training(cfg: Config, *, auto_scale_lr: bool, skip_bad_images: int) ->
     """
     if skip_bad_images < 0:
         raise ValueError(f'--skip-bad-images {skip_bad_images} is out of range; give 0 or more')
+    check_parts(cfg, 'train')
     check_data(cfg, ('train', 'val'))
     check_fsdp(cfg)
     if auto_scale_lr and 'base_batch_size' not in cfg.get('auto_scale_lr', {}):

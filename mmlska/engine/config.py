@@ -186,7 +186,7 @@ def _spread_data_root(cfg: Config, roots: set[str], own: Mapping[str, set[str]],
         for dataset in datasets_of(cfg, split):
             if dataset.get('data_root') in written_roots:
                 replaced.add(dataset.data_root)
-                dataset.data_root = root
+                _without_root(dataset, cfg.data_root, root)
         for evaluator in evaluators_of(cfg, split):
             # CocoMetric takes a whole path where the datasets take one below data_root.
             file = evaluator.get('ann_file') or ''
@@ -197,6 +197,17 @@ def _spread_data_root(cfg: Config, roots: set[str], own: Mapping[str, set[str]],
     others = ' and '.join(sorted(replaced - {cfg.data_root}))
     cfg.data_root = root
     return [f'data_root={root} takes the place of {others} in data sets and evaluators'] if others and not said else []
+
+
+def _without_root(dataset: dict, written: str, root: str) -> None:
+    """Give a data set its ``data_root``, and take that off names which have it already: ``ann_file=data_root + 'train.json'``."""
+    folder, prefixes = f'{written.rstrip("/")}/', dataset.get('data_prefix')
+    for part, names in ((dataset, ('ann_file',)), (prefixes, tuple(prefixes) if isinstance(prefixes, dict) else ())):
+        for key in names:
+            name = part.get(key)
+            if isinstance(name, str) and name.startswith(folder) and not (Path(root) / name).exists():
+                part[key] = name.removeprefix(folder)
+    dataset['data_root'] = root
 
 
 def has_hook(cfg: Config, kind: str) -> bool:

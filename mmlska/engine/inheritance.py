@@ -83,6 +83,18 @@ _ELSEWHERE = dict(
 )
 # Values of those settings that ask for what is so anyway.
 _SAME = dict(workflow=[('train', 1)], fp16={})
+# Settings of MMCV 1, for MMDetection 2 and MMSegmentation 0, and what tells them from a variable of the same name.
+_OF_MMCV_1 = dict(
+    checkpoint_config=('interval',),
+    data=('samples_per_gpu', 'workers_per_gpu', 'train', 'val', 'test'),
+    evaluation=('interval', 'metric'),
+    fp16=('loss_scale',),
+    log_config=('interval', 'hooks'),
+    lr_config=('policy',),
+    optimizer=('type',),
+    optimizer_config=('grad_clip', 'type'),
+    runner=('type',),
+)
 _NEAR = 0.75
 _NAMED = 3  # places that a message names
 
@@ -220,6 +232,7 @@ def use_variables(cfg: Config, source: Source | None, options: Mapping[str, Any]
             above = files[: files.index(file)]
             if not any(name in other.assigned | other.read for other in above) and name in cfg:
                 own.setdefault(name, cfg[name])
+    own |= _old_settings(cfg, source)
     changed = {name: value for name, value in own.items() if name not in READ}
     if not changed:
         return []
@@ -238,6 +251,20 @@ def use_variables(cfg: Config, source: Source | None, options: Mapping[str, Any]
         if name not in used and not (source and name in source.read):
             lines += _without_effect(cfg, name, changed[name])
     return lines
+
+
+def _old_settings(cfg: Config, source: Source | None) -> dict[str, Any]:
+    """The settings of MMCV 1 in a file without ``_base_``, whose other variables are its own affair."""
+    if source is None or source.bases:
+        return {}
+    found = {name: cfg.get(name) for name in sorted(source.assigned - source.read) if name in _OF_MMCV_1}
+    return {
+        name: value
+        for name, value in found.items()
+        if isinstance(value, dict)
+        and set(value) & set(_OF_MMCV_1[name])
+        and not (name == 'optimizer' and 'optim_wrapper' in cfg)
+    }
 
 
 def _named(places: list[str]) -> str:

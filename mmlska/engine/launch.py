@@ -15,7 +15,7 @@ from mmengine.runner import Runner
 from ..log import log
 from ..weights import safe_reading
 from ..weights.manifest import MANIFEST_SCHEME
-from .checks import build_data, check_config_kept, check_data, check_folder, check_settings, check_training
+from .checks import build_data, check_config_kept, check_data, check_folder, check_parts, check_settings, check_training
 from .class_weights import check_class_weights
 from .config import add_hook, find_checkpoint, has_hook, read_config, remove_hooks, replace_sync_bn, replace_type
 from .console import calm, changed_settings, data_line
@@ -119,7 +119,7 @@ def prepare(
 
 
 def _without_gpu(cfg: Config) -> None:
-    cfg.env_cfg.dist_cfg.backend = 'gloo'
+    cfg.merge_from_dict({'env_cfg.dist_cfg.backend': 'gloo'})
     if cfg.launcher != 'none':
         if not torch.distributed.is_initialized():
             # MMEngine selects a CUDA device before it starts the process group, which fails without one.
@@ -230,6 +230,7 @@ def build_test_runner(
         # By its name, so that its SHA-256 is checked on what is read of it.
         cfg.load_from = checkpoint if checkpoint.startswith(MANIFEST_SCHEME) else str(path)
         cfg.resume = False
+    check_parts(cfg, 'test')
     check_data(cfg, ('test',))
     check_model(cfg, trains=False)
     check_labels(cfg, ('test',))

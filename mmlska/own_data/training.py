@@ -10,7 +10,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from ..engine.checks import check_data
+from ..engine.checks import check_data, check_parts
 from ..engine.lock import unlock_work_dir
 from ..engine.model_checks import check_model
 from ..engine.processes import claim_work_dir
@@ -57,6 +57,7 @@ def use_data_and_options(
         FileNotFoundError: If the folder, an image, the palette or a checkpoint is missing.
         ValueError: If the data cannot be used, another training uses the work directory, or options or settings do not fit.
     """
+    check_parts(cfg, 'train')
     own, lines = dict(own or {}), []
     length = length_of(cfg, settings)
     if resume is None and cfg.get('resume') and not cfg.get('load_from'):

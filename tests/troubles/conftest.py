@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import pytest
 from mmengine.logging import MMLogger
+from two_class_set import write_two_class_set
 
 import mmlska_command
 
@@ -67,5 +68,27 @@ def refused(command) -> Callable[..., str]:
         assert ended.code == 2, ended
         assert f'mmlska {args[0]}: error: ' in ended.last
         return ended.last
+
+    return run
+
+
+@pytest.fixture
+def folder(tmp_path, scenes) -> Path:
+    """A folder with a set of two classes, and a config of a tiny detector and of a tiny segmentor."""
+    write_two_class_set(tmp_path, scenes)
+    return tmp_path
+
+
+@pytest.fixture
+def refuses(refused, folder):
+    """The line with which a training of a config with more settings is refused; it leaves no work directory."""
+
+    def run(config: str, text: str = '', *options) -> str:
+        with open(folder / config, 'a') as file:
+            file.write(text)
+        before = sorted(path for path in folder.rglob('*') if '__pycache__' not in path.parts)
+        line = refused('train', config, *options, cwd=folder)
+        assert sorted(path for path in folder.rglob('*') if '__pycache__' not in path.parts) == before
+        return line
 
     return run

@@ -8,17 +8,15 @@ from pathlib import Path
 
 import pytest
 from mmengine.config import Config
-from own_sets import annotation, coco, image, photo, simple
 from tiny_models import CONFIGS, TINY_MASK_RCNN, TINY_UPERNET
 
 from mmlska.cli.setting_values import setting_value
+from mmlska.engine.checks import check_data
 from mmlska.engine.config import load_config, read_config
 from mmlska.engine.config_parts import datasets_of
+from mmlska.engine.console import changed_settings
 from mmlska.engine.evaluator_files import check_evaluators
 from mmlska.engine.known_keys import check_keys
-from mmlska.engine.launch import prepared_config
-from mmlska.engine.lock import unlock_work_dir
-from mmlska.own_data.training import use_data_and_options
 
 SCENES = CONFIGS / 'demo/mask_rcnn_van_lska_t_scenes.py'
 SHORT = 'train_cfg = dict(max_epochs=1, val_interval=1)\nparam_scheduler = []\ntrain_dataloader = dict(batch_size=4)\n'
@@ -78,6 +76,28 @@ def test_data_root_that_the_file_uses_itself_says_what_stays_in_the_base(derived
     assert told == [
         'val and test data stay in data/scenes/, where the base has them; set data_root in their data sets for others'
     ]
+
+
+@pytest.mark.parametrize(
+    'lines',
+    [
+        "val_evaluator = test_evaluator = dict(ann_file=data_root + 'annotations/instances_validation.json')",
+        "train_dataloader = dict(dataset=dict(ann_file=data_root + 'annotations/instances_training.json'))",
+        "val_evaluator = dict(ann_file=f'{data_root}annotations/instances_validation.json')",
+        "load_from = data_root + 'weights.pth'",
+    ],
+)
+def test_data_root_reaches_the_data_sets_where_the_file_uses_it_for_something_else(
+    derived, monkeypatch, two_sets, lines
+):
+    monkeypatch.chdir(two_sets)
+    cfg, told = read_config(str(derived(f"data_root = 'mine/'\n{lines}")))
+    assert [cfg[f'{split}_dataloader'].dataset.data_root for split in ('train', 'val', 'test')] == [
+        f'{two_sets}/mine/'
+    ] * 3
+    assert cfg.train_dataloader.dataset.ann_file == 'annotations/instances_training.json'
+    check_data(cfg, ('train', 'val', 'test'))
+    assert told == [f'data_root={two_sets}/mine/ takes the place of data/scenes/ in data sets and evaluators']
 
 
 def test_a_data_set_with_a_folder_of_its_own_keeps_it(derived):
@@ -151,6 +171,7 @@ def test_a_variable_without_effect_is_refused(refused, derived, line, advice):
         ('optim_wrapper.clip_gard.max_norm=3', 'did you mean clip_grad?'),
         ('optim_wrapper.paramwise_cfg.norm_decay_mul=0', 'did you mean norm_decay_mult?'),
         ('train_cfg.max_epoch=5', 'did you mean max_epochs?'),
+        ('train_cfg.max_iters=5', 'EpochBasedTrainLoop takes no max_iters; set train_cfg.max_epochs, or leave both and give --epochs N'),
         ('default_hooks.checkpont.interval=2', 'did you mean checkpoint?'),
         ('default_hooks.logger.intervl=3', 'LoggerHook takes no intervl; did you mean interval?'),
         ('param_scheduler.0.edn=4', 'LinearLR takes no edn; did you mean end?'),
@@ -278,123 +299,23 @@ def test_segmentors_are_told_what_differs(command, scenes, tmp_path):
     assert ended.out.count('setting: ') == 10
 
 
-DETECTOR = f"""{TINY_MASK_RCNN}
-model['roi_head'] = dict(bbox_head=dict(fc_out_channels=16), mask_head=dict(num_convs=1))
-model['backbone']['init_cfg'] = None
-train_dataloader = dict(batch_size=2)
-"""
-
-
-@pytest.fixture
-def own_data(tmp_path):
-    """A folder with photos of cats and dogs, and a config of a tiny detector."""
-    (tmp_path / 'own.py').write_text(DETECTOR)
-    simple(tmp_path / 'pets', 5)  # four to train on
-    return tmp_path
-
-
-@pytest.mark.parametrize(
-    ('options', 'said'),
-    [
-        ('--epochs 2 --cfg-options train_cfg.max_epochs=1', '--epochs 2 and train_cfg.max_epochs=1 of --cfg-options are'),
-        ('--epochs 2 --cfg-options train_cfg=dict(max_epochs=4)', 'train_cfg.max_epochs=4 of --cfg-options are two'),
-        ('--cfg-options train_cfg.max_epochs=0', 'train_cfg.max_epochs=0 is impossible; use a whole number of 1 or more'),
-        ('--cfg-options train_cfg.max_iters=9', 'this training counts epochs and has max_epochs=6; set train_cfg.max_epochs'),
-        ('--cfg-options model.roi_head.bbox_head.num_classes=5', 'num_classes=5: pets has 2 classes (cat, dog); leave it'),
-        ("--cfg-options train_dataloader.dataset.metainfo.classes=['cat']", '--data trains on all of them'),
-        ("--cfg-options metainfo.classes=['cat']", "setting metainfo.classes=['cat']: pets has 2 classes (cat, dog)"),
-        ('--cfg-options data_root=other/', "setting data_root='other/': the data are those of --data pets; give one"),
-        ('--cfg-options test_dataloader.dataset.data_root=other/', 'the data are those of --data pets'),
-        ('--cfg-options val_dataloader.dataset.ann_file=x.json', 'sets this itself; leave it out, or name the data in a'),
-        ('--cfg-options val_evaluator.ann_file=x.json', "setting val_evaluator.ann_file='x.json': --data pets sets this"),
-        ("--cfg-options train_dataloader.dataset=dict(data_prefix=dict(img='x'))", "dataset.data_prefix.img='x': --data"),
-        ('--cfg-options train_dataloader.dataset.indices=2', 'train_dataloader.dataset.indices=2: --data pets sets this'),
-    ],
-)  # fmt: skip
-def test_settings_that_data_would_overrule_are_refused(refused, own_data, options, said):
-    before = sorted(path for path in own_data.rglob('*') if '__pycache__' not in path.parts)
-    assert said in refused('train', 'own.py', '--data', 'pets', *options.split(), cwd=own_data)
-    assert sorted(path for path in own_data.rglob('*') if '__pycache__' not in path.parts) == before
-
-
-def test_settings_beside_data_are_kept(command, own_data):
-    settings = {
-        'train_cfg.max_epochs': 3,
-        'train_cfg.val_interval': 2,
-        'default_hooks.checkpoint.interval': 1,
-        'default_hooks.checkpoint.max_keep_ckpts': 9,
-        'default_hooks.logger.interval': 1,
-        'param_scheduler.0.end': 4,
-        'param_scheduler.1.begin': 1,
-        'data_root': 'pets',
-        'model.roi_head.mask_head.num_classes': 2,
-        'train_dataloader.dataset.filter_cfg.min_size': 4,
-        'val_evaluator.classwise': True,
-        'metainfo.classes': "['cat','dog']",
-        'work_dir': 'kept',
-    }
-    settings = [f'{key}={value}' for key, value in settings.items()]
-    ended = command('train', 'own.py', '--data', 'pets', '--no-report', '--cfg-options', *settings, cwd=own_data)
-    assert ended.code == 0, ended
-    assert '6 iterations, 3 passes over the images' in ended.out
-    assert '--data sets' not in ended.out
-    ran = Config.fromfile(own_data / 'kept/own.py')
-    assert {path.name for path in (own_data / 'kept').glob('epoch_*.pth')} == {f'epoch_{i}.pth' for i in (1, 2, 3)}
-    assert (ran.train_cfg.max_epochs, ran.train_cfg.val_interval, ran.default_hooks.logger.interval) == (3, 2, 1)
-    warm_up, cosine = ran.param_scheduler
-    assert (warm_up.begin, warm_up.end) == (0, 4)  # iterations, as in the recipe
-    assert (cosine.begin, cosine.end, cosine.by_epoch) == (2, 6, False)  # after an epoch, to the end
-    assert ran.val_evaluator.classwise
-    assert ran.train_dataloader.dataset.dataset.filter_cfg.min_size == 4
-
-
-@pytest.mark.parametrize(
-    ('settings', 'ends'),
-    [
-        (['epochs=4'], [1, 8]),  # a variable of the recipe, which its schedule uses
-        (['train_cfg.max_epochs=4'], [1, 8]),
-        (['epochs=3', 'train_cfg.max_epochs=4'], [1, 8]),
-        (['train_cfg.max_epochs=4', 'param_scheduler.1.end=2'], [1, 4]),
-        (["param_scheduler=[dict(type='MultiStepLR', milestones=[1, 3])]", 'epochs=4'], [[2, 6]]),
-    ],
-)
-def test_a_length_among_the_settings_is_that_of_the_training(own_data, monkeypatch, settings, ends):
-    monkeypatch.chdir(own_data)
-    recipe = CONFIGS / 'demo/retinanet_van_lska_t_small.py'
-    options = dict(option.split('=', 1) for option in settings)
-    options = {key: setting_value(value) for key, value in options.items()} | {'train_dataloader.batch_size': 2}
-    cfg = prepared_config(str(recipe), options, work_dir='work', launcher='none', seed=0)
-    lines = use_data_and_options(cfg, 'pets', settings=options)
-    unlock_work_dir('work')
-    assert '8 iterations, 4 passes over the images' in lines[0]
-    assert [s.get('milestones', s.end) for s in cfg.param_scheduler] == ends
-
-
-def test_what_data_change_all_the_same_is_said(command, tmp_path):
-    """Boxes of grey photos for a detector of colours."""
-    for i in range(5):
-        photo(tmp_path / f'grey/images/{i}.png', mode='L')
-    coco(
-        tmp_path / 'grey/all.json',
-        [image(i, f'{i}.png') for i in range(5)],
-        [annotation(i + 1, i, 1) for i in range(5)],
+def test_a_setting_that_the_config_does_not_have_is_left_out(derived):
+    file = derived(
+        "model = dict(backbone=dict(_delete_=True, type='VAN_LSKA', arch='s'), neck=dict(in_channels=[64, 128, 320, 512]))"
     )
-    (tmp_path / 'own.py').write_text(DETECTOR)
-    settings = ('model.data_preprocessor.std=[1,1,1]', 'train_cfg.max_epochs=1', 'optim_wrapper.optimizer.lr=1e-5')
-    ended = command('train', 'own.py', '--data', 'grey', '--no-report', '--cfg-options', *settings, cwd=tmp_path)
-    assert ended.code == 0, ended
-    assert '--data sets model.data_preprocessor.std=[' in ended.out
-    assert 'not [1, 1, 1] of --cfg-options' in ended.out
-    assert ended.out.count('of --cfg-options') == 1
+    lines = changed_settings(load_config(str(file)), only='model.backbone.')
+    assert "setting: model.backbone.arch='s' (recipe: 't')" in lines
+    assert 'setting: model.backbone.k_size left out (recipe: 23)' in lines
+    assert not [line for line in lines if '=None' in line]
 
 
-def test_a_length_of_ones_own_config_that_data_change_is_said(own_data, monkeypatch):
-    monkeypatch.chdir(own_data)
-    with open(own_data / 'own.py', 'a') as file:
-        file.write('train_cfg = dict(max_epochs=3)')
-    for own, said in (({}, True), (dict(epochs=3), False)):
-        cfg = prepared_config('own.py', work_dir='work', launcher='none', seed=0)
-        lines = use_data_and_options(cfg, 'pets', own)
-        unlock_work_dir('work')
-        line = 'train_cfg.max_epochs=3 of own.py became 300, to fit the number of images; --epochs 3 keeps it'
-        assert (line in lines) is said
+def test_a_value_in_the_place_of_a_dict_is_one_line(derived, tmp_path):
+    middle = derived(
+        'model = dict(backbone=dict(arch=dict(_delete_=True, embed_dims=[8], depths=[1], ffn_ratios=[2])))',
+        name='middle.py',
+    )
+    lines = changed_settings(
+        load_config(str(derived("model = dict(backbone=dict(_delete_=True, type='VAN_LSKA', arch='s'))", middle)))
+    )
+    arch = [line for line in lines if 'backbone.arch' in line]
+    assert arch == ["setting: model.backbone.arch='s' (recipe: {'embed_dims'..._ratios': [2]})"]

@@ -1,13 +1,22 @@
 """The last line of a command that failed: what is wrong with the user's setting, and what to do."""
 
+import importlib
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+
+from mmlska import command_line
+from mmlska.cli.training import parse_training
+from mmlska.engine.inheritance import READ
+from mmlska.engine.precision import mixed_dtype
+
+PAGE = Path(__file__).resolve().parents[2] / 'docs/troubleshooting.md'
 
 
 def options_of(model) -> list[str]:
@@ -133,7 +142,7 @@ def derived(model, folder: Path, text: str) -> Path:
         ),
         ("model = dict(bbox_head=dict(anchor_generator=dict(ratios='wide')))", 'AnchorGenerator cannot be built from'),
         ("model = dict(neck=dict(num_outs='all'))", 'FPN cannot be built from the config, correct its settings'),
-        ('model = dict(neck=dict(in_channels=[16] * 4))', 'lacks 3 of the 162 parameters of this model'),
+        ('model = dict(neck=dict(in_channels=[16] * 4))', 'model.neck.in_channels=[16, 16, 16, 16] does not fit'),
         ('answer = 1 / 0', 'own.py cannot be read: ZeroDivisionError: division by zero; correct that line'),
     ],
 )
@@ -202,3 +211,68 @@ def test_a_validation_without_a_detection_is_no_error(command, tiny_models, scen
     assert ended.code == 0, ended
     assert 'warning: no object was found in any image, so there is no AP' in ended.out
     assert 'error' not in ended.out + ended.err
+
+
+@pytest.mark.parametrize(
+    ('words', 'said'),
+    [
+        ('train x.py --lr 0.01', '--lr 0.01; write --cfg-options optim_wrapper.optimizer.lr=0.01'),
+        ('train x.py --batch-size=4', '--batch-size=4; write --cfg-options train_dataloader.batch_size=4'),
+        ('train --gpus 1 x.py', '--gpus 1; leave it out for one GPU, or start tools/dist_train.sh CONFIG 1'),
+        ('train x.py --gpu-id 0', 'write CUDA_VISIBLE_DEVICES=0 in front of the command'),
+        ('train x.py --load-from x.pth', 'write --pretrained x.pth for the backbone, or --cfg-options load_from=x.pth'),
+        ('train x.py --resume-from x.pth', 'write --resume x.pth'),
+        ('train x.py --imgsz 640', 'set scale of the Resize steps in the pipelines of the config'),
+        ('train x.py --device cpu', 'leave it out: a GPU is used where there is one'),
+        ('train x.py --no-validate', 'write --cfg-options val_dataloader=None val_evaluator=None val_cfg=None'),
+        ('train --config x.py', 'write x.py alone: the config needs no option'),
+        ('train x.py --data-root d/', 'write --data d, or --cfg-options data_root=d/'),
+        ('test x.py x.pth --eval bbox', '--eval bbox; leave it out: test_evaluator of the config names the metrics'),
+        ('test x.py x.pth --show', 'write --show-dir DIR: pictures are files, and no window opens'),
+        ('test x.py --checkpoint x.pth', 'write x.pth alone, after the config'),
+        ('predict a.jpg --config x.py --checkpoint x.pth --out o --conf 0.3', 'write --score-thr 0.3'),
+        ('predict --source a.jpg', 'write a.jpg alone: images need no option'),
+        ('predict a.jpg --weights x.pth', 'write --checkpoint x.pth'),
+        ('complexity x.py --imgsz 640', 'write --shape HEIGHT WIDTH'),
+        ('train x.py --workdir y', 'did you mean --work-dir?'),
+        ('train x.py --options a=1', 'did you mean --cfg-options?'),
+    ],
+)  # fmt: skip
+def test_options_of_other_tools_are_refused_with_those_of_this_one(refused, words, said):
+    assert said in refused(*words.split())
+
+
+@pytest.mark.parametrize(
+    'words', ['train x.py --frobnicate', 'check d --lr 1', 'test x.py --fps', 'train x.py --iou 0.5']
+)
+def test_an_option_that_nothing_is_like_gets_no_guess(refused, words):
+    last = refused(*words.split())
+    assert 'unrecognized arguments: --' in last
+    assert 'did you mean' not in last
+
+
+@pytest.mark.parametrize('row', command_line._ROWS, ids=lambda row: row.names.split()[0])
+def test_what_a_line_says_instead_of_an_option_is_taken(row, monkeypatch):
+    """Options in the advice are those of the command, and their settings are written as it takes them."""
+    for name, advice in row.here.items():
+        module = importlib.import_module(f'mmlska.commands.{name.replace("-", "_")}')
+        monkeypatch.setattr(sys, 'argv', [f'mmlska {name}'])
+        options = module.make_parser()._option_string_actions
+        assert set(re.findall(r'(?<![\w-])--[a-z-]+', advice)) <= set(options)
+        for setting in re.findall(r'([\w.]+)=\{', advice):
+            assert setting.partition('.')[0] in (*READ, 'CUDA_VISIBLE_DEVICES')
+
+
+@pytest.mark.parametrize(
+    'words', [('--amp', 'x.py'), ('x.py', '--amp'), ('x.py', '--amp', 'bf16'), ('x.py', '--dtype', 'bf16')]
+)
+def test_mixed_precision_needs_no_value(monkeypatch, words):
+    monkeypatch.setattr(sys, 'argv', ['mmlska train', *words])
+    args = parse_training()
+    assert (args.config, args.dtype) == ('x.py', 'bf16' if 'bf16' in words else mixed_dtype())
+
+
+def test_what_a_file_is_as_the_page_says_it(command, tiny_models):
+    line = next(line for line in PAGE.read_text(encoding='utf-8').splitlines() if 'mmlska convert weights.pth' in line)
+    ended = command(*line.split()[1:2], tiny_models['upernet'].checkpoint, *line.split()[3:])
+    assert ended.code == 0, ended
