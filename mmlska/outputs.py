@@ -1,7 +1,8 @@
 """Files that a tool may write: none that it did not write itself, and never an input.
 
 A folder that a tool wrote into has a record, ``.mmlska-outputs``: a line with SHA-256 and name for each file. A file that still has a
-content of the record is replaced without a question; any other is the user's, a file of ours that was edited too.
+content of the record is replaced without a question; any other is the user's, a file of ours that was edited too. Labels that a model
+made, and copies of their photos, have a third word there: they may be data to train on.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from .files import check_replaceable, file_sha256
 from .text import printable
@@ -21,6 +23,8 @@ RECORD = '.mmlska-outputs'
 INSIST = '--overwrite (overwrite=True in Python)'
 
 AnyPath = str | os.PathLike
+
+_LABEL = 'label'
 
 
 def check_outputs(
@@ -57,7 +61,7 @@ def check_outputs(
     given = [Path(path) for path in inputs if path is not None]
     read = set(filter(None, map(_identity, given)))
     folders = [path.resolve() for path in given if path.is_dir()]
-    records: dict[Path, dict[str, set[str]]] = {}
+    records: dict[Path, dict[str, Written]] = {}
     others = []
     for path in there:
         own = _is_own(path, records)
@@ -75,6 +79,13 @@ def check_outputs(
         )
 
 
+class Written(NamedTuple):
+    """What a record says of a name."""
+
+    digests: set[str]  # SHA-256 of the contents that were written
+    is_label: bool  # whether it is a label file of predictions, or a copy of their photo
+
+
 class Record:
     """The record of a folder, to which names of files are added as soon as they are written."""
 
@@ -82,12 +93,16 @@ class Record:
         self._root = Path(root)
         self._known: set[str] | None = None
 
-    def add(self, path: AnyPath) -> None:
+    def add(self, path: AnyPath, *, is_label: bool = False) -> None:
         """Note that mmlska wrote a file, in the folder or in one below it.
 
         Where the record cannot be written nothing is lost: later runs then take the file for the user's.
+
+        Args:
+            path: The file.
+            is_label: Whether it is one that a person may correct and train on; see :class:`Written`.
         """
-        line = json.dumps([file_sha256(path), _relative(path, self._root)])
+        line = json.dumps([file_sha256(path), _relative(path, self._root), *([_LABEL] if is_label else [])])
         if self._known is None:
             self._known = _lines(self._root)
         if line in self._known:
@@ -142,15 +157,15 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def _is_own(path: Path, records: dict[Path, dict[str, set[str]]]) -> bool:
+def _is_own(path: Path, records: dict[Path, dict[str, Written]]) -> bool:
     """Whether the record beside a file, or one folder above, has its content; ``records`` are those that were read."""
     digest = None
     for folder in Path(os.path.abspath(path)).parents[:2]:
         if folder not in records:
-            records[folder] = _read(folder)
-        if digests := records[folder].get(_relative(path, folder)):
+            records[folder] = recorded(folder)
+        if written := records[folder].get(_relative(path, folder)):
             digest = digest or file_sha256(path)
-            if digest in digests:
+            if digest in written.digests:
                 return True
     return False
 
@@ -160,17 +175,20 @@ def _relative(path: Path, folder: Path) -> str:
 
 
 def _lines(folder: Path) -> set[str]:
+    if not (folder / RECORD).is_file():  # a pipe would be waited for
+        return set()
     try:
         return set((folder / RECORD).read_text(encoding='utf-8', errors='replace').splitlines())
     except OSError:
         return set()
 
 
-def _read(folder: Path) -> dict[str, set[str]]:
-    """The contents that were written under each name."""
-    found: dict[str, set[str]] = {}
+def recorded(folder: Path) -> dict[str, Written]:
+    """What the record of a folder says of each name; nothing where there is none."""
+    found: dict[str, Written] = {}
     for line in _lines(folder):
         with suppress(ValueError, TypeError):  # a line that was cut off, or that somebody else wrote
-            digest, name = json.loads(line)
-            found.setdefault(name, set()).add(digest)
+            digest, name, *kind = json.loads(line)
+            known = found.get(name, Written(set(), False))
+            found[name] = Written({*known.digests, digest}, known.is_label or kind == [_LABEL])
     return found

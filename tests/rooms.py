@@ -122,7 +122,19 @@ ROOMS: dict[str, Room] = {
     ),
     'own_data': Room(
         "a user's folder: sources and writers (one file a label format), check, split, repair, convert, adapt a config",
-        ('bands', 'colors', 'datasets', 'engine', 'files', 'image_windows', 'images', 'infer', 'text', 'tiles'),
+        (
+            'bands',
+            'colors',
+            'datasets',
+            'engine',
+            'files',
+            'image_windows',
+            'images',
+            'infer',
+            'outputs',
+            'text',
+            'tiles',
+        ),
         ('PIL', 'cv2', 'mmengine', 'numpy', 'pycocotools', 'yaml'),
     ),
     'analysis': Room(

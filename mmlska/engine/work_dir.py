@@ -23,6 +23,7 @@ from .config_parts import datasets_of
 
 #: Which config and data a training in a work directory is of.
 ORIGIN = 'training.json'
+_LONGEST_ORIGIN = 1 << 16  # bytes
 
 
 class Origin(NamedTuple):
@@ -39,9 +40,19 @@ def origin_of(cfg: Config, data: str | None = None) -> Origin:
     return Origin(os.path.realpath(cfg.filename) if cfg.filename else '', resolved)
 
 
-def record_origin(cfg: Config) -> None:
-    """Write into the work directory of a training what it is of."""
-    write_text(Path(cfg.work_dir, ORIGIN), json.dumps(origin_of(cfg)._asdict(), indent=1) + '\n')
+def was_trained_in(folder: str | Path) -> bool:
+    """Whether a folder is the work directory of a training, of Ultralytics' too."""
+    folder = Path(folder)
+    if (folder / ORIGIN).is_file() and _recorded(folder):
+        return True
+    if (folder / 'last_checkpoint').is_file():
+        return True
+    return (folder / 'args.yaml').is_file() and ((folder / 'weights').is_dir() or (folder / 'results.csv').is_file())
+
+
+def record_origin(cfg: Config, data: str | None = None) -> None:
+    """Write into the work directory of a training what it is of; see :func:`origin_of`."""
+    write_text(Path(cfg.work_dir, ORIGIN), json.dumps(origin_of(cfg, data)._asdict(), indent=1) + '\n')
 
 
 def work_dir_for(first: str | Path, origin: Origin, *, resume: bool = False) -> Path:
@@ -160,8 +171,11 @@ def _same(kept: str, wanted: str) -> bool | None:
 
 
 def _recorded(work_dir: Path) -> Origin | None:
+    file = work_dir / ORIGIN
     try:
-        kept = json.loads((work_dir / ORIGIN).read_text(encoding='utf-8'))
+        if file.stat().st_size > _LONGEST_ORIGIN:  # labels of that name
+            return None
+        kept = json.loads(file.read_text(encoding='utf-8'))
         return Origin(str(kept['config']), str(kept['data']))
     except (OSError, ValueError, LookupError, TypeError):
         return None

@@ -48,6 +48,8 @@ def predict_files(
     kept = [item for item in items if isinstance(item, Path)]
     check_outputs(planned_files(items, out, format, overlays), inputs=[*kept, *inputs], overwrite=overwrite)
     names, record, suffix = FileNames(), Record(out), suffix_of(format)
+    # What people correct and train on.
+    are_labels = format in ('labelme', 'png') or not isinstance(format, str)
     predictions = predictor.stream(items, batch_size=batch_size, tile=tile, overlap=overlap, unread=unread)
 
     def watched() -> Iterator[Prediction]:
@@ -62,7 +64,7 @@ def predict_files(
                     record.add(file)
                 yield prediction
                 if suffix:  # it is written by now
-                    record.add(out / f'{name}{suffix}')
+                    record.add(out / f'{name}{suffix}', is_label=are_labels)
                 bar.update()
         finally:
             print(file=sys.stderr)  # what comes next, an error too, starts a line
@@ -71,8 +73,9 @@ def predict_files(
 
     files = write_predictions(watched(), out, format, score_thr=score_thr)
     if not suffix:
+        record = Record(out)  # read again: a writer may note what it copies
         for file in files:
-            record.add(file)
+            record.add(file, is_label=are_labels)
     return files
 
 

@@ -10,6 +10,7 @@ from mmengine.config import Config
 
 from ..engine.config_parts import heads
 from ..engine.tiling import training_tiles, use_tiles
+from ..engine.work_dir import record_origin
 from ..image_windows import header_of, is_huge
 from ..images import MAX_PIXELS
 from ..text import counted, printable
@@ -117,6 +118,7 @@ def use_own_data(
     folder = (
         Path(cfg.work_dir).absolute() / 'data'
     )  # what cannot be trained was refused above: from here on files are written
+    record_origin(cfg, data)  # before them, so that they are known for copies
     datasets = {split: labels.write(folder, split, images) for split, images in parts.items()}
     set_datasets(cfg, root, datasets, dict(classes=tuple(labels.classes), palette=labels.palette))
     if tiles:

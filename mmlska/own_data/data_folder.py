@@ -11,9 +11,10 @@ from operator import itemgetter
 from pathlib import Path, PurePosixPath
 
 from ..images import IMAGE_SUFFIXES, is_image
-from .folder import LABEL_SUFFIXES, splits_in, walk
+from .folder import LABEL_SUFFIXES, splits_in, trainings, walk
 from .folder_names import KIND_WORD, TRAIN_IS_CLASS, FolderNames, split_of_name
 from .label_text import short
+from .written_files import AS_PREDICTED, NOT_USED, SortedFiles, label_files, sort_files
 
 _WORD = re.compile(r'[^\W\d_]+|\d+')
 _LONGEST_NAME = 4096
@@ -38,6 +39,8 @@ _UNREAD_SUFFIXES = (
 )
 #: The kind of mistake of an image that no reader here takes.
 NOT_READ = 'image of a kind that is not read; save it under the same name as png or jpg'
+#: The kind of remark on a folder that is the work directory of a training.
+TRAINING = 'work directory of a training, not read'
 _MANY = 8  # photos of one name
 
 
@@ -55,9 +58,32 @@ class DataFolder:
     _places: dict[Path, tuple[frozenset[str], str | None]] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
+    def sorted_files(self) -> SortedFiles:
+        """All regular files in a fixed order, without hidden ones and old trainings, by who wrote them."""
+        return sort_files(self.root, walk(self.root))
+
+    @cached_property
     def files(self) -> list[Path]:
-        """All regular files in a fixed order, without hidden ones and old trainings."""
-        return list(walk(self.root))
+        """Those of the files that are data of the user's."""
+        return self.sorted_files.data
+
+    def with_predictions(self) -> DataFolder:
+        """The folder with labels that a model predicted among its files."""
+        unused, whole = set(self.sorted_files.outputs), DataFolder(self.root)
+        found = self.sorted_files
+        labels = label_files(found.predicted)
+        data = [path for path in walk(self.root) if path not in unused]
+        whole.sorted_files = SortedFiles(data, found.outputs, [], [*found.unchanged, *labels])
+        return whole
+
+    def left_remarks(self) -> list[tuple[str, str]]:
+        """What to say of the files that mmlska wrote and of old trainings: kind and place of each."""
+        found = self.sorted_files
+        return [
+            *((NOT_USED, short(path, self.root)) for path in (*found.outputs, *found.predicted)),
+            *((AS_PREDICTED, short(path, self.root)) for path in found.unchanged),
+            *((TRAINING, short(path, self.root)) for path in trainings(self.root)),
+        ]
 
     @cached_property
     def images(self) -> list[Path]:

@@ -6,8 +6,10 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator
+from enum import Enum, auto
 from pathlib import Path
 
+from ..engine.work_dir import was_trained_in
 from ..images import is_image
 
 #: The words that name a split, with the split that each means.
@@ -23,21 +25,34 @@ LEADS_OUT = 'file that leads out of the data folder'
 STAY_INSIDE = 'copy the files in, or give the folder that holds both'
 
 
+class _Kind(Enum):
+    """What is found below a folder."""
+
+    FILE = auto()
+    ELSEWHERE = auto()  # a link that leads out
+    TRAINING = auto()  # the work directory of a training
+
+
 def walk(root: Path) -> Iterator[Path]:
     """The regular files below ``root`` in a fixed order, without hidden ones and old trainings.
 
     What leads out of ``root`` by a link is left out, see :func:`leading_out`; a folder that links lead to is visited once, so that
     circles of links end.
     """
-    return (path for path, inside in _entries(root) if inside)
+    return (path for path, kind in _entries(root) if kind is _Kind.FILE)
+
+
+def trainings(root: Path) -> list[Path]:
+    """The work directories of trainings below ``root``: what they hold is no data."""
+    return [path for path, kind in _entries(root) if kind is _Kind.TRAINING]
 
 
 def leading_out(root: Path) -> list[Path]:
     """The links below ``root`` to folders, images and label files elsewhere, which are never read."""
     return [
         path
-        for path, inside in _entries(root)
-        if not inside and (path.is_dir() or is_image(path) or path.suffix.lower() in LABEL_SUFFIXES)
+        for path, kind in _entries(root)
+        if kind is _Kind.ELSEWHERE and (path.is_dir() or is_image(path) or path.suffix.lower() in LABEL_SUFFIXES)
     ]
 
 
@@ -51,8 +66,8 @@ def refuse_leading_out(root: Path) -> None:
         )
 
 
-def _entries(root: Path) -> Iterator[tuple[Path, bool]]:
-    """The regular files below a folder and the links that lead out of it, each with whether it lies inside."""
+def _entries(root: Path) -> Iterator[tuple[Path, _Kind]]:
+    """The regular files below a folder, the links that lead out of it, and the work directories, into which it does not look."""
     home = root.resolve()
     seen, pending = {home}, [(home, _listing(root))]
     while pending:  # no recursion: folders may be nested deeper than Python's stack
@@ -67,14 +82,17 @@ def _entries(root: Path) -> Iterator[tuple[Path, bool]]:
                 continue
             target = path.resolve()
             if not target.is_relative_to(home):
-                yield path, False
+                yield path, _Kind.ELSEWHERE
                 continue
         if entry.is_dir():
-            if target not in seen:
+            if target not in seen and was_trained_in(path):
+                seen.add(target)
+                yield path, _Kind.TRAINING
+            elif target not in seen:
                 seen.add(target)
                 pending.append((target, _listing(path)))
         elif entry.is_file():
-            yield path, True
+            yield path, _Kind.FILE
 
 
 def _listing(folder: Path) -> Iterator[os.DirEntry]:

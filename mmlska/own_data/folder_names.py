@@ -83,6 +83,16 @@ def split_of_name(path: Path, beside: Iterable[Path] = ()) -> str | None:
     return found.pop()
 
 
+def is_of_photos(name: str) -> bool:
+    """Whether the name of a folder says that it holds photos.
+
+    Example:
+        >>> is_of_photos('JPEGImages'), is_of_photos('vis')
+        (True, False)
+    """
+    return any(map(_PHOTO_WORD.fullmatch, _words(name)))
+
+
 def _is_kind(name: str) -> bool:
     return all(map(KIND_WORD.fullmatch, _words(name)))
 

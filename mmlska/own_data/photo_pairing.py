@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,8 @@ from .label_text import UNREADABLE, short
 
 #: The kind of remark on a photo of which no label file speaks.
 NOT_USED = 'photo without a label file, not used'
+_SECOND = 'second label file of one photo'
+_COPY = 'second label file of one photo, the same, read once'
 _NO_PHOTO = 'label file without its photo'
 
 
@@ -50,20 +53,51 @@ def pair(folder: DataFolder, named: Iterable[tuple[Path, Iterable[str]]], same_p
         else:
             by_photo.setdefault(photo, []).append(label)
     for photo, labels in by_photo.items():
-        ranked = sorted(labels, key=partial(folder.nearness, photo), reverse=True)
-        best = ranked[0]
-        if len(ranked) > 1 and folder.nearness(photo, ranked[1]) == folder.nearness(photo, best):
-            place = ' and '.join(short(label, folder.root) for label in ranked[:2])
+        ranked = sorted(labels, key=partial(_claim, folder, photo), reverse=True)
+        best, equal = ranked[0], _copies(ranked)
+        rivals = [label for label in ranked[1:] if label not in equal]
+        if rivals and _claim(folder, photo, rivals[0]) == _claim(folder, photo, best):
+            place = ' and '.join(short(label, folder.root) for label in (best, rivals[0]))
             out.left_out.append(('photo with two label files, neither of which is nearer', place))
             out.unused += ranked
             continue
         out.photos[best] = photo
         out.unused += ranked[1:]
         out.left_out += [
-            ('second label file of one photo', f'{short(label, folder.root)} beside {short(best, folder.root)}')
-            for label in ranked[1:]
+            (_SECOND, f'{short(label, folder.root)} beside {short(best, folder.root)}') for label in rivals
         ]
+        out.remarks += [(_COPY, f'{short(label, folder.root)} beside {short(best, folder.root)}') for label in equal]
     return out
+
+
+def _claim(folder: DataFolder, photo: Path, label: Path) -> tuple:
+    """How near a label file is to a photo, and whether it has its name."""
+    return *folder.nearness(photo, label), name_key(label.stem) == name_key(photo.stem)
+
+
+def _copies(labels: list[Path]) -> set[Path]:
+    """Those of several label files that have the content of the first."""
+    if len(labels) < 2:
+        return set()
+    with suppress(OSError):
+        content = labels[0].read_bytes()
+        return {label for label in labels[1:] if label.read_bytes() == content}
+    return set()
+
+
+def names_of(folder: DataFolder, label: Path, said: str, stems: Container[str]) -> list[str]:
+    """What the photo of a label file may be called, the best first: as the file says, or as it is called itself.
+
+    Copied and renamed files still say the name that they had. So the file's own name comes first where another label file has the name
+    that this one says, or where a photo of its own name lies beside it.
+
+    Args:
+        said: The name that the file says.
+        stems: The :func:`stem_key` of all label files.
+    """
+    own = name_key(label.stem)
+    stale = stem_key(said) != own and (stem_key(said) in stems or (label.parent, own) in folder.by_folder_and_stem)
+    return [label.stem, said] if stale else [said, label.stem]
 
 
 def unlabelled(folder: DataFolder, labels: Iterable[Path], used: dict[Path, Path], suffix: str) -> Pairing:

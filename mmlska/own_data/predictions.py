@@ -8,6 +8,8 @@ from pathlib import Path
 
 from ..infer.prediction import Prediction
 from ..infer.writers import coco_annotations, split_frame
+from ..outputs import RECORD, Record
+from .folder import LABEL_SUFFIXES
 from .repair import check_target
 from .writers import WRITERS, PhotoToWrite
 from .writers.photo import flat_names
@@ -38,9 +40,14 @@ def write_labels(to: str, predictions: Iterable[Prediction], out: Path, score_th
     for photo, name in zip(photos, flat_names(photos)):  # those of several folders may have one name
         photo.name = name
     out.mkdir(parents=True, exist_ok=True)
+    pictures, record = set(out.rglob('*')), Record(out)
     WRITERS[to](photos, classes, out)
-    written = (path for path in sorted(out.rglob('*')) if path.suffix in ('.txt', '.xml', '.yaml', '.json'))
-    return list(written)
+    written = [
+        path for path in sorted(out.rglob('*')) if path.is_file() and path not in pictures and path.name != RECORD
+    ]
+    for path in written:
+        record.add(path, is_label=True)
+    return [path for path in written if path.suffix in LABEL_SUFFIXES]
 
 
 def _photo(prediction: Prediction, to: str, score_thr: float) -> PhotoToWrite:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
@@ -13,7 +14,9 @@ from ..engine.model_checks import check_model
 from ..engine.processes import claim_work_dir
 from ..engine.tiling import training_tiles, use_tiles
 from ..engine.training_options import use_training_options
+from ..images import is_image
 from .adapt_config import use_own_data
+from .folder import LABEL_SUFFIXES, find_folder, walk
 from .schedule import scale_schedule, use_each_image_once
 from .tile_counts import tile_line, training_samples
 
@@ -42,6 +45,7 @@ def use_data_and_options(
         use_training_options(cfg, **options)
         return lines
     check_model(cfg)  # before anything is written
+    _refuse_work_dir_of_data(cfg.work_dir, data)
     claim_work_dir(cfg)  # before the first file is written there
     try:
         lines = use_own_data(cfg, data, **(own or {}))
@@ -50,6 +54,22 @@ def use_data_and_options(
         unlock_work_dir(cfg.work_dir)
         raise
     return lines
+
+
+def _refuse_work_dir_of_data(work_dir: str, data: str) -> None:
+    """Raise ValueError if the work directory is a folder of the data: their files and those of the training would be mixed."""
+    root, work = find_folder(data), Path(work_dir).resolve()
+    if root is None:
+        return
+    mixed = root == work or root.is_relative_to(work / 'data')
+    if not mixed and work.is_relative_to(root):
+        below = (path for path in walk(root) if path.is_relative_to(work))
+        mixed = any(is_image(path) or path.suffix.lower() in LABEL_SUFFIXES for path in below)
+    if mixed:
+        raise ValueError(
+            f'--work-dir {work_dir} holds data of --data {data}, which the files of a training would be mixed with; leave it out, or '
+            'give a new folder'
+        )
 
 
 def _use_length(

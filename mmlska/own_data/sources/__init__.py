@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -12,6 +14,7 @@ from ...text import counted, shown
 from ..data_folder import DataFolder, is_unread
 from ..folder import is_file, refuse_leading_out, walk
 from ..label_text import read_text, short
+from ..written_files import record_of
 from .boxes_csv import CsvSource
 from .coco import CocoSource
 from .cvat import CvatSource
@@ -74,7 +77,8 @@ def find_source(
     if instances:
         if scope == 'mmseg' or label_format not in (None, MaskSource.name):
             raise ValueError('--instances takes objects from masks, for detectors; leave it out')
-        return PieceSource.find(folder, palette)
+        folder = _with_labels(folder, [MaskSource])
+        return _with_remarks(PieceSource.find(folder, palette), folder)
     _check_format(label_format, scope)
     if palette and label_format not in (None, MaskSource.name):
         raise ValueError('--palette is for masks; leave it out, or give --format masks')
@@ -83,15 +87,11 @@ def find_source(
     kinds = [kind for kind in SOURCES if kind.name in format_names(scope) and label_format in (None, kind.name)]
     if scope == 'mmseg':  # masks first; outlines of objects are drawn
         kinds.sort(key=lambda kind: kind.scope != scope)
+    folder = _with_labels(folder, kinds)
     for number, kind in enumerate(kinds):
-        source = kind.find(folder, palette)
+        source = _with_remarks(kind.find(folder, palette), folder)
         if source is None:
             continue
-        if isinstance(source, InstanceSource):
-            source.note_unread(folder)
-            source.files[0].remarks += folder.class_remarks()
-        elif isinstance(source, MaskSource):
-            source.remarks = [*source.remarks, *folder.class_remarks()]
         if scope == 'mmseg' and isinstance(source, InstanceSource):
             source = LabelMapSource(root, source)
         rest = kinds[number + 1 :]
@@ -100,6 +100,23 @@ def find_source(
         ]
         return source
     return None
+
+
+def _with_labels(folder: DataFolder, kinds: Sequence[type[LabelFormat]]) -> DataFolder:
+    """The folder with the labels that a model predicted, where it has no others of these formats."""
+    alone = folder.sorted_files.predicted and not any(kind.fits(folder) for kind in kinds)
+    return folder.with_predictions() if alone else folder
+
+
+def _with_remarks(source: Source | None, folder: DataFolder) -> Source | None:
+    """Labels with what is to be said of the files of their folder."""
+    if isinstance(source, InstanceSource):
+        if not isinstance(source, PieceSource):  # whose masks name them
+            source.note_unread(folder)
+        source.files[0].remarks += [*folder.class_remarks(), *folder.left_remarks()]
+    elif isinstance(source, MaskSource):
+        source.remarks = [*source.remarks, *folder.class_remarks(), *folder.left_remarks()]
+    return source
 
 
 def require_source(
@@ -150,6 +167,10 @@ def nothing_found(root: Path, scope: str | None = None, label_format: str | None
         parts.append(f'unpack {short(packed, root)}')
     elif strange and len(parts) == 1:
         parts.append(f'{short(strange, root)} is none of them{_beginning(strange)}')
+    parts += [f'{count} x {kind}' for kind, count in Counter(kind for kind, _ in folder.left_remarks()).items()]
+    if folder.sorted_files.outputs:
+        record = record_of(folder.sorted_files.outputs[0], root)
+        parts.append(f'to train on what mmlska wrote there, delete {short(record, root)}')
     if scope == 'mmseg' and not label_format:
         parts.append('put images into images/ and masks of the same names into masks/')
     elif not folder.images:

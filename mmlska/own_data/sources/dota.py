@@ -63,7 +63,7 @@ def _read(folder: DataFolder) -> list[AnnotationFile]:
     known = [path for path in every if kinds.get(path) != _OTHER]
     rest = unlabelled(folder, known, photos, '.txt')
     builder.left_out += pairing.left_out + empty.left_out + rest.left_out
-    builder.remarks += rest.remarks
+    builder.remarks += pairing.remarks + empty.remarks + rest.remarks
     for label, photo in photos.items():
         split = folder.split_of(photo) or folder.split_of(label)
         _add(label, photo, split, builder)

@@ -17,10 +17,10 @@ from ...image_windows import header_of
 from ...images import IMAGE_SUFFIXES
 from ...text import shown
 from ..annotations import AnnotationFile, labelled_size
-from ..data_folder import DataFolder, SeveralPhotos
+from ..data_folder import DataFolder, SeveralPhotos, stem_key
 from ..label_builder import LabelBuilder, extract_photo
 from ..label_text import contains, read_each, read_json, short, unpacked
-from ..photo_pairing import pair, unlabelled
+from ..photo_pairing import names_of, pair, unlabelled
 from ..shapes import Polygon, box_around, ellipse, joined, outline, placed, read_mask
 from .instances import InstanceSource
 
@@ -65,9 +65,10 @@ def _read(folder: DataFolder) -> list[AnnotationFile]:
     builder = LabelBuilder(folder.root, folder.root)
     labels = [path for path in folder.with_suffix('.json') if contains(path, b'"shapes"')]  # cut off ones too
     contents = read_each(labels, _content, folder.root, builder.left_out)
-    named, within = {}, []
+    stems, named, within = {stem_key(path.stem) for path in contents}, {}, []
     for path, content in contents.items():
-        names = [name for name in (content.get('imagePath'), path.stem) if isinstance(name, str)]
+        said = content.get('imagePath')
+        names = names_of(folder, path, said, stems) if isinstance(said, str) else [path.stem]
         if content['imageData'] and not _has_photo_near(folder, names, path):
             within.append(path)
         else:
@@ -76,7 +77,7 @@ def _read(folder: DataFolder) -> list[AnnotationFile]:
     pairing = pair(folder, named.items(), same_place=len({path.parent for path in contents}) > 1)
     rest = unlabelled(folder, labels, pairing.photos, '.json')
     builder.left_out += pairing.left_out + rest.left_out
-    builder.remarks += rest.remarks
+    builder.remarks += pairing.remarks + rest.remarks
     photos = {**pairing.photos, **dict(_extracted(within, contents, folder, builder))}
     for path in (path for path in labels if path in photos):
         _add_photo(path, contents[path], photos[path], folder, builder)

@@ -73,7 +73,7 @@ def _read(folder: DataFolder) -> list[AnnotationFile]:
     pairing = pair(folder, ((path, [path.stem]) for path in contents), same_place=True)
     rest = unlabelled(folder, labels, pairing.photos, '.json')
     builder.left_out += pairing.left_out + rest.left_out
-    builder.remarks += rest.remarks
+    builder.remarks += pairing.remarks + rest.remarks
     for path in (path for path in labels if path in pairing.photos):
         _add_photo(path, contents[path], pairing.photos[path], folder, builder, meta)
     return builder.files()

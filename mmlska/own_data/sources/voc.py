@@ -19,7 +19,7 @@ from ..annotations import AnnotationFile
 from ..data_folder import DataFolder, part_of, stem_key
 from ..label_builder import LabelBuilder, LabelledPhoto
 from ..label_text import UNREADABLE, number, read_each, read_xml, short, xml_root
-from ..photo_pairing import pair, unlabelled
+from ..photo_pairing import names_of, pair, unlabelled
 from ..shapes import Polygon, turned_box
 from ..split_lists import SplitLists
 from .instances import InstanceSource
@@ -55,10 +55,12 @@ def _read(folder: DataFolder) -> list[AnnotationFile]:
     stems = {stem_key(label.stem) for label in named}
     # A single folder of labels may have any name, and that of the photos another.
     several = len({label.parent for label in named}) > 1
-    pairing = pair(photos, ((label, _names(label, name, stems)) for label, name in named.items()), same_place=several)
+    pairing = pair(
+        photos, ((label, _names(photos, label, name, stems)) for label, name in named.items()), same_place=several
+    )
     rest = unlabelled(photos, (label for label in every if said.get(label, '') is not None), pairing.photos, '.xml')
     builder.left_out += pairing.left_out + rest.left_out
-    builder.remarks += rest.remarks
+    builder.remarks += pairing.remarks + rest.remarks
     lists = SplitLists(photos, named)
     builder.left_out += lists.left_out
     builder.remarks += lists.remarks
@@ -102,14 +104,9 @@ def _photo_name(path: Path) -> str | None:
     return _text(content, 'filename')
 
 
-def _names(label: Path, name: str, stems: set[str]) -> list[str]:
-    """What the photo may be called: as the XML file says, or as it is called itself.
-
-    The latter comes first where another XML file has the name that this one says: copied files all say the name of the first.
-    """
-    bare = PurePosixPath(name.replace('\\', '/')).stem
-    others = stem_key(name) != stem_key(label.stem) and stem_key(name) in stems
-    return [label.stem, name] if others else [name, label.stem, bare]
+def _names(folder: DataFolder, label: Path, said: str, stems: set[str]) -> list[str]:
+    """What the photo may be called, the best first; a name with a point may lack its suffix."""
+    return [*names_of(folder, label, said, stems), PurePosixPath(said.replace('\\', '/')).stem]
 
 
 def _text(node: Element, tag: str) -> str:

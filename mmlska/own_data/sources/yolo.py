@@ -57,6 +57,7 @@ def _read(folder: DataFolder) -> list[AnnotationFile]:
     several = len({path.parent for path in files}) > 1
     pairing = pair(folder, ((path, [path.stem]) for path in files), same_place=several)
     builder.left_out += pairing.left_out
+    builder.remarks += pairing.remarks
     files = (path for path in (declared.file, declared.names_file) if path and path != folder.root)
     builder.remarks += encoding_remarks(dict.fromkeys(files), folder.root)
     if declared.names and declared.count not in ('', str(len(declared.names))):
