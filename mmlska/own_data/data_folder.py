@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from operator import itemgetter
 from pathlib import Path, PurePosixPath
+from urllib.parse import unquote
 
 from ..images import IMAGE_SUFFIXES, is_image
 from .folder import LABEL_SUFFIXES, splits_in, trainings, walk
@@ -41,6 +42,8 @@ _UNREAD_SUFFIXES = (
 NOT_READ = 'image of a kind that is not read; save it under the same name as png or jpg'
 #: The kind of remark on a folder that is the work directory of a training.
 TRAINING = 'work directory of a training, not read'
+_QUERY = re.compile(r'(\.\w+)\?.*', re.DOTALL)  # behind the name of a file in an address
+_UPLOAD = re.compile('^[0-9a-f]{8}-(?=.)')
 _MANY = 8  # photos of one name
 
 
@@ -146,6 +149,10 @@ class DataFolder:
             index.setdefault(name_key(path.stem), []).append(photo)
         return index
 
+    def has_name(self, name: str) -> bool:
+        """Whether there is a photo of this name, whatever its suffix and its folders."""
+        return stem_key(name) in self._by_stem
+
     @cached_property
     def file_set(self) -> frozenset[Path]:
         """The files, to look one up."""
@@ -190,7 +197,8 @@ class DataFolder:
     def photo(self, name: str, label: Path) -> Path | None:
         """The photo that a label file means by a name; None where there is none.
 
-        The name may lack its suffix or have another one, differ in upper and lower case, and begin with folders of another machine.
+        The name may lack its suffix or have another one, differ in upper and lower case, and begin with folders of another machine; where
+        no photo has it, see :func:`spellings`.
         Of several photos of that name the one counts that is named best, and then the one nearest to the label file. A photo in a
         folder of another split than the label file's does not count.
 
@@ -208,7 +216,9 @@ class DataFolder:
         if not 0 < len(name) <= _LONGEST_NAME or '\0' in name:
             return None
         wanted = PurePosixPath(name.strip().replace('\\', '/'))
-        key, (places, split) = stem_key(name), self._place_of(label)
+        if not self.has_name(name):
+            wanted = PurePosixPath(next(filter(self.has_name, spellings(name)), str(wanted)))
+        key, (places, split) = stem_key(str(wanted)), self._place_of(label)
         fitting = self._by_stem.get(key, [])
         if len(fitting) > _MANY and len(wanted.parts) == 1:  # as frames of many videos, each in a folder of its own
             fitting = self._by_place.get((key, places)) or fitting
@@ -284,6 +294,18 @@ def stem_key(name: str) -> str:
     """
     path = PurePosixPath(name.strip().replace('\\', '/'))
     return name_key(path.stem if path.suffix.lower() in (*IMAGE_SUFFIXES, *_UNREAD_SUFFIXES) else path.name)
+
+
+def spellings(name: str) -> list[str]:
+    """What else a name may mean where no photo has it: a part of an address, or a name behind the number of an upload to Label Studio.
+
+    Example:
+        >>> spellings('/data/upload/1/a1b2c3d4-my%20cat.png?token=7')
+        ['/data/upload/1/a1b2c3d4-my cat.png', '/data/upload/1/my cat.png']
+    """
+    plain = unquote(_QUERY.sub(r'\1', name.replace('\\', '/')))
+    folder, slash, last = plain.rpartition('/')
+    return [other for other in (plain, f'{folder}{slash}{_UPLOAD.sub("", last)}') if other != name]
 
 
 def file_id(path: Path) -> tuple[int, int] | None:

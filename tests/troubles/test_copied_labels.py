@@ -1,4 +1,4 @@
-"""Label files that were copied or renamed with their photos still say the name that they had."""
+"""Names of photos in labels that are not theirs: of files that were copied or renamed, of uploads and addresses."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from own_sets import photo
+from own_sets import annotation, coco, image, photo
 
 from mmlska.own_data.sources import require_source
 
@@ -89,7 +89,7 @@ def test_one_name_in_all_label_files(said, folders, tmp_path, command):
     assert {Path(name).name: kinds for name, kinds in classes(tmp_path).items()} == WANTED
 
 
-def test_photos_renamed_with_their_label_files(tmp_path, command):
+def test_photos_renamed_with_their_label_files(tmp_path):
     """The names of before are those of other photos now, or of none."""
     for number in range(4):
         photo(tmp_path / f'{number}.png')
@@ -114,3 +114,68 @@ def test_copied_label_files_of_other_formats(tmp_path, command):
     shutil.copy(tmp_path / '0.xml', tmp_path / '0 - Copy.xml')
     assert f'1 x {SAME}: 0 - Copy.xml beside 0.xml' in command('check', tmp_path).out
     assert classes(tmp_path) == WANTED
+
+
+SPELT = {
+    'codes of an address': ('my cat {}', 'my%20cat%20{}.png'),
+    'an address with a signature': ('{}', 'https://bucket.example/set/{}.png?sig=a/b&w=80'),
+    'an upload': ('{}', '/data/upload/1/a1b2c3d{}-{}.png'),
+    'an upload with codes': ('die katze {}', 'upload/7/0123abc{}-die%20katze%20{}.png'),
+    'a local file of the tool': ('{}', '/data/local-files/?d=images/{}.png'),
+}
+
+
+def spelt(root: Path, kind: str, form: str) -> None:
+    """Four photos under the names of one kind, labelled in a format."""
+    stem, said = SPELT[kind]
+    names = [said.replace('{}', str(number)) for number in range(4)]
+    for number in range(4):
+        photo(root / f'images/{stem.format(number)}.png')
+    if form == 'coco':
+        coco(
+            root / 'result.json',
+            [image(number, name) for number, name in enumerate(names)],
+            [annotation(number + 1, number, 1) for number in range(4)],
+        )
+    elif form == 'csv':
+        rows = ''.join(f'"{name}",80,60,cat,10,10,50,40\n' for name in names)
+        (root / 'labels.csv').write_text(f'filename,width,height,class,xmin,ymin,xmax,ymax\n{rows}')
+    else:
+        (root / 'labels').mkdir()
+        (root / 'classes.txt').write_text('cat')
+        for name in names:
+            (root / f'labels/{Path(name).stem}.txt').write_text('0 0.5 0.5 0.5 0.5\n')
+
+
+@pytest.mark.parametrize('form', ['coco', 'csv'])
+@pytest.mark.parametrize('kind', SPELT)
+def test_names_as_tools_spell_them(form, kind, tmp_path, command):
+    spelt(tmp_path, kind, form)
+    ended = command('check', tmp_path)
+    assert ended.code == 0
+    assert '4 images, 4 annotations' in ended.out
+    assert len(classes(tmp_path)) == 4
+
+
+@pytest.mark.parametrize('kind', ['an upload', 'codes of an address'])
+def test_label_files_that_are_called_like_uploads(kind, tmp_path, command):
+    spelt(tmp_path, kind, 'yolo')
+    assert command('check', tmp_path).code == 0
+    assert set(map(len, classes(tmp_path).values())) == {1}
+
+
+def test_uploads_of_one_name_are_not_one_photo(tmp_path, command):
+    spelt(tmp_path, 'an upload', 'coco')
+    content = json.loads((tmp_path / 'result.json').read_text())
+    content['images'][1]['file_name'] = '/data/upload/2/ffffffff-0.png'
+    (tmp_path / 'result.json').write_text(json.dumps(content))
+    ended = command('check', tmp_path)
+    assert ended.code == 1
+    assert '2 x missing image' in ended.out
+
+
+def test_a_photo_that_has_the_name_of_an_upload(tmp_path):
+    spelt(tmp_path, 'an upload', 'coco')
+    for number in range(4):
+        photo(tmp_path / f'images/a1b2c3d{number}-{number}.png')
+    assert sorted(Path(name).name for name in classes(tmp_path)) == [f'a1b2c3d{n}-{n}.png' for n in range(4)]

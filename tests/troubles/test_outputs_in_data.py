@@ -60,14 +60,12 @@ SETS = {
     ('kind', 'format', 'place'),
     [
         ('labelme', 'labelme', 'pred'),
-        ('labelme', 'json', 'pred'),
         ('coco', 'coco', 'pred'),
         ('coco', 'coco', ''),
         ('coco', 'labelme', 'annotations/pred'),
         ('yolo', 'yolo', 'auto'),
         ('yolo', 'voc', 'auto'),
         ('yolo', 'cvat', 'images/auto'),
-        ('yolo', 'labelme', 'labels/labelme'),
     ],
 )
 def test_predictions_beside_labels_made_by_hand(kind, format, place, predict, tmp_path, command):
@@ -85,7 +83,7 @@ def test_predictions_beside_labels_made_by_hand(kind, format, place, predict, tm
     assert any(NOT_USED in line for line in lines)
 
 
-@pytest.mark.parametrize('out', ['pred', 'masks_pred', 'masks/new', 'images/pred'])
+@pytest.mark.parametrize('out', ['pred', 'masks_pred', 'images/pred'])
 def test_predicted_masks_and_their_pictures(out, predict, tmp_path, command):
     root = mask_set(tmp_path / 'd')
     predict('fpn', root / 'images', root / out, 'png')
@@ -115,7 +113,6 @@ def test_predicted_labels_are_data_where_there_are_no_others(predict, tmp_path, 
     assert '4 images' in ended.out
     assert '4 x label file as a model predicted it, used' in ended.out
     assert f'4 x {NOT_USED}: labels/overlays/0.png' in ended.out
-    assert 'format yolo' not in ended.out
 
 
 @pytest.mark.parametrize('place', ['', 'auto'])
@@ -141,7 +138,7 @@ def test_predicted_labels_among_those_made_by_hand(predict, tmp_path, command):
     assert '2 x label file as a model predicted it, used; correct those that are wrong: 4.json, 5.json' in ended.out
 
 
-def test_predicted_masks_alone(predict, tmp_path, command, refused):
+def test_predicted_masks_alone(predict, tmp_path, command):
     for number in range(4):
         photo(tmp_path / f'd/images/{number}.jpg')
     predict('fpn', tmp_path / 'd/images', tmp_path / 'd/masks', 'png')

@@ -12,7 +12,7 @@ from ...files import is_inside
 from ...text import printable
 from ..annotations import AnnotationFile, check_entries, check_objects
 from ..coco_repairs import repair_annotations
-from ..data_folder import DataFolder, is_unread, name_key
+from ..data_folder import DataFolder, is_unread, name_key, spellings, stem_key
 from ..folder import is_file, splits_in
 from ..folder_names import splits_of_names
 from ..label_text import matches, read_json, short
@@ -22,6 +22,7 @@ from .instances import InstanceSource
 _BESIDE_INSTANCES = re.compile(r'(person_keypoints|captions|stuff|panoptic|image_info)_(.+)')
 _MOST_FOREIGN_PARTS = 40  # leading folders of a file_name that are not here
 _LONGEST_NAME = 4096
+_OTHER_SPELLING = 'photo whose name the annotation file writes as an address or behind the number of an upload'
 _NO_OBJECTS = 'json file without the images and objects of a COCO file'
 
 
@@ -135,14 +136,16 @@ def _locate(data: DataFolder, folders: list[Path], item: AnnotationFile, known: 
     names = [image.get('file_name') for image in item.content['images']]
     names = [name for name in names if isinstance(name, str) and 0 < len(name) <= _LONGEST_NAME]
     names = list(dict.fromkeys(names))
+    meant = _meant(data, names)
+    parts = {name: _parts(meant.get(name, name)) for name in names}
     sample = names[:: max(len(names) // 40, 1)]
-    depth = min(max((len(_parts(name)) for name in sample), default=1), _MOST_FOREIGN_PARTS)
+    depth = min(max((len(parts[name]) for name in sample), default=1), _MOST_FOREIGN_PARTS)
     above = [parent for parent in item.path.parents if any(parent in (f, *f.parents) for f in folders)]
     places = list(dict.fromkeys([*folders, *above]))
 
     def find(folder: Path, skipped: int, name: str) -> tuple[Path | None, bool]:
         """The file inside the data folder, if there is one, and whether there is one elsewhere."""
-        path = folder.joinpath(*_parts(name)[skipped:])
+        path = folder.joinpath(*parts[name][skipped:])
         plain = Path(os.path.normpath(path))
         if plain in known:
             return plain, False
@@ -152,7 +155,7 @@ def _locate(data: DataFolder, folders: list[Path], item: AnnotationFile, known: 
 
     def find_otherwise(folder: Path, skipped: int, name: str) -> Path | None:
         """The photo of that name with another ending."""
-        path = Path(os.path.normpath(folder.joinpath(*_parts(name)[skipped:])))
+        path = Path(os.path.normpath(folder.joinpath(*parts[name][skipped:])))
         fitting = data.by_folder_and_stem.get((path.parent, name_key(path.stem)), [])
         return fitting[0] if len(fitting) == 1 else None
 
@@ -174,6 +177,8 @@ def _locate(data: DataFolder, folders: list[Path], item: AnnotationFile, known: 
         path, elsewhere = find(folder, skipped, name)
         if path is not None:
             item.images[name] = path
+            if name in meant:
+                item.remarks.append((_OTHER_SPELLING, f'{short(path, root)} for {printable(name)[:200]}'))
         elif elsewhere:
             item.outside.add(name)
         else:
@@ -185,12 +190,23 @@ def _locate(data: DataFolder, folders: list[Path], item: AnnotationFile, known: 
         if path is not None and path not in taken:
             otherwise.setdefault(path, []).append(name)
     for path, said in otherwise.items():
-        if len({_parts(name) for name in said}) > 1:  # nobody knows which of them it is
+        if len({parts[name] for name in said}) > 1:  # nobody knows which of them it is
             continue
         for name in said:
             item.images[name] = path
             place = f'{short(path, root)} for {printable(name)[:200]}'
             item.remarks.append(('photo with another ending than the annotation file says', place))
+
+
+def _meant(data: DataFolder, names: Sequence[str]) -> dict[str, str]:
+    """What names mean that no photo has; none where two names mean one photo."""
+    meant = {}
+    for name in (name for name in names if not data.has_name(name)):
+        other = next(filter(data.has_name, spellings(name)), None)
+        if other is not None:
+            meant[name] = other
+    count = Counter(stem_key(meant.get(name, name)) for name in names)
+    return {name: other for name, other in meant.items() if count[stem_key(other)] == 1}
 
 
 def _parts(name: str) -> tuple[str, ...]:
