@@ -32,7 +32,7 @@ from ..mask_files import FractionsError, Labels, MaskPair, classes_in, read_inde
 from ..mask_pairing import find_pairs, photos_and_masks
 from ..mask_photos import fit_masks, join_pairs, with_fitting_mask
 from ..mask_white import white_among_ones
-from ..palettes import class_file, read_palette
+from ..palettes import class_file, is_class_file, read_palette
 from ..photo_identity import separate
 from ..report import ERROR, TOO_LARGE, WARNING, Report, add_unsplit, check_image, lines_of
 from .source import LabelFormat, Legend, Sample, TrainingLabels, learned_split
@@ -94,6 +94,17 @@ class MaskSource(LabelFormat):
         file = Path(self.palette) if self.palette else self.classes
         return read_palette(file) if file else None
 
+    def _meaning(self, pairs: Sequence[MaskPair]) -> Labels:
+        """What masks mean by the class file; without it where it does not fit them and may be for something else."""
+        try:
+            return understand(pairs, self._named(), asked=bool(self.palette))
+        except ValueError as error:
+            if self.classes is None or is_class_file(self.classes):
+                raise
+            labels = understand(pairs, None, asked=False)
+            labels.notes.insert(0, f'{short(self.classes, self.root)} does not fit the masks and is not used: {error}')
+            return labels
+
     def _understand(self) -> str | None:
         """Find out what the masks that can be read mean; the reason where they make no sense."""
         readable = []
@@ -105,7 +116,7 @@ class MaskSource(LabelFormat):
                 continue  # the check names it
         named = self._named()
         try:
-            self.labels = understand(readable, named, asked=bool(self.palette)) if readable else None
+            self.labels = self._meaning(readable) if readable else None
         except ValueError as error:
             if named and named[0].number is None and all(pair.indexed for pair in readable):
                 names = [c.name for c in named]
@@ -124,7 +135,7 @@ class MaskSource(LabelFormat):
         pairs, remarks, doubts = join_pairs(self.pairs)
         for pair in pairs:
             scan_one(pair)
-        labels = understand(pairs, self._named(), asked=bool(self.palette))
+        labels = self._meaning(pairs)
         notes = list(labels.notes)
         if self.alone:
             first = self.alone[0].relative_to(self.root)
