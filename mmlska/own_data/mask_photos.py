@@ -16,6 +16,7 @@ from ..text import printable
 from .label_scale import factor_text, same_size
 from .mask_files import MaskPair, ones_of, open_mask
 from .photo_identity import digest, photo_names
+from .turned_photos import TurnedPhotos
 
 Entries = list[tuple[str, str]]  # kinds of what was found, with their places
 
@@ -90,6 +91,42 @@ def no_fit(wrong: Sequence[tuple[MaskPair, Header]], total: int, root: Path) -> 
     if all(one.size == photo.upright[::-1] for one, photo in wrong):
         return f'{said}: width and height are exchanged; turn the masks back by 90 degrees, or turn the photos'
     return f'{said}; save the masks in the sizes of their photos (nearest neighbour), or put back the photos of these masks'
+
+
+def fits(pair: MaskPair, header: Header) -> bool:
+    """Whether a mask has the size of its photo, as stored or as viewers show it."""
+    return (pair.photo_size or pair.size) in (header.upright, header.stored)
+
+
+def is_as_stored(pair: MaskPair, header: Header) -> bool:
+    """Whether the mask of a photo that EXIF data turn has its size as stored."""
+    return (pair.photo_size or pair.size) == header.stored != header.upright
+
+
+def turned_photos(headers: Sequence[tuple[MaskPair, Header]]) -> TurnedPhotos:
+    """The photos that EXIF data turn, by what the sizes of their masks tell."""
+    found = TurnedPhotos()
+    for pair, header in headers:
+        found.add(pair.image.name, header, pair.photo_size or pair.size)
+    return found
+
+
+def are_as_stored(headers: Sequence[tuple[MaskPair, Header]], turned: TurnedPhotos, root: Path) -> bool | None:
+    """Whether the masks of photos that EXIF data turn have their size as stored.
+
+    Raises:
+        ValueError: If only some have, or a mask has another size than its image.
+    """
+    wrong = [(pair, header) for pair, header in headers if not fits(pair, header)]
+    if wrong:
+        raise ValueError(no_fit(wrong, len(headers), root))
+    if turned.faults():
+        stored = next(pair for pair, header in headers if is_as_stored(pair, header))
+        raise ValueError(
+            f'mask {stored.mask} fits its photo as stored, others fit theirs turned as EXIF data say; '
+            f'save the photos without EXIF orientation: mmlska check {quote(str(root))} --fix NEW_DIR'
+        )
+    return turned.as_stored
 
 
 def with_fitting_mask(pair: MaskPair, folder: Path, root: Path) -> MaskPair:

@@ -34,6 +34,8 @@ _OTHERS = 'class file with other classes than {}, which counts'
 _SURE = re.compile(
     r'(?i)(class(es)?|label[ _-]?map|id2label|label2id|palette|categories)([ _-]?(names?|list|map|dict|colou?rs?))?'
 )
+_LIKELY_TEXT = re.compile(r'(?i)objectinfo\d*|names|(label|category)[ _-]?(names?|list|colou?rs?)')
+_OF_OTHERS = 'meta.json'  # Supervisely's, or of another tool
 _OTHER_KINDS = ('.xlsx', '.xls', '.ods', '.py', '.toml', '.docx')
 _NOT_UNDERSTOOD = 'class file that is not understood, not used; mmlska check DIR --palette FILE says why'
 _NOT_READ = 'class file of a kind that is not read; save it as csv'
@@ -82,7 +84,14 @@ def class_file(folder: DataFolder) -> tuple[Path | None, list[tuple[str, str]]]:
 
 
 def _is_likely(path: Path) -> bool:
+    if path.suffix.lower() == '.txt':  # may be prose
+        return bool(_SURE.fullmatch(path.stem) or _LIKELY_TEXT.fullmatch(path.stem))
     return bool(_LIKELY.fullmatch(path.stem) or _LIKELY.fullmatch(path.name))
+
+
+def is_class_file(path: Path) -> bool:
+    """Whether the name of a file says that it holds the classes; others may be for something else."""
+    return path.name.lower() in _CLASS_FILES and path.name.lower() != _OF_OTHERS
 
 
 def _classes_in(path: Path) -> list[NamedClass]:
@@ -102,7 +111,7 @@ def _known_file(folder: DataFolder) -> Path | None:
     """The file of a name that says it holds the classes."""
     for name in _CLASS_FILES:
         found = [path for path in folder.files if path.name.lower() == name and not lists_images(path)]
-        if name == 'meta.json':  # of other tools too
+        if name == _OF_OTHERS:
             found = [path for path in found if _classes_in(path)]
         if found:
             first = min(found, key=lambda path: len(path.parts))

@@ -290,6 +290,22 @@ def test_class_files_that_can_not_be_used_are_said(name, kind, tmp_path, command
         assert 'is not understood (' in refused('check', tmp_path, '--palette', tmp_path / name)
 
 
+@pytest.mark.parametrize(
+    ('name', 'text'),
+    [
+        ('data.yaml', 'nc: 2\nnames: [cat, dog]\n'),
+        ('label_list.txt', 'cat\ndog\n'),
+        ('labels.json', '{"7": "cat", "9": "dog"}'),
+        ('category_names.csv', 'id,name\n5,cat\n'),
+    ],
+)
+def test_a_file_that_may_be_for_something_else_stops_no_check(name, text, tmp_path, command):
+    (mask_set(tmp_path, (0, 1, 2, 3)) / name).write_text(text)
+    ended = command('check', tmp_path)
+    assert (ended.code, table(ended.out)) == (0, [f'class_{number}' for number in range(4)])
+    assert f'warning: 1 x classes: {name} does not fit the masks and is not used: ' in ended.out
+
+
 def test_of_two_class_files_the_one_with_colours_counts(tmp_path, command):
     root = mask_set(tmp_path, COLORS)
     (root / 'classes.txt').write_text('sky\nroad\ncar\n')

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from shlex import quote
 
 from mmengine.config import Config
 from mmengine.fileio import list_from_file
@@ -17,7 +16,7 @@ from PIL import Image
 
 from ...colors import unpack_rgb
 from ...files import write_atomically
-from ...images import Header, ImageTooLarge, read_header
+from ...images import ImageTooLarge, read_header
 from ..check_splits import check_contents
 from ..class_files import NamedClass
 from ..config_edits import set_mask_reader
@@ -30,9 +29,18 @@ from ..label_text import encoding_remarks, short
 from ..mask_classes import understand
 from ..mask_files import IGNORE, FractionsError, Labels, MaskPair, classes_in, read_index, scan_one
 from ..mask_pairing import find_pairs, photos_and_masks
-from ..mask_photos import fit_masks, join_pairs, no_fit, with_fitting_mask
+from ..mask_photos import (
+    are_as_stored,
+    fit_masks,
+    fits,
+    is_as_stored,
+    join_pairs,
+    no_fit,
+    turned_photos,
+    with_fitting_mask,
+)
 from ..mask_white import white_among_ones
-from ..palettes import class_file, read_palette
+from ..palettes import class_file, is_class_file, read_palette
 from ..photo_identity import separate
 from ..report import ERROR, TOO_LARGE, WARNING, Report, add_unsplit, check_image, first_of, lines_of
 from ..turned_photos import TurnedPhotos
@@ -95,6 +103,17 @@ class MaskSource(LabelFormat):
         file = Path(self.palette) if self.palette else self.classes
         return read_palette(file) if file else None
 
+    def _meaning(self, pairs: Sequence[MaskPair], objects: bool = False) -> Labels:
+        """What masks mean by the class file; without it where it does not fit them and may be for something else."""
+        try:
+            return understand(pairs, self._named(), asked=bool(self.palette), objects=objects)
+        except ValueError as error:
+            if self.classes is None or is_class_file(self.classes):
+                raise
+            labels = understand(pairs, None, asked=False, objects=objects)
+            labels.notes.insert(0, f'{short(self.classes, self.root)} does not fit the masks and is not used: {error}')
+            return labels
+
     def _understand(self) -> str | None:
         """Find out what the masks that can be read mean; the reason where they make no sense."""
         readable = []
@@ -106,7 +125,7 @@ class MaskSource(LabelFormat):
                 continue  # the check names it
         named = self._named()
         try:
-            self.labels = understand(readable, named, asked=bool(self.palette)) if readable else None
+            self.labels = self._meaning(readable) if readable else None
         except ValueError as error:
             if named and named[0].number is None and all(pair.indexed for pair in readable):
                 names = [c.name for c in named]
@@ -130,7 +149,7 @@ class MaskSource(LabelFormat):
         pairs, remarks, doubts = join_pairs(self.pairs)
         for pair in pairs:
             scan_one(pair)
-        labels = understand(pairs, self._named(), asked=bool(self.palette), objects=objects)
+        labels = self._meaning(pairs, objects)
         notes = list(labels.notes)
         if self.alone:
             first = self.alone[0].relative_to(self.root)
@@ -138,8 +157,8 @@ class MaskSource(LabelFormat):
         notes += lines_of(self.remarks)
         headers = [(pair, read_header(pair.image)) for pair in pairs]
         resized = fit_masks(headers)
-        turned = _turned(headers)
-        as_stored = _are_as_stored(headers, turned, self.root)
+        turned = turned_photos(headers)
+        as_stored = are_as_stored(headers, turned, self.root)
         splits: dict[str, list[MaskPair]] = {}
         for pair in pairs:
             splits.setdefault(pair.split or '', []).append(pair)
@@ -156,13 +175,13 @@ class MaskSource(LabelFormat):
         headers = {id(pair): check_image(Report(), pair.image) if pair.values else None for pair in pairs}
         sound = [(pair, header) for pair in pairs if (header := headers[id(pair)])]
         resized = fit_masks(sound)
-        turned = _turned(sound)
+        turned = turned_photos(sound)
         splits: dict[str, list[MaskPair]] = {}
         for pair, header in sound:
-            if _fits(pair, header):
+            if fits(pair, header):
                 splits.setdefault(pair.split or '', []).append(pair)
         if not splits:
-            wrong = [(pair, header) for pair, header in sound if not _fits(pair, header)]
+            wrong = [(pair, header) for pair, header in sound if not fits(pair, header)]
             places = first_of([short(pair.image, self.root) for pair in self.pairs])
             reason = (
                 no_fit(wrong, len(wrong), self.root)
@@ -298,7 +317,7 @@ def _check_pairs(
             headers.append((pair, header))
             pair.photo_size = None if as_is else same_size(header, pair.size)
             turned.add(pair.image.name, header, pair.photo_size or pair.size)
-        if header and not _fits(pair, header):
+        if header and not fits(pair, header):
             sizes = f'{pair.size[0]}x{pair.size[1]}, image {header.upright[0]}x{header.upright[1]}'
             report.add(ERROR, 'mask size unlike the image', f'{pair.mask.name} ({sizes})')
         if labels is None:
@@ -344,41 +363,7 @@ def _sample(pair: MaskPair, labels: Labels) -> Sample | None:
         header = read_header(pair.image)
     except (OSError, ValueError):
         return None
-    return Sample(pair.image, _is_as_stored(pair, header), index=read_index(pair, labels))
-
-
-def _fits(pair: MaskPair, header: Header) -> bool:
-    return (pair.photo_size or pair.size) in (header.upright, header.stored)
-
-
-def _is_as_stored(pair: MaskPair, header: Header) -> bool:
-    """Whether the mask of a photo that EXIF data turn has its size as stored."""
-    return (pair.photo_size or pair.size) == header.stored != header.upright
-
-
-def _turned(headers: Sequence[tuple[MaskPair, Header]]) -> TurnedPhotos:
-    found = TurnedPhotos()
-    for pair, header in headers:
-        found.add(pair.image.name, header, pair.photo_size or pair.size)
-    return found
-
-
-def _are_as_stored(headers: Sequence[tuple[MaskPair, Header]], turned: TurnedPhotos, root: Path) -> bool | None:
-    """Whether the masks of photos that EXIF data turn have their size as stored.
-
-    Raises:
-        ValueError: If only some have, or a mask has another size than its image.
-    """
-    wrong = [(pair, header) for pair, header in headers if not _fits(pair, header)]
-    if wrong:
-        raise ValueError(no_fit(wrong, len(headers), root))
-    if turned.faults():
-        stored = next(pair for pair, header in headers if _is_as_stored(pair, header))
-        raise ValueError(
-            f'mask {stored.mask} fits its photo as stored, others fit theirs turned as EXIF data say; '
-            f'save the photos without EXIF orientation: mmlska check {quote(str(root))} --fix NEW_DIR'
-        )
-    return turned.as_stored
+    return Sample(pair.image, is_as_stored(pair, header), index=read_index(pair, labels))
 
 
 def _write_names(file: Path, names: list[str]) -> None:
