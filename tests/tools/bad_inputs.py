@@ -107,7 +107,7 @@ FILES = {
     'config: unknown type': (
         base("model = dict(decode_head=dict(type='UperHead'))"),
         'train own.py',
-        r'UperHead is not in the .*registry',
+        r"model.decode_head.type='UperHead' is not known; did you mean UPerHead[?]",
     ),
     'config: unknown transform': (
         base("train_dataloader = dict(dataset=dict(pipeline=[dict(type='Loadimage')]))"),
