@@ -358,7 +358,7 @@ def _are_as_stored(headers: Sequence[tuple[MaskPair, Header]], turned: TurnedPho
             f'mask {pair.mask} is {pair.size[0]}x{pair.size[1]} and its image {size[0]}x{size[1]}, like {len(wrong)} of '
             f'{len(headers)}; write a corrected copy: mmlska check {quote(str(root))} --fix NEW_DIR'
         )
-    if turned.faults():
+    if turned.mixed:
         stored = next(pair for pair, header in headers if _is_as_stored(pair, header))
         raise ValueError(
             f'mask {stored.mask} fits its photo as stored, others fit theirs turned as EXIF data say; '
