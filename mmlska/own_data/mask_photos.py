@@ -120,7 +120,7 @@ def are_as_stored(headers: Sequence[tuple[MaskPair, Header]], turned: TurnedPhot
     wrong = [(pair, header) for pair, header in headers if not fits(pair, header)]
     if wrong:
         raise ValueError(no_fit(wrong, len(headers), root))
-    if turned.faults():
+    if turned.mixed:
         stored = next(pair for pair, header in headers if is_as_stored(pair, header))
         raise ValueError(
             f'mask {stored.mask} fits its photo as stored, others fit theirs turned as EXIF data say; '

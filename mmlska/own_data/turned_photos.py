@@ -18,9 +18,8 @@ class TurnedPhotos:
 
     stored: list[str] = field(default_factory=list)
     upright: list[str] = field(default_factory=list)
-    untold: list[str] = field(
-        default_factory=list
-    )  # square, turned by 180 degrees or mirrored, or of labels without a size
+    unsized: list[str] = field(default_factory=list)  # of labels without a size, which count as viewers show them
+    untold: list[str] = field(default_factory=list)  # square, turned by 180 degrees or mirrored
 
     def add(self, name: str, header: Header, size: object) -> None:
         """Add a photo, if it is a turned one.
@@ -35,8 +34,10 @@ class TurnedPhotos:
         told = header.stored != header.upright
         if told and size == header.stored:
             self.stored.append(name)
+        elif told:
+            (self.upright if size == header.upright else self.unsized).append(name)
         else:
-            (self.upright if told and size == header.upright else self.untold).append(name)
+            self.untold.append(name)
 
     @property
     def as_stored(self) -> bool | None:
@@ -44,9 +45,14 @@ class TurnedPhotos:
         return bool(self.stored) if self.stored or self.upright else None
 
     @property
+    def mixed(self) -> bool:
+        """Whether no one way of reading fits all."""
+        return bool(self.stored and (self.upright or self.unsized))
+
+    @property
     def untold_as_stored(self) -> bool:
         """Whether those of which nothing is known are taken as stored: where all others are."""
-        return bool(self.stored) and not self.upright
+        return bool(self.stored) and not self.mixed
 
     def takes_as_stored(self, header: Header, size: object) -> bool:
         """Whether the labels of a photo are taken to count pixels as stored; for the arguments see :meth:`add`."""
@@ -58,7 +64,7 @@ class TurnedPhotos:
 
     def faults(self) -> list[tuple[str, str]]:
         """Kind and name of each that no one way of reading fits."""
-        return [(MIXED, name) for name in self.stored] if self.upright else []
+        return [(MIXED, name) for name in self.stored] if self.mixed else []
 
     def remarks(self, by_config: bool = False) -> list[tuple[str, str]]:
         """Kind and name of each whose labels count as stored, or do not tell.
@@ -66,11 +72,11 @@ class TurnedPhotos:
         Args:
             by_config: A config says how photos are read, whatever the others are.
         """
-        stored = [] if self.upright else [(AS_STORED, name) for name in self.stored]
+        stored = [] if self.mixed else [(AS_STORED, name) for name in self.stored]
         return [*stored, *self.untold_remarks(by_config)]
 
     def untold_remarks(self, by_config: bool = False) -> list[tuple[str, str]]:
         """Kind and name of each whose labels do not tell; ``by_config`` as in :meth:`remarks`."""
         way = 'stored, like the others' if self.untold_as_stored else 'viewers show it'
         kind = _UNTOLD.format('the config reads it' if by_config else way)
-        return [(kind, name) for name in self.untold]
+        return [(kind, name) for name in (*self.unsized, *self.untold)]

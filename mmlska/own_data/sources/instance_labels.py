@@ -194,9 +194,9 @@ def clean(files: list[AnnotationFile], root: Path) -> InstanceLabels:
             numbers[split] += 1
             category = mapping[item.path, annotation['category_id']] + 1
             image.annotations.append(_clean_annotation(annotation, image.entry, category, numbers[split]))
-    if turned.faults():
+    if turned.mixed:
         raise ValueError(
-            f'{turned.stored[0]} is labelled as it is stored, {turned.upright[0]} turned as its EXIF data '
+            f'{turned.stored[0]} is labelled as it is stored, {(turned.upright or turned.unsized)[0]} turned as its EXIF data '
             f'say; write a corrected copy: mmlska check {quote(str(root))} --fix NEW_DIR'
         )
     if others:
