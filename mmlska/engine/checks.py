@@ -38,8 +38,9 @@ def check_settings(cfg: Config, config_path: str, *, work_dir: str | None, seed:
         )
     if seed is not None and not 0 <= seed < 2**32:
         raise ValueError(f'--seed {seed} is out of range; give 0 or more, below 2**32')
-    for split, third in (('train', 'optim_wrapper'), ('val', 'val_evaluator'), ('test', 'test_evaluator')):
-        _check_all_or_none(cfg, (f'{split}_dataloader', third, f'{split}_cfg'))
+    for split in ('train', 'val', 'test'):
+        if split != 'train':
+            _check_all_or_none(cfg, (f'{split}_dataloader', f'{split}_evaluator', f'{split}_cfg'))
         for name, least in (('batch_size', 1), ('num_workers', 0)):
             value = (cfg.get(f'{split}_dataloader') or {}).get(name, least)
             if type(value) is not int or value < least:

@@ -255,7 +255,10 @@ def test_weights_that_fit(head):
             '(--cfg-options val_dataloader=None val_evaluator=None val_cfg=None), or none of them',
         ),
         ('test_cfg = test_evaluator = None\n', 'test_evaluator and test_cfg are None and test_dataloader not'),
-        ('optim_wrapper = None\n', 'optim_wrapper is None and train_dataloader and train_cfg not'),
+        (
+            'optim_wrapper = None\n',
+            'a training needs optim_wrapper, which is None; set it, or start from a config that has it',
+        ),
     ],
 )
 def test_parts_of_a_loop_that_are_off_in_part(refuses, text, said):
