@@ -132,7 +132,10 @@ def test_a_metric_without_a_value_makes_no_best_checkpoint(config, tmp_path):
 
 
 def test_a_best_checkpoint_by_a_metric_that_is_not_there(config, tmp_path):
-    message = message_of(runner_of(config, tmp_path, {'default_hooks.checkpoint.save_best': 'coco/bbox_mAP'}))
-    assert (
-        'save_best=coco/bbox_mAP is none of the metrics of the validation (aAcc, mIoU, mAcc); set it to one' in message
-    )
+    with pytest.raises(ValueError, match="save_best='coco/bbox_mAP' is no metric of the validation: IoUMetric"):
+        runner_of(config, tmp_path, {'default_hooks.checkpoint.save_best': 'coco/bbox_mAP'})
+    # As of an evaluator of which it is not known before.
+    runner = runner_of(config, tmp_path, {'default_hooks.checkpoint.save_best': 'mIoU'})
+    runner.register_hook(Measured([0.5] * 9))
+    message = message_of(runner)
+    assert 'save_best=mIoU is none of the metrics of the validation (coco/bbox_mAP); set it to one' in message
