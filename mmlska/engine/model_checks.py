@@ -55,8 +55,12 @@ def check_model(cfg: Config, *, trains: bool = True) -> None:
 
 
 def _check_ignored_labels(cfg: Config) -> None:
+    """Cross-entropy over classes takes a whole number alone; others, such as that of a sigmoid, do without."""
     for place, head in heads(cfg.model) if cfg.get('default_scope') == 'mmseg' else ():
-        if not isinstance(label := head.get('ignore_index', 255), int):
+        losses = head.get('loss_decode') or dict(type='CrossEntropyLoss')
+        losses = losses if isinstance(losses, (list, tuple)) else [losses]
+        plain = [loss for loss in losses if loss.get('type') == 'CrossEntropyLoss' and not loss.get('use_sigmoid')]
+        if plain and not isinstance(label := head.get('ignore_index', 255), int):
             raise ValueError(
                 f'{place}.ignore_index={label!r} is no label; use a whole number, such as 255, or leave it out'
             )

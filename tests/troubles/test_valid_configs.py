@@ -123,7 +123,8 @@ def test_right_settings_pass(text, tmp_path):
 
 
 def test_a_head_that_ignores_no_label(tmp_path):
-    cfg = check_all(derived(tmp_path, UPERNET, 'model = dict(decode_head=dict(ignore_index=None))'))
+    head = 'dict(ignore_index=None, loss_decode=dict(use_sigmoid=True))'
+    cfg = check_all(derived(tmp_path, UPERNET, f'model = dict(decode_head={head})'))
     assert 'ignore_index' not in cfg.test_evaluator
 
 
