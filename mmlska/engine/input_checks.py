@@ -6,47 +6,29 @@ Only what fails there is looked at, so images that a model takes are never refus
 from __future__ import annotations
 
 import logging
-import random
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import MODELS, init_default_scope
-from mmengine.runner import Runner
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from ..log import log
 from ..text import counted
 from .config_parts import datasets_of
 from .image_reading import each_step, step_name
 from .model_checks import refuses_channels
-from .samples import GuardedDataset
 
 _PHOTOS = dict(color_type='color', imdecode_backend='cv2')  # what LoadImageFromFile does where it says nothing
 
 
-def check_built_inputs(runner: Runner, cfg: Config, splits: Sequence[str]) -> None:
-    """What :func:`check_inputs` does, of the data that a runner has built.
-
-    Raises:
-        ValueError: As there.
-    """
-    used = [split for split in splits if cfg.get(f'{split}_dataloader')]
-    loaders = {split: getattr(runner, f'{split}_loop').dataloader for split in used}
-    check_inputs(cfg, {split: loader.dataset for split, loader in loaders.items() if hasattr(loader, 'dataset')})
-
-
-def check_inputs(cfg: Config, datasets: Mapping[str, Dataset]) -> None:
+def check_inputs(cfg: Config, samples: Mapping[str, Any]) -> None:
     """Make sure that the images of a detector's or segmentor's data have the channels that it takes.
 
     Args:
         cfg: The config.
-        datasets: The built data set of each split.
+        samples: A sample of each split as its pipeline gives it; None where none can be read.
 
     Raises:
         ValueError: If not; it names the split and the settings that fit.
@@ -55,8 +37,7 @@ def check_inputs(cfg: Config, datasets: Mapping[str, Dataset]) -> None:
         return
     init_default_scope(cfg.default_scope)
     fitting: dict[str, int] = {}
-    for split, dataset in datasets.items():
-        sample = _first_sample(dataset)
+    for split, sample in samples.items():
         image = _image_of(sample)
         if image is None:
             continue
@@ -93,28 +74,6 @@ def _reading(cfg: Config, split: str) -> dict[str, Any] | None:
             if step_name(step) == 'LoadImageFromFile':
                 return {key: step.get(key, default) for key, default in _PHOTOS.items()}
     return None
-
-
-def _first_sample(dataset: Dataset) -> Any:
-    """The first sample of a data set; None where it cannot be read, which the run itself reports by file."""
-    dataset = dataset.dataset if isinstance(dataset, GuardedDataset) else dataset
-    try:
-        with _same_draws():
-            return dataset[0]
-    except Exception:  # whatever a decoder or a transform makes of a broken file
-        return None
-
-
-@contextmanager
-def _same_draws() -> Iterator[None]:
-    """Leave the generators of random numbers as they are, so that a run has the same ones whether or not it was checked."""
-    before, arrays = random.getstate(), np.random.get_state()  # noqa: NPY002  the generator that mmcv's transforms use
-    try:
-        with torch.random.fork_rng(devices=[]):
-            yield
-    finally:
-        random.setstate(before)
-        np.random.set_state(arrays)  # noqa: NPY002
 
 
 def _image_of(sample: Any) -> Tensor | None:

@@ -49,8 +49,6 @@ _TAKEN_OUT = dict(
 # Their dicts are built in other ways than by a registry alone, which takes out keys such as requires_grad first.
 _OTHERWISE = ('_cfg', '_cfgs', 'roi_layer', 'plugins')
 _LOOPS = ('train_cfg', 'val_cfg', 'test_cfg')
-# The length of a training in the two kinds of loops.
-_LENGTHS = dict(max_epochs='max_iters', max_iters='max_epochs')
 _PARAMWISE = (
     *('base_lr', 'bias_decay_mult', 'bias_lr_mult', 'bypass_duplicate', 'custom_keys', 'dcn_offset_lr_mult'),
     *('dwconv_decay_mult', 'flat_decay_mult', 'norm_decay_mult'),
@@ -141,10 +139,6 @@ def _check(part: dict, place: str, known: _Known, taken_out: Collection[str]) ->
         near = get_close_matches(str(key), names, n=1, cutoff=_NEAR if known.open else _SIMILAR)
         if near or not known.open:
             kind = f'{part["type"]} takes no {key}' if 'type' in part else f'there is no {key}'
-            if place == 'train_cfg' and (other := _LENGTHS.get(key)) in names:
-                raise ValueError(
-                    f'setting {place}.{key}: {kind}; set {place}.{other}, or leave both and give --epochs N'
-                )
             hint = f'did you mean {near[0]}?' if near else f'it takes {_listed(names)}'
             raise ValueError(f'setting {place}.{key}: {kind}; {hint}')
 

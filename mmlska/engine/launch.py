@@ -23,7 +23,7 @@ from .continuing import check_length_left
 from .evaluation_options import use_overlays, use_predictions, use_tta
 from .evaluation_outputs import guard_outputs
 from .ignored_label import spread_ignored_label
-from .input_checks import check_built_inputs, warn_of_readers
+from .input_checks import warn_of_readers
 from .known_keys import check_keys, check_plain_keys
 from .label_checks import check_labels
 from .lock import unlock_work_dir
@@ -34,7 +34,7 @@ from .precision import use_dtype
 from .processes import claim_work_dir, use_launcher
 from .resume import checkpoint_to_resume
 from .runner import EvaluationRunner, SafeRunner
-from .sample_checks import check_samples
+from .sample_checks import built_datasets, check_samples
 from .schedule_checks import check_batches, check_schedule, check_unit, settle_samplers
 from .training_options import effective_batch
 from .work_dir import OPTIONS, nothing_left, record_origin
@@ -172,8 +172,7 @@ def build_train_runner(
                 runner._resume, runner._load_from = True, str(found)
                 runner.starts_anew = resume != 'auto'
             build_data(runner, cfg, ('train', 'val'))
-            check_built_inputs(runner, cfg, ('train', 'val'))
-            check_samples(runner, cfg, ('train', 'val'))
+            check_samples(cfg, built_datasets(runner, cfg, ('train', 'val')))
             check_batches(runner, cfg)
             finished = check_length_left(runner, found) if found else None
         if is_main_process():
@@ -252,8 +251,7 @@ def build_test_runner(
         runner = EvaluationRunner.from_cfg(cfg)
     runner.trust = trust
     build_data(runner, cfg, ('test',))
-    check_built_inputs(runner, cfg, ('test',))
-    check_samples(runner, cfg, ('test',))
+    check_samples(cfg, built_datasets(runner, cfg, ('test',)))
     if out or show_dir:
         guard_outputs(runner, out, show_dir, overwrite=overwrite)
     for line in (data_line(runner, ('test',)), *settings):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import re
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +18,7 @@ from mmengine.runner import Runner
 
 from ..text import printable
 from .config_parts import evaluators_of
+from .input_checks import check_inputs
 
 _PACKS = dict(mmdet='PackDetInputs', mmseg='PackSegInputs')
 # What detectors and metrics of mmdet read of each image that is predicted.
@@ -47,29 +48,36 @@ class _Failure(NamedTuple):
         return (self.kind, self.step) == (other.kind, other.step) and len(texts) == 1
 
 
-def check_samples(runner: Runner, cfg: Config, splits: Sequence[str]) -> None:
-    """Make sure that the pipelines of these splits work, and give a detector or segmentor what it reads.
+def built_datasets(runner: Runner, cfg: Config, splits: Sequence[str]) -> dict[str, Any]:
+    """The data sets that a runner has built for these splits."""
+    loaders = {split: getattr(runner, f'{split}_dataloader') for split in splits if cfg.get(f'{split}_dataloader')}
+    return {split: loader.dataset for split, loader in loaders.items() if hasattr(loader, 'dataset')}
 
-    One image is read of each, and two more where that fails: a step that fails on all of them alike has wrong settings, while a single
-    image that cannot be used is told by its file when it is met.
+
+def check_samples(cfg: Config, datasets: Mapping[str, Any]) -> None:
+    """Make sure that pipelines work, and give a detector or segmentor what it reads.
+
+    One image is read of each data set, and two more where that fails: a step that fails on all of them alike has wrong settings, while a
+    single image that cannot be used is told by its file when it is met.
+
+    Args:
+        cfg: The config.
+        datasets: The built data set of each split.
 
     Raises:
-        ValueError: If a step fails on every image tried, or samples lack what the model or its metric reads.
+        ValueError: If a step fails on every image tried, or samples lack what the model or its metric reads, or have other channels.
     """
     if cfg.get('default_scope') not in _PACKS:
         return
-    for split in splits:
-        dataset = (
-            getattr(getattr(runner, f'{split}_dataloader', None), 'dataset', None)
-            if cfg.get(f'{split}_dataloader')
-            else None
-        )
-        if dataset is None or getattr(dataset, 'whole_batches', False):
+    samples = {}
+    for split, dataset in datasets.items():
+        if getattr(dataset, 'whole_batches', False):
             continue
         with _same_random_numbers():
-            sample = _first_sample(dataset, split)
-        if sample is not None:
-            _check_sample(sample, cfg, split)
+            samples[split] = _first_sample(dataset, split)
+        if samples[split] is not None:
+            _check_sample(samples[split], cfg, split)
+    check_inputs(cfg, samples)
 
 
 def _first_sample(dataset: Any, split: str) -> Any:

@@ -15,9 +15,10 @@ from ..engine.checks import check_data
 from ..engine.config_parts import datasets_of, heads
 from ..engine.ignored_label import ignored_label
 from ..engine.image_reading import band_reader
-from ..engine.input_checks import check_inputs, differing_readers
+from ..engine.input_checks import differing_readers
 from ..engine.label_checks import check_labels, classes_of
 from ..engine.metric_checks import check_followed_metrics
+from ..engine.sample_checks import check_samples
 from ..files import is_inside
 from .anchors import anchor_sizes, choose_anchors
 from .annotations import AnnotationFile, check_entries, check_objects
@@ -157,17 +158,17 @@ def check_config(cfg: Config) -> Checked:
         except ValueError as error:
             report.add(ERROR, 'metrics that the validation does not give', str(error))
     if not report.errors:
-        _check_inputs(report, cfg)
+        _check_samples(report, cfg)
     if text := differing_readers(cfg):
         report.add(WARNING, 'photos read in two ways', text)
     return Checked(report, source)
 
 
-def _check_inputs(report: Report, cfg: Config) -> None:
+def _check_samples(report: Report, cfg: Config) -> None:
     """Add what a training would stop at when its pipelines have read the first images."""
     loaders = {split: loader for split in ('train', 'val') if (loader := cfg.get(f'{split}_dataloader'))}
     try:
-        check_inputs(cfg, {split: DATASETS.build(loader.dataset) for split, loader in loaders.items()})
+        check_samples(cfg, {split: DATASETS.build(loader.dataset) for split, loader in loaders.items()})
     except ValueError as error:
         report.add(ERROR, 'images that do not go with the model', str(error))
 

@@ -69,9 +69,9 @@ def test_a_config_without_validation_trains_without(tmp_path):
     assert (cfg.val_dataloader, cfg.val_evaluator) == (None, None)
     assert build(cfg).metainfo['classes'] == build(cfg, 'test').metainfo['classes'] == ('cat', 'dog')
     assert 'the config has no val_dataloader: 1 val images are not used' in lines
-    with pytest.raises(ValueError, match='train_dataloader is None and optim_wrapper and train_cfg not; set all three'):
+    with pytest.raises(ValueError, match='the config has no data set in train_dataloader; give one'):
         adapt(MASK_RCNN, tmp_path / 'data', tmp_path / 'other', dict(train_dataloader=None))
-    with pytest.raises(ValueError, match='train_dataloader is None and optim_wrapper and train_cfg not; set all three'):
+    with pytest.raises(ValueError, match='the config has no data set in train_dataloader; give one'):
         adapt(UPERNET, mask_set(tmp_path / 'masks'), tmp_path / 'other', dict(train_dataloader=None))
     assert not (tmp_path / 'other').exists()
 

@@ -171,7 +171,7 @@ def test_a_variable_without_effect_is_refused(refused, derived, line, advice):
         ('optim_wrapper.clip_gard.max_norm=3', 'did you mean clip_grad?'),
         ('optim_wrapper.paramwise_cfg.norm_decay_mul=0', 'did you mean norm_decay_mult?'),
         ('train_cfg.max_epoch=5', 'did you mean max_epochs?'),
-        ('train_cfg.max_iters=5', 'EpochBasedTrainLoop takes no max_iters; set train_cfg.max_epochs, or leave both and give --epochs N'),
+        ('train_cfg.max_iters=5', 'this training counts epochs and has max_epochs=6; set train_cfg.max_epochs alone'),
         ('default_hooks.checkpont.interval=2', 'did you mean checkpoint?'),
         ('default_hooks.logger.intervl=3', 'LoggerHook takes no intervl; did you mean interval?'),
         ('param_scheduler.0.edn=4', 'LinearLR takes no edn; did you mean end?'),

@@ -257,7 +257,7 @@ def test_weights_that_fit(head):
         ('test_cfg = test_evaluator = None\n', 'test_evaluator and test_cfg are None and test_dataloader not'),
         (
             'optim_wrapper = None\n',
-            'a training needs optim_wrapper, which is None; set it, or start from a config that has it',
+            'the config has no optim_wrapper, without which MMEngine cannot train; add',
         ),
     ],
 )
