@@ -137,7 +137,7 @@ def _same_random_numbers() -> Iterator[None]:
 def _check_sample(sample: Any, cfg: Config, split: str) -> None:
     scope = cfg.default_scope
     place = f'the pipeline of {split}_dataloader'
-    if not isinstance(sample, dict) or 'inputs' not in sample:
+    if not isinstance(sample, dict) or not {'inputs', 'data_samples'} & set(sample):  # UnreadDataset has no inputs
         raise ValueError(f"{place} does not end in {_PACKS[scope]}; add dict(type='{_PACKS[scope]}') as its last step")
     labels = sample.get('data_samples')
     if not hasattr(labels, 'metainfo') or {'detector', 'tracker', 'generator'} & set(cfg.model):
