@@ -23,7 +23,7 @@ class _Row(NamedTuple):
 
 
 _ONE_GPU = 'write CUDA_VISIBLE_DEVICES={N} in front of the command'
-_DEVICE = 'leave it out: a GPU is used where there is one; CUDA_VISIBLE_DEVICES=-1 in front of the command hides all'
+_DEVICE = 'leave it out: a GPU is used where there is one; CUDA_VISIBLE_DEVICES=N in front of the command chooses one, -1 none'
 _OWN_CONFIG = 'write {FILE} alone: the config needs no option'
 _RESIZE = 'set scale of the Resize steps in the pipelines of the config'
 _NO_WINDOW = 'write --show-dir DIR: pictures are files, and no window opens'
@@ -70,7 +70,9 @@ _ROWS = (
     _Row('max-epochs num-epochs total-epochs n-epochs', dict(train='write --epochs {N}')),
     _Row(
         'iters max-iters iterations',
-        dict(train='write --epochs {N}, or set train_cfg.max_iters of a config that counts iterations'),
+        dict(
+            train='write --cfg-options train_cfg.max_iters={N} for a config that counts iterations; --epochs counts passes'
+        ),
     ),
     _Row('val-interval eval-interval eval-period', dict(train='write --cfg-options train_cfg.val_interval={N}')),
     _Row(
@@ -84,7 +86,7 @@ _ROWS = (
     _Row('freeze frozen-stages', dict(train='write --cfg-options model.backbone.frozen_stages={N}')),
     _Row('k-size kernel-size', dict(train='write --cfg-options model.backbone.k_size={N}')),
     _Row('fp16 half mixed-precision', dict.fromkeys(('train', 'test', 'predict', 'export'), 'write --dtype fp16')),
-    _Row('bf16', dict.fromkeys(('train', 'test', 'predict', 'export'), 'write --dtype bf16')),
+    _Row('bf16', dict.fromkeys(('train', 'test', 'predict'), 'write --dtype bf16')),
     _Row(
         'data-root data-path data-dir dataset dataset-dir',
         dict(

@@ -38,7 +38,8 @@ def _wanted(head: dict, name: str, loss: object, scope: str | None) -> int | Non
         return None
     if loss.get('use_sigmoid') or loss.get('use_mask'):
         return None
-    if name == 'loss_decode':
+    # These tell 'no object' apart too.
+    queries = str(head.get('type')).rpartition('.')[2].startswith(('Mask2Former', 'MaskFormer', 'SideAdapter'))
+    if name == 'loss_decode' and not queries:
         return head.get('out_channels') or count
-    queries = str(head.get('type')).startswith(('Mask2Former', 'MaskFormer'))
     return count + 1 if scope == 'mmdet' or queries else None

@@ -20,8 +20,6 @@ from .config_parts import datasets_of
 from .image_reading import each_step, step_name
 from .model_checks import refuses_channels
 
-_PHOTOS = dict(color_type='color', imdecode_backend='cv2')  # what LoadImageFromFile does where it says nothing
-
 
 def check_inputs(cfg: Config, samples: Mapping[str, Any]) -> None:
     """Make sure that the images of a detector's or segmentor's data have the channels that it takes.
@@ -54,25 +52,24 @@ def warn_of_readers(cfg: Config) -> None:
 
 
 def differing_readers(cfg: Config) -> str | None:
-    """A line where validation or test read photos otherwise than the training: turned, in other colours, by another library."""
+    """A line where validation or test read photos otherwise than the training: turned, or in other colours."""
     wanted = _reading(cfg, 'train')
     for split in ('val', 'test'):
         found = _reading(cfg, split)
         if wanted and found and found != wanted:
-            differ = [key for key in _PHOTOS if wanted[key] != found[key]]
-            one, two = (', '.join(f'{key}={reading[key]!r}' for key in differ) for reading in (wanted, found))
             return (
-                f'the train data reads photos with {one}, the {split} data with {two}: what EXIF data turn, or colours, may differ; '
-                'set the same in LoadImageFromFile of both pipelines'
+                f'the train data reads photos with color_type={wanted!r}, the {split} data with color_type={found!r}: what EXIF data turn, '
+                'or colours, may differ; set the same in LoadImageFromFile of both pipelines'
             )
     return None
 
 
-def _reading(cfg: Config, split: str) -> dict[str, Any] | None:
+def _reading(cfg: Config, split: str) -> str | None:
+    """How a split reads photos: the ``color_type`` of its loader."""
     for dataset in datasets_of(cfg, split):
         for step in each_step(dataset.get('pipeline') or ()):
             if step_name(step) == 'LoadImageFromFile':
-                return {key: step.get(key, default) for key, default in _PHOTOS.items()}
+                return step.get('color_type', 'color')  # which LoadImageFromFile takes where it says nothing
     return None
 
 

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from ..images import spread
 from ..log import log
 from ..text import printable
-from .missing_files import built_datasets
+from .missing_files import parts_of_dataset
 
 _SAMPLE = 40  # label maps that are looked at
 _MOST_CLASSES = 40  # with more, a class may well be in none of those
@@ -24,7 +24,7 @@ def check_zero_label(dataset: Dataset, split: str) -> None:
     Raises:
         ValueError: If they do not agree.
     """
-    for part in built_datasets(dataset):
+    for part in parts_of_dataset(dataset):
         for step in _loaders(part):
             given = step.reduce_zero_label
             if given is not None and given != part.reduce_zero_label:

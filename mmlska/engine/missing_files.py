@@ -95,7 +95,7 @@ def check_files(dataset: Dataset, split: str, skip_bad: int = 0) -> None:
     Raises:
         FileNotFoundError: If more are missing.
     """
-    for part in built_datasets(dataset):
+    for part in parts_of_dataset(dataset):
         for key in _read_keys(part):
             total = len(part)
             places = spread(range(total), min(total, _MOST))
@@ -107,13 +107,13 @@ def check_files(dataset: Dataset, split: str, skip_bad: int = 0) -> None:
                 raise FileNotFoundError(_why_missing(part, split, key, missing, len(paths)))
 
 
-def built_datasets(dataset: Dataset) -> Iterator[Any]:
+def parts_of_dataset(dataset: Dataset) -> Iterator[Any]:
     """The data sets inside wrappers such as RepeatDataset and ConcatDataset."""
     if (inner := getattr(dataset, 'dataset', None)) is not None:
-        yield from built_datasets(inner)
+        yield from parts_of_dataset(inner)
     elif several := getattr(dataset, 'datasets', None):
         for each in several:
-            yield from built_datasets(each)
+            yield from parts_of_dataset(each)
     else:
         yield dataset
 

@@ -145,7 +145,11 @@ def _check_sample(sample: Any, cfg: Config, split: str) -> None:
     if scope == 'mmseg':
         compared = split == 'train' or any(e.get('type') == 'IoUMetric' for e in evaluators_of(cfg, split))
         # A test that only writes predictions needs no labels.
-        if compared and 'gt_sem_seg' not in labels and not any(e.get('format_only') for e in evaluators_of(cfg, split)):
+        if (
+            compared
+            and not {'gt_sem_seg', 'gt_depth_map'} & set(labels.keys())
+            and not any(e.get('format_only') for e in evaluators_of(cfg, split))
+        ):
             raise ValueError(
                 f"{place} reads no masks; add dict(type='LoadAnnotations') after the step that loads the image"
             )

@@ -250,8 +250,8 @@ class GuardedDataset(Dataset):
             advice = 'correct or remove the file, or give --skip-bad-images N to continue past up to N of them'
             if alike := self._fail_alike(index, error):
                 advice = (
-                    f'{alike} other files fail in the same way, so correct or remove the setting of the data set, its pipeline or the '
-                    'classes that does this; else correct the files'
+                    f'{alike} other files fail in the same way: a setting is probably wrong (of the classes, the data set or its '
+                    'pipeline), not the files'
                 )
             raise BadSampleError(f'{message}; {how}: {advice}') from error
         log(f'{message}; continuing without it, {count} of at most {self.skip_bad}', logging.WARNING)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -77,7 +78,7 @@ def check_lengths(train_cfg: Mapping[str, Any]) -> None:
     """Raise ValueError for a length, or a distance of validations, that is no whole number of 1 or more."""
     for name in (*LENGTHS, 'val_interval'):
         count = train_cfg.get(name, 1)
-        if not isinstance(count, (int, float)) or count < 1 or count != int(count):
+        if not isinstance(count, (int, float)) or not math.isfinite(count) or count < 1 or count != int(count):
             never = f', or {WITHOUT_VALIDATION}' if name == 'val_interval' else ''
             raise ValueError(f'train_cfg.{name}={count!r} is impossible; use a whole number of 1 or more{never}')
 

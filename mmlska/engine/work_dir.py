@@ -79,9 +79,15 @@ def recorded_options(folder: str | Path) -> dict[str, Any]:
     """The options of the training in a folder; none where it does not say, as those of earlier versions do not."""
     try:
         kept = json.loads((Path(folder) / ORIGIN).read_text(encoding='utf-8'))['options']
-        return {name: kept[name] for name, kind in TAKEN_OVER.items() if isinstance(kept.get(name), kind)}
+        return {name: kept[name] for name, kind in TAKEN_OVER.items() if _is_a(kept.get(name), kind)}
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return {}
+
+
+def _is_a(value: Any, kind: type) -> bool:
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, (int, float) if kind is float else kind)
 
 
 def work_dir_for(first: str | Path, origin: Origin, *, resume: bool = False) -> Path:

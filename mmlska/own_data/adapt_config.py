@@ -12,7 +12,7 @@ from mmengine.config import Config
 from ..engine.config_parts import heads
 from ..engine.ignored_label import IGNORED, ignored_label, spread_ignored_label, use_ignored_label
 from ..engine.tiling import training_tiles, use_tiles
-from ..engine.work_dir import OPTIONS, record_origin
+from ..engine.work_dir import record_origin, recorded_options
 from ..image_windows import header_of, is_huge
 from ..images import MAX_PIXELS
 from ..text import counted, printable
@@ -129,7 +129,8 @@ def use_own_data(
     folder = (
         Path(cfg.work_dir).absolute() / 'data'
     )  # what cannot be trained was refused above: from here on files are written
-    record_origin(cfg, cfg.get(OPTIONS, {}), data)  # before them, so that they are known for copies
+    # Before them, so that they are known for copies; the new options are recorded when all has been checked.
+    record_origin(cfg, recorded_options(cfg.work_dir), data)
     datasets = {split: labels.write(folder, split, images) for split, images in parts.items()}
     set_datasets(cfg, root, datasets, dict(classes=tuple(labels.classes), palette=labels.palette))
     spread_ignored_label(cfg)  # data sets and readers of masks are new

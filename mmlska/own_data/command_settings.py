@@ -13,7 +13,7 @@ from mmengine.config import Config
 
 from ..engine.config import load_config
 from ..engine.config_parts import heads, leaves
-from ..engine.inheritance import base_settings, is_own, source_of
+from ..engine.inheritance import READ, base_settings, is_own, source_of
 from ..engine.label_checks import some
 from ..engine.schedule_checks import check_lengths, is_by_epoch
 from ..text import shown
@@ -52,7 +52,11 @@ def length_of(cfg: Config, settings: Mapping[str, Any] | None) -> Length | None:
         return None
     name, value = _counted_in(cfg), length_in(cfg)
     said = f'train_cfg.{name}' in places_of(settings)
-    without = {key: item for key, item in settings.items() if said and key != f'train_cfg.{name}'}
+    without = {
+        key: item
+        for key, item in settings.items()
+        if key != f'train_cfg.{name}' and (said or key.partition('.')[0] in READ)
+    }
     if isinstance(whole := without.get('train_cfg'), dict):
         without['train_cfg'] = {key: item for key, item in whole.items() if key != name}
     recipe = load_config(cfg.filename, without).train_cfg.get(name)
@@ -152,7 +156,11 @@ def _is_replaced(key: str, in_dataset: bool) -> bool:
 def values_of(cfg: Config, settings: Mapping[str, Any] | None) -> dict[str, Any]:
     """What a config has at the places of settings, but for those of its length and its data sets."""
     places = [place for place in places_of(settings) if not _ELSEWHERE.match(place)]
-    return {place: copy.deepcopy(_at(cfg, place)) for place in places}
+    within = ((place, _IN_DATASET.fullmatch(place)) for place in places)
+    own = [
+        place for place, found in within if not (found and _is_replaced(found[1], True))
+    ]  # the others agree with the data
+    return {place: copy.deepcopy(_at(cfg, place)) for place in own}
 
 
 def overruled(cfg: Config, before: Mapping[str, Any]) -> list[str]:

@@ -18,7 +18,7 @@ from ..datasets.coco_labels import has_size, problem
 from ..engine.config_parts import datasets_of
 from ..engine.label_checks import read_coco
 from ..image_windows import MOST_PIXELS, header_of
-from ..images import Header
+from ..images import Header, spread
 from ..text import counted, printable
 from .annotations import (
     AnnotationFile,
@@ -51,7 +51,7 @@ def config_doubts(cfg: Config) -> list[str]:
     for split in ('train', 'val'):
         try:
             sides[split] = read(cfg, split, lines)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        except Exception:  # whatever a data set makes of its files: building it names what is wrong
             sides[split] = {}
     return [*_on_both_sides(*sides.values()), *lines]
 
@@ -91,16 +91,13 @@ def _of_detector(cfg: Config, split: str, lines: list[str]) -> dict[Path, None]:
             name = image.get('file_name')
             if isinstance(name, str) and is_file(folder / name):
                 item.images[name] = folder / name
-        found = [*_of_file(item, str(cfg.filename or 'CONFIG'))]
-        if not dataset.get('backend_args'):  # photos that lie elsewhere
-            found += _missing(item)
-        lines += [f'warning: {split} data: {path}: {line}' for line in found]
+        lines += [f'warning: {split} data: {path}: {line}' for line in _of_file(item, str(cfg.filename or 'CONFIG'))]
     return photos
 
 
 def _part(content: dict) -> dict:
     """A COCO file with some of its images, their annotations and those of no image."""
-    images = content['images'][:: max(len(content['images']) // _LOOKED_AT, 1)]
+    images = spread(content['images'], _LOOKED_AT)
     kept = {image.get('id') for image in images}
     rest = {image.get('id') for image in content['images']} - kept
     annotations = [annotation for annotation in content['annotations'] if annotation.get('image_id') not in rest]
@@ -125,12 +122,6 @@ def _of_file(item: AnnotationFile, config: str) -> Iterator[str]:
             f'{counted(sum(faults.values()), "fault")} in {total} annotations: {what}; MMDetection leaves such out, learns them as they '
             f'are or stops at them: mmlska check {quote(config)} names them'
         )
-
-
-def _missing(item: AnnotationFile) -> list[str]:
-    images = item.content['images']
-    names = [str(name) for image in images if (name := image.get('file_name')) not in item.images]
-    return [f'{len(names)} of {len(images)} photos looked at are not there: {first_of(names)}'] if names else []
 
 
 def _header(item: AnnotationFile, image: dict) -> Header | None:
@@ -176,7 +167,7 @@ def _of_segmentor(cfg: Config, split: str, lines: list[str]) -> dict[Path, None]
         built = DATASETS.build(dict(dataset, pipeline=[], lazy_init=True))
         pairs.update(dict.fromkeys((info['img_path'], info['seg_map_path']) for info in built.load_data_list()))
     every = list(pairs)
-    looked = every[:: max(len(every) // _MASKS, 1)]
+    looked = spread(every, _MASKS)
     odd = [line for pair in looked if (line := _odd_mask(*map(Path, pair)))]
     if odd:
         lines.append(

@@ -77,7 +77,7 @@ def use_data_and_options(
         use_training_options(cfg, **options)
         return [*lines, *config_doubts(cfg)]
     check_model(cfg)  # before anything is written
-    _refuse_work_dir_of_data(cfg.work_dir, data)
+    refuse_work_dir_of_data(cfg.work_dir, data)
     claim_work_dir(cfg)  # before the first file is written there
     try:
         before, planned = values_of(cfg, settings), length_in(cfg)
@@ -91,12 +91,12 @@ def use_data_and_options(
     return lines
 
 
-def _refuse_work_dir_of_data(work_dir: str, data: str) -> None:
+def refuse_work_dir_of_data(work_dir: str, data: str) -> None:
     """Raise ValueError if the work directory is a folder of the data: their files and those of the training would be mixed."""
     root, work = find_folder(data), Path(work_dir).resolve()
     if root is None:
         return
-    mixed = root == work or root.is_relative_to(work / 'data')
+    mixed = root in (work, work / 'data')
     if not mixed and work.is_relative_to(root):
         below = (path for path in walk(root) if path.is_relative_to(work))
         mixed = any(is_image(path) or path.suffix.lower() in LABEL_SUFFIXES for path in below)

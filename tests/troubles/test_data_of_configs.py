@@ -114,8 +114,3 @@ def test_annotations_that_check_calls_errors(doubts, folder, entry, said):
     (found,) = doubts()
     assert f'train.json: 1 fault in 3 annotations: {said}; MMDetection leaves such out, learns them' in found
     assert found.endswith('det.py names them')
-
-
-def test_photos_that_are_not_there(doubts, folder):
-    change(folder / 'set/train.json', images=[*IMAGES[2:], image(9, 'gone.png')], annotations=LABELS[2:])
-    assert '1 of 3 photos looked at are not there: gone.png' in doubts()[0]

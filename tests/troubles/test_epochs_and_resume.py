@@ -160,3 +160,18 @@ def test_epochs_of_the_command_line_go_before_iterations_of_the_settings(tmp_pat
 def test_options_that_cannot_be_read_are_not_taken_over(tmp_path, text):
     (tmp_path / ORIGIN).write_text(text)
     assert recorded_options(tmp_path) == {}
+
+
+def test_options_of_a_resume_that_is_refused_are_not_kept(train, saved, tmp_path):
+    data = ('--data', simple(tmp_path / 'set', 5), '--no-report')
+    assert train(DETECTOR, *data, '--epochs', 2).code == 0
+    ended = train(DETECTOR, *data, '--epochs', 1, '--resume')
+    assert ended.code == 2
+    assert 'already' in ended.last
+    assert recorded_options(tmp_path / 'work') == dict(epochs=2)
+
+
+@pytest.mark.parametrize('options', [dict(clip_grad=5, epochs=3), dict(clip_grad=0.5, instances=True)])
+def test_options_from_python_are_kept(options, tmp_path):
+    (tmp_path / ORIGIN).write_text(json.dumps(dict(options=options | dict(tile=True))))
+    assert recorded_options(tmp_path) == options

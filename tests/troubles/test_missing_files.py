@@ -9,6 +9,8 @@ from own_sets import annotation, coco, image, mask, photo, stripes
 from tiny_models import TINY_MASK_RCNN, TINY_UPERNET
 
 from mmlska.engine.class_weights import check_class_weights
+from mmlska.engine.config import load_config
+from mmlska.own_data.config_doubts import config_doubts
 
 DETECTOR = f"""{TINY_MASK_RCNN}
 model['roi_head'] = dict(bbox_head=dict(fc_out_channels=16, num_classes=2), mask_head=dict(num_convs=1, num_classes=2))
@@ -205,7 +207,15 @@ def test_what_all_files_fail_at_is_a_setting(refused, folder):
     with open(folder / 'seg.py', 'a') as file:
         file.write(f"{LOADER}['imdecode_backend'] = 'none'\n")
     line = refused('train', 'seg.py', cwd=folder)
-    assert '3 other files fail in the same way, so correct or remove the setting' in line
+    assert 'the step LoadAnnotations of the pipeline fails on every image that was tried' in line
+    assert '--skip-bad-images' not in line
+
+
+def test_a_label_of_no_class_in_all_files_is_a_setting(refused, folder):
+    for path in (folder / 'set/masks').iterdir():
+        mask(path, stripes([0, 1, 7]))
+    line = refused('train', 'seg.py', cwd=folder)
+    assert '3 other files fail in the same way: a setting is probably wrong' in line
     assert '--skip-bad-images' not in line
 
 
@@ -240,6 +250,7 @@ def test_weights_of_classes(refuses, config, text, said):
         dict(loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=True, class_weight=[2.0]), out_channels=1),
         dict(loss_cls=dict(type='CrossEntropyLoss', class_weight=[1, 1, 1, 0.1])),
         dict(loss_cls=dict(type='FocalLoss', class_weight=[1])),
+        dict(type='mmseg.SideAdapterCLIPHead', loss_decode=dict(type='CrossEntropyLoss', class_weight=[1, 1, 1, 0.1])),
     ],
 )
 def test_weights_that_fit(head):
@@ -265,3 +276,11 @@ def test_parts_of_a_loop_that_are_off_in_part(refuses, text, said):
     line = refuses('det.py', text)
     assert said in line
     assert len(line) < 300
+
+
+def test_what_cannot_be_read_is_not_doubted(folder, monkeypatch):
+    """A data set of mmseg asserts that its list is there."""
+    monkeypatch.chdir(folder)
+    cfg = load_config('seg.py')
+    cfg.train_dataloader.dataset.ann_file = 'splits/train.txt'
+    assert [line for line in config_doubts(cfg) if 'train data' in line] == []

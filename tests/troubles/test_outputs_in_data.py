@@ -11,6 +11,7 @@ from own_sets import RETINANET, adapt, annotation, coco, everything, image, mask
 from PIL import Image
 
 from mmlska.outputs import RECORD
+from mmlska.own_data.training import refuse_work_dir_of_data
 
 NOT_USED = 'file that mmlska wrote, not used'
 TRAINING = 'work directory of a training, not read'
@@ -216,6 +217,16 @@ def test_trainings_of_others(tmp_path, command):
     simple(tmp_path / 'c')
     (tmp_path / 'c/all.json').rename(tmp_path / 'c/training.json')
     assert '4 images, 6 annotations' in command('check', tmp_path / 'c').out
+
+
+def test_a_work_directory_around_the_data(tmp_path):
+    for place in ('data/pets', 'pets'):
+        simple(tmp_path / place)
+        refuse_work_dir_of_data(str(tmp_path), str(tmp_path / place))
+    for place, work in (('data', '.'), ('pets', 'pets')):
+        simple(tmp_path / place)
+        with pytest.raises(ValueError, match='which the files of a training would be mixed with'):
+            refuse_work_dir_of_data(str(tmp_path / work), str(tmp_path / place))
 
 
 @pytest.mark.parametrize('work_dir', ['.', 'images', 'annotations'])

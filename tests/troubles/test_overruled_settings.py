@@ -10,6 +10,7 @@ from tiny_models import CONFIGS, TINY_MASK_RCNN
 from mmlska.cli.setting_values import setting_value
 from mmlska.engine.launch import prepared_config
 from mmlska.engine.lock import unlock_work_dir
+from mmlska.own_data.command_settings import length_of
 from mmlska.own_data.training import use_data_and_options
 
 DETECTOR = f"""{TINY_MASK_RCNN}
@@ -65,6 +66,8 @@ def test_settings_beside_data_are_kept(command, own_data):
         'train_dataloader.dataset.filter_cfg.min_size': 4,
         'val_evaluator.classwise': True,
         'metainfo.classes': "['cat','dog']",
+        'train_dataloader.dataset.metainfo.classes': "['cat','dog']",
+        'train_dataloader.dataset.data_root': 'pets',
         'work_dir': 'kept',
     }
     settings = [f'{key}={value}' for key, value in settings.items()]
@@ -132,3 +135,15 @@ def test_a_length_of_ones_own_config_that_data_change_is_said(own_data, monkeypa
         unlock_work_dir('work')
         line = 'train_cfg.max_epochs=3 of own.py became 300, to fit the number of images; --epochs 3 keeps it'
         assert (line in lines) is said
+
+
+def test_a_config_that_needs_its_settings_keeps_them(own_data, monkeypatch):
+    """The length is looked for in the config without the setting that gives it, and with all others."""
+    monkeypatch.chdir(own_data)
+    with open(own_data / 'own.py', 'a') as file:
+        file.write("model['pretrained'] = 'van_b0.pth'\n")
+    settings = {'model.pretrained': None, 'train_cfg.max_epochs': 2}
+    for given in (settings, {'model.pretrained': None}):
+        cfg = prepared_config('own.py', given, work_dir='work', launcher='none', seed=0)
+        length = length_of(cfg, given)
+        assert (length and length.value) == given.get('train_cfg.max_epochs')
