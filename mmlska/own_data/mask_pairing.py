@@ -17,6 +17,7 @@ from .mask_names import (
     names_without_shared,
     preferred,
     refuse_several_numberings,
+    surely_of_objects,
     without_objects,
 )
 from .report import first_of
@@ -44,7 +45,7 @@ def photos_and_masks(folder: DataFolder, objects: bool = False) -> tuple[list[Pa
 
     Args:
         folder: The folder.
-        objects: Single objects are wanted: pictures that number these are masks where there are no others.
+        objects: Single objects are wanted: all pictures that number these are masks where there are no others.
     """
     images, masks = [], []
     files, of_objects = without_objects(folder.images, folder.root)
@@ -61,7 +62,11 @@ def photos_and_masks(folder: DataFolder, objects: bool = False) -> tuple[list[Pa
         photos = [path for path in files if path not in known]
         if names_without_shared(photos, marked):
             images, masks = photos, marked
-    return images, masks or (of_objects if objects else [])
+    if not masks:  # a folder such as panoptic_masks may hold classes
+        masks = [
+            path for path in of_objects if objects or folder.is_mask(path) and not surely_of_objects(path, folder.root)
+        ]
+    return images, masks
 
 
 def find_pairs(folder: DataFolder, objects: bool = False) -> MaskPairing:

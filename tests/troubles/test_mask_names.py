@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from own_sets import RETINANET, SIZE, UPERNET, adapt, everything, mask, mask_labels, photo, stripes
+from own_sets import RETINANET, SIZE, UPERNET, adapt, everything, mask, mask_labels, mask_set, photo, stripes
 
 from mmlska.own_data.mask_names import names_without_shared, without_objects
 from mmlska.own_data.sources import require_source
@@ -192,4 +192,13 @@ def test_pictures_of_objects_alone_are_read_as_objects(place, tmp_path, command,
     assert [len(found) for _, found in sorted(everything(cfg).items())] == [3, 4, 5, 3, 4, 5]
     assert 'not used' not in '\n'.join(lines)
     line = refused('train', 'retinanet_van_lska_t', '--data', tmp_path / 'd', '--work-dir', tmp_path / 'w')
-    assert f'6 pictures of single objects ({place.format(0)}, ...), which a detector reads with --instances' in line
+    said = f'6 pictures of single objects ({place.format(0)}, ...), which a detector reads with --instances'
+    assert said in line or 'there are labels as masks, of which --instances takes the pieces' in line
+
+
+@pytest.mark.parametrize('name', ['panoptic_masks', 'masks_instances'])
+def test_masks_of_classes_in_a_folder_that_speaks_of_objects(name, tmp_path):
+    root = mask_set(tmp_path / 'd', (0, 1, 2, 1))
+    (root / 'masks').rename(root / name)
+    cfg, _ = adapt(UPERNET, root, tmp_path / 'work')
+    assert mask_labels(cfg) == [0, 1, 2, 1]

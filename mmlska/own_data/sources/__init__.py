@@ -162,7 +162,7 @@ def nothing_found(root: Path, scope: str | None = None, label_format: str | None
     unpaired = unpaired_masks(folder, objects) if MaskSource.name in wanted else None
     if unpaired:
         parts.append(unpaired)
-    elif not objects and (pictures := pictures_of_objects(folder)):
+    elif not objects and not MaskSource.fits(folder) and (pictures := pictures_of_objects(folder)):
         parts.append(
             f'{counted(len(pictures), "picture")} of single objects ({short(pictures[0], root)}, ...), which a detector reads with '
             '--instances; masks of classes belong into masks/'
