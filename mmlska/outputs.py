@@ -189,6 +189,8 @@ def recorded(folder: Path) -> dict[str, Written]:
     for line in _lines(folder):
         with suppress(ValueError, TypeError):  # a line that was cut off, or that somebody else wrote
             digest, name, *kind = json.loads(line)
+            if not (isinstance(digest, str) and isinstance(name, str)):
+                continue
             known = found.get(name, Written(set(), False))
             found[name] = Written({*known.digests, digest}, known.is_label or kind == [_LABEL])
     return found

@@ -11,6 +11,8 @@ from mmengine.registry import TRANSFORMS
 from ..colors import pack_rgb
 from ..images import ImageError, read_photo
 
+_MOST_COLORS = 255  # whose indices 8 bits hold beside one for no label
+
 
 def color_to_index(mask: np.ndarray, palette: Sequence[Sequence[int]], ignore_index: int = 255) -> np.ndarray:
     """Turn a mask painted in one colour for each class into class indices.
@@ -33,9 +35,9 @@ def color_to_index(mask: np.ndarray, palette: Sequence[Sequence[int]], ignore_in
     if mask.ndim != 3 or mask.shape[2] != 3:
         raise ValueError(f'colour mask has shape {mask.shape}, expected (H, W, 3); an index mask needs no palette')
     codes = pack_rgb(np.reshape(palette, (-1, 3)))
-    if len(set(codes.tolist())) != len(codes) or len(codes) > ignore_index:
+    if len(set(codes.tolist())) != len(codes) or len(codes) > _MOST_COLORS:
         raise ValueError(
-            f'palette of {len(codes)} colours must have each colour once and at most {ignore_index} colours'
+            f'palette of {len(codes)} colours must have each colour once and at most {_MOST_COLORS} colours'
         )
     order = np.argsort(codes)
     pixels = pack_rgb(mask)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from operator import itemgetter
 from pathlib import Path, PurePosixPath
@@ -76,7 +76,7 @@ class DataFolder:
         found = self.sorted_files
         labels = label_files(found.predicted)
         data = [path for path in walk(self.root) if path not in unused]
-        whole.sorted_files = SortedFiles(data, found.outputs, [], [*found.unchanged, *labels])
+        whole.sorted_files = SortedFiles(data, found.outputs, [], [*found.unchanged, *labels], found.masks)
         return whole
 
     def left_remarks(self) -> list[tuple[str, str]]:
@@ -127,7 +127,9 @@ class DataFolder:
         return [(TRAIN_IS_CLASS, short(path, self.root)) for path in sorted(found)]
 
     def is_mask(self, path: Path) -> bool:
-        """Whether an image looks like a mask; see :meth:`FolderNames.is_mask`."""
+        """Whether an image is a mask that a model predicted, or looks like one; see :meth:`FolderNames.is_mask`."""
+        if path in self.sorted_files.masks:
+            return True
         return path.is_relative_to(self.root) and self._names.is_mask(path.relative_to(self.root))
 
     def photos_beside(self, known: Iterable[Path]) -> list[Path]:
@@ -280,7 +282,7 @@ def has_photo(folder: DataFolder, names: Iterable[str], label: Path) -> bool:
 def part_of(folder: DataFolder, keep: Callable[[Path], bool]) -> DataFolder:
     """A folder with only those of its files that are to be kept."""
     part = DataFolder(folder.root)
-    part.files = [path for path in folder.files if keep(path)]
+    part.sorted_files = replace(folder.sorted_files, data=[path for path in folder.files if keep(path)])
     folder._parts.append(part)
     return part
 

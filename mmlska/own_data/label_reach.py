@@ -18,7 +18,14 @@ PASSES_BORDERS = (
     'labels that pass the right and lower borders of their photos, as where these were resized after they were labelled'
 )
 #: What helps then.
-LABELLED_SIZE = 'put back the photos that were labelled, or write their width and height of then into the labels, which rescales these'
+LABELLED_SIZE = (
+    'put back the photos that were labelled, or write into the labels the width and height that the photos had then, '
+    'which rescales these'
+)
+_MAY_PASS = (
+    'boxes that pass the right and lower borders of their photos alone, which are cut there; if the photos were resized after they were '
+    'labelled, ' + LABELLED_SIZE
+)
 _IN_A_CORNER = (
     'labels in the upper left quarter of their photos alone, as where these were enlarged after they were labelled'
 )
@@ -48,14 +55,15 @@ def note_reach(files: Sequence[AnnotationFile]) -> None:
 
 
 def _boxes(item: AnnotationFile) -> tuple[list[str], np.ndarray]:
-    """The photo of each box, and its left, top, right and bottom end and the width and height of the photo."""
+    """The photo of each box, and its left, top, right and bottom end, the width and height of the photo, and whether labels say these."""
     sizes = {}
     for image in item.content['images']:
         path = item.images.get(image.get('file_name'))
         header = None if path is None else photo_header(item, path)
         if header is None or said_size(image) not in (None, header.upright, header.stored):
             continue  # which check and training name
-        sizes[image.get('id')] = str(image.get('file_name')), labelled_size(image, header)
+        size = *labelled_size(image, header), said_size(image) is not None
+        sizes[image.get('id')] = str(image.get('file_name')), size
     names, rows = [], []
     for annotation in item.content['annotations']:
         name, size = sizes.get(annotation.get('image_id'), (None, None))
@@ -64,14 +72,18 @@ def _boxes(item: AnnotationFile) -> tuple[list[str], np.ndarray]:
             x, y, width, height = box
             names.append(name)
             rows.append((x, y, x + width, y + height, *size))
-    return names, np.array(rows, float).reshape(-1, 6)
+    return names, np.array(rows, float).reshape(-1, 7)
 
 
 def _note(item: AnnotationFile, names: Sequence[str], boxes: np.ndarray) -> bool:
-    """Note what the boxes of a file, or of all files of a split, say; whether training stops at it."""
+    """Note what the boxes of a file, or of all files of a split, say of the lower right borders; whether they say anything.
+
+    Where the labels say the size that the photos have, training stops only if boxes begin beyond a border too: tiles of a large photo may
+    have the whole of each object whose upper left corner is theirs.
+    """
     if len(boxes) < _FEWEST:
         return False
-    left, top, right, bottom, width, height = boxes.T
+    left, top, right, bottom, width, height, said = boxes.T
     slack = 2 + np.maximum(width, height) / 100
     across, down = right > width + slack, bottom > height + slack
     passing, back = across | down, (left < -slack) | (top < -slack)
@@ -81,7 +93,11 @@ def _note(item: AnnotationFile, names: Sequence[str], boxes: np.ndarray) -> bool
         farthest = int(np.argmax(np.maximum(right / width, bottom / height)))
         reach = f'{right[farthest]:g}x{bottom[farthest]:g} in {width[farthest]:g}x{height[farthest]:g} pixels'
         place = f'{passing.sum()} of {len(boxes)} boxes, such as in {printable(names[farthest])[:200]}: up to {reach}'
-        item.doubts.append((PASSES_BORDERS, place))
+        begin_beyond = (left >= width) | (top >= height)
+        if said[passing].all() and begin_beyond.sum() < _EACH * passing.sum():
+            item.remarks.append((_MAY_PASS, place))
+        else:
+            item.doubts.append((PASSES_BORDERS, place))
         return True
     inside = (right <= width / 2 + slack) & (bottom <= height / 2 + slack)
     if inside.all() and len(boxes) >= _FEWEST_IN_A_CORNER and len(set(names)) >= _PHOTOS_IN_A_CORNER:

@@ -50,7 +50,7 @@ def understand(
             raise ValueError(OBJECT_IDS) from error
         raise
     labels.notes = [*notes, *([OBJECT_IDS] if ids else []), *labels.notes]
-    if objects and not named and labels.plain and labels.values[0] == 0:
+    if objects and not named and labels.plain and labels.values[0] == 0 and labels.classes[0] != BACKGROUND:
         labels.classes[0] = BACKGROUND
         labels.notes.append('0 in the masks is taken for background, not for objects; a classes.json names what it is')
     return labels

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import cv2
@@ -32,10 +33,14 @@ def edge_values(pairs: Sequence[MaskPair], values: Iterable[int]) -> set[int]:
     """
     indexed = all(pair.indexed for pair in pairs)
     known = np.array(sorted(values))
+    if len(known) < 4 or any(pair.deep or pair.lossy for pair in pairs):
+        return set()
     counts = [seen_as(pair, indexed) for pair in pairs]
-    total = sum(sum(found.values()) for found in counts)
-    rare = [v for v in known.tolist() if sum(found.get(v, 0) for found in counts) < _LARGEST * total]
-    if len(rare) < 2 or len(known) < 4 or any(pair.deep or pair.lossy for pair in pairs):
+    total = Counter()
+    for found in counts:
+        total.update(found)
+    rare = [value for value in known.tolist() if total[value] < _LARGEST * total.total()]
+    if len(rare) < 2:
         return set()
     masks = [_Mask(pairs[number], known, indexed) for number in _most_of(counts, rare)]
     pixels, flat = (sum(part) for part in zip(*((mask.pixels(), mask.pixels(mask.flat())) for mask in masks)))
@@ -57,8 +62,12 @@ def edge_values(pairs: Sequence[MaskPair], values: Iterable[int]) -> set[int]:
 
 def _most_of(counts: Sequence[dict[int, int]], values: Sequence[int]) -> list[int]:
     """The numbers of some masks: for each value the one that has most of it."""
-    chosen = dict.fromkeys(max(range(len(counts)), key=lambda n: counts[n].get(value, 0)) for value in values)
-    return list(chosen)[:_MOST_MASKS]
+    most = dict.fromkeys(values, (0, 0))  # pixels, and the number of the first mask that has so many
+    for number, found in enumerate(counts):
+        for value in found.keys() & most.keys():
+            if found[value] > most[value][0]:
+                most[value] = found[value], number
+    return list(dict.fromkeys(number for _, number in most.values()))[:_MOST_MASKS]
 
 
 class _Mask:

@@ -226,7 +226,7 @@ def read_values(pair: MaskPair, indexed: bool) -> np.ndarray:
     Raises:
         ImageError: If the mask can't be read.
     """
-    with open_image(pair.mask) as file:
+    with open_mask(pair.mask) as file:
         parts = [np.asarray(band) if indexed else pack_rgb(band.convert('RGB')) for band in _bands(file)]
     return np.concatenate(parts).astype(np.int64)
 

@@ -21,6 +21,7 @@ _KIND_WORDS = {
     *('png', 'pngs'),
     *SPLIT_WORDS,
 }
+_OBJECT_FOLDER = re.compile('instance|segmentationobject', re.IGNORECASE)
 _OBJECT_END = re.compile(r'[_-](instance(Train)?Ids|panoptic)$')
 # Of several masks of one photo the first kind counts: what trains, before what has more classes, before pictures for people.
 _ENDS = ('labelTrainIds', 'labelIds', 'color')
@@ -47,6 +48,11 @@ def without_objects(paths: Sequence[Path], root: Path) -> tuple[list[Path], list
     left_out = set(found)
     rest = [path for path in paths if path not in left_out]
     return (rest, found) if rest else (list(paths), [])
+
+
+def surely_of_objects(path: Path, root: Path) -> bool:
+    """Whether a picture numbers objects by its name, or by that of a folder such as ``instances`` and ``instance_masks``."""
+    return bool(_OBJECT_END.search(path.stem)) or any(map(_OBJECT_FOLDER.match, path.parent.relative_to(root).parts))
 
 
 def _of_objects(folder: str) -> bool:

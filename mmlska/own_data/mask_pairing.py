@@ -17,13 +17,17 @@ from .mask_names import (
     names_without_shared,
     preferred,
     refuse_several_numberings,
+    surely_of_objects,
     without_objects,
 )
 from .report import first_of
 from .split_lists import NOT_LISTED, SplitLists
 
 _NOT_ITS_MASK = 'image whose mask is that of another image, not used'
-_TWO_PHOTOS = 'mask of several images that are equally near, used for each; remove those that are none'
+_TWO_PHOTOS = (
+    'mask of several images that are equally near, used for each; remove the images that it does not belong to'
+)
+_PREDICTED = 'mask that a model predicted, not used, as one made by hand counts before it'
 _PURPOSES = ('segmentation', 'main', 'layout', '')  # of VOC's lists
 
 
@@ -36,10 +40,15 @@ class MaskPairing:
     remarks: list[tuple[str, str]] = field(default_factory=list)  # the kind of what is not used, and its place
 
 
-def photos_and_masks(folder: DataFolder) -> tuple[list[Path], list[Path]]:
-    """The files that look like photos, and those that look like masks."""
+def photos_and_masks(folder: DataFolder, objects: bool = False) -> tuple[list[Path], list[Path]]:
+    """The files that look like photos, and those that look like masks.
+
+    Args:
+        folder: The folder.
+        objects: Single objects are wanted: all pictures that number these are masks where there are no others.
+    """
     images, masks = [], []
-    files, _ = without_objects(folder.images, folder.root)
+    files, of_objects = without_objects(folder.images, folder.root)
     for path in files:
         (masks if folder.is_mask(path) else images).append(path)
     if not masks:  # x.jpg and x.png in one folder
@@ -53,17 +62,25 @@ def photos_and_masks(folder: DataFolder) -> tuple[list[Path], list[Path]]:
         photos = [path for path in files if path not in known]
         if names_without_shared(photos, marked):
             images, masks = photos, marked
+    if not masks:  # a folder such as panoptic_masks may hold classes
+        masks = [
+            path for path in of_objects if objects or folder.is_mask(path) and not surely_of_objects(path, folder.root)
+        ]
     return images, masks
 
 
-def find_pairs(folder: DataFolder) -> MaskPairing:
+def find_pairs(folder: DataFolder, objects: bool = False) -> MaskPairing:
     """Pair images with masks of the same name, in other folders or with endings such as ``_mask``; see :mod:`.mask_names`.
+
+    Args:
+        folder: The folder.
+        objects: See :func:`photos_and_masks`.
 
     Raises:
         ValueError: If two masks fit an image equally well, or masks number their classes in several ways.
     """
     root, out = folder.root, MaskPairing()
-    images, masks = photos_and_masks(folder)
+    images, masks = photos_and_masks(folder, objects)
     wanted, names = names_by_ends(images, masks)
     shared = None
     if not {name for own in wanted.values() for name in own} & set(names.values()):
@@ -72,12 +89,22 @@ def find_pairs(folder: DataFolder) -> MaskPairing:
     by_name: dict[str, list[Path]] = {}
     for mask in masks:
         by_name.setdefault(names[mask], []).append(mask)
+    predicted, unchanged = folder.sorted_files.masks, set(folder.sorted_files.unchanged)
+
+    def by_hand(mask: Path) -> int:
+        return (mask in predicted) + (mask in unchanged)
+
     lists, used, found = SplitLists(folder, purposes=_PURPOSES), set(), {}
     for image in images:
         fitting = next((by_name[name] for name in wanted[image] if name in by_name), [])
         if not fitting:
             out.alone.append(image)
             continue
+        own = min(map(by_hand, fitting))
+        later = [mask for mask in fitting if by_hand(mask) > own]
+        out.remarks += [(_PREDICTED, short(mask, root)) for mask in later]
+        used.update(later)
+        fitting = [mask for mask in fitting if mask not in later]
         parts = set(_folders(image, root))
         common = [len(parts.intersection(_folders(mask, root))) for mask in fitting]
         best, left_out = preferred(image, [mask for mask, count in zip(fitting, common) if count == max(common)], root)
@@ -99,29 +126,40 @@ def find_pairs(folder: DataFolder) -> MaskPairing:
             out.remarks.append((NOT_LISTED, short(image, root)))
     refuse_several_numberings([pair.mask for pair in out.pairs], root)
     if out.pairs:
-        _add_remarks(out, folder, lists, [mask for mask in masks if mask not in used])
+        _add_remarks(out, folder, lists, masks, used)
         out.remarks += [shared.remark] if shared else []
     return out
 
 
-def _add_remarks(out: MaskPairing, folder: DataFolder, lists: SplitLists, rest: list[Path]) -> None:
+def _add_remarks(out: MaskPairing, folder: DataFolder, lists: SplitLists, masks: list[Path], used: set[Path]) -> None:
     """Say what is there and not used: masks of no image, pictures of single objects, files that are not read."""
     root = folder.root
     unread = [path for path in folder.files if is_unread(path)]
-    _, of_objects = without_objects(folder.images, root)
+    known = set(masks)
+    of_objects = [path for path in pictures_of_objects(folder) if path not in known]
     out.remarks += [*lists.left_out, *lists.remarks]
     out.remarks += [
         (_TWO_PHOTOS, f'{short(mask, root)}: {first_of([short(image, root) for image in kept])}')
         for mask, kept in _of_several(out.pairs).items()
     ]
-    out.remarks += [('mask without its image, not used', short(mask, root)) for mask in rest]
+    out.remarks += [('mask without its image, not used', short(mask, root)) for mask in masks if mask not in used]
     out.remarks += [(OF_OBJECTS, short(path, root)) for path in of_objects]
     out.remarks += [(NOT_READ, short(path, root)) for path in unread]
 
 
-def unpaired_masks(folder: DataFolder) -> str | None:
-    """What to say of masks that all have other names than the photos; None where there are no masks or no photos."""
-    images, masks = photos_and_masks(folder)
+def pictures_of_objects(folder: DataFolder) -> list[Path]:
+    """The pictures that number single objects, beside others."""
+    return without_objects(folder.images, folder.root)[1]
+
+
+def unpaired_masks(folder: DataFolder, objects: bool = False) -> str | None:
+    """What to say of masks that all have other names than the photos; None where there are no masks or no photos.
+
+    Args:
+        folder: The folder.
+        objects: See :func:`photos_and_masks`.
+    """
+    images, masks = photos_and_masks(folder, objects)
     if not images or not masks:
         return None
     mask, image = short(masks[0], folder.root), short(images[0], folder.root)

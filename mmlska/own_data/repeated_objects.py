@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 
 from ..datasets.coco_labels import is_ignored, mask_of
 from ..text import printable
@@ -34,23 +34,16 @@ def count_once(files: Sequence[AnnotationFile], *, leave_out: bool = True) -> No
         names = {image.get('id'): printable(str(image.get('file_name')))[:200] for image in item.content['images']}
         gone = set()
         for places in _of_one_box(annotations, labels):
-            kept: list[tuple[int, int]] = []  # place and class
+            kept = _Kept()
             for place in places:
                 one = annotations[place]
                 name, label = names.get(one['image_id'], item.path.name), labels[one['category_id']]
-                alike = [n for n, (other, _) in enumerate(kept) if _may_be_one(annotations[other], one)]
-                same = next((n for n in alike if kept[n][1] == label), None)
-                if same is None:
-                    if alike:
-                        rival = classes[kept[alike[0]][1]]
-                        item.remarks.append((_TWO_CLASSES, f'{name}: {rival} and {classes[label]}'))
-                    kept.append((place, label))
-                    continue
-                item.remarks.append((WRITTEN_TWICE, f'{name}: {classes[label]}'))
-                other = kept[same][0]
-                if mask_of(annotations[other]) is None and mask_of(one) is not None:
-                    kept[same], place = (place, label), other
-                gone.add(place)
+                again, rival = kept.add(place, label, _hashable(mask_of(one)))
+                if again is not None:
+                    item.remarks.append((WRITTEN_TWICE, f'{name}: {classes[label]}'))
+                    gone.add(again)
+                elif rival is not None:
+                    item.remarks.append((_TWO_CLASSES, f'{name}: {classes[rival]} and {classes[label]}'))
         if leave_out:
             drop_annotations(item, gone)
 
@@ -75,7 +68,54 @@ def _of_one_box(annotations: Sequence[dict], labels: Mapping[int, int]) -> Itera
     yield from (places for places in found.values() if len(places) > 1)
 
 
-def _may_be_one(one: dict, other: dict) -> bool:
-    """Whether annotations of one box have no outlines that differ."""
-    masks = mask_of(one), mask_of(other)
-    return None in masks or masks[0] == masks[1]
+class _Kept:
+    """The different objects of one box, of which there may be thousands; one without an outline may be any of its class."""
+
+    def __init__(self) -> None:
+        self._order: dict[int, tuple[int, int]] = {}  # of each place that is kept, its number in order and its class
+        self._first: dict[int, int] = {}  # the first place of each class
+        self._bare: dict[int, int] = {}  # the place of each class that has no outline
+        self._of_class: dict[tuple[int, Hashable], int] = {}  # the place of each class and outline
+        self._outlined: dict[Hashable, int] = {}  # the first place of each outline
+
+    def add(self, place: int, label: int, outline: Hashable | None) -> tuple[int | None, int | None]:
+        """Keep an object if it is new.
+
+        Returns:
+            The place to leave out, of two that are one; and the class of another object that may be the same.
+        """
+        if outline is None:
+            same, alike = self._first.get(label), list(self._first.values())
+        else:
+            same = self._of_class.get((label, outline), self._bare.get(label))
+            alike = [*self._bare.values(), *([self._outlined[outline]] if outline in self._outlined else [])]
+        if same is None:
+            rival = self._order[min(alike, key=self._order.__getitem__)][1] if alike else None
+            self._keep(place, label, outline, len(self._order))
+            return None, rival
+        if outline is None or self._bare.get(label) != same:
+            return place, None
+        del self._bare[label]
+        self._keep(place, label, outline, self._order[same][0])
+        self._first[label] = place
+        return same, None
+
+    def _keep(self, place: int, label: int, outline: Hashable | None, number: int) -> None:
+        self._order[place] = number, label
+        self._first.setdefault(label, place)
+        if outline is None:
+            self._bare[label] = place
+            return
+        self._of_class[label, outline] = place
+        other = self._outlined.setdefault(outline, place)
+        if number < self._order[other][0]:
+            self._outlined[outline] = place
+
+
+def _hashable(value: object) -> Hashable | None:
+    """The same for values that are equal, of those that JSON has."""
+    if isinstance(value, (list, tuple)):
+        return tuple(map(_hashable, value))
+    if isinstance(value, dict):
+        return tuple((key, _hashable(one)) for key, one in value.items())
+    return value

@@ -41,8 +41,8 @@ class TurnedPhotos:
 
     @property
     def as_stored(self) -> bool | None:
-        """Whether all labels count as stored; None where none tells."""
-        return bool(self.stored) if self.stored or self.upright else None
+        """Whether all labels count as stored; None where no photo is turned. Labels that do not tell count as viewers show the photo."""
+        return bool(self.stored) if self.stored or self.upright or self.unsized or self.untold else None
 
     @property
     def mixed(self) -> bool:

@@ -25,6 +25,7 @@ class SortedFiles:
     outputs: list[Path] = field(default_factory=list)  # pictures, tables, predictions that are no label files
     predicted: list[Path] = field(default_factory=list)  # other predicted labels, and the copies of their photos
     unchanged: list[Path] = field(default_factory=list)  # label files in ``data`` as a model predicted them
+    masks: set[Path] = field(default_factory=set)  # all masks that a model predicted, those that were changed too
 
 
 def sort_files(root: Path, files: Iterable[Path]) -> SortedFiles:
@@ -42,6 +43,8 @@ def sort_files(root: Path, files: Iterable[Path]) -> SortedFiles:
     records = {folder: recorded(folder) for folder in sorted(folders) if folder.is_relative_to(root)}
     own: dict[Path, bool] = {}  # whether it is a label, or a copy of its photo
     for folder, names in records.items():
+        labels = label_files(folder / name for name, written in names.items() if written.is_label)
+        out.masks.update(path for path in labels if path in every and is_image(path))
         for path, written in _there(folder, names, every):
             if file_sha256(path) in written.digests:
                 own[path] = written.is_label or own.get(path, False)

@@ -179,3 +179,13 @@ def test_a_photo_that_has_the_name_of_an_upload(tmp_path):
     for number in range(4):
         photo(tmp_path / f'images/a1b2c3d{number}-{number}.png')
     assert sorted(Path(name).name for name in classes(tmp_path)) == [f'a1b2c3d{n}-{n}.png' for n in range(4)]
+
+
+def test_codes_of_an_address_in_folders_of_splits(tmp_path):
+    names = [f'{split}/my cat.png' for split in ('train', 'val')]
+    for name in names:
+        photo(tmp_path / name)
+    images = [image(number, name.replace(' ', '%20')) for number, name in enumerate(names)]
+    coco(tmp_path / 'all.json', images, [annotation(number + 1, number, 1) for number in range(2)])
+    (item,) = require_source(tmp_path, 'mmdet').files
+    assert sorted(path.relative_to(tmp_path).as_posix() for path in item.images.values()) == names

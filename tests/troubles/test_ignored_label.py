@@ -192,3 +192,19 @@ def test_a_label_of_no_class_at_a_head_that_ignores_another(command, strips, tmp
     _, _, ended = trained(command, strips, tmp_path)
     assert ended.code == 2
     assert 'where 255 means no label, set ignore_index=255 in each head' in ended.last
+
+
+def test_a_class_of_colour_masks_that_is_not_learned(tmp_path):
+    config = config_of(tmp_path)
+    settings = {'model.decode_head.ignore_index': 0, 'model.auxiliary_head.ignore_index': 0}
+    colors = [(0, 0, 0), (200, 0, 0), (0, 200, 0), (0, 0, 200)]
+    root = mask_set(tmp_path / 'd', colors, mode='RGB')
+    cfg, lines = adapt(str(config), root, tmp_path / 'work', settings)
+    assert any('is not learned (ignore_index=0)' in line for line in lines)
+    assert mask_labels(cfg) == [0, 3, 2, 1]  # classes are in the order of their colour codes
+    for path in root.glob('masks/*.png'):
+        pixels = np.array(Image.open(path))
+        pixels[:2, :2] = 9
+        Image.fromarray(pixels).save(path)
+    with pytest.raises(ValueError, match='and the masks have pixels without a label as well'):
+        adapt(str(config), root, tmp_path / 'other', settings)

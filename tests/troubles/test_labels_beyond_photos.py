@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from own_sets import SIZE, adapt, annotation, coco, everything, image, photo
 
@@ -66,7 +67,7 @@ def test_labels_without_the_size_that_they_count_in(tmp_path, command, refused, 
     root = halved(tmp_path / 'd', write, said)
     line = refused('train', 'retinanet_van_lska_t', '--data', root, '--work-dir', tmp_path / 'work')
     assert f'{PASSING}, as where these were resized after they were labelled: 5 of 6 boxes' in line
-    assert 'up to 155x118 in 80x60 pixels; put back the photos that were labelled, or write their width' in line
+    assert 'up to 155x118 in 80x60 pixels; put back the photos that were labelled, or write into the labels' in line
     assert not (tmp_path / 'work').exists()
     ended = command('check', root)
     assert (ended.code, f'error: 1 x {PASSING}' in ended.out) == (1, True)
@@ -101,3 +102,20 @@ def test_labels_of_photos_that_were_enlarged_are_doubted(tmp_path, command):
     assert (
         'warning: 1 x labels in the upper left quarter of their photos alone, as where these were enlarged' in ended.out
     )
+
+
+def test_tiles_that_own_the_objects_that_begin_in_them(tmp_path, command):
+    rng = np.random.default_rng(3)
+    every = []
+    for i in range(8):
+        photo(tmp_path / f'd/{i}.png', SIZE)
+        for _ in range(8):
+            x, y, width, height = (int(value) for value in (*rng.integers(0, SIZE), *rng.integers(10, 35, 2)))
+            every.append(annotation(len(every) + 1, i, 1, (x, y, width, height)))
+    coco(tmp_path / 'd/all.json', [image(i, f'{i}.png') for i in range(8)], every)
+    ended = command('check', tmp_path / 'd', '--fix', tmp_path / 'new')
+    assert 'warning: 1 x boxes that pass the right and lower borders of their photos alone' in ended.out
+    assert (tmp_path / 'new').is_dir()
+    found, lines = boxes(tmp_path / 'd', tmp_path)
+    assert len(found) == len(every)
+    assert 'boxes that pass the right and lower borders of their photos alone' in lines

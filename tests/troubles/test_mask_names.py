@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
-from own_sets import UPERNET, adapt, mask, mask_labels, photo, stripes
+from own_sets import RETINANET, SIZE, UPERNET, adapt, everything, mask, mask_labels, mask_set, photo, stripes
 
 from mmlska.own_data.mask_names import names_without_shared, without_objects
 from mmlska.own_data.sources import require_source
@@ -166,8 +167,38 @@ def test_labels_beside_those_that_are_used(folder, tmp_path, command):
     (tmp_path / 'notes.txt').write_text('0 photos are missing\n')
     ended = command('check', tmp_path)
     assert (
-        '6 x label file outside of the folders called labels, not used, nor is its photo if it has no other'
+        '6 x label file outside of the folders called labels, not used; a photo that has no other label file is left out too'
         in ended.out
     )
     assert f'{folder}/0.txt' in ended.out
     assert '4 images, 4 annotations' in ended.out  # photos whose labels are elsewhere are not without objects
+
+
+@pytest.mark.parametrize(
+    'place',
+    [
+        *('masks_instances/{}.png', 'panoptic_masks/{}.png', 'instance_masks/{}.png', 'instances/{}.png'),
+        *('gtFine/{}_gtFine_instanceIds.png', 'instances/{}_instanceIds.png', 'images/{}_instanceIds.png'),
+    ],
+)
+def test_pictures_of_objects_alone_are_read_as_objects(place, tmp_path, command, refused):
+    for i in range(6):
+        photo(tmp_path / f'd/images/{i}.jpg')
+        ids = np.zeros(SIZE[::-1], np.uint8)
+        for number in range(3 + i % 3):
+            ids[10:30, 2 + number * 15 : 12 + number * 15] = number + 1
+        mask(tmp_path / 'd' / place.format(i), ids)
+    cfg, lines = adapt(RETINANET, tmp_path / 'd', tmp_path / 'work', instances=True)
+    assert [len(found) for _, found in sorted(everything(cfg).items())] == [3, 4, 5, 3, 4, 5]
+    assert 'not used' not in '\n'.join(lines)
+    line = refused('train', 'retinanet_van_lska_t', '--data', tmp_path / 'd', '--work-dir', tmp_path / 'w')
+    said = f'6 pictures of single objects ({place.format(0)}, ...), which a detector reads with --instances'
+    assert said in line or 'there are labels as masks, of which --instances takes the pieces' in line
+
+
+@pytest.mark.parametrize('name', ['panoptic_masks', 'masks_instances'])
+def test_masks_of_classes_in_a_folder_that_speaks_of_objects(name, tmp_path):
+    root = mask_set(tmp_path / 'd', (0, 1, 2, 1))
+    (root / 'masks').rename(root / name)
+    cfg, _ = adapt(UPERNET, root, tmp_path / 'work')
+    assert mask_labels(cfg) == [0, 1, 2, 1]

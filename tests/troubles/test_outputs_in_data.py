@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from own_sets import RETINANET, adapt, annotation, coco, everything, image, mask_set, photo, simple
+from own_sets import RETINANET, adapt, annotation, coco, everything, image, mask, mask_set, photo, simple, stripes
 from PIL import Image
 
 from mmlska.outputs import RECORD
@@ -240,3 +240,25 @@ def test_a_work_directory_among_the_data(work_dir, tiny_models, tmp_path, refuse
     assert f'holds data of --data {root}, which the files of a training would be mixed with; leave it out, or' in line
     assert sorted(root.rglob('*')) == before
     assert json.loads((root / 'annotations/all.json').read_text())['images']
+
+
+@pytest.mark.parametrize('made', [0, 3])
+@pytest.mark.parametrize('corrected', [0, 1, 4])
+def test_predicted_masks_in_a_folder_of_any_name(corrected, made, predict, tmp_path, command):
+    root = mask_set(tmp_path / 'd')
+    for number in range(made, 4):
+        (root / f'masks/{number}.png').unlink()
+    predict('fpn', root / 'images', root / 'pred', 'png')
+    for number in range(corrected):
+        mask(root / f'pred/{number}.png', stripes([0, 1, 2, 1]))
+    ended = command('check', root)
+    assert ended.code == 0, ended.out
+    count = 3 if made and not corrected else 4
+    assert f'4 images, {count} masks' in ended.out or f'{count} images, {count} masks' in ended.out
+
+
+@pytest.mark.parametrize('line', ['["ab", 5]', 'null', 'true', '[null, "0.jpg"]', '[["a"], "0.jpg"]', '{}', '"ab"'])
+def test_a_record_of_somebody_else(line, tmp_path, command):
+    root = yolo_set(tmp_path / 'd')
+    (root / RECORD).write_text(f'{line}\n')
+    assert '4 images, 4 annotations' in command('check', root).out

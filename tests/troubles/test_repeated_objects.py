@@ -6,6 +6,10 @@ from pathlib import Path
 import pytest
 from own_sets import MASK_RCNN, adapt, annotation, coco, everything, image, photo
 
+from mmlska.datasets.coco_labels import mask_of
+from mmlska.own_data import repeated_objects
+from mmlska.own_data.sources import require_source
+
 BOXES = 'configs/demo/retinanet_van_lska_t_small.py'
 TWICE = 'object written twice, read once'
 TWO_CLASSES = 'box that has two classes; both are learned'
@@ -111,3 +115,39 @@ def test_objects_that_are_not_one_stay(tmp_path, command):
     assert f'1 x {TWICE}' in ended.out
     cfg, _ = adapt(MASK_RCNN, root, tmp_path / 'work')
     assert sorted(len(objects) for objects in everything(cfg).values()) == [0, 0, 1, 4]
+
+
+def test_many_objects_of_one_box_are_not_compared_with_each_other(tmp_path, monkeypatch):
+    count, calls = 300, []
+    photo(tmp_path / '0.png')
+    outlines = [[[10, 10, 50, 10, 50, 40 - i / 100, 10, 40]] for i in range(count)]
+    objects = [annotation(i + 1, 0, 1 + i % 2, segmentation=outline) for i, outline in enumerate(outlines)]
+    coco(tmp_path / 'all.json', [image(0, '0.png')], [*objects, annotation(count + 1, 0, 1, segmentation=outlines[0])])
+    (item,) = require_source(tmp_path, 'mmdet').files
+    monkeypatch.setattr(repeated_objects, 'mask_of', lambda one: calls.append(one) or mask_of(one))
+    repeated_objects.count_once([item])
+    assert len(item.content['annotations']) == count
+    assert len(calls) == count + 1
+
+
+@pytest.mark.parametrize(
+    ('objects', 'kept', 'said'),
+    [
+        ('c- cA cA cB', ['cA', 'cB'], [TWICE, TWICE]),
+        ('cA dA c- d-', ['cA', 'dA'], [TWO_CLASSES, TWICE, TWICE]),
+        ('d- cA dB cB', ['cA', 'dB', 'cB'], [TWO_CLASSES, TWICE, TWO_CLASSES]),
+        ('cA dB c- dA', ['cA', 'dB', 'dA'], [TWICE, TWO_CLASSES]),
+    ],
+)
+def test_objects_with_and_without_outlines(objects, kept, said, tmp_path):
+    photo(tmp_path / '0.png')
+    outlines = {'A': [[10, 10, 50, 10, 50, 40]], 'B': [[10, 10, 50, 40, 10, 40]], '-': []}
+    every = [
+        annotation(n, 0, 1 + 'cd'.index(o[0]), segmentation=outlines[o[1]]) for n, o in enumerate(objects.split(), 1)
+    ]
+    coco(tmp_path / 'all.json', [image(0, '0.png')], every)
+    (item,) = require_source(tmp_path, 'mmdet').files
+    repeated_objects.count_once([item])
+    found = [(one['category_id'], one['segmentation']) for one in item.content['annotations']]
+    assert sorted(found) == sorted((1 + 'cd'.index(name[0]), outlines[name[1]]) for name in kept)
+    assert [kind for kind, _ in item.remarks] == said

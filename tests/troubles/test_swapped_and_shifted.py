@@ -129,5 +129,8 @@ def test_square_photos_do_not_tell_which_is_right(tmp_path, command, refused, ch
     for path in (root / 'images').iterdir():
         photo(path, (80, 80))
     line = refused('train', 'mask_rcnn_van_lska_t', '--data', root, '--work-dir', tmp_path / 'work')
-    assert 'box and outline of which one has rows first (y, x), and either may; write both as columns first' in line
+    assert (
+        'box and outline disagree: one of them has rows first (y, x), and the photos do not tell which; write both as columns first'
+        in line
+    )
     assert command('check', root).code == 1

@@ -1,5 +1,6 @@
 """Photos that EXIF data turn: check, training and copies say the same about the way in which their labels count pixels."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -165,3 +166,19 @@ def test_pipelines_that_read_in_two_ways_are_named(tmp_path, command, scenes):
     ended = command('train', config, '--work-dir', tmp_path / 'work', '--no-report')
     assert ended.code == 0
     assert text in ended.err + ended.out
+
+
+def test_loaders_turn_photos_whose_labels_do_not_tell(tmp_path):
+    config = tmp_path / 'c.py'
+    config.write_text(
+        f'{TINY_MASK_RCNN}\nfrom_file = dict(type="LoadImageFromFile", color_type="color_ignore_orientation")\n'
+        'pipeline = [from_file, dict(type="LoadAnnotations", with_bbox=True), dict(type="PackDetInputs")]\n'
+        'train_dataloader = val_dataloader = test_dataloader = dict(dataset=dict(pipeline=pipeline))\n'
+    )
+    root = turned_set(tmp_path / 'd', [STORED] * 4)
+    content = json.loads((root / 'all.json').read_text())
+    content['images'] = [dict(id=one['id'], file_name=one['file_name']) for one in content['images']]
+    (root / 'all.json').write_text(json.dumps(content))
+    cfg, lines = adapt(str(config), root, tmp_path / 'work')
+    assert 'taken as viewers show it' in '\n'.join(lines)
+    assert cfg.train_dataloader.dataset.pipeline[0].color_type == 'color'

@@ -104,7 +104,10 @@ def _rows_first(file: CocoEntries, boxes: list, reading: str) -> str | None:
                 file.repaired('outline with rows first (y, x)', 'read so', position)
         return straight
     for position, annotation, _ in boxes:
-        kind = 'box and outline of which one has rows first (y, x), and either may; write both as columns first (x, y)'
+        kind = (
+            'box and outline disagree: one of them has rows first (y, x), and the photos do not tell which; '
+            'write both as columns first (x, y)'
+        )
         file.drop(kind, position, annotation['bbox'])
     return None
 

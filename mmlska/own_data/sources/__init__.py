@@ -14,8 +14,8 @@ from ...text import counted, shown
 from ..data_folder import DataFolder, is_unread
 from ..folder import is_file, refuse_leading_out, walk
 from ..label_text import read_text, short
-from ..mask_pairing import unpaired_masks
-from ..written_files import record_of
+from ..mask_pairing import pictures_of_objects, unpaired_masks
+from ..written_files import SortedFiles, record_of
 from .boxes_csv import CsvSource
 from .coco import CocoSource
 from .cvat import CvatSource
@@ -78,7 +78,7 @@ def find_source(
     if instances:
         if scope == 'mmseg' or label_format not in (None, MaskSource.name):
             raise ValueError('--instances takes objects from masks, for detectors; leave it out')
-        folder = _with_labels(folder, [MaskSource])
+        folder = _with_labels(folder, [PieceSource])
         return _with_remarks(PieceSource.find(folder, palette), folder)
     _check_format(label_format, scope)
     if palette and label_format not in (None, MaskSource.name):
@@ -158,8 +158,15 @@ def nothing_found(root: Path, scope: str | None = None, label_format: str | None
         for kind in SOURCES
         if kind.name not in wanted and kind.fits(folder)
     ]
-    if MaskSource.name in wanted and (unpaired := unpaired_masks(folder)):
+    objects = scope == 'mmdet' and label_format == MaskSource.name
+    unpaired = unpaired_masks(folder, objects) if MaskSource.name in wanted else None
+    if unpaired:
         parts.append(unpaired)
+    elif not objects and not MaskSource.fits(folder) and (pictures := pictures_of_objects(folder)):
+        parts.append(
+            f'{counted(len(pictures), "picture")} of single objects ({short(pictures[0], root)}, ...), which a detector reads with '
+            '--instances; masks of classes belong into masks/'
+        )
     unread = [path for path in folder.files if is_unread(path)]
     if unread:
         kinds = ', '.join(sorted({path.suffix.lower() for path in unread}))
@@ -210,7 +217,11 @@ class _Neighbours(DataFolder):
     given: Path
 
     @cached_property
-    def files(self) -> list[Path]:
+    def sorted_files(self) -> SortedFiles:
+        return SortedFiles(self._near)
+
+    @cached_property
+    def _near(self) -> list[Path]:
         folders = [self.root / name for name in ('annotations', 'Annotations', 'labels', 'masks', 'labelTxt')]
         try:
             below = [

@@ -199,14 +199,21 @@ def _locate(data: DataFolder, folders: list[Path], item: AnnotationFile, known: 
 
 
 def _meant(data: DataFolder, names: Sequence[str]) -> dict[str, str]:
-    """What names mean that no photo has; none where two names mean one photo."""
+    """What names mean that no photo has; none where more names than photos are alike."""
     meant = {}
     for name in (name for name in names if not data.has_name(name)):
         other = next(filter(data.has_name, spellings(name)), None)
         if other is not None:
             meant[name] = other
-    count = Counter(stem_key(meant.get(name, name)) for name in names)
-    return {name: other for name, other in meant.items() if count[stem_key(other)] == 1}
+    if not meant:
+        return meant
+    every = [meant.get(name, name) for name in names]
+    alike, same, photos = Counter(map(stem_key, every)), Counter(every), Counter(s for _, s in data.by_folder_and_stem)
+    return {
+        name: other
+        for name, other in meant.items()
+        if same[other] == 1 and alike[stem_key(other)] <= max(photos[stem_key(other)], 1)
+    }
 
 
 def _parts(name: str) -> tuple[str, ...]:

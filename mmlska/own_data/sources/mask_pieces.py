@@ -19,6 +19,7 @@ from ..label_drawing import BACKGROUND
 from ..label_text import short
 from ..mask_files import Labels, MaskPair, read_index
 from ..mask_objects import objects_of
+from ..mask_pairing import photos_and_masks
 from ..palettes import spelling
 from ..shapes import placed
 from .instances import InstanceSource
@@ -34,7 +35,7 @@ class PieceSource(InstanceSource):
 
     @classmethod
     def fits(cls, folder: DataFolder) -> bool:
-        return MaskSource.fits(folder)
+        return bool(photos_and_masks(folder, objects=True)[1])
 
     @classmethod
     def find(cls, folder: DataFolder, palette: str | None = None) -> PieceSource | None:
@@ -43,7 +44,7 @@ class PieceSource(InstanceSource):
         Raises:
             ValueError: If the masks make no sense, or all is background.
         """
-        masks = MaskSource.find(folder, palette)
+        masks = MaskSource.find(folder, palette, objects=True)
         if masks is None:
             return None
         try:

@@ -67,15 +67,16 @@ class MaskSource(LabelFormat):
         return bool(photos_and_masks(folder)[1])
 
     @classmethod
-    def find(cls, folder: DataFolder, palette: str | None = None) -> MaskSource | None:
+    def find(cls, folder: DataFolder, palette: str | None = None, objects: bool = False) -> MaskSource | None:
         """Pair images with masks of the same name, in other folders or with endings such as ``_mask``.
 
-        Folders of instance masks, such as Pascal VOC's ``SegmentationObject``, are skipped.
+        Folders of instance masks, such as Pascal VOC's ``SegmentationObject``, are skipped, but where ``objects`` are wanted and no other
+        masks are there.
 
         Raises:
             ValueError: If two masks fit an image equally well.
         """
-        found = find_pairs(folder)
+        found = find_pairs(folder, objects)
         if not found.pairs:
             return None
         classes, said = class_file(folder) if palette is None else (None, [])
@@ -231,7 +232,7 @@ class MaskLabels(TrainingLabels):
         return 'index masks' if self.labels.plain else 'masks by colour'
 
     def has_unlabelled(self, images: list[MaskPair]) -> bool:
-        return self.labels.plain and any(classes_in(image, self.labels)[-1] for image in images)
+        return any(classes_in(image, self.labels)[-1] for image in images)
 
     def adapt(self, cfg: Config) -> list[str]:
         use_mask_files(cfg, None if self.labels.plain else [unpack_rgb(value) for value in self.labels.values])

@@ -24,7 +24,10 @@ from ..split_lists import NOT_LISTED, SplitLists
 from .instances import InstanceSource
 from .yolo_declaration import NAME_FILES, Declaration, check_commas, class_id, photos_of, read_declaration
 
-_OUTSIDE = 'label file outside of the folders called labels, not used, nor is its photo if it has no other; if it counts, move it there'
+_OUTSIDE = (
+    'label file outside of the folders called labels, not used; a photo that has no other label file is left out too; move it into labels/ '
+    'if it counts'
+)
 _KEYPOINTS = 'line of a box and keypoints, which are passed over'
 _CONFIDENT = 5  # numbers of a box with a confidence
 _FARTHEST = 2  # an outline may leave the photo a little; larger numbers count pixels

@@ -167,7 +167,7 @@ def test_sets_without_any_object_are_refused_in_one_line(shapes, tmp_path):
         read(one(tmp_path, *shapes))
 
 
-@pytest.mark.parametrize(('width', 'height', 'as_stored'), [(80, 60, True), (60, 80, False), (None, None, None)])
+@pytest.mark.parametrize(('width', 'height', 'as_stored'), [(80, 60, True), (60, 80, False), (None, None, False)])
 def test_masks_of_photos_that_exif_data_turn(width, height, as_stored, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6

@@ -1,8 +1,9 @@
 """Detectors on masks: each connected piece of a class is an object."""
 
+import cv2
 import numpy as np
 import pytest
-from own_sets import MASK_RCNN, UPERNET, adapt, instances, mask, photo, simple
+from own_sets import MASK_RCNN, SIZE, UPERNET, adapt, instances, mask, photo, simple, stripes
 
 from mmlska.own_data.check import check_folder
 from mmlska.own_data.sources import find_source, require_source
@@ -53,3 +54,23 @@ def test_only_masks_have_pieces(tmp_path):
         ValueError, match='no labels for a detector in .*: looked for masks; there are labels as coco; see'
     ):
         adapt(MASK_RCNN, simple(tmp_path / 'coco'), tmp_path / 'work', instances=True)
+
+
+def test_ids_of_objects_in_tiff_files_of_doubles(tmp_path):
+    for i in range(6):
+        photo(tmp_path / f'images/{i}.jpg')
+        ids = np.zeros(SIZE[::-1])
+        for number in range(3 + i % 3):
+            ids[10:30, 2 + number * 15 : 12 + number * 15] = number + 1
+        path = tmp_path / f'masks/{i}.tif'
+        path.parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(path), ids)
+    assert find_source(tmp_path, 'mmdet', instances=True).read().classes == ['object']
+
+
+def test_binary_masks_have_a_background_without_a_word(tmp_path):
+    for i in range(4):
+        photo(tmp_path / f'images/{i}.jpg')
+        mask(tmp_path / f'masks/{i}.png', stripes([0, 1]))
+    notes = find_source(tmp_path, 'mmdet', instances=True).read().notes
+    assert not any('taken for background' in note for note in notes)
