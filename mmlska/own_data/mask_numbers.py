@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from ..colors import unpack_rgb
 from ..text import counted
+from .class_numbers import counted as with_numbers
 from .class_values import NamedClass, counts
 from .label_drawing import BACKGROUND
 from .mask_files import IGNORE, MaskPair
@@ -49,6 +50,9 @@ def meant_by(named: Sequence[NamedClass], pairs: Sequence[MaskPair]) -> tuple[li
     named = [one for one in named if not (one.number == IGNORE and _is_unlabelled(one.name))] or list(named)
     if values is None:  # colours
         return _with_background(named, pairs, None)
+    if not any(one.color or one.number is not None for one in named):
+        named = with_numbers(named, values)  # 7 road, where the masks hold 7
+        named.sort(key=lambda one: one.number or 0)
     named, notes = _of_training(named, values)
     named = _joined(named, values)
     named = _of_greys(named, pairs, values)

@@ -15,6 +15,7 @@ from pathlib import Path
 from ...image_windows import header_of
 from ...text import printable, shown
 from ..annotations import AnnotationFile
+from ..class_values import whole
 from ..coco_repairs.boxes import CENTRES, CORNERS, READINGS, other_reading
 from ..data_folder import DataFolder, has_photo, name_key
 from ..label_builder import LabelBuilder, LabelledPhoto
@@ -192,7 +193,8 @@ def _names(declared: Declaration, used: set[int], builder: LabelBuilder) -> dict
         )
         names = {label + 1: name for label, name in names.items()}
     elif len(names) == 1 and used - names.keys():
-        check_commas(declared.names_file, names, max(used) + 1)
+        if declared.count != '1':
+            check_commas(declared.names_file, names, max(used) + 1)
         if declared.count not in ('', '1'):
             raise ValueError(
                 f'{declared.file} names one class, {shown(next(iter(names.values())))}, and nc is {printable(declared.count)[:20]}; '
@@ -202,6 +204,8 @@ def _names(declared: Declaration, used: set[int], builder: LabelBuilder) -> dict
         kind = f'class ids beside that of the one class that {short(declared.file, builder.root)} names; all are taken for it'
         builder.remarks += [(kind, f'{label}: {name}') for label in sorted(used - names.keys())]
         names = dict.fromkeys(used, name)
+    elif whole(declared.count) == max(used, default=-1) + 1:
+        check_commas(declared.file, names, whole(declared.count))
     for name in names.values():
         builder.category(name)
     return names

@@ -144,7 +144,8 @@ def _read_file(path: Path, folder: DataFolder) -> Declaration | None:
             splits.setdefault(split, []).append(entry)
     count = str(content.get('nc', ''))
     names = {} if path.suffix == '.data' else _named(path, content.get('names'), folder)
-    check_commas(path, names, whole(count))
+    if len(names) == 1:  # of several, one may have two words; the ids tell
+        check_commas(path, names, whole(count))
     places = [place] if isinstance(place := content.get('path'), str) else []
     return Declaration(path, names, splits, places, 'kpt_shape' in content, count)
 
@@ -164,6 +165,8 @@ def _named(path: Path, names: object, folder: DataFolder) -> dict[int, str]:
     if names is None or isinstance(names, list):
         names = dict(enumerate(names or []))
     if isinstance(names, dict) and _are_numbered(names):  # {cat: 0, dog: 1}
+        if len({whole(label) for label in names.values()}) < len(names):
+            raise ValueError(f'{path} has the names {shown(names)}, of which two have one id; give each its own')
         names = {label: name for name, label in names.items()}
     if not isinstance(names, dict) or not all(isinstance(name, str) and name.strip() for name in names.values()):
         raise ValueError(f'{path} has the names {shown(names)}; write a list such as [cat, dog]')

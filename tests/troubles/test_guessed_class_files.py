@@ -1,0 +1,61 @@
+"""Files that look as if they named the classes and hold something else, and numbers and commas in class names that mean nothing."""
+
+import pytest
+from own_sets import mask_set
+from test_class_files import table, yolo_set
+
+CARDS = ['10 of clubs', '2 of hearts', '3 of spades']
+
+
+@pytest.mark.parametrize(
+    'names',
+    [CARDS, ['747 boeing', '320 airbus', '190 embraer'], ['10 dollar', '5 euro', '1 pound'], ['50 sign', '30 limit', '80 end']],
+)  # fmt: skip
+def test_numbers_before_a_blank_are_parts_of_names(names, tmp_path, command):
+    (yolo_set(tmp_path / 'yolo', '0012') / 'classes.txt').write_text('\n'.join(names))
+    ended = command('check', tmp_path / 'yolo')
+    assert (ended.code, table(ended.out)[:3]) == (0, names)
+    (mask_set(tmp_path / 'masks', (0, 1, 2)) / 'classes.txt').write_text('\n'.join(names))
+    assert table(command('check', tmp_path / 'masks').out) == names
+
+
+def test_numbers_before_a_blank_that_the_masks_hold(tmp_path, command):
+    (mask_set(tmp_path, (0, 7, 11, 26)) / 'classes.txt').write_text('26 sky\n7 road\n11 car\n')
+    assert table(command('check', tmp_path).out) == ['road', 'car', 'sky']
+
+
+@pytest.mark.parametrize(
+    'text',
+    [
+        'name,code\nbackground,B\nroad,F\ncar,C\n',
+        'name,gray\nbackground,no\nroad,yes\ncar,no\n',
+        'name,pixel\nbackground,99999\nroad,2000\ncar,3\n',
+        'name,idx\nbackground,a1\nroad,a2\ncar,a3\n',
+        'name,code,id\nbackground,900,0\nroad,901,1\ncar,902,2\n',
+        'name,class_value\nbackground,low\nroad,high\ncar,high\n',
+    ],
+)
+def test_a_column_of_something_else_in_a_class_table(text, tmp_path, command):
+    (mask_set(tmp_path) / 'classes.csv').write_text(text)
+    ended = command('check', tmp_path)
+    assert (ended.code, table(ended.out)) == (0, ['background', 'road', 'car'])
+    assert '0 errors, 0 warnings' in ended.out
+
+
+@pytest.mark.parametrize(
+    ('ids', 'text', 'expected'),
+    [
+        ('0001', 'nc: 1\nnames: [traffic light]\n', ['traffic light']),
+        ('001', 'nc: 3\nnames: [traffic light, car]\n', ['traffic light', 'car']),
+        ('01', 'nc: 4\nnames: [stop sign, traffic light]\n', ['stop sign', 'traffic light']),
+    ],
+)
+def test_a_class_of_two_words_lacks_no_comma(ids, text, expected, tmp_path, command):
+    (yolo_set(tmp_path, ids) / 'data.yaml').write_text(text)
+    ended = command('check', tmp_path)
+    assert (ended.code, table(ended.out)[: len(expected)]) == (0, expected)
+
+
+def test_two_names_of_one_id_lose_none(tmp_path, refused):
+    (yolo_set(tmp_path, '001') / 'data.yaml').write_text('names: {cat: 0, dog: 0}\n')
+    assert 'of which two have one id; give each its own' in refused('check', tmp_path)
