@@ -2,7 +2,7 @@
 
 import pytest
 from own_sets import mask_set
-from test_class_files import table, yolo_set
+from test_class_files import counts, table, yolo_set
 
 CARDS = ['10 of clubs', '2 of hearts', '3 of spades']
 
@@ -59,3 +59,45 @@ def test_a_class_of_two_words_lacks_no_comma(ids, text, expected, tmp_path, comm
 def test_two_names_of_one_id_lose_none(tmp_path, refused):
     (yolo_set(tmp_path, '001') / 'data.yaml').write_text('names: {cat: 0, dog: 0}\n')
     assert 'of which two have one id; give each its own' in refused('check', tmp_path)
+
+
+@pytest.mark.parametrize(
+    'files',
+    [
+        {'labels.json': '{"cat": 100, "dog": 50, "cow": 3}'},
+        {'labels.json': '{"cat": 3, "dog": 2, "cow": 1}'},
+        {'labels.json': '{"cat": 0, "dog": 1}'},
+        {'classes.yaml': 'epochs: 50\nseed: 1\nworkers: 2\n'},
+        {'labels.json': '["cat", "dog", "cow"]', 'classes.csv': 'x,y\n1,2\n'},
+        {'labels.json': '["cat", "dog", "cow"]', 'id2label.json': '{"0": "Cat", "1": "Dog", "2": "cow"}'},
+        {'data.yaml': 'nc: 3\n', 'labels.json': '["cat", "dog"]'},
+    ],
+)
+def test_files_of_vague_names_do_not_stop_yolo(files, tmp_path, command):
+    yolo_set(tmp_path, '0012')
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    ended = command('check', tmp_path)
+    assert (ended.code, table(ended.out)[:3]) == (0, ['class_0', 'class_1', 'class_2'])
+    assert 'file that may name the classes and does not fit the class ids or another such file, not used' in ended.out
+    assert 'labels without class names; put a data.yaml or classes.txt there' in ended.out
+
+
+@pytest.mark.parametrize(
+    ('name', 'text'),
+    [
+        ('id2label.json', '{"0": "cat", "1": "dog", "2": "cow", "3": "pig"}'),
+        ('labels.json', '["cat", "dog", "cow"]'),
+        ('classes.csv', 'id,name\n2,cow\n1,dog\n0,cat\n'),
+    ],
+)
+def test_files_of_vague_names_that_fit_the_ids_of_yolo(name, text, tmp_path, command):
+    (yolo_set(tmp_path, '0012') / name).write_text(text)
+    ended = command('check', tmp_path)
+    assert ended.code == 0
+    found = counts(ended.out)
+    assert {one: found[one] for one in ('cat', 'dog', 'cow')} == dict(cat=2, dog=1, cow=1)
+    assert (
+        f'warning: 1 x class names from a file that may be for something else; a data.yaml or classes.txt counts before it: {name}'
+        in (ended.out)
+    )
