@@ -46,11 +46,11 @@ def counted(classes: Sequence[NamedClass], values: Collection[int] = ()) -> list
     """The classes with their numbers, where each line begins or ends with one.
 
     A number without which two classes would have one name, as ``1 euro`` and ``2 euro``, is part of the name. So is one that stands
-    apart by a blank alone, as in ``10 of clubs``, unless 0 is among these numbers, they count from 1, or they are those of the masks.
+    apart by a blank alone, as in ``10 of clubs``, unless these numbers count from 0 or 1, or are those of the masks.
 
     Args:
         classes: The classes as their lines name them.
-        values: The values in the masks, where they are known.
+        values: The values in the masks, where they are known: then numbers are taken only if they are these, with gaps.
     """
     first = classes[0].name if classes else ''
     has_head = len(classes) > 2 and re.search(_MARK, first) and not re.search(r'\d', first)
@@ -70,13 +70,16 @@ def _are_numbers(matches: Sequence[re.Match], before: bool, values: Collection[i
     numbers = [int(match['number']) for match in matches]
     if len(names) < len(matches):
         return False
+    if values:
+        others = set(values) - {0, _LARGEST}
+        without = others - set(numbers)
+        are_values = others and (not without or 0 in numbers and len(without) < len(others) / 2)
+        return bool(are_values) and before and len(set(numbers)) == len(numbers) and not counts(numbers)
     if all(match['mark'] == '\t' or match['mark'].strip() for match in matches):
         return True
     if len(matches) == 1:
         return before and numbers == [0]
-    known = {0, *values} - {_LARGEST}
-    are_values = 0 in numbers or len(known) > 1 and known <= {0, *numbers}
-    return counts(numbers) or before and len(set(numbers)) == len(numbers) and are_values
+    return counts(numbers)
 
 
 def from_rows(rows: Sequence[Mapping[str, object]], places: Sequence[str], *, strict: bool) -> list[NamedClass]:

@@ -55,7 +55,7 @@ def meant_by(named: Sequence[NamedClass], pairs: Sequence[MaskPair]) -> tuple[li
         return _with_background(named, pairs, None)
     if not any(one.color or one.number is not None for one in named):
         named = with_numbers(named, values)  # 7 road, where the masks hold 7
-        named.sort(key=lambda one: one.number or 0)
+        named.sort(key=lambda one: one.number or 0)  # all have one, or none
     named, notes = _of_training(named, values)
     named = _joined(named, values)
     named = _of_greys(named, pairs, values)

@@ -9,7 +9,13 @@ CARDS = ['10 of clubs', '2 of hearts', '3 of spades']
 
 @pytest.mark.parametrize(
     'names',
-    [CARDS, ['747 boeing', '320 airbus', '190 embraer'], ['10 dollar', '5 euro', '1 pound'], ['50 sign', '30 limit', '80 end']],
+    [
+        CARDS,
+        ['747 boeing', '320 airbus', '190 embraer'],
+        ['10 dollar', '5 euro', '1 pound'],
+        ['50 sign', '30 limit', '80 end'],
+        ['0 stars', '10 miles', '2 nil'],
+    ],
 )  # fmt: skip
 def test_numbers_before_a_blank_are_parts_of_names(names, tmp_path, command):
     (yolo_set(tmp_path / 'yolo', '0012') / 'classes.txt').write_text('\n'.join(names))
@@ -182,3 +188,9 @@ def test_colours_of_something_else_are_not_those_of_masks(tmp_path, command):
     rows = ''.join(f'{name},{r},{g},{b}\n' for name, (r, g, b) in zip(('sky', 'road', 'car'), COLORS))
     (root / 'plot_colors.csv').write_text(f'name,r,g,b\n{rows}')
     assert table(command('check', root).out) == ['sky', 'road', 'car']
+
+
+@pytest.mark.parametrize('names', ['["1 of clubs", "2 of hearts"]', '["5: left", "9: right"]', '["2 a", "1 b"]'])
+def test_numbers_in_names_of_a_list_are_parts_of_them(names, tmp_path, command):
+    (mask_set(tmp_path, (0, 1)) / 'classes.json').write_text(names)
+    assert str(table(command('check', tmp_path).out)).replace("'", '"') == names
