@@ -46,6 +46,17 @@ def lists_images(path: Path) -> bool:
     return False
 
 
+def has_class_entry(path: Path) -> bool:
+    """Whether a file of JSON or YAML has an entry whose name says that it holds the classes, such as ``names``."""
+    try:
+        text = read_text(path, latin=True)
+        content = json.loads(text) if path.suffix.lower() == '.json' else yaml.load(text, Loader=yaml.BaseLoader)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+        return False
+    entries = {_key(key): value for key, value in content.items()} if isinstance(content, dict) else {}
+    return any(_holds_classes(entries.get(key)) for key in _ENTRIES)
+
+
 def read_classes(path: Path) -> list[NamedClass]:
     """Read class names, their colours and numbers; those with numbers come in the order of these.
 

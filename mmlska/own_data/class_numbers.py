@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from ..text import shown
@@ -15,10 +15,26 @@ NAME_COLUMNS = (
     *('name', 'class', 'classname', 'label', 'labelname', 'category', 'categoryname', 'title', 'classes', 'names'),
     *('labels', 'categories', 'readable', 'displayname', 'description'),
 )
-NUMBER_COLUMNS = (
-    *('pixelvalue', 'value', 'index', 'idx', 'id', 'classid', 'labelid', 'categoryid', 'classindex', 'number', 'pixel'),
-    *('maskvalue', 'classvalue', 'labelvalue', 'grayvalue', 'greyvalue', 'gray', 'grey', 'code', 'classnumber'),
+_SURE_COLUMNS = ('pixelvalue', 'value', 'index', 'id', 'classid', 'labelid', 'classindex', 'number')
+# Names of columns that may hold something else, such as a count of pixels or a code of letters.
+_OTHER_COLUMNS = (
+    *(
+        'idx',
+        'categoryid',
+        'maskvalue',
+        'classvalue',
+        'labelvalue',
+        'grayvalue',
+        'greyvalue',
+        'gray',
+        'grey',
+        'code',
+        'classnumber',
+    ),
+    'pixel',
 )
+NUMBER_COLUMNS = (*_SURE_COLUMNS, *_OTHER_COLUMNS)
+_LARGEST = 255  # value of a mask in 8 bits
 TRAIN_COLUMNS = ('trainid', 'trainids')
 COLOR_COLUMNS = ('color', 'colour', 'rgb', 'colorrgb', 'hex', 'hexcolor', 'colorhex', 'rgbcolor', 'rgba')
 _MARK = r'[,;:=|\t]|-+>'
@@ -26,18 +42,22 @@ _BEFORE = re.compile(rf'(?P<number>\d{{1,5}})\s*(?P<mark>{_MARK}|[.)-](?=\s)|\s)
 _BEHIND = re.compile(rf'(?P<name>\S|\S.*?\S)\s*(?P<mark>{_MARK}|\s)\s*(?P<number>\d{{1,5}})')
 
 
-def counted(classes: Sequence[NamedClass]) -> list[NamedClass]:
+def counted(classes: Sequence[NamedClass], values: Collection[int] = ()) -> list[NamedClass]:
     """The classes with their numbers, where each line begins or ends with one.
 
     A number without which two classes would have one name, as ``1 euro`` and ``2 euro``, is part of the name. So is one that stands
-    apart by a blank alone, if these numbers do not count from 0 or 1.
+    apart by a blank alone, as in ``10 of clubs``, unless these numbers count from 0 or 1, or are those of the masks.
+
+    Args:
+        classes: The classes as their lines name them.
+        values: The values in the masks, where they are known: then numbers are taken only if they are these, with gaps.
     """
     first = classes[0].name if classes else ''
     has_head = len(classes) > 2 and re.search(_MARK, first) and not re.search(r'\d', first)
     for part in (classes, classes[1:] if has_head else []):
         for pattern in (_BEFORE, _BEHIND):
             matches = [pattern.fullmatch(one.name) for one in part]
-            if matches and all(matches) and _are_numbers(matches, pattern is _BEFORE):
+            if matches and all(matches) and _are_numbers(matches, pattern is _BEFORE, values):
                 return [
                     replace(one, name=match['name'].strip(), number=int(match['number']))
                     for one, match in zip(part, matches)
@@ -45,16 +65,21 @@ def counted(classes: Sequence[NamedClass]) -> list[NamedClass]:
     return list(classes)
 
 
-def _are_numbers(matches: Sequence[re.Match], before: bool) -> bool:
+def _are_numbers(matches: Sequence[re.Match], before: bool, values: Collection[int]) -> bool:
     names = {match['name'].casefold() for match in matches}
     numbers = [int(match['number']) for match in matches]
     if len(names) < len(matches):
         return False
+    if values:
+        others = set(values) - {0, _LARGEST}
+        without = others - set(numbers)
+        are_values = others and (not without or 0 in numbers and len(without) < len(others) / 2)
+        return bool(are_values) and before and len(set(numbers)) == len(numbers) and not counts(numbers)
     if all(match['mark'] == '\t' or match['mark'].strip() for match in matches):
         return True
     if len(matches) == 1:
         return before and numbers == [0]
-    return counts(numbers) or before and len(set(numbers)) == len(numbers) and (0 in numbers or len(numbers) > 2)
+    return counts(numbers)
 
 
 def from_rows(rows: Sequence[Mapping[str, object]], places: Sequence[str], *, strict: bool) -> list[NamedClass]:
@@ -76,8 +101,12 @@ def from_rows(rows: Sequence[Mapping[str, object]], places: Sequence[str], *, st
 
     named = [key for key in NAME_COLUMNS if key in keys]
     name = next((key for key in named if not numeric(key)), named[0] if named else '')
+
+    def are_numbers(key: str) -> bool:
+        return numeric(key) and (key not in _OTHER_COLUMNS or all(whole(row.get(key)) <= _LARGEST for row in rows))
+
     possible = [key for key in (*NUMBER_COLUMNS, *named) if key in keys and key != name]
-    number = next(filter(numeric, possible), None) or (first_column(columns, NUMBER_COLUMNS) if strict else None)
+    number = next(filter(are_numbers, possible), None) or (first_column(columns, _SURE_COLUMNS) if strict else None)
     train, color = first_column(columns, TRAIN_COLUMNS), first_column(columns, COLOR_COLUMNS)
     out = []
     for row, place in zip(rows, places):

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from ..colors import unpack_rgb
+from ..colors import pack_rgb, unpack_rgb
 from ..text import counted
+from .class_numbers import counted as with_numbers
 from .class_values import NamedClass, counts
 from .label_drawing import BACKGROUND
-from .mask_files import IGNORE, MaskPair
+from .mask_files import IGNORE, MaskPair, seen_as
 from .palettes import is_no_label, spelling
 
+_WHITE = 0xFFFFFF
+_MOST_SHOWN = 0.9  # of the pixels; the rest may be edges
 _NO_LABELS = (
     'border',
     'boundary',
@@ -49,6 +53,9 @@ def meant_by(named: Sequence[NamedClass], pairs: Sequence[MaskPair]) -> tuple[li
     named = [one for one in named if not (one.number == IGNORE and _is_unlabelled(one.name))] or list(named)
     if values is None:  # colours
         return _with_background(named, pairs, None)
+    if not any(one.color or one.number is not None for one in named):
+        named = with_numbers(named, values)  # 7 road, where the masks hold 7
+        named.sort(key=lambda one: one.number or 0)  # all have one, or none
     named, notes = _of_training(named, values)
     named = _joined(named, values)
     named = _of_greys(named, pairs, values)
@@ -71,6 +78,44 @@ def meant_by(named: Sequence[NamedClass], pairs: Sequence[MaskPair]) -> tuple[li
     elif indexed or None in numbers:
         return named, notes
     return _colored(named, pairs), notes
+
+
+def check_covered(named: Sequence[NamedClass], pairs: Sequence[MaskPair], *, sure: bool) -> None:
+    """Check that the classes of a file that may be for something else are those of the masks.
+
+    Args:
+        named: The classes of the file.
+        pairs: Masks that were scanned.
+        sure: The file is one of classes; it may have more of them than the masks.
+
+    Raises:
+        ValueError: If the masks hold something else.
+    """
+    colors, values = Counter(), _values(pairs)
+    for pair in pairs:
+        colors.update(seen_as(pair, False))
+    known = {int(pack_rgb(one.color)) for one in named if one.color is not None}
+    shown = sum(colors[color] for color in known | {0, _WHITE}) / max(colors.total(), 1)
+    if known & colors.keys() - {0, _WHITE} and (shown == 1 or values is None and (sure or shown >= _MOST_SHOWN)):
+        return
+    if values is None:
+        raise ValueError('the masks hold other colours' if known else 'the masks hold colours, and it names none')
+    found, no_number = values - {IGNORE}, any(one.number is None for one in named)
+    if len(named) == 1 or no_number and len(named) == len(values) == 2 and 0 in values:
+        return
+    trained = {one.train_number for one in named} - {None, IGNORE}
+    numbers = set(range(len(named))) if no_number else {one.number for one in named}
+    for each in (numbers, trained) if trained else (numbers,):
+        covered = (found if no_number else found - {0}) <= each
+        same = found | {0} == (each - {IGNORE}) | {0} and (0 in each or 0 not in found)
+        if same or sure and covered:
+            return
+    raise ValueError(f'the masks hold {_listed(found)}, and it names {_listed(numbers)}')
+
+
+def _listed(numbers: Iterable[int]) -> str:
+    few = sorted(numbers)
+    return ', '.join(map(str, few[:6])) + (', ...' if len(few) > 6 else '')
 
 
 def _is_unlabelled(name: str) -> bool:
@@ -147,9 +192,9 @@ def _without_name(named: Sequence[NamedClass], values: set[int]) -> list[str]:
     """
     numbers = sorted(one.number for one in named)
     without = sorted(values - set(numbers) - {IGNORE})
-    listed = ', '.join(map(str, without[:6])) + (', ...' if len(without) > 6 else '')
+    listed = _listed(without)
     if without and not values & set(numbers) - {0}:
-        of_file = ', '.join(map(str, numbers[:6])) + (', ...' if len(numbers) > 6 else '')
+        of_file = _listed(numbers)
         raise ValueError(
             f'the class file has classes of the values {of_file}, and the masks hold {listed}; write the values of the masks into the file'
         )

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from ..images import is_image
 from ..text import printable
-from .class_files import EXAMPLE, NamedClass, lists_images, read_classes
+from .class_files import EXAMPLE, NamedClass, has_class_entry, lists_images, read_classes
 from .class_numbers import twice
+from .class_values import whole
 from .data_folder import DataFolder
 from .folder import is_file
+from .label_tables import column_names, csv_start
 from .label_text import contains, short
 
 # The first that is there counts.
@@ -30,11 +33,21 @@ _TEXTS = ('.json', '.yaml', '.yml', '.csv', '.tsv', '.txt', '.names', '.pbtxt')
 _LARGEST = 1 << 18  # bytes of such a file
 _MOST = 50  # files that are looked into
 _LONGEST_NAME = 60
+# Words in names of files that hold something for each class, or labels of photos.
+_OTHER_USE = re.compile(
+    r'(?i)(?<![a-z])(weights?|count(s|er)?|stat(s|istics)?|freq(s|uency|uencies)?|loss(es)?|hist(ogram)?s?|means?|scores?|metrics|results?|'
+    r'splits?|train(ing)?|val(id|idation)?|test(ing)?)(?![a-z])'
+)
+_OF_SETTINGS = re.compile(
+    r'(?i)data(set)?\.ya?ml|config\.json|meta\.json'
+)  # which hold classes in an entry of their own
+_NO_CLASSES = {'mean', 'std', 'min', 'max', 'seed', 'epochs', 'version', 'num classes', 'train', 'val', 'test'}
 _OTHERS = 'class file with other classes than {}, which counts'
 _SURE = re.compile(
     r'(?i)(class(es)?|label[ _-]?map|id2label|label2id|palette|categories)([ _-]?(names?|list|map|dict|colou?rs?))?'
 )
 _LIKELY_TEXT = re.compile(r'(?i)objectinfo\d*|names|(label|category)[ _-]?(names?|list|colou?rs?)')
+_TABLE_OF_NAMES = {'name', 'names', 'classname', 'labelname', 'categoryname', 'title', 'readable', 'displayname'}
 _OF_OTHERS = 'meta.json'  # Supervisely's, or of another tool
 _OTHER_KINDS = ('.xlsx', '.xls', '.ods', '.py', '.toml', '.docx')
 _NOT_UNDERSTOOD = 'class file that is not understood, not used; mmlska check DIR --palette FILE says why'
@@ -59,11 +72,15 @@ def class_file(folder: DataFolder) -> tuple[Path | None, list[tuple[str, str]]]:
     texts = [
         path
         for path in folder.with_suffix(*_TEXTS)
-        if path != first and path.stem.lower() not in stems and path.stat().st_size <= _LARGEST
+        if path != first
+        and path.stem.lower() not in stems
+        and not _OTHER_USE.search(path.stem)
+        and path.stat().st_size <= _LARGEST
     ]
     texts.sort(key=lambda path: (len(path.parts), path))
     likely = [path for path in texts if path.name.lower() in _CLASS_FILES or _is_likely(path)]
     others = {path: classes for path in likely[:_MOST] if (classes := _classes_in(path))}
+    others = {path: classes for path, classes in others.items() if not {one.name.lower() for one in classes} <= stems}
     if first is None and others:
         first = next(iter(others))
     if first is None:
@@ -78,7 +95,9 @@ def class_file(folder: DataFolder) -> tuple[Path | None, list[tuple[str, str]]]:
     for path, classes in others.items():
         if [spelling(one.name) for one in classes] != [spelling(one.name) for one in said]:
             remarks.append((_OTHERS.format(short(first, root)), short(path, root)))
-        elif classes[0].color and not said[0].color:  # the same ones, with more about them
+        elif (
+            classes[0].color and not said[0].color and (is_class_file(path) or is_sure(path, classes))
+        ):  # the same ones, with more about them
             first, said = path, classes
     return first, remarks
 
@@ -94,6 +113,29 @@ def is_class_file(path: Path) -> bool:
     return path.name.lower() in _CLASS_FILES and path.name.lower() != _OF_OTHERS
 
 
+def is_sure(path: Path, classes: Sequence[NamedClass]) -> bool:
+    """Whether a file of another name says by this, or by its content, that it holds classes of masks, perhaps more than they have."""
+    if _SURE.fullmatch(path.stem) or _LIKELY_TEXT.fullmatch(path.stem):
+        return True
+    return any(one.color is not None or one.train_number is not None for one in classes)
+
+
+def _may_be_classes(path: Path, classes: Sequence[NamedClass]) -> bool:
+    """Whether what was read as classes from a file of any name may be these, and not settings or a number for each photo."""
+    has_entry = has_class_entry(path)
+    if _OF_SETTINGS.fullmatch(path.name) and not has_entry:
+        return False
+    if len(classes) < 2 and not (has_entry or is_sure(path, classes)):
+        return False
+    names = {spelling(one.name) for one in classes}
+    if names & _NO_CLASSES or all(whole(name) is not None for name in names):
+        return False
+    if path.suffix.lower() in ('.csv', '.tsv') and not is_sure(path, classes):  # labels of photos have such columns too
+        head = column_names(next(iter(csv_start(path)), []))
+        return bool(head.keys() & _TABLE_OF_NAMES) and not head.keys() & {'label', 'labels'}
+    return True
+
+
 def _classes_in(path: Path) -> list[NamedClass]:
     """The classes in a file that may be one of classes; none if it is another."""
     labels = b'"images"', b'"annotations"', b'"shapes"'
@@ -104,7 +146,8 @@ def _classes_in(path: Path) -> list[NamedClass]:
     except (OSError, ValueError):
         return []
     is_prose = any(len(one.name) > _LONGEST_NAME or is_image(Path(one.name)) for one in classes)
-    return [] if is_prose else classes
+    is_known = is_class_file(path)
+    return [] if is_prose or not (is_known or _may_be_classes(path, classes)) else classes
 
 
 def _known_file(folder: DataFolder) -> Path | None:

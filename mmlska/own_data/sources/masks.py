@@ -28,6 +28,7 @@ from ..label_scale import same_size
 from ..label_text import encoding_remarks, short
 from ..mask_classes import understand
 from ..mask_files import IGNORE, FractionsError, Labels, MaskPair, classes_in, read_index, scan_one
+from ..mask_numbers import check_covered
 from ..mask_pairing import find_pairs, photos_and_masks
 from ..mask_photos import (
     are_as_stored,
@@ -40,7 +41,7 @@ from ..mask_photos import (
     with_fitting_mask,
 )
 from ..mask_white import white_among_ones
-from ..palettes import class_file, is_class_file, read_palette
+from ..palettes import class_file, is_class_file, is_sure, read_palette
 from ..photo_identity import separate
 from ..report import ERROR, TOO_LARGE, WARNING, Report, add_unsplit, check_image, first_of, lines_of
 from ..turned_photos import TurnedPhotos
@@ -106,14 +107,22 @@ class MaskSource(LabelFormat):
 
     def _meaning(self, pairs: Sequence[MaskPair], objects: bool = False) -> Labels:
         """What masks mean by the class file; without it where it does not fit them and may be for something else."""
+        named = self._named()
+        if not self._is_guessed():
+            return understand(pairs, named, asked=bool(self.palette), objects=objects)
+        place = short(self.classes, self.root)
         try:
-            return understand(pairs, self._named(), asked=bool(self.palette), objects=objects)
+            check_covered(named, pairs, sure=is_sure(self.classes, named))
+            labels = understand(pairs, named, asked=False, objects=objects)
+            labels.notes.insert(0, f'the names are those of {place}; if it is for something else, give --palette')
         except ValueError as error:
-            if self.classes is None or is_class_file(self.classes):
-                raise
             labels = understand(pairs, None, asked=False, objects=objects)
-            labels.notes.insert(0, f'{short(self.classes, self.root)} does not fit the masks and is not used: {error}')
-            return labels
+            labels.notes.insert(0, f'{place} does not fit the masks and is not used: {error}')
+        return labels
+
+    def _is_guessed(self) -> bool:
+        """Whether the file with the classes may be for something else."""
+        return not self.palette and self.classes is not None and not is_class_file(self.classes)
 
     def _understand(self) -> str | None:
         """Find out what the masks that can be read mean; the reason where they make no sense."""
@@ -128,7 +137,7 @@ class MaskSource(LabelFormat):
         try:
             self.labels = self._meaning(readable) if readable else None
         except ValueError as error:
-            if named and named[0].number is None and all(pair.indexed for pair in readable):
+            if named and not self._is_guessed() and named[0].number is None and all(pair.indexed for pair in readable):
                 names = [c.name for c in named]
                 self.labels = Labels(names, list(range(len(names))), [[0, 0, 0]] * len(names), plain=True)
             return str(error)

@@ -15,6 +15,7 @@ from pathlib import Path
 from ...image_windows import header_of
 from ...text import printable, shown
 from ..annotations import AnnotationFile
+from ..class_values import whole
 from ..coco_repairs.boxes import CENTRES, CORNERS, READINGS, other_reading
 from ..data_folder import DataFolder, has_photo, name_key
 from ..label_builder import LabelBuilder, LabelledPhoto
@@ -22,7 +23,16 @@ from ..label_text import UNREADABLE, encoding_remarks, number, read_text, short
 from ..photo_pairing import pair
 from ..split_lists import NOT_LISTED, SplitLists
 from .instances import InstanceSource
-from .yolo_declaration import NAME_FILES, Declaration, check_commas, class_id, photos_of, read_declaration
+from .yolo_declaration import (
+    NAME_FILES,
+    NAMES_UNUSED,
+    NAMES_USED,
+    Declaration,
+    check_commas,
+    class_id,
+    photos_of,
+    read_declaration,
+)
 
 _OUTSIDE = (
     'label file outside of the folders called labels, not used; a photo that has no other label file is left out too; move it into labels/ '
@@ -56,7 +66,8 @@ class _Line:
 
 def _read(folder: DataFolder) -> list[AnnotationFile]:
     declared = read_declaration(folder)
-    builder = LabelBuilder(folder.root, declared.file, declared.names.values())
+    builder = LabelBuilder(folder.root, declared.file)
+    builder.remarks += declared.remarks
     # A photo without label file has no objects: it must not get those of another photo of its name.
     # A single folder of labels may have any name, though, and that of the photos another.
     files = _label_files(folder)
@@ -68,7 +79,7 @@ def _read(folder: DataFolder) -> list[AnnotationFile]:
     builder.remarks += pairing.remarks
     files = (path for path in (declared.file, declared.names_file) if path and path != folder.root)
     builder.remarks += encoding_remarks(dict.fromkeys(files), folder.root)
-    if declared.names and declared.count not in ('', str(len(declared.names))):
+    if declared.names and not declared.vague and declared.count not in ('', str(len(declared.names))):
         place = f'{short(declared.file, folder.root)}: nc {printable(declared.count)[:20]}, {len(declared.names)} names'
         builder.remarks.append(('number of classes unlike the names, which count', place))
     labels = {photo: label for label, photo in pairing.photos.items()}
@@ -178,7 +189,11 @@ def _add(
 def _names(declared: Declaration, used: set[int], builder: LabelBuilder) -> dict[int, str]:
     """The name of each class id. Ids from 1 are recognised where each name has one; where there is one name alone, all ids mean it."""
     names = declared.names
-    if _counts_lines(declared, used):
+    if declared.vague:
+        fits = used <= names.keys() or used == {label + 1 for label in names}
+        builder.remarks.append((NAMES_USED if fits else NAMES_UNUSED, short(declared.names_file, builder.root)))
+        names = names if fits else {}
+    if names and _counts_lines(declared, used):
         place = short(declared.names_file, builder.root)
         builder.remarks.append(('class names are numbered from 1, class ids from 0, and are read so', place))
         names = {label - 1: name for label, name in names.items()}
@@ -195,7 +210,8 @@ def _names(declared: Declaration, used: set[int], builder: LabelBuilder) -> dict
         )
         names = {label + 1: name for label, name in names.items()}
     elif len(names) == 1 and used - names.keys():
-        check_commas(declared.names_file, names, max(used) + 1)
+        if declared.count != '1':
+            check_commas(declared.names_file, names, max(used) + 1)
         if declared.count not in ('', '1'):
             raise ValueError(
                 f'{declared.file} names one class, {shown(next(iter(names.values())))}, and nc is {printable(declared.count)[:20]}; '
@@ -205,6 +221,8 @@ def _names(declared: Declaration, used: set[int], builder: LabelBuilder) -> dict
         kind = f'class ids beside that of the one class that {short(declared.file, builder.root)} names; all are taken for it'
         builder.remarks += [(kind, f'{label}: {name}') for label in sorted(used - names.keys())]
         names = dict.fromkeys(used, name)
+    elif whole(declared.count) == max(used, default=-1) + 1:
+        check_commas(declared.file, names, whole(declared.count))
     for name in names.values():
         builder.category(name)
     return names

@@ -15,7 +15,7 @@ from ..class_files import lists_images, read_classes
 from ..class_values import whole
 from ..data_folder import DataFolder, SeveralPhotos
 from ..folder_names import KIND_WORD
-from ..label_text import contains, number, read_text
+from ..label_text import contains, number, read_text, short
 
 _SPLITS = {'train': 'train', 'val': 'val', 'valid': 'val', 'validation': 'val', 'test': 'test'}
 _OWN_NAME_FILES = ('classes.txt', 'obj.names', '_darknet.labels', 'predefined_classes.txt')
@@ -37,6 +37,9 @@ _VAGUE_NAME_FILES = (
     *('id2label.json', 'labels.json', 'class_names.json', 'label_map.json'),
 )
 _LIST_SUFFIXES = ('.txt', '.names', '.json', '.yaml', '.yml', '.csv', '.pbtxt')
+#: What to say of a file that may hold something else.
+NAMES_USED = 'class names from a file that may be for something else; a data.yaml or classes.txt counts before it'
+NAMES_UNUSED = 'file that may name the classes and does not fit the class ids or another such file, not used'
 #: Lists of class names beside labels.
 NAME_FILES = (*_OWN_NAME_FILES, *_OTHER_NAME_FILES, *_VAGUE_NAME_FILES)
 
@@ -53,6 +56,8 @@ class Declaration:
     count: str = ''  # of the classes, as it says
     names_file: Path | None = None
     listed: bool = False  # the names are a list's, whose numbers may be those of its lines
+    vague: bool = False  # the list may be of something else
+    remarks: list[tuple[str, str]] = field(default_factory=list)  # the kind of what is not used, and its place
 
 
 def class_id(word: str) -> int:
@@ -72,9 +77,12 @@ def read_declaration(folder: DataFolder) -> Declaration:
         folder.with_suffix('.yaml', '.yml', '.data'), key=lambda path: (len(path.parts), path.name != 'data.yaml')
     )
     found = [declared for path in files if (declared := _read_file(path, folder))]
-    lists = _lists(folder, _OWN_NAME_FILES)
+    lists, remarks = _lists(folder, _OWN_NAME_FILES), []
     if not any(declared.names for declared in (*found, *lists)):
-        lists += _lists(folder, _OTHER_NAME_FILES) or _lists(folder, _VAGUE_NAME_FILES, vague=True)
+        others = _lists(folder, _OTHER_NAME_FILES)
+        if not others:
+            others, remarks = _vague_lists(folder)
+        lists += others
     named = [declared for declared in (*found, *lists) if declared.names]
     other = next((declared for declared in named if not _same(declared.names, named[0].names)), None)
     if other:
@@ -83,10 +91,21 @@ def read_declaration(folder: DataFolder) -> Declaration:
         )
     first = next((declared for declared in found if declared.splits), None) or next(iter((*found, *lists)), None)
     if first is None:
-        return Declaration(folder.root)
+        return Declaration(folder.root, remarks=remarks)
     if named:
         first.names, first.names_file, first.listed = named[0].names, named[0].file, named[0].listed
+        first.vague = named[0].vague
+    first.remarks = remarks
     return first
+
+
+def _vague_lists(folder: DataFolder) -> tuple[list[Declaration], list[tuple[str, str]]]:
+    """A list of names in a file that may hold something else, such as counts, and what to say of those that are not used."""
+    every = _lists(folder, _VAGUE_NAME_FILES, vague=True)
+    likely = [declared for declared in every if sorted(declared.names) == list(range(len(declared.names)))]
+    used = likely[:1] if all(_same(declared.names, likely[0].names) for declared in likely) else []
+    unused = [declared for declared in every if not (used and declared in likely)]
+    return used, [(NAMES_UNUSED, short(declared.file, folder.root)) for declared in unused]
 
 
 def _lists(folder: DataFolder, names: Iterable[str], *, vague: bool = False) -> list[Declaration]:
@@ -94,7 +113,7 @@ def _lists(folder: DataFolder, names: Iterable[str], *, vague: bool = False) -> 
     out = []
     for path in paths:
         try:
-            out.append(Declaration(path, _listed(path), listed=True))
+            out.append(Declaration(path, _listed(path), listed=True, vague=vague))
         except ValueError:
             if not vague:
                 raise
@@ -144,7 +163,8 @@ def _read_file(path: Path, folder: DataFolder) -> Declaration | None:
             splits.setdefault(split, []).append(entry)
     count = str(content.get('nc', ''))
     names = {} if path.suffix == '.data' else _named(path, content.get('names'), folder)
-    check_commas(path, names, whole(count))
+    if len(names) == 1:  # of several, one may have two words; the ids tell
+        check_commas(path, names, whole(count))
     places = [place] if isinstance(place := content.get('path'), str) else []
     return Declaration(path, names, splits, places, 'kpt_shape' in content, count)
 
@@ -164,6 +184,8 @@ def _named(path: Path, names: object, folder: DataFolder) -> dict[int, str]:
     if names is None or isinstance(names, list):
         names = dict(enumerate(names or []))
     if isinstance(names, dict) and _are_numbered(names):  # {cat: 0, dog: 1}
+        if len({whole(label) for label in names.values()}) < len(names):
+            raise ValueError(f'{path} has the names {shown(names)}, of which two have one id; give each its own')
         names = {label: name for name, label in names.items()}
     if not isinstance(names, dict) or not all(isinstance(name, str) and name.strip() for name in names.values()):
         raise ValueError(f'{path} has the names {shown(names)}; write a list such as [cat, dog]')
