@@ -188,7 +188,7 @@ def test_links_inside_and_a_folder_that_is_one_are_read(tmp_path):
     assert checked.report.findings == []
     entries = [image(0, '../images/1.png')]  # as it counts from the folder of the labels
     (root / 'all.json').unlink()
-    coco(root / 'annotations/all.json', entries, [annotation(1, 0, 1), annotation(2, 0, 2)])
+    coco(root / 'annotations/all.json', entries, [annotation(1, 0, 1), annotation(2, 0, 2, (5, 5, 20, 20))])
     kinds = [finding.kind for finding in check_folder(str(root)).report.findings]
     assert kinds == ['photo that no annotation file names, not used']
     write_repaired(str(tmp_path / 'new'), checked := check_folder(str(root)).source)

@@ -347,8 +347,10 @@ _base_ = {str(ROOT / MASK_RCNN)!r}
 data_root = {f'{root}/'!r}
 dataset = dict(type='CocoDataset', data_root=data_root, metainfo=dict(classes=('cat', 'dog')), ann_file='all.json',
                data_prefix=dict(img='images/'))
-train_dataloader = dict(dataset=dict(dataset=dict(**dataset, _delete_=True, pipeline=[])))
-val_dataloader = test_dataloader = dict(dataset=dict(**dataset, _delete_=True, pipeline=[]))
+steps = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations', with_bbox=True, with_mask=True), dict(type='Resize', scale=(64, 64)),
+         dict(type='PackDetInputs')]
+train_dataloader = dict(dataset=dict(dataset=dict(**dataset, _delete_=True, pipeline=steps)))
+val_dataloader = test_dataloader = dict(dataset=dict(**dataset, _delete_=True, pipeline=steps))
 model = dict(roi_head=dict(bbox_head=dict(num_classes=2), mask_head=dict(num_classes=2)))
 """)
     return path
