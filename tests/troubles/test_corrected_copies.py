@@ -55,7 +55,7 @@ def boxes_outside(root: Path) -> None:
     file = simple(root) / 'all.json'
     content = json.loads(file.read_text())
     for entry in content['annotations']:
-        entry.update(bbox=[200, 200, 20, 20], segmentation=[])
+        entry.update(bbox=[-60, -60, 20, 20], segmentation=[])
     file.write_text(json.dumps(content))
 
 
