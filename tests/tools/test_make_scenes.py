@@ -57,7 +57,8 @@ def test_tool_fails_in_one_line_without_traceback(tmp_path):
         ('--size big', "argument --size: invalid size value: 'big' (--help lists the options)"),
         ('--size 40x16', 'size 16 is impossible; use 32 or more'),
         ('--train 0 --val 0', 'num_train and num_val are both 0; use at least one image'),
-        ('--shape round', 'unrecognized arguments: --shape round; did you mean --size? (--help lists the options)'),
+        ('--shape 9', 'unrecognized arguments: --shape 9 (--help lists the options)'),
+        ('--sizes 9', 'unrecognized arguments: --sizes 9; did you mean --size? (--help lists the options)'),
     ],
 )
 def test_tool_rejects_impossible_arguments(tmp_path, monkeypatch, capsys, args, message):
