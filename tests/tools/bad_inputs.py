@@ -242,7 +242,7 @@ FILES = {
     'data: label too large': (
         lambda folder: [cv2.imwrite(str(p), EMPTY + 77) for p in (folder / MASKS).iterdir()],
         'train tiny.py',
-        r'cannot be used .*it has the label 76, there are 6 classes.*correct or remove',
+        r'cannot be used .*it has the label 76, there are 6 classes.*a setting is probably wrong',
     ),
     'data: image no object': (
         edit(lambda c: c.update(images=['a.jpg'])),
