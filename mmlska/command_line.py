@@ -1,4 +1,7 @@
-"""How this process was started, `mmlska train ...` or `python tools/train.py ...`: for its parser, messages and records of results."""
+"""How this process was started, `mmlska train ...` or `python tools/train.py ...`: for its parser, messages and records of results.
+
+The command loads this file alone, before torch, so the options of other tools are here as well.
+"""
 
 from __future__ import annotations
 
@@ -173,7 +176,7 @@ class _Parser(argparse.ArgumentParser):
         return super().parse_known_args(self._with_values(words), namespace)
 
     def _with_values(self, words: list[str]) -> list[str]:
-        """Give options that need no value theirs where the next word is none of their choices, and so for something else."""
+        """Give options that need no value the default one where the next word is not one of their choices: it is another argument."""
         given = []
         for word, after in zip(words, [*words[1:], '-']):
             action = self._option_string_actions.get(word)

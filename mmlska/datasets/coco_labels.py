@@ -265,6 +265,17 @@ def decoded_columns(mask: dict, first: int, last: int) -> np.ndarray:
     return np.cumsum(steps[:-1], dtype=np.int8).reshape(-1, height).T.astype(bool)
 
 
+def resized_runs(mask: dict, size: tuple[int, int]) -> dict[str, Any]:
+    """Sound run lengths for an image of another size.
+
+    Args:
+        mask: COCO's run lengths.
+        size: Width and height of that image.
+    """
+    # The nearest of the centres of pixels, which cv2's own nearest neighbour takes from their corners.
+    return encode_mask(cv2.resize(decoded(mask).astype(np.uint8), size, interpolation=cv2.INTER_NEAREST_EXACT))
+
+
 def encode_mask(mask: Any, top: int = 0, left: int = 0, size: tuple[int, int] | None = None) -> dict[str, Any]:
     """COCO's compressed run lengths of a mask that is part of an image, without making a mask of the whole image.
 

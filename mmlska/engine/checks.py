@@ -170,8 +170,8 @@ def build_data(runner: Runner, cfg: Config, splits: tuple[str, ...]) -> None:
 
     Raises:
         FileNotFoundError: If photos or label maps are missing.
-        ValueError: If annotations can't be read, a split has no samples, a mask to compare with is none, or data set and pipeline
-            do not agree whether the label 0 is a class.
+        ValueError: If annotations can't be read, a split has no samples, a mask that predictions are compared with cannot be used, or
+            data set and pipeline do not agree whether the label 0 is a class.
     """
     for split in splits:
         if cfg.get(f'{split}_dataloader') is None:

@@ -37,14 +37,14 @@ def parts_of(node, path: str) -> Iterator[tuple[str, dict]]:
             yield from parts_of(value, f'{path}.{key}')
 
 
-def setting_at(cfg: Config, place: str) -> Any:
-    """The value of a setting by its dotted key, in which lists are numbered; None where there is none."""
+def setting_at(cfg: Config, place: str, default: Any = None) -> Any:
+    """The value of a setting by its dotted key, in which lists are numbered; ``default`` where the config does not have it."""
     node: Any = cfg
     for key in place.split('.'):
-        if isinstance(node, (list, tuple)):
-            node = node[int(key)] if key.isdigit() and int(key) < len(node) else None
-        else:
-            node = node.get(key) if isinstance(node, (dict, Config)) else None
+        try:
+            node = node[int(key)] if isinstance(node, (list, tuple)) else node[key]
+        except (LookupError, TypeError, ValueError, AttributeError):
+            return default
     return node
 
 

@@ -97,7 +97,7 @@ def _fault_of(cfg: Config, sample: dict, image: Tensor) -> str | None:
         batch = [dict(inputs=image, data_samples=samples[0] if views and samples else samples)]
         try:
             normalised = preprocessor(pseudo_collate(batch), False)['inputs']
-        except Exception:
+        except Exception:  # these channels do not pass; other errors are the run's to say
             turns = settings.get('bgr_to_rgb') or settings.get('rgb_to_bgr')
             if mean is not None and len(mean) not in (1, given):
                 return f'{has}, and model.data_preprocessor.mean has {counted(len(mean), "value")}'

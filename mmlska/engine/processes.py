@@ -97,6 +97,11 @@ def leave_processes() -> None:
         os._exit(0)
 
 
+def is_first(cfg: Config) -> bool:
+    """Whether this is the first process of a run, before the process group is there."""
+    return cfg.get('launcher', 'none') == 'none' or os.environ['RANK'] == '0'
+
+
 def claim_work_dir(cfg: Config) -> None:
     """Lock the work directory for this training, by its first process; all of its processes have to call this.
 
@@ -104,7 +109,7 @@ def claim_work_dir(cfg: Config) -> None:
         ValueError: In all processes, if another training uses it; see :func:`mmlska.engine.lock.lock_work_dir`.
     """
     refusal: list[Exception | None] = [None]
-    if cfg.launcher == 'none' or os.environ['RANK'] == '0':
+    if is_first(cfg):
         try:
             lock_work_dir(cfg.work_dir)
         except (OSError, ValueError) as error:

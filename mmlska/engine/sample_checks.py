@@ -111,7 +111,7 @@ def _failure(error: Exception, dataset: Any, index: int) -> _Failure:
     text = printable(' '.join(str(error).split()))
     try:
         info = dataset.get_data_info(index)
-    except Exception:
+    except Exception:  # no file can be named then
         info = {}
     files = [Path(info[key]).name for key in ('img_path', 'seg_map_path') if isinstance(info.get(key), str)]
     file_named = isinstance(error, OSError) or any(file in text for file in files)

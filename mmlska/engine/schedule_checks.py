@@ -20,8 +20,8 @@ from .model_checks import trains_with_batch
 
 # Samplers that go on for ever: a pass over the data would never end.
 _ENDLESS = ('InfiniteSampler', 'MultiSourceSampler', 'GroupMultiSourceSampler')
-#: The settings of ``train_cfg`` that may say how long a training is.
-LENGTHS = ('max_epochs', 'max_iters')
+# The settings of ``train_cfg`` that may say how long a training is.
+_LENGTHS = ('max_epochs', 'max_iters')
 
 
 def is_by_epoch(cfg: Config) -> bool:
@@ -32,10 +32,10 @@ def is_by_epoch(cfg: Config) -> bool:
 def check_unit(cfg: Config) -> None:
     """Raise ValueError for a length in epochs beside one in iterations: the loop takes one of them."""
     train_cfg = cfg.get('train_cfg') or {}
-    if any(train_cfg.get(name) is None for name in LENGTHS):
+    if any(train_cfg.get(name) is None for name in _LENGTHS):
         return
     iterations = 'Iter' in str(train_cfg.get('type', '')) or train_cfg.get('by_epoch') is False
-    used, unused, unit = ('max_iters', 'max_epochs', 'iterations') if iterations else (*LENGTHS, 'epochs')
+    used, unused, unit = ('max_iters', 'max_epochs', 'iterations') if iterations else (*_LENGTHS, 'epochs')
     raise ValueError(
         f'train_cfg.{unused}={train_cfg[unused]}: this training counts {unit} and has {used}={train_cfg[used]}; '
         f'set train_cfg.{used} alone (in a file by train_cfg=dict(_delete_=True, type=..., {used}=N, val_interval=N)), '
@@ -76,7 +76,7 @@ def settle_samplers(cfg: Config, splits: Sequence[str]) -> None:
 
 def check_lengths(train_cfg: Mapping[str, Any]) -> None:
     """Raise ValueError for a length, or a distance of validations, that is no whole number of 1 or more."""
-    for name in (*LENGTHS, 'val_interval'):
+    for name in (*_LENGTHS, 'val_interval'):
         count = train_cfg.get(name, 1)
         if not isinstance(count, (int, float)) or not math.isfinite(count) or count < 1 or count != int(count):
             never = f', or {WITHOUT_VALIDATION}' if name == 'val_interval' else ''

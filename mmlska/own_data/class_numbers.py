@@ -18,20 +18,8 @@ NAME_COLUMNS = (
 _SURE_COLUMNS = ('pixelvalue', 'value', 'index', 'id', 'classid', 'labelid', 'classindex', 'number')
 # Names of columns that may hold something else, such as a count of pixels or a code of letters.
 _OTHER_COLUMNS = (
-    *(
-        'idx',
-        'categoryid',
-        'maskvalue',
-        'classvalue',
-        'labelvalue',
-        'grayvalue',
-        'greyvalue',
-        'gray',
-        'grey',
-        'code',
-        'classnumber',
-    ),
-    'pixel',
+    *('idx', 'categoryid', 'maskvalue', 'classvalue', 'labelvalue', 'grayvalue', 'greyvalue', 'gray', 'grey', 'code'),
+    *('classnumber', 'pixel'),
 )
 NUMBER_COLUMNS = (*_SURE_COLUMNS, *_OTHER_COLUMNS)
 _LARGEST = 255  # value of a mask in 8 bits

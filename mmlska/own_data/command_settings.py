@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from mmengine.config import Config
 
 from ..engine.config import load_config
-from ..engine.config_parts import heads, leaves
+from ..engine.config_parts import heads, leaves, setting_at
 from ..engine.inheritance import READ, base_settings, is_own, source_of
 from ..engine.label_checks import some
 from ..engine.schedule_checks import check_lengths, is_by_epoch
@@ -157,17 +157,16 @@ def values_of(cfg: Config, settings: Mapping[str, Any] | None) -> dict[str, Any]
     """What a config has at the places of settings, but for those of its length and its data sets."""
     places = [place for place in places_of(settings) if not _ELSEWHERE.match(place)]
     within = ((place, _IN_DATASET.fullmatch(place)) for place in places)
-    own = [
-        place for place, found in within if not (found and _is_replaced(found[1], True))
-    ]  # the others agree with the data
-    return {place: copy.deepcopy(_at(cfg, place)) for place in own}
+    # What --data replaces agrees with the data here.
+    own = [place for place, found in within if not (found and _is_replaced(found[1], True))]
+    return {place: copy.deepcopy(setting_at(cfg, place, _ABSENT)) for place in own}
 
 
 def overruled(cfg: Config, before: Mapping[str, Any]) -> list[str]:
     """A line for each setting that has another value than :func:`values_of` said before ``--data`` changed the config."""
     lines = []
     for place, value in before.items():
-        now = _at(cfg, place)
+        now = setting_at(cfg, place, _ABSENT)
         if value is _ABSENT or place.partition('.')[0] in DROPPED or now == value:
             continue
         wrapped = '.dataset.dataset' in place or '.datasets.' in place  # --data takes data sets out of these
@@ -176,13 +175,3 @@ def overruled(cfg: Config, before: Mapping[str, Any]) -> list[str]:
         elif not wrapped:
             lines.append(f'setting {place}={shown(value)} has no effect: --data takes that part out of the config')
     return lines
-
-
-def _at(cfg: Config, place: str) -> Any:
-    node: Any = cfg
-    for key in place.split('.'):
-        try:
-            node = node[int(key)] if isinstance(node, (list, tuple)) else node[key]
-        except (LookupError, TypeError, ValueError):
-            return _ABSENT
-    return node

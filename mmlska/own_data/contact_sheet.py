@@ -10,10 +10,10 @@ import numpy as np
 
 from ..bands import check_bands, pixels_of, read_picture
 from ..datasets.coco_labels import box_of, draw_mask
+from ..engine.ignored_label import IGNORED
 from ..files import write_bytes
 from ..image_windows import header_of, is_huge
 from .folder import name_hash
-from .mask_files import IGNORE
 from .sources.source import Legend, Sample, Source
 
 _TILE = 320
@@ -103,7 +103,7 @@ def _paint_index(pixels: np.ndarray, index: np.ndarray, legend: Legend) -> np.nd
     palette = np.zeros((256, 3), np.uint8)
     palette[: len(legend)] = [color for _, color in legend]
     painted = (0.35 * pixels + 0.65 * palette[index]).astype(np.uint8)
-    painted = np.where((index == IGNORE)[..., None], pixels // 4, painted)
+    painted = np.where((index == IGNORED)[..., None], pixels // 4, painted)
     scale = _TILE / max(2 * pixels.shape[1], pixels.shape[0])
     return np.hstack([_resize(part, scale) for part in (pixels, painted)])
 

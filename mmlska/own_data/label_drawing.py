@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..datasets.coco_labels import area_of, box_of, is_ignored, mask_of
-from .mask_files import IGNORE
+from ..engine.ignored_label import IGNORED
 from .palettes import spelling
 from .shapes import pixels_of
 
@@ -52,7 +52,7 @@ def draw_index(objects: Sequence[tuple[int, dict]], size: tuple[int, int], indic
     index = np.zeros(size[::-1], np.uint8)
     known = [(label, annotation, _is_known(annotation)) for label, annotation in objects]
     for label, annotation, sure in sorted(known, key=lambda entry: (entry[2], -area_of(entry[1], box_of(entry[1])))):
-        value = indices[label] if sure else IGNORE
+        value = indices[label] if sure else IGNORED
         mask = mask_of(annotation)
         if mask is None:
             x, y, width, height = box_of(annotation)

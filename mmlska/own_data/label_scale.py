@@ -6,10 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-import numpy as np
-from PIL import Image
-
-from ..datasets.coco_labels import box_of, decoded, encode_mask, mask_fault, mask_of
+from ..datasets.coco_labels import box_of, decoded, mask_fault, mask_of, resized_runs
 from ..images import Header
 from ..text import printable, shown
 from .annotations import AnnotationFile, is_resized, photo_header, said_size
@@ -213,10 +210,8 @@ def _scaled(annotation: dict, said: tuple[int, int], size: tuple[int, int]) -> d
     if isinstance(mask, list) and all(isinstance(polygon, list) and _are_plain(polygon) for polygon in mask):
         out['segmentation'] = [[v * (down if i % 2 else across) for i, v in enumerate(polygon)] for polygon in mask]
     elif isinstance(mask, dict) and list(mask['size']) == [said[1], said[0]] and not mask_fault(mask, *said):
-        whole = Image.fromarray(decoded(mask).view(np.uint8))
-        pixels = np.asarray(whole.resize(size, Image.Resampling.NEAREST))
-        out['segmentation'] = encode_mask(pixels)
-        if out.get('bbox') and not pixels.any():  # one of less than a pixel
+        out['segmentation'] = resized_runs(mask, size)
+        if out.get('bbox') and not decoded(out['segmentation']).any():  # one of less than a pixel
             del out['segmentation']
     return out
 

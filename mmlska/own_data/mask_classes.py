@@ -6,12 +6,13 @@ from collections import Counter
 from collections.abc import Sequence
 
 from ..colors import distinct_colors, pack_rgb, unpack_rgb
+from ..engine.ignored_label import IGNORED
 from ..text import counted
 from .class_files import NamedClass
 from .label_builder import UNNAMED
 from .label_drawing import BACKGROUND
 from .mask_edges import edge_values
-from .mask_files import IGNORE, Labels, MaskPair, seen_as
+from .mask_files import Labels, MaskPair, seen_as
 from .mask_numbers import has_gaps, meant_by
 from .mask_objects import OBJECT_IDS, OBJECTS_READ, has_object_ids
 from .mask_white import join_white
@@ -138,12 +139,12 @@ def _share_of_indices(values: Counter, named: Sequence[NamedClass]) -> float:
 
 def _by_index(pairs: Sequence[MaskPair], values: Counter, named: Sequence[NamedClass] | None) -> Labels | None:
     """Read the values as class indices; None where they have gaps too large for that, such as 0 and 255."""
-    found = sorted(v for v in values if v != IGNORE)
-    odd = [value for value in found if not 0 <= value <= IGNORE]
+    found = sorted(v for v in values if v != IGNORED)
+    odd = [value for value in found if not 0 <= value <= IGNORED]
     if odd:
         worst = next(pair for pair in pairs if odd[-1] in pair.values)
         raise ValueError(f'mask {worst.mask} holds the value {odd[-1]}; masks are read in 8 bits: use classes 0 to 254')
-    if not found or (found == [0] and IGNORE in values):
+    if not found or (found == [0] and IGNORED in values):
         return None
     top = found[-1]
     names = [c.name for c in named] if named else None
@@ -154,10 +155,10 @@ def _by_index(pairs: Sequence[MaskPair], values: Counter, named: Sequence[NamedC
     if names and top >= count + reduce_zero:
         worst = next(pair for pair in pairs if top in pair.values)
         raise ValueError(
-            f'mask {worst.mask} holds the value {top} but there are {count} class names, for 0 to {count - 1} ({IGNORE} is '
+            f'mask {worst.mask} holds the value {top} but there are {count} class names, for 0 to {count - 1} ({IGNORED} is '
             f'unlabelled); add the missing names or see mmlska check'
         )
-    if top >= IGNORE or (names is None and count > max(2 * len(found), 8)):
+    if top >= IGNORED or (names is None and count > max(2 * len(found), 8)):
         return None
     names = names or (
         ['background', 'foreground'] if count == 2 else [f'class_{i + reduce_zero}' for i in range(count)]
@@ -175,7 +176,7 @@ def _by_index(pairs: Sequence[MaskPair], values: Counter, named: Sequence[NamedC
 def _slips(pairs: Sequence[MaskPair], values: Counter) -> list[str]:
     """What to say of values so rare that they may be slips of the brush: without names they are classes all the same."""
     notes = []
-    for value in sorted(values.keys() - {IGNORE}):
+    for value in sorted(values.keys() - {IGNORED}):
         shares = {p.mask.name: p.values[value] / sum(p.values.values()) for p in pairs if value in p.values}
         if values[value] < _RARE * values.total() and max(shares.values()) < _RARE_IN_MASK:
             where = max(shares, key=shares.get)

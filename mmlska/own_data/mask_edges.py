@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 
 from ..colors import unpack_rgb
-from .mask_files import IGNORE, MaskPair, read_values, seen_as
+from ..engine.ignored_label import IGNORED
+from .mask_files import MaskPair, read_values, seen_as
 
 _MOST_MASKS, _MOST_SIDE = 12, 2048  # that are looked at
 _THIN, _SOLID = 0.02, 0.1  # share of pixels that lie among their like: at most of an edge, at least of a class
@@ -45,7 +46,8 @@ def edge_values(pairs: Sequence[MaskPair], values: Iterable[int]) -> set[int]:
     masks = [_Mask(pairs[number], known, indexed) for number in _most_of(counts, rare)]
     pixels, flat = (sum(part) for part in zip(*((mask.pixels(), mask.pixels(mask.flat())) for mask in masks)))
     solid = {known[i] for i in np.flatnonzero(flat >= _SOLID * np.maximum(pixels, 1)) if pixels[i]}
-    void = indexed and len(solid - {IGNORE}) > 1  # the border that is no label, which Pascal VOC has around each object
+    # The border that is no label, which Pascal VOC has around each object.
+    void = indexed and len(solid - {IGNORED}) > 1
     between = sum(mask.pixels(mask.between(void)) for mask in masks)
     thin = (pixels > 0) & (flat <= _THIN * pixels) & (between >= _BETWEEN * pixels)
     edges = {int(value) for value in known[thin]} & set(rare)
@@ -99,7 +101,7 @@ class _Mask:
             void: 255 is no label and no neighbour.
         """
         here = self._channels
-        lowest, highest = _around(here, np.where(here == IGNORE, 0, here) if void else here, 5)
+        lowest, highest = _around(here, np.where(here == IGNORED, 0, here) if void else here, 5)
         here = here.reshape(lowest.shape)
         inside = (lowest < here) & (here < highest)
         wide = np.subtract(highest, lowest, dtype=np.int16) > (_ALIKE if here.shape[-1] > 1 else 0)

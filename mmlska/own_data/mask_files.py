@@ -13,9 +13,9 @@ from PIL import Image
 
 from ..bands import BandFile
 from ..colors import pack_rgb
+from ..engine.ignored_label import IGNORED
 from ..images import ImageError, ImageTooLarge, open_image
 
-IGNORE = 255  # the index of pixels without a label
 _BAND = 4_000_000  # pixels that are counted at once
 _MOST_VALUES = 1 << 18  # of one mask; what has more is a photo
 
@@ -63,7 +63,7 @@ class Labels:
     reduce_zero: bool = False
     notes: list[str] = field(default_factory=list)
     ids: bool = False  # each value is an object, none a class
-    ignored: int = IGNORE  # the label of pixels without one, in which a head that a config names may differ
+    ignored: int = IGNORED  # the label of pixels without one, in which a head that a config names may differ
 
     @property
     def unlabelled(self) -> set[int]:
@@ -71,7 +71,7 @@ class Labels:
         if not self.reduce_zero:
             return {self.ignored}
         # mmseg's reduce_zero_label makes 255 of both ends, and all others one less.
-        return {0, IGNORE} if self.ignored == IGNORE else {self.ignored + 1} - {IGNORE}
+        return {0, IGNORED} if self.ignored == IGNORED else {self.ignored + 1} - {IGNORED}
 
     @property
     def allowed(self) -> set[int]:
@@ -204,7 +204,7 @@ def read_index(pair: MaskPair, labels: Labels) -> np.ndarray:
         ImageError: If the mask can't be read.
     """
     with open_mask(pair.mask) as file:
-        index = np.full(file.size[::-1], IGNORE, np.uint8)
+        index = np.full(file.size[::-1], IGNORED, np.uint8)
         top = 0
         for band in _bands(file):
             if pair.white:

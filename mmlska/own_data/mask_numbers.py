@@ -7,11 +7,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from ..colors import pack_rgb, unpack_rgb
+from ..engine.ignored_label import IGNORED
 from ..text import counted
 from .class_numbers import counted as with_numbers
 from .class_values import NamedClass, counts
 from .label_drawing import BACKGROUND
-from .mask_files import IGNORE, MaskPair, seen_as
+from .mask_files import MaskPair, seen_as
 from .palettes import is_no_label, spelling
 
 _WHITE = 0xFFFFFF
@@ -50,7 +51,7 @@ def meant_by(named: Sequence[NamedClass], pairs: Sequence[MaskPair]) -> tuple[li
         ValueError: If numbers and masks do not go together.
     """
     values = _values(pairs)
-    named = [one for one in named if not (one.number == IGNORE and _is_unlabelled(one.name))] or list(named)
+    named = [one for one in named if not (one.number == IGNORED and _is_unlabelled(one.name))] or list(named)
     if values is None:  # colours
         return _with_background(named, pairs, None)
     if not any(one.color or one.number is not None for one in named):
@@ -60,11 +61,11 @@ def meant_by(named: Sequence[NamedClass], pairs: Sequence[MaskPair]) -> tuple[li
     named = _joined(named, values)
     named = _of_greys(named, pairs, values)
     numbers = {one.number for one in named}
-    fits = None not in numbers and values - {0, IGNORE} <= numbers
+    fits = None not in numbers and values - {0, IGNORED} <= numbers
     if any(one.color for one in named):
         if not has_gaps(named):
             return named, notes
-        shown = {pair.shown[value] for pair in pairs if pair.indexed for value in pair.values if value != IGNORE}
+        shown = {pair.shown[value] for pair in pairs if pair.indexed for value in pair.values if value != IGNORED}
         known = {one.color for one in named}
         if fits and not all(tuple(unpack_rgb(color)) in known for color in shown):
             named = [replace(one, color=None) for one in named]
@@ -100,14 +101,14 @@ def check_covered(named: Sequence[NamedClass], pairs: Sequence[MaskPair], *, sur
         return
     if values is None:
         raise ValueError('the masks hold other colours' if known else 'the masks hold colours, and it names none')
-    found, no_number = values - {IGNORE}, any(one.number is None for one in named)
+    found, no_number = values - {IGNORED}, any(one.number is None for one in named)
     if len(named) == 1 or no_number and len(named) == len(values) == 2 and 0 in values:
         return
-    trained = {one.train_number for one in named} - {None, IGNORE}
+    trained = {one.train_number for one in named} - {None, IGNORED}
     numbers = set(range(len(named))) if no_number else {one.number for one in named}
     for each in (numbers, trained) if trained else (numbers,):
         covered = (found if no_number else found - {0}) <= each
-        same = found | {0} == (each - {IGNORE}) | {0} and (0 in each or 0 not in found)
+        same = found | {0} == (each - {IGNORED}) | {0} and (0 in each or 0 not in found)
         if same or sure and covered:
             return
     raise ValueError(f'the masks hold {_listed(found)}, and it names {_listed(numbers)}')
@@ -136,9 +137,9 @@ def _values(pairs: Iterable[MaskPair]) -> set[int] | None:
 
 def _of_training(named: list[NamedClass], values: set[int]) -> tuple[list[NamedClass], list[str]]:
     """The classes by their second numbers, where the masks were prepared for training by these."""
-    kept = [one for one in named if one.train_number not in (None, IGNORE)]
+    kept = [one for one in named if one.train_number not in (None, IGNORED)]
     numbers = [one.train_number for one in kept]
-    if not kept or not values - {IGNORE} <= set(numbers):
+    if not kept or not values - {IGNORED} <= set(numbers):
         return named, []
     if len(set(numbers)) < len(numbers):
         raise ValueError('the class file has a training id twice, and the masks hold these; give each class its own')
@@ -149,7 +150,7 @@ def _of_training(named: list[NamedClass], values: set[int]) -> tuple[list[NamedC
 
 def _joined(named: list[NamedClass], values: set[int]) -> list[NamedClass]:
     """Two classes of 0 and another number, where the masks hold 1 for it."""
-    if len(named) == 2 and named[0].number == 0 and values <= {0, 1} and (named[1].number or 0) >= IGNORE - 1:
+    if len(named) == 2 and named[0].number == 0 and values <= {0, 1} and (named[1].number or 0) >= IGNORED - 1:
         return [named[0], replace(named[1], number=1)]
     return named
 
@@ -157,7 +158,7 @@ def _joined(named: list[NamedClass], values: set[int]) -> list[NamedClass]:
 def _of_greys(named: list[NamedClass], pairs: Sequence[MaskPair], values: set[int]) -> list[NamedClass]:
     """The classes by their colours, where these are the shades of grey 0, 1, 2, ... and the masks hold such indices."""
     greys = [one.color[0] if one.color and len(set(one.color)) == 1 else None for one in named]
-    if not counts(greys) or not all(pair.indexed for pair in pairs) or not values - {0, IGNORE} <= set(greys):
+    if not counts(greys) or not all(pair.indexed for pair in pairs) or not values - {0, IGNORED} <= set(greys):
         return named
     return [replace(one, color=None, number=grey) for grey, one in sorted(zip(greys, named), key=lambda item: item[0])]
 
@@ -170,7 +171,7 @@ def _with_background(
         return named, []
     found = set().union(*(pair.values for pair in pairs)) if values is None else values
     others = found - {0}
-    others = others - {IGNORE} or others
+    others = others - {IGNORED} or others
     if len(others) != 1 or 0 not in found:
         return named, []
     (value,) = others
@@ -191,14 +192,14 @@ def _without_name(named: Sequence[NamedClass], values: set[int]) -> list[str]:
         ValueError: If the numbers are not those of the masks.
     """
     numbers = sorted(one.number for one in named)
-    without = sorted(values - set(numbers) - {IGNORE})
+    without = sorted(values - set(numbers) - {IGNORED})
     listed = _listed(without)
     if without and not values & set(numbers) - {0}:
         of_file = _listed(numbers)
         raise ValueError(
             f'the class file has classes of the values {of_file}, and the masks hold {listed}; write the values of the masks into the file'
         )
-    if numbers[-1] > IGNORE:
+    if numbers[-1] > IGNORED:
         raise ValueError(
             f'the class file has a class of the value {numbers[-1]}; masks are read in 8 bits: use values 0 to 255'
         )

@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from .mask_files import IGNORE, MaskPair, read_values, seen_as
+from ..engine.ignored_label import IGNORED
+from .mask_files import MaskPair, read_values, seen_as
 
 #: What to say of such masks, whose values nothing names.
 OBJECT_IDS = (
@@ -23,7 +24,7 @@ OBJECTS_READ = (
 _MOST_MASKS, _MOST_PIECES = 8, 40  # whose pieces are counted, and values of each
 _SINGLE = 0.85  # share of values that are one piece in their mask
 _MOST, _EACH, _APART = 4, 3, 1.25  # objects in some mask; in each where ids never come back; masks for each such id
-_FEWEST = 9  # pixels of a piece: less is the fringe of another
+SMALLEST = 9  # pixels of a piece: less is the fringe of another
 
 
 def has_object_ids(pairs: Sequence[MaskPair]) -> bool:
@@ -64,7 +65,7 @@ def objects_of(pair: MaskPair, pairs: Sequence[MaskPair]) -> Iterator[tuple[int,
 def _ground(pairs: Sequence[MaskPair], indexed: bool) -> set[int]:
     """The values that are no object: 0 and no label, or else black where each mask has it and the commonest colour where not."""
     if indexed:
-        return {0} if any(pair.deep for pair in pairs) else {0, IGNORE}
+        return {0} if any(pair.deep for pair in pairs) else {0, IGNORED}
     found = [seen_as(pair, False) for pair in pairs]
     if all(0 in values for values in found):
         return {0}
@@ -94,5 +95,5 @@ def _pieces(values: np.ndarray, ground: set[int]) -> list[int]:
         if number == _MOST_PIECES:
             break
         _, _, stats, _ = cv2.connectedComponentsWithStats(np.pad(inside, 1).astype(np.uint8), connectivity=8)
-        counts.append(max(int((stats[1:, cv2.CC_STAT_AREA] >= _FEWEST).sum()), 1))
+        counts.append(max(int((stats[1:, cv2.CC_STAT_AREA] >= SMALLEST).sum()), 1))
     return counts

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .mask_files import IGNORE, MaskPair
+from ..engine.ignored_label import IGNORED
+from .mask_files import MaskPair
 
-_GREYS = {0xFFFFFF: IGNORE, 0xFEFEFE: IGNORE - 1, 0x010101: 1}
-_LEAST = IGNORE - 1  # what is as bright stands for white
+_GREYS = {0xFFFFFF: IGNORED, 0xFEFEFE: IGNORED - 1, 0x010101: 1}
+_LEAST = IGNORED - 1  # what is as bright stands for white
 
 
 def white_among_ones(pairs: Sequence[MaskPair]) -> list[MaskPair]:
@@ -36,7 +37,7 @@ def _of_one_object(pairs: Sequence[MaskPair]) -> tuple[list[MaskPair], int, set[
 def join_white(pairs: Sequence[MaskPair]) -> list[str]:
     """Make what is white in masks of one object 1, where not all say so in one way that is read as it is; what to say of it."""
     white, ones, found = _of_one_object(pairs)
-    if not white or not (ones or len(found) > 1 or max(found) > IGNORE or any(pair.deep for pair in white)):
+    if not white or not (ones or len(found) > 1 or max(found) > IGNORED or any(pair.deep for pair in white)):
         return []
     for pair in (*white, *(pair for pair in pairs if not pair.indexed)):
         pair.values = {min(value, 1): count for value, count in pair.values.items()}

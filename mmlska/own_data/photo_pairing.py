@@ -15,7 +15,7 @@ from .data_folder import DataFolder, SeveralPhotos, name_key, stem_key
 from .label_text import UNREADABLE, short
 
 #: The kind of remark on a photo of which no label file speaks.
-NOT_USED = 'photo without a label file, not used'
+WITHOUT_LABELS = 'photo without a label file, not used'
 _SECOND = 'second label file of one photo'
 _COPY = 'second label file of one photo, the same, read once'
 _NO_PHOTO = 'label file without its photo'
@@ -116,7 +116,7 @@ def unlabelled(folder: DataFolder, labels: Iterable[Path], used: dict[Path, Path
     for photo in folder.photos_beside(used.values()):
         own = [path for path in by_name.get(name_key(photo.stem), ()) if not folder.in_other_places(photo, path)]
         if not own:
-            out.remarks.append((NOT_USED, short(photo, folder.root)))
+            out.remarks.append((WITHOUT_LABELS, short(photo, folder.root)))
         else:
             out.left_out += [(UNREADABLE, short(path, folder.root)) for path in own if path not in known]
     return out
@@ -194,4 +194,4 @@ def frame_photos(folder: DataFolder, label: Path, videos: Mapping[Path, str]) ->
 def not_used(folder: DataFolder, used: Iterable[Path | None]) -> list[tuple[str, str]]:
     """What to say of the photos that no label file means: the kind of remark and the place of each."""
     known = (path for path in used if path is not None)
-    return [(NOT_USED, short(photo, folder.root)) for photo in folder.photos_beside(known)]
+    return [(WITHOUT_LABELS, short(photo, folder.root)) for photo in folder.photos_beside(known)]

@@ -13,7 +13,7 @@ from mmengine.config import Config
 from ..engine.checks import check_data, check_parts
 from ..engine.lock import unlock_work_dir
 from ..engine.model_checks import check_model
-from ..engine.processes import claim_work_dir
+from ..engine.processes import claim_work_dir, is_first
 from ..engine.tiling import training_tiles, use_tiles
 from ..engine.training_options import use_training_options
 from ..engine.work_dir import OPTIONS, recorded_options
@@ -25,9 +25,9 @@ from .folder import LABEL_SUFFIXES, find_folder, walk
 from .schedule import scale_schedule, use_each_image_once
 from .tile_counts import tile_line, training_samples
 
-_LENGTHS = ('epochs', 'iterations')
+_LENGTH_OPTIONS = ('epochs', 'iterations')
 # What goes without ``--data`` too.
-_WITHOUT_DATA = (*_LENGTHS, 'tile', 'overlap')
+_WITHOUT_DATA = (*_LENGTH_OPTIONS, 'tile', 'overlap')
 
 
 def use_data_and_options(
@@ -75,14 +75,14 @@ def use_data_and_options(
     if data is None:
         lines += _use_length(cfg, settings=settings, **own)
         use_training_options(cfg, **options)
-        return [*lines, *config_doubts(cfg)]
+        return [*lines, *(config_doubts(cfg) if is_first(cfg) else [])]  # the first alone prints them
     check_model(cfg)  # before anything is written
     refuse_work_dir_of_data(cfg.work_dir, data)
     claim_work_dir(cfg)  # before the first file is written there
     try:
         before, planned = values_of(cfg, settings), length_in(cfg)
         found = use_own_data(cfg, data, settings=settings, **own)
-        chosen = [] if set(_LENGTHS) & set(own) else other_length(cfg, planned)
+        chosen = [] if set(_LENGTH_OPTIONS) & set(own) else other_length(cfg, planned)
         lines = [*found[:1], *chosen, *lines, *found[1:], *overruled(cfg, before)]
         use_training_options(cfg, **options)
     except BaseException:
@@ -115,7 +115,7 @@ def _as_it_began(
     given = own | {name: value for name, value in options.items() if value is not None}
     began = recorded_options(folder)
     if has_length or 'epochs' in given:
-        began = {name: value for name, value in began.items() if name not in _LENGTHS}
+        began = {name: value for name, value in began.items() if name not in _LENGTH_OPTIONS}
     if not has_data:
         began = {name: value for name, value in began.items() if name in (*_WITHOUT_DATA, *options)}
     if 'tile' in given:  # the overlap goes with its tile
@@ -123,7 +123,7 @@ def _as_it_began(
     taken = {name: value for name, value in began.items() if name not in given}
     own = own | {name: value for name, value in taken.items() if name not in options}
     options = options | {name: value for name, value in taken.items() if name in options}
-    more = '; --epochs N for more' if set(_LENGTHS) & set(taken) else ''
+    more = '; --epochs N for more' if set(_LENGTH_OPTIONS) & set(taken) else ''
     line = f'--resume: {" ".join(_spelt(*item) for item in taken.items())}, as this training began{more}'
     return own, options, [line] if taken else []
 

@@ -6,10 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-import cv2
-import numpy as np
-
-from ...datasets.coco_labels import WRONG_MASK_SIZE, box_of, decoded, encode_mask, mask_fault, mask_of
+from ...datasets.coco_labels import WRONG_MASK_SIZE, box_of, decoded, encode_mask, mask_fault, mask_of, resized_runs
 from ..annotations import is_resized
 from .entries import CocoEntries, agrees, clear_winner, is_box
 
@@ -164,7 +161,7 @@ def fit_runs(file: CocoEntries) -> None:
         if fault is None:
             continue
         own = _of_another_size(mask, size) if fault == WRONG_MASK_SIZE else None
-        box, fitted = annotation.get('bbox'), None if own is None else _resized(mask, size)
+        box, fitted = annotation.get('bbox'), None if own is None else resized_runs(mask, size)
         if fitted is not None and (box is None or is_box(box) and agrees(box, box_of({'segmentation': fitted}))):
             annotation['segmentation'] = fitted
             file.repaired('run lengths for an image of another size', f'rescaled by {size[0] / own[0]:.3g}', position)
@@ -180,7 +177,3 @@ def _of_another_size(mask: dict, size: tuple[int, int]) -> tuple[int, int] | Non
     height, width = mask['size']
     near = 0 < width * height <= _LARGER * size[0] * size[1] and is_resized((width, height), size)
     return (width, height) if near and not mask_fault(mask, width, height) else None
-
-
-def _resized(mask: dict, size: tuple[int, int]) -> dict:
-    return encode_mask(cv2.resize(decoded(mask).astype(np.uint8), size, interpolation=cv2.INTER_NEAREST))

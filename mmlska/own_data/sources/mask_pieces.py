@@ -18,14 +18,12 @@ from ..label_builder import UNNAMED, LabelBuilder
 from ..label_drawing import BACKGROUND
 from ..label_text import short
 from ..mask_files import Labels, MaskPair, read_index
-from ..mask_objects import objects_of
+from ..mask_objects import SMALLEST, objects_of
 from ..mask_pairing import photos_and_masks
 from ..palettes import spelling
 from ..shapes import placed
 from .instances import InstanceSource
 from .masks import MaskLabels, MaskSource
-
-SMALLEST = 9  # pixels: less is the fringe of another piece
 
 
 class PieceSource(InstanceSource):

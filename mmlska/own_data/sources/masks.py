@@ -15,6 +15,7 @@ from mmengine.fileio import list_from_file
 from PIL import Image
 
 from ...colors import unpack_rgb
+from ...engine.ignored_label import IGNORED
 from ...files import write_atomically
 from ...images import ImageTooLarge, read_header
 from ..check_splits import check_contents
@@ -27,7 +28,7 @@ from ..input_scale import InputScale
 from ..label_scale import same_size
 from ..label_text import encoding_remarks, short
 from ..mask_classes import understand
-from ..mask_files import IGNORE, FractionsError, Labels, MaskPair, classes_in, read_index, scan_one
+from ..mask_files import FractionsError, Labels, MaskPair, classes_in, read_index, scan_one
 from ..mask_numbers import check_covered
 from ..mask_pairing import find_pairs, photos_and_masks
 from ..mask_photos import (
@@ -338,7 +339,7 @@ def _check_pairs(
             if wrong:
                 shown = ', '.join(f'{value} in {n} pixels' for value, n in sorted(wrong.items())[:3])
                 kind = f'mask values beyond the {len(labels.classes)} classes'
-                if labels.ignored != IGNORE:
+                if labels.ignored != IGNORED:
                     kind += f'; {labels.ignored} is for pixels without a label (ignore_index of the head)'
                 report.add(ERROR, kind, f'{pair.mask.name} ({shown})')
         strange[pair.mask.name] = found[-1] / max(sum(found.values()), 1)
